@@ -1,0 +1,367 @@
+// The C++ API of attend: multi-head attention on CPUs, in float32, with no dependency at run time.
+//
+// What it is not: no training of weights, no model loading (that is attend_io), no other platform
+// than Linux on x86-64 and aarch64. Nothing here throws, prints, or reads the environment.
+//
+// Symbols used below: B batch, H heads, L queries, S keys, D head width, E model width.
+// Shapes are in elements, outermost first; strides are in elements too.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define ATTEND_VERSION_MAJOR 0
+#define ATTEND_VERSION_MINOR 1
+#define ATTEND_VERSION_PATCH 0
+#define ATTEND_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define ATTEND_API [[gnu::visibility("default")]]
+#else
+#define ATTEND_API
+#endif
+
+namespace attend {
+
+// ---------------------------------------------------------------------------------------------
+// Status
+
+enum class StatusCode : int {
+  ok = 0,
+  invalid_argument,  // the message names the argument, what it was, and what was expected
+  unsupported,       // this CPU or this build lacks what was asked for
+  out_of_memory,     // the heap, or the memory that the caller gave, is too small
+};
+
+/// What a call came to: ok, or an error code with a message for people.
+///
+/// Unless stated otherwise, a call that returns an error has left its outputs untouched.
+class [[nodiscard]] ATTEND_API Status {
+ public:
+  Status() noexcept : code_(StatusCode::ok) { message_[0] = '\0'; }
+  bool ok() const noexcept { return code_ == StatusCode::ok; }
+  StatusCode code() const noexcept { return code_; }
+  /// One line without a final full stop or newline; empty when ok. Lives as long as the Status.
+  const char* message() const noexcept { return message_; }
+  /// Makes an error; the message is formatted as by printf and cut to the buffer.
+  static Status error(StatusCode code, const char* format, ...) noexcept
+      __attribute__((format(printf, 2, 3)));
+
+ private:
+  StatusCode code_;
+  char message_[236];
+};
+
+// ---------------------------------------------------------------------------------------------
+// Views
+
+inline constexpr int max_rank = 4;
+
+/// A tensor argument: somebody else's memory with sizes and strides, never owned, never copied to
+/// be accepted.
+///
+/// Strides of inputs are >= 0 (0 repeats an element along that axis); the elements of an output
+/// are distinct. `TensorView{}` (rank 0, null) stands for "absent" where an argument is optional.
+template <class Element>
+struct View {
+  Element* data = nullptr;
+  int rank = 0;
+  std::int64_t sizes[max_rank] = {};
+  std::int64_t strides[max_rank] = {};
+
+  constexpr View() noexcept = default;
+
+  /// A contiguous row-major view: `ConstTensorView(pointer, 2, 4, 100)` has shape (2, 4, 100).
+  template <class... Sizes>
+  constexpr explicit View(Element* pointer, std::int64_t first, Sizes... rest) noexcept
+      : data(pointer), rank(1 + static_cast<int>(sizeof...(rest))),
+        sizes{first, static_cast<std::int64_t>(rest)...} {
+    static_assert(1 + sizeof...(rest) <= max_rank, "a view has at most four axes");
+    std::uint64_t stride = 1;  // unsigned: absurd sizes are for the callee to refuse
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      strides[axis] = static_cast<std::int64_t>(stride);
+      stride *= static_cast<std::uint64_t>(sizes[axis]);
+    }
+  }
+
+  /// A view of elements that may be written converts to one of elements that may not.
+  constexpr operator View<const Element>() const noexcept {
+    View<const Element> view;
+    view.data = data;
+    view.rank = rank;
+    for (int axis = 0; axis < max_rank; ++axis) {
+      view.sizes[axis] = sizes[axis];
+      view.strides[axis] = strides[axis];
+    }
+    return view;
+  }
+
+  constexpr bool absent() const noexcept { return data == nullptr && rank == 0; }
+};
+
+using TensorView = View<float>;
+using ConstTensorView = View<const float>;
+/// Valid lengths: rank 1 (B,) one for each batch entry, or rank 2 (B, L) one for each query. A
+/// length beyond S means all S; a negative one is an error; absent means all S everywhere.
+using LengthsView = View<const std::int64_t>;
+
+// ---------------------------------------------------------------------------------------------
+// Instruction sets
+
+enum class Isa : int { best = 0, scalar, avx2, avx512, neon };
+
+/// "best", "scalar", "avx2", "avx512" or "neon".
+ATTEND_API const char* isa_name(Isa isa) noexcept;
+/// The ISA of that name; false if there is none.
+ATTEND_API bool isa_from_name(const char* name, Isa* isa) noexcept;
+/// Whether this build holds kernels for the ISA.
+ATTEND_API bool isa_compiled(Isa isa) noexcept;
+/// Whether this build holds kernels for the ISA and this CPU and operating system can run them.
+ATTEND_API bool isa_usable(Isa isa) noexcept;
+/// The ISA that Isa::best stands for on this machine.
+ATTEND_API Isa best_isa() noexcept;
+
+/// "0.1.0".
+ATTEND_API const char* version() noexcept;
+
+// ---------------------------------------------------------------------------------------------
+// Threads
+
+/// Runs task(context, index) once for each index in [0, count) and returns when all have ended.
+///
+/// The calls may run at the same time or one after the other, in any order, on any threads.
+using ParallelFor = void (*)(void* pool, int count, void (*task)(void* context, int index),
+                             void* context);
+
+/// How many threads a call may use, and who provides them. The default is the caller's alone.
+///
+/// Results have the same bits for any count.
+struct Threads {
+  int count = 1;                       // 1 to max_threads
+  ParallelFor parallel_for = nullptr;  // required when count > 1
+  void* pool = nullptr;                // handed to parallel_for
+};
+
+inline constexpr int max_threads = 256;
+
+/// A pool of threads that sleep while there is no work; destroying it ends them.
+///
+/// Several calls may share a pool: while one uses it, the others run on their own thread alone.
+/// In a build with ATTEND_THREADS=0, make returns unsupported for more than one thread.
+class ATTEND_API ThreadPool {
+ public:
+  ThreadPool() noexcept = default;
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  /// Starts count - 1 threads (the caller's is the other one). count is 1 to max_threads.
+  static Status make(int count, ThreadPool* pool) noexcept;
+  /// For the `threads` of a call; valid while the pool lives.
+  Threads threads() noexcept;
+
+ private:
+  struct State;
+  State* state_ = nullptr;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Workspace
+
+/// Scratch memory for calls: the library's, which grows when a call needs more, or the caller's.
+///
+/// A workspace serves one call at a time. After the first call of a shape, later calls of that
+/// shape do not touch the heap. Its contents mean nothing between calls.
+class ATTEND_API Workspace {
+ public:
+  /// Grows on the heap as calls need it.
+  Workspace() noexcept = default;
+  /// The caller's memory, of any alignment, which must outlive the workspace; calls that need
+  /// more than it holds return out_of_memory.
+  Workspace(void* memory, std::size_t bytes) noexcept;
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  /// Makes room for `bytes` bytes aligned to 64; null if that fails. The library calls this.
+  void* reserve(std::size_t bytes) noexcept;
+  /// Bytes held now.
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+  bool owned_ = true;
+};
+
+// ---------------------------------------------------------------------------------------------
+// The operations
+
+/// What a row that sees no key gives: zeros, or the mean of all S values (as D2L's masking with
+/// -1e6 does). Only with `uniform` are hidden values read, and only for such rows.
+enum class EmptyRows : int { zero = 0, uniform };
+
+struct OperationOptions {
+  Isa isa = Isa::best;
+  Threads threads;
+};
+
+/// output = a b + bias.
+///
+/// a (L, K) or (B, L, K); b (K, N) or (B, K, N), or with b_transposed (N, K) or (B, N, K); bias
+/// (N,) or absent; output (L, N) or (B, L, N), which must not meet an input in memory.
+/// A two-axis b serves every entry of a three-axis a. Each element is one chain of
+/// multiply-adds over ascending k, then + bias. K = 0 gives the bias.
+ATTEND_API Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
+                         const ConstTensorView& bias, const TensorView& output,
+                         Workspace& workspace, const OperationOptions& options = {}) noexcept;
+
+/// output[b, j, ...] = input[b, j, ...] for j < valid_lens[b], and `value` beyond.
+///
+/// input and output (B, S) or (B, S, E), the same view or apart in memory; valid_lens (B,).
+/// Source: D2L, sequence_mask.
+ATTEND_API Status sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens,
+                                float value, const TensorView& output,
+                                const OperationOptions& options = {}) noexcept;
+
+/// Softmax over the last axis, after setting what lies at or past the valid length to -1e6.
+///
+/// input and output (B, L, S), the same view or apart in memory; valid_lens absent, (B,) or
+/// (B, L). Length 0 gives 1/S everywhere. What lies past a length is not read.
+/// Source: D2L, masked_softmax.
+ATTEND_API Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens,
+                                 const TensorView& output,
+                                 const OperationOptions& options = {}) noexcept;
+
+/// (B, n, E) -> (B H, n, E / H): row b H + h holds columns h E/H and on of entry b.
+/// The output must not meet the input in memory. Source: D2L, transpose_qkv.
+ATTEND_API Status transpose_qkv(const ConstTensorView& input, std::int64_t num_heads,
+                                const TensorView& output,
+                                const OperationOptions& options = {}) noexcept;
+
+/// (B H, n, E / H) -> (B, n, E), the inverse of transpose_qkv. Source: D2L, transpose_output.
+ATTEND_API Status transpose_output(const ConstTensorView& input, std::int64_t num_heads,
+                                   const TensorView& output,
+                                   const OperationOptions& options = {}) noexcept;
+
+/// Options of one call that computes attention.
+struct ForwardOptions {
+  EmptyRows empty_rows = EmptyRows::zero;
+  /// Training mode: dropout is applied to the attention weights. In inference it is the identity.
+  bool training = false;
+  /// Selects the dropped weights, together with batch entry, head, query and key; not the threads.
+  std::uint64_t dropout_seed = 0;
+  /// Where to put the attention weights, before dropout; absent: nowhere. Asking for them does not
+  /// change the other output.
+  TensorView attention_weights;
+  Threads threads;
+};
+
+/// D2L's DotProductAttention: softmax(q k^T / sqrt(D), masked by valid_lens) v.
+///
+/// Immutable, holds no memory.
+class ATTEND_API DotProductAttention {
+ public:
+  /// dropout in [0, 1).
+  static Status make(float dropout, DotProductAttention* attention, Isa isa = Isa::best) noexcept;
+
+  /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to
+  /// 512; options.attention_weights (B, L, S). A row of length 0 gets uniform weights over all S,
+  /// as the original's fill with -1e6 gives, whatever options.empty_rows says.
+  Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                 const ConstTensorView& values, const LengthsView& valid_lens,
+                 const TensorView& output, Workspace& workspace,
+                 const ForwardOptions& options = {}) const noexcept;
+
+ private:
+  float dropout_ = 0.0f;
+  const struct Kernels* kernels_ = nullptr;
+};
+
+// ---------------------------------------------------------------------------------------------
+// The layer
+
+/// The arguments of D2L's MultiHeadAttention, in its order: key, query, value.
+struct MultiHeadAttentionConfig {
+  std::int64_t key_size = 0;
+  std::int64_t query_size = 0;
+  std::int64_t value_size = 0;
+  std::int64_t num_hiddens = 0;  // the model width E; num_heads divides it
+  std::int64_t num_heads = 0;
+  float dropout = 0.0f;  // in [0, 1); acts in training mode alone
+  bool bias = false;     // whether the four projections have one
+  Isa isa = Isa::best;
+};
+
+/// The projections' weights, row-major (out, in) as model files hold them; read while making only.
+///
+/// query (E, query_size), key (E, key_size), value (E, value_size), output (E, E); biases (E,),
+/// and all absent unless config.bias. With config.bias an absent one is zero.
+struct MultiHeadAttentionWeights {
+  ConstTensorView query, key, value, output;
+  ConstTensorView query_bias, key_bias, value_bias, output_bias;
+};
+
+/// The shape of a call, for workspace_bytes.
+struct ForwardShape {
+  std::int64_t batch = 1;
+  std::int64_t queries = 0;
+  std::int64_t keys = 0;
+};
+
+/// Multi-head attention: W_o concat(softmax(q k^T / sqrt(D)) v) over num_heads heads of the
+/// projected queries, keys and values.
+///
+/// Immutable once made: any number of threads may run it at once, each with its own workspace. The
+/// weights are packed when it is made, for the ISA it is bound to. Source: D2L, MultiHeadAttention;
+/// Vaswani et al. 2017, section 3.2.2.
+class ATTEND_API MultiHeadAttention {
+ public:
+  MultiHeadAttention() noexcept = default;
+  ~MultiHeadAttention();
+  MultiHeadAttention(MultiHeadAttention&& other) noexcept;
+  MultiHeadAttention& operator=(MultiHeadAttention&& other) noexcept;
+
+  /// Bytes that make needs for the packed weights; 0 if the config is not a valid one.
+  static std::size_t packed_bytes(const MultiHeadAttentionConfig& config) noexcept;
+
+  /// Packs the weights into memory of the layer's own, or into the caller's: packed_bytes(config)
+  /// bytes of any alignment that outlive it. On an error *attention is as it was.
+  static Status make(const MultiHeadAttentionConfig& config,
+                     const MultiHeadAttentionWeights& weights, MultiHeadAttention* attention,
+                     void* memory = nullptr, std::size_t memory_bytes = 0) noexcept;
+
+  /// The same with weights uniform in +-sqrt(6 / (in + out)) (Glorot and Bengio 2010) from a seed,
+  /// and zero biases; the same numbers on every machine.
+  static Status make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
+                            MultiHeadAttention* attention, void* memory = nullptr,
+                            std::size_t memory_bytes = 0) noexcept;
+
+  /// Bytes that forward takes from its workspace for such a call on so many threads; 0 if the
+  /// shape is not a valid one. The formula stands in src/plan.h.
+  std::size_t workspace_bytes(const ForwardShape& shape, int threads = 1) const noexcept;
+
+  /// Computes the layer.
+  ///
+  /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output
+  /// (B, L, E), which must not meet an input in memory; valid_lens absent, (B,) or (B, L);
+  /// options.attention_weights (B, H, L, S). Keys and values at and past the largest length of
+  /// their batch entry are neither read nor projected. A row that sees no key gives W_o's bias,
+  /// or with EmptyRows::uniform what the mean of the values gives.
+  Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                 const ConstTensorView& values, const LengthsView& valid_lens,
+                 const TensorView& output, Workspace& workspace,
+                 const ForwardOptions& options = {}) const noexcept;
+
+  const MultiHeadAttentionConfig& config() const noexcept { return config_; }
+  /// The ISA that it is bound to; Isa::best before it was made.
+  Isa isa() const noexcept { return config_.isa; }
+
+ private:
+  void release() noexcept;
+  MultiHeadAttentionConfig config_;
+  const struct Kernels* kernels_ = nullptr;  // null until made
+  float* packed_ = nullptr;                  // four packed projections, back to back, 64-byte aligned
+  void* owned_ = nullptr;                    // the heap block that holds them, if it is ours
+};
+
+}  // namespace attend

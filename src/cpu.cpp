@@ -1,0 +1,61 @@
+// CPUID and XGETBV on x86-64; NEON is part of every aarch64.
+#include "cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <xmmintrin.h>
+#endif
+
+namespace attend {
+
+#if defined(__x86_64__)
+
+CpuFeatures detect_cpu() noexcept {
+  CpuFeatures features;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return features;
+  const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28);
+  if (!osxsave || !avx) return features;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  const bool ymm = (low & 0x06) == 0x06, zmm = (low & 0xe6) == 0xe6;
+  if (!ymm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
+  features.avx2 = fma && (b & (1u << 5));
+  const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
+  features.avx512 = features.avx2 && zmm && (b & needed) == needed;
+  return features;
+}
+
+FloatingPointMode::FloatingPointMode() noexcept : caller_(_mm_getcsr()) {
+  if ((caller_ & ~0x3full) != 0x1f80) _mm_setcsr(0x1f80);  // all exceptions masked, to nearest, no FTZ, no DAZ
+}
+FloatingPointMode::~FloatingPointMode() {
+  // Only where it differs beyond the sticky exception flags: writing the register costs 10 ns.
+  if ((caller_ & ~0x3full) != 0x1f80) _mm_setcsr(static_cast<unsigned>(caller_));
+}
+
+#elif defined(__aarch64__)
+
+CpuFeatures detect_cpu() noexcept {
+  CpuFeatures features;
+  features.neon = true;
+  return features;
+}
+
+FloatingPointMode::FloatingPointMode() noexcept {
+  __asm__ volatile("mrs %0, fpcr" : "=r"(caller_));
+  if (caller_ != 0) __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
+}
+FloatingPointMode::~FloatingPointMode() {
+  if (caller_ != 0) __asm__ volatile("msr fpcr, %0" : : "r"(caller_));
+}
+
+#else
+
+CpuFeatures detect_cpu() noexcept { return {}; }
+FloatingPointMode::FloatingPointMode() noexcept : caller_(0) {}
+FloatingPointMode::~FloatingPointMode() {}
+
+#endif
+
+}  // namespace attend

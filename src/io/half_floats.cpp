@@ -1,0 +1,59 @@
+// The 16-bit floats: float16 (IEEE 754 binary16) and bfloat16, to and from float32.
+#include "io/half_floats.h"
+
+#include <cstring>
+
+namespace attend::io {
+
+namespace {
+
+std::uint32_t bits_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+float float_of(std::uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+float float_from_float16(std::uint16_t bits) noexcept {
+  const std::uint32_t sign = (bits & 0x8000u) << 16, magnitude = bits & 0x7FFFu;
+  if (magnitude < 0x400) {  // subnormal: a multiple of 2^-24
+    return float_of(sign | bits_of(static_cast<float>(magnitude) * 0x1p-24f));
+  }
+  const std::uint32_t rebias = magnitude < 0x7C00 ? 127 - 15 : 255 - 31;  // else infinity, NaN
+  return float_of(sign | ((magnitude << 13) + (rebias << 23)));
+}
+
+float float_from_bfloat16(std::uint16_t bits) noexcept {
+  return float_of(static_cast<std::uint32_t>(bits) << 16);
+}
+
+std::uint16_t float16_from_float(float value) noexcept {
+  const std::uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFFu;
+  std::uint32_t half;
+  if (magnitude > 0x7F800000u) {  // NaN
+    half = 0x7E00u | ((magnitude >> 13) & 0x3FFu);
+  } else if (magnitude >= bits_of(65520.0f)) {  // halfway from the largest finite one to 2^16
+    half = 0x7C00u;
+  } else if (magnitude < bits_of(0x1p-14f)) {  // beside 0.5f a unit is 2^-24, so the sum rounds
+    half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
+  } else {
+    half = (magnitude - ((127u - 15u) << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
+  }
+  return static_cast<std::uint16_t>(((bits >> 16) & 0x8000u) | half);
+}
+
+std::uint16_t bfloat16_from_float(float value) noexcept {
+  const std::uint32_t bits = bits_of(value);
+  const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
+  return static_cast<std::uint16_t>(nan ? (bits >> 16) | 0x40u
+                                        : (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+}  // namespace attend::io

@@ -1,0 +1,268 @@
+// Finds the projections of one attention layer in a .safetensors file by their names.
+#include "io/layer_names.h"
+
+#include "io/guarded.h"
+#include "io/shape.h"
+#include "io/text.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace attend::io {
+
+namespace {
+
+constexpr int query = 0, key = 1, value = 2, output = 3;
+
+/// The names of the four projections. Where query, key and value have the same name, they are the
+/// thirds of one tensor's rows.
+struct Convention {
+  const char* name;
+  const char* weights[4];
+  const char* biases[4];
+  bool grouped;  // whether keys and values may have fewer heads than queries
+
+  bool packed() const { return weights[query] == std::string_view(weights[key]); }
+  bool packed_bias() const { return biases[query] == std::string_view(biases[key]); }
+};
+
+constexpr Convention conventions[] = {
+    {"D2L",
+     {"W_q.weight", "W_k.weight", "W_v.weight", "W_o.weight"},
+     {"W_q.bias", "W_k.bias", "W_v.bias", "W_o.bias"},
+     false},
+    {"torch",
+     {"in_proj_weight", "in_proj_weight", "in_proj_weight", "out_proj.weight"},
+     {"in_proj_bias", "in_proj_bias", "in_proj_bias", "out_proj.bias"},
+     false},
+    {"torch (separate)",
+     {"q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"},
+     {"in_proj_bias", "in_proj_bias", "in_proj_bias", "out_proj.bias"},
+     false},
+    {"BERT",
+     {"self.query.weight", "self.key.weight", "self.value.weight", "output.dense.weight"},
+     {"self.query.bias", "self.key.bias", "self.value.bias", "output.dense.bias"},
+     false},
+    {"Llama",
+     {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"},
+     {"q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias"},
+     true},
+    {"CLIP",
+     {"q_proj.weight", "k_proj.weight", "v_proj.weight", "out_proj.weight"},
+     {"q_proj.bias", "k_proj.bias", "v_proj.bias", "out_proj.bias"},
+     true},
+};
+
+/// Tensors that change what a layer computes in ways that are not ours: it must not pass for ours.
+constexpr const char* foreign_names[] = {"bias_k", "bias_v", "q_norm.weight", "k_norm.weight",
+                                         "self.distance_embedding.weight"};
+
+/// The first weight that is missing; null if the convention matches.
+const char* missing_weight(const SafetensorsFile& file, const std::string& prefix,
+                           const Convention& convention, int* found) {
+  const char* missing = nullptr;
+  *found = 0;
+  for (const char* weight : convention.weights) {
+    if (file.find(prefix + weight) != nullptr) ++*found;
+    else if (missing == nullptr) missing = weight;
+  }
+  return missing;
+}
+
+bool matches(const SafetensorsFile& file, const std::string& prefix, const Convention& convention) {
+  int found;
+  return missing_weight(file, prefix, convention, &found) == nullptr;
+}
+
+/// How many letters must be inserted, removed or replaced to make one text the other.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+/// Prefixes under which a convention matches, the nearest to `prefix` first, without final dots.
+std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view prefix) {
+  constexpr std::size_t compared = 256, most = 3;
+  std::vector<std::pair<std::size_t, std::string>> candidates;
+  for (const SafetensorsEntry& entry : file.entries()) {
+    for (const Convention& convention : conventions) {
+      const std::string_view name = entry.name, suffix = convention.weights[query];
+      if (name.size() < suffix.size()) continue;
+      std::string candidate(name.substr(0, name.size() - suffix.size()));
+      if (name.substr(candidate.size()) != suffix) continue;
+      if (!candidate.empty() && candidate.back() != '.') continue;
+      if (!matches(file, candidate, convention)) continue;
+      if (!candidate.empty()) candidate.pop_back();
+      candidates.emplace_back(
+          edit_distance(prefix.substr(0, compared), candidate.substr(0, compared)), candidate);
+    }
+  }
+  std::sort(candidates.begin(), candidates.end());
+  candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+  std::vector<std::string> nearest;
+  for (std::size_t i = 0; i < std::min(most, candidates.size()); ++i) {
+    nearest.push_back(candidates[i].second);
+  }
+  return nearest;
+}
+
+Status error(const SafetensorsFile& file, const std::string& what) {
+  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(file.path()).c_str(),
+                       what.c_str());
+}
+
+Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
+  const std::string prefix = dotted.substr(0, dotted.empty() ? 0 : dotted.size() - 1);
+  std::string what = "no attention layer under prefix " + quoted(prefix);
+  int most = 0;
+  std::string nearly;
+  for (const Convention& convention : conventions) {
+    int found;
+    const char* missing = missing_weight(file, dotted, convention, &found);
+    if (found <= most) continue;
+    most = found;
+    nearly = std::string(" (") + convention.name + " names lack " + quoted(missing) + ")";
+  }
+  what += nearly;
+  std::string separator = "; try ";
+  for (const std::string& candidate : nearest_prefixes(file, prefix)) {
+    what += separator + quoted(candidate);
+    separator = ", ";
+  }
+  if (separator == "; try ") what += ", nor under any other";
+  return error(file, what);
+}
+
+/// Reads tensors under one prefix into a layer, checking their shapes.
+struct LayerReader {
+  const SafetensorsFile& file;
+  const std::string& prefix;
+  LayerWeights* layer;
+
+  /// Sizes of 0 in `expected` stand for any size from 1 on.
+  Status read(const char* name, const std::vector<std::int64_t>& expected, ConstTensorView* view) {
+    const std::vector<std::int64_t>& shape = file.find(prefix + name)->shape;
+    bool fits = shape.size() == expected.size();
+    for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
+      fits = expected[axis] == 0 ? shape[axis] > 0 : shape[axis] == expected[axis];
+    }
+    if (!fits) {
+      std::string text, separator = "(";
+      for (std::int64_t size : expected) {
+        text += separator + (size == 0 ? "*" : std::to_string(size));
+        separator = ", ";
+      }
+      return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
+    }
+    FloatTensor tensor;
+    const Status status = file.read(prefix + name, &tensor);
+    if (!status.ok()) return status;
+    *view = tensor.view;
+    layer->tensors.push_back(std::move(tensor));
+    return {};
+  }
+
+  Status wrong_shape(const char* name, const std::string& expected) {
+    return error(file, "tensor " + quoted(prefix + name) + ": shape " +
+                           shape_text(file.find(prefix + name)->shape) + ", expected " + expected);
+  }
+
+  bool has(const char* name) const { return file.find(prefix + name) != nullptr; }
+};
+
+/// The third of a view's rows that is the query's (0), the key's or the value's.
+ConstTensorView third(ConstTensorView view, int which) {
+  view.sizes[0] /= 3;
+  view.data += which * view.sizes[0] * view.strides[0];
+  return view;
+}
+
+Status read_layer(const Convention& convention, LayerReader reader) {
+  LayerWeights* layer = reader.layer;
+  MultiHeadAttentionWeights& weights = layer->weights;
+  ConstTensorView* const matrices[] = {&weights.query, &weights.key, &weights.value,
+                                       &weights.output};
+  ConstTensorView* const biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias,
+                                     &weights.output_bias};
+  const char* const* names = convention.weights;
+  Status status = reader.read(names[query], {0, 0}, &weights.query);
+  if (!status.ok()) return status;
+  if (convention.packed()) {
+    const ConstTensorView whole = weights.query;
+    if (whole.sizes[0] != 3 * whole.sizes[1]) {
+      return reader.wrong_shape(names[query], "three times as many rows as columns");
+    }
+    for (int which : {query, key, value}) *matrices[which] = third(whole, which);
+  } else {
+    const std::int64_t rows = weights.query.sizes[0];
+    status = reader.read(names[key], {convention.grouped ? 0 : rows, 0}, &weights.key);
+    if (status.ok() && rows % weights.key.sizes[0] != 0) {
+      status = reader.wrong_shape(
+          names[key], std::to_string(rows) + " rows as the query's, or a divisor of that");
+    }
+    if (status.ok()) status = reader.read(names[value], {weights.key.sizes[0], 0}, &weights.value);
+  }
+  const std::int64_t hiddens = weights.query.sizes[0];
+  if (status.ok()) status = reader.read(names[output], {hiddens, hiddens}, &weights.output);
+
+  for (int which : {query, key, value, output}) {
+    const char* name = convention.biases[which];
+    if (!status.ok() || !reader.has(name)) continue;
+    layer->config.bias = true;
+    if (which == output || !convention.packed_bias()) {
+      status = reader.read(name, {matrices[which]->sizes[0]}, biases[which]);
+    } else if (which == query) {
+      ConstTensorView whole;
+      status = reader.read(name, {3 * hiddens}, &whole);
+      for (int part : {query, key, value}) *biases[part] = third(whole, part);
+    }
+  }
+  layer->config.key_size = weights.key.sizes[1];
+  layer->config.query_size = weights.query.sizes[1];
+  layer->config.value_size = weights.value.sizes[1];
+  layer->config.num_hiddens = hiddens;
+  layer->key_value_hiddens = weights.key.sizes[0];
+  layer->convention = convention.name;
+  return status;
+}
+
+}  // namespace
+
+Status find_layer(const SafetensorsFile& file, const std::string& prefix,
+                  LayerWeights* layer) noexcept {
+  return guarded([&]() -> Status {
+    const std::string dotted = prefix.empty() || prefix.back() == '.' ? prefix : prefix + '.';
+    const Convention* chosen = nullptr;
+    for (const Convention& convention : conventions) {
+      if (!matches(file, dotted, convention)) continue;
+      if (chosen != nullptr) {
+        return error(file, "two layers under prefix " + quoted(prefix) + ", named as " +
+                               chosen->name + " and as " + convention.name + " name them");
+      }
+      chosen = &convention;
+    }
+    if (chosen == nullptr) return no_layer(file, dotted);
+    for (const char* name : foreign_names) {
+      if (file.find(dotted + name) == nullptr) continue;
+      return Status::error(StatusCode::unsupported,
+                           "%s: tensor %s belongs to a kind of attention that is not supported",
+                           quoted(file.path()).c_str(), quoted(dotted + name).c_str());
+    }
+    LayerWeights read;
+    const Status status = read_layer(*chosen, {file, dotted, &read});
+    if (status.ok()) *layer = std::move(read);
+    return status;
+  });
+}
+
+}  // namespace attend::io

@@ -1,0 +1,331 @@
+// Named tensors in .safetensors files, Hugging Face's format.
+#include "io/safetensors.h"
+
+#include "io/element_type.h"
+#include "io/guarded.h"
+#include "io/half_floats.h"
+#include "io/json.h"
+#include "io/output_file.h"
+#include "io/shape.h"
+#include "io/text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+
+namespace attend::io {
+
+namespace {
+
+// The file: the header's length (8 bytes, little-endian), the header, the tensors' bytes.
+// The header: {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3],
+// "data_offsets": [0, 24]}}, padded with spaces.
+constexpr std::size_t length_bytes = 8;
+constexpr std::string_view metadata_name = "__metadata__";
+
+struct Dtype {
+  std::string_view text;
+  std::size_t bytes;  // of one element
+};
+constexpr Dtype dtypes[] = {{"F64", 8}, {"F32", 4}, {"F16", 2},  {"BF16", 2},    {"I64", 8},
+                            {"U64", 8}, {"I32", 4}, {"U32", 4},  {"I16", 2},     {"U16", 2},
+                            {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+
+/// 0 for a dtype that is unknown here: its tensors are listed, but their sizes are not checked.
+std::size_t dtype_bytes(std::string_view dtype) {
+  for (const Dtype& known : dtypes) {
+    if (known.text == dtype) return known.bytes;
+  }
+  return 0;
+}
+
+Status error(const std::string& path, const std::string& what) {
+  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(path).c_str(), what.c_str());
+}
+
+Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
+  return error(path, "tensor " + quoted(name) + ": " + what);
+}
+
+/// Reads {"dtype": ..., "shape": ..., "data_offsets": ...}; false with the reader's error, or with
+/// one in `wrong`.
+bool read_entry(JsonReader& json, SafetensorsEntry* entry, std::string* wrong) {
+  constexpr const char* fields[] = {"dtype", "shape", "data_offsets"};
+  bool seen[3] = {};
+  std::string field;
+  if (!json.enter_object()) return false;
+  while (json.next_member(&field)) {
+    const char* const* known = std::find(fields, fields + 3, field);
+    const auto which = known - fields;
+    if (which == 3 || seen[which]) {
+      *wrong = (which == 3 ? "unknown field " : "two fields ") + quoted(field);
+      return false;
+    }
+    seen[which] = true;
+    if (which == 0) {
+      json.read_string(&entry->dtype);
+      continue;
+    }
+    std::vector<std::int64_t> offsets, &numbers = which == 1 ? entry->shape : offsets;
+    std::int64_t number = 0;
+    json.enter_array();
+    while (json.next_element() && json.read_integer(&number)) numbers.push_back(number);
+    if (which == 2 && !json.failed()) {
+      if (offsets.size() != 2 || offsets[0] > offsets[1]) {
+        *wrong = "data_offsets are not two ascending numbers";
+        return false;
+      }
+      entry->begin = static_cast<std::size_t>(offsets[0]);
+      entry->end = static_cast<std::size_t>(offsets[1]);
+    }
+  }
+  for (int which = 0; which < 3 && !json.failed(); ++which) {
+    if (!seen[which]) *wrong = std::string("no ") + fields[which];
+  }
+  return !json.failed() && wrong->empty();
+}
+
+bool read_metadata(JsonReader& json, Metadata* metadata) {
+  std::pair<std::string, std::string> pair;
+  if (!json.enter_object()) return false;
+  while (json.next_member(&pair.first) && json.read_string(&pair.second)) metadata->push_back(pair);
+  return !json.failed();
+}
+
+/// Checks that the tensors fit their shapes and follow each other from 0 to `size`.
+Status check_bytes(const std::string& path, const std::vector<SafetensorsEntry>& entries,
+                   std::size_t size) {
+  std::vector<const SafetensorsEntry*> order;
+  for (const SafetensorsEntry& entry : entries) {
+    std::size_t expected = 0, element = dtype_bytes(entry.dtype);
+    const std::string what = "shape " + shape_text(entry.shape) + " of " + quoted(entry.dtype);
+    if (!byte_count(entry.shape, std::max<std::size_t>(element, 1), &expected)) {
+      return tensor_error(path, entry.name, what + " is too large");
+    }
+    if (element > 0 && entry.end - entry.begin != expected) {
+      return tensor_error(path, entry.name,
+                          std::to_string(entry.end - entry.begin) + " bytes, expected " +
+                              std::to_string(expected) + " for " + what);
+    }
+    order.push_back(&entry);
+  }
+  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return std::tie(a->begin, a->end) < std::tie(b->begin, b->end);
+  });
+  std::size_t end = 0;
+  for (const SafetensorsEntry* entry : order) {
+    if (entry->begin != end) {
+      return tensor_error(path, entry->name,
+                          "begins at byte " + std::to_string(entry->begin) + ", expected " +
+                              std::to_string(end) + ", where the one before it ends");
+    }
+    end = entry->end;
+  }
+  if (end != size) {
+    return error(path, "the tensors take " + std::to_string(end) + " bytes, but " +
+                           std::to_string(size) + " follow the header");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
+  const std::string& path = input.path();
+  const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
+  if (bytes.size() < length_bytes) {
+    return error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
+                           " bytes long");
+  }
+  std::uint64_t length;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  if (length > bytes.size() - length_bytes) {
+    return error(path, "not a .safetensors file, or cut short: its header is said to be " +
+                           std::to_string(length) + " bytes long, but only " +
+                           std::to_string(bytes.size() - length_bytes) + " follow");
+  }
+  const std::string_view header = bytes.substr(length_bytes, static_cast<std::size_t>(length));
+  if (header.substr(0, 1) != "{") return error(path, "its header does not begin with '{'");
+
+  SafetensorsFile loaded;
+  JsonReader json(header);
+  bool has_metadata = false;
+  std::string name, wrong;
+  json.enter_object();
+  while (json.next_member(&name)) {
+    if (name == metadata_name) {
+      if (has_metadata) return error(path, "two members '__metadata__'");
+      has_metadata = true;
+      if (!read_metadata(json, &loaded.metadata_)) break;
+      continue;
+    }
+    SafetensorsEntry entry;
+    entry.name = name;
+    if (!read_entry(json, &entry, &wrong)) break;
+    loaded.entries_.push_back(std::move(entry));
+  }
+  if (!wrong.empty()) return tensor_error(path, name, wrong);
+  if (!json.at_end()) return error(path, "header, " + json.error());
+
+  std::sort(loaded.metadata_.begin(), loaded.metadata_.end());
+  for (std::size_t i = 1; i < loaded.metadata_.size(); ++i) {
+    if (loaded.metadata_[i].first == loaded.metadata_[i - 1].first) {
+      return error(path, "two metadata keys " + quoted(loaded.metadata_[i].first));
+    }
+  }
+  std::vector<SafetensorsEntry>& entries = loaded.entries_;
+  std::sort(entries.begin(), entries.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  for (std::size_t i = 1; i < entries.size(); ++i) {
+    if (entries[i].name == entries[i - 1].name) {
+      return error(path, "two tensors " + quoted(entries[i].name));
+    }
+  }
+  loaded.data_begin_ = length_bytes + header.size();
+  const Status status = check_bytes(path, entries, bytes.size() - loaded.data_begin_);
+  if (!status.ok()) return status;
+  loaded.input_ = std::move(input);
+  *file = std::move(loaded);
+  return {};
+}
+
+Status SafetensorsFile::open(const std::string& path, SafetensorsFile* file) noexcept {
+  return guarded([&]() -> Status {
+    InputFile input;
+    const Status status = InputFile::open(path, &input);
+    return status.ok() ? load(std::move(input), file) : status;
+  });
+}
+
+Status SafetensorsFile::parse(std::vector<unsigned char> bytes, const std::string& name,
+                              SafetensorsFile* file) noexcept {
+  return guarded([&] { return load(InputFile(name, std::move(bytes)), file); });
+}
+
+const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const noexcept {
+  const auto found = std::lower_bound(
+      entries_.begin(), entries_.end(), name,
+      [](const SafetensorsEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+  return found != entries_.end() && found->name == name ? &*found : nullptr;
+}
+
+Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const noexcept {
+  return guarded([&]() -> Status {
+    const SafetensorsEntry* entry = find(name);
+    if (entry == nullptr) return tensor_error(path(), name, "there is none of that name");
+    if (entry->shape.size() > max_rank) {
+      return tensor_error(path(), name,
+                          "shape " + shape_text(entry->shape) + ", expected at most four axes");
+    }
+    ElementType type;
+    if (entry->dtype == "F32") type = ElementType::float32;
+    else if (entry->dtype == "F16") type = ElementType::float16;
+    else if (entry->dtype == "BF16") type = ElementType::bfloat16;
+    else if (entry->dtype == "F64") type = ElementType::float64;
+    else {
+      return tensor_error(path(), name,
+                          "dtype " + quoted(entry->dtype) + ", expected F32, F16, BF16 or F64");
+    }
+    const unsigned char* bytes = input_.data() + data_begin_ + entry->begin;
+    const std::size_t count = (entry->end - entry->begin) / element_bytes(type);
+    FloatTensor read;
+    if (type == ElementType::float32 && count > 0 &&
+        reinterpret_cast<std::uintptr_t>(bytes) % alignof(float) == 0) {
+      read.view = contiguous_view(reinterpret_cast<const float*>(bytes), entry->shape);
+    } else {
+      convert_to_float32(type, bytes, count, read.own(entry->shape, count));
+    }
+    *tensor = std::move(read);
+    return {};
+  });
+}
+
+Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
+                         const Metadata& metadata) noexcept {
+  return guarded([&]() -> Status {
+    std::vector<std::string_view> names, keys;
+    for (const SafetensorsTensor& tensor : tensors) {
+      std::size_t bytes;
+      if (tensor.dtype != "F32" && tensor.dtype != "F16" && tensor.dtype != "BF16") {
+        return tensor_error(path, tensor.name,
+                            "dtype " + quoted(tensor.dtype) + ", expected F32, F16 or BF16");
+      }
+      if (!byte_count(tensor.shape, sizeof(float), &bytes)) {
+        return tensor_error(path, tensor.name,
+                            "shape " + shape_text(tensor.shape) + ", expected sizes of 0 or more");
+      }
+      names.push_back(tensor.name);
+    }
+    names.push_back(metadata_name);
+    for (const auto& [key, value] : metadata) {
+      if (!is_utf8(value)) return error(path, "metadata " + quoted(key) + ": expected UTF-8");
+      keys.push_back(key);
+    }
+    for (std::vector<std::string_view>* list : {&names, &keys}) {
+      std::sort(list->begin(), list->end());
+      const auto twice = std::adjacent_find(list->begin(), list->end());
+      if (twice != list->end()) return error(path, "two names " + quoted(*twice));
+      for (std::string_view name : *list) {
+        if (!is_utf8(name)) return error(path, "name " + quoted(name) + ": expected UTF-8");
+      }
+    }
+    std::vector<const SafetensorsTensor*> order;  // the widest first: each is aligned to its element
+    for (std::size_t width : {4, 2}) {
+      for (const SafetensorsTensor& tensor : tensors) {
+        if (dtype_bytes(tensor.dtype) == width) order.push_back(&tensor);
+      }
+    }
+
+    std::string header = "{", separator;
+    if (!metadata.empty()) {
+      header += "\"__metadata__\":{";
+      for (const auto& [key, value] : metadata) {
+        header += separator + json_string(key) + ':' + json_string(value);
+        separator = ",";
+      }
+      header += '}';
+    }
+    std::size_t end = 0;
+    for (const SafetensorsTensor* tensor : order) {
+      const std::size_t begin = end;
+      std::size_t bytes = 0;
+      byte_count(tensor->shape, dtype_bytes(tensor->dtype), &bytes);
+      end += bytes;
+      header += separator + json_string(tensor->name) + ":{\"dtype\":\"" + tensor->dtype +
+                "\",\"shape\":[";
+      separator.clear();
+      for (std::int64_t size : tensor->shape) {
+        header += separator + std::to_string(size);
+        separator = ",";
+      }
+      header += "],\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+      separator = ",";
+    }
+    header += '}';
+    while (header.size() % length_bytes != 0) header += ' ';
+    const std::uint64_t length = header.size();
+
+    OutputFile file;
+    Status status = file.open(path);
+    if (status.ok()) status = file.write(&length, sizeof length);
+    if (status.ok()) status = file.write(header.data(), header.size());
+    std::vector<std::uint16_t> narrowed;
+    for (const SafetensorsTensor* tensor : order) {
+      std::size_t bytes = 0;
+      byte_count(tensor->shape, dtype_bytes(tensor->dtype), &bytes);
+      const void* elements = tensor->values;
+      if (tensor->dtype != "F32") {
+        narrowed.resize(bytes / sizeof narrowed[0]);
+        std::transform(tensor->values, tensor->values + narrowed.size(), narrowed.begin(),
+                       tensor->dtype == "F16" ? float16_from_float : bfloat16_from_float);
+        elements = narrowed.data();
+      }
+      if (status.ok()) status = file.write(elements, bytes);
+    }
+    if (status.ok()) status = file.commit();
+    return status;
+  });
+}
+
+}  // namespace attend::io

@@ -1,0 +1,111 @@
+// Weights times values: eight queries (or so) by a few vectors of value columns, over the keys of a block.
+
+template <int rows, int vectors, bool partial>
+ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t lane,
+                                   std::int64_t column) {
+  const float* weights = a.weights + lane;
+  const float* values = a.values + column;
+  float* output = a.output + lane * a.output_stride + column;
+  const std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
+  Vector sums[rows][vectors];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
+  }
+  ATTEND_UNROLL_BY(2)
+  for (std::int64_t key = 0; key < a.key_count; ++key) {
+    Vector value[vectors];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      value[v] = hold(partial && v == vectors - 1 ? load_partial(values + v * lanes, last)
+                                                  : load(values + v * lanes));
+    }
+    Scalars group = load_scalars(weights, 1);
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      if (r % scalar_group == 0 && r > 0) group = load_scalars(weights + r, 1);
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        sums[r][v] = multiply_add_scalar(group, r % scalar_group, value[v], sums[r][v]);
+      }
+    }
+    weights += a.width;
+    values += a.value_row_stride;
+  }
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) store(output + r * a.output_stride + v * lanes, sums[r][v]);
+  }
+}
+
+template <int rows, int vectors, bool partial>
+void accumulate_lanes_from(const AccumulateArguments& a, std::int64_t lane, std::int64_t column) {
+  const std::int64_t end = a.first_lane + a.lane_count;
+  for (; lane + rows <= end; lane += rows) accumulate_tile<rows, vectors, partial>(a, lane, column);
+  if constexpr (rows > 1) {
+    if (lane < end) accumulate_lanes_from<rows / 2, vectors, partial>(a, lane, column);
+  }
+}
+
+// The columns that are left, fewer than a full step: by as many vectors as they take.
+template <int vectors>
+ATTEND_INLINE void accumulate_tail_from(const AccumulateArguments& a, std::int64_t column) {
+  const std::int64_t left = a.columns - column;
+  if (left > (vectors - 1) * lanes) {
+    if (left == vectors * lanes) {
+      accumulate_lanes_from<value_rows, vectors, false>(a, a.first_lane, column);
+    } else if constexpr (lanes > 1) {
+      accumulate_lanes_from<value_rows, vectors, true>(a, a.first_lane, column);
+    }
+  } else if constexpr (vectors > 1) {
+    accumulate_tail_from<vectors - 1>(a, column);
+  }
+}
+
+void accumulate(const AccumulateArguments* arguments) {
+  const AccumulateArguments& a = *arguments;
+  constexpr int step = value_vectors * lanes;
+  std::int64_t column = 0;
+  for (; column + step <= a.columns; column += step) {
+    accumulate_lanes_from<value_rows, value_vectors, false>(a, a.first_lane, column);
+  }
+  if (column < a.columns) accumulate_tail_from<value_vectors>(a, column);
+}
+
+bool finish(const FinishArguments* arguments) {
+  const FinishArguments& a = *arguments;
+  const Vector factor = broadcast(a.factor);
+  Vector residue = zero();  // x - x is 0, or NaN where x is not finite
+  for (std::int64_t c = 0; c < a.columns; c += lanes) {
+    const std::int64_t count = a.columns - c;
+    const Vector x = multiply(load_partial(a.source + c, count), factor);
+    residue = add(residue, subtract(x, x));
+    if (a.stride == 1) {
+      store_partial(a.destination + c, x, count);
+    } else {
+      float row[lanes];
+      store(row, x);
+      for (int i = 0; i < lanes && i < count; ++i) a.destination[(c + i) * a.stride] = row[i];
+    }
+  }
+  const Vector limit = broadcast(1.0f);
+  float finite[lanes];
+  store(finite, subtract(limit, residue));
+  for (int i = 0; i < lanes; ++i) {
+    if (!(finite[i] == 1.0f)) return false;
+  }
+  return true;
+}
+
+void write_weights(const WriteWeightsArguments* arguments) {
+  const WriteWeightsArguments& a = *arguments;
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
+    const float factor = a.factors[lane];
+    float* destination = a.destinations[lane];
+    for (std::int64_t key = 0; key < a.key_count; ++key) {
+      destination[key * a.key_stride] = a.weights[key * a.width + lane] * factor;
+    }
+  }
+}

@@ -1,0 +1,29 @@
+// The kernels of AVX2 with FMA.
+#include "kernels/compiler.h"
+#include "kernels/kernels.h"
+#if !defined(__AVX2__) || !defined(__FMA__)
+#error "compile this file with -mavx2 -mfma"
+#endif
+#include "kernels/vec_avx2.h"
+
+namespace attend { namespace avx2 { namespace {
+
+constexpr Isa isa = Isa::avx2;
+constexpr int gemm_rows = 4, gemm_vectors = 3;
+constexpr int score_rows = 6, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
+constexpr int value_rows = 4, value_vectors = 3;
+
+#include "kernels/exp.inl"
+#include "kernels/product.inl"
+#include "kernels/pack.inl"
+#include "kernels/gemm.inl"
+#include "kernels/scores.inl"
+#include "kernels/accumulate.inl"
+#include "kernels/reshape.inl"
+#include "kernels/softmax.inl"
+}
+
+extern const Kernels kernels;
+#include "kernels/table.inl"
+
+}}  // namespace attend::avx2

@@ -1,0 +1,29 @@
+// The kernels of AVX-512 (F, DQ, BW, VL).
+#include "kernels/compiler.h"
+#include "kernels/kernels.h"
+#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || !defined(__AVX512VL__)
+#error "compile this file with -mavx512f -mavx512dq -mavx512bw -mavx512vl"
+#endif
+#include "kernels/vec_avx512.h"
+
+namespace attend { namespace avx512 { namespace {
+
+constexpr Isa isa = Isa::avx512;
+constexpr int gemm_rows = 8, gemm_vectors = 3;
+constexpr int score_rows = 8, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
+constexpr int value_rows = 8, value_vectors = 2;
+
+#include "kernels/exp.inl"
+#include "kernels/product.inl"
+#include "kernels/pack.inl"
+#include "kernels/gemm.inl"
+#include "kernels/scores.inl"
+#include "kernels/accumulate.inl"
+#include "kernels/reshape.inl"
+#include "kernels/softmax.inl"
+}
+
+extern const Kernels kernels;
+#include "kernels/table.inl"
+
+}}  // namespace attend::avx512

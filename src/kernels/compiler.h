@@ -1,0 +1,19 @@
+// What the kernel files ask of the compiler.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__FAST_MATH__)
+#error "attend needs IEEE arithmetic: do not compile it with -ffast-math"
+#endif
+
+#define ATTEND_INLINE inline __attribute__((always_inline))
+// Row and column loops must unroll, or g++ keeps the accumulators on the stack.
+#define ATTEND_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define ATTEND_UNROLL _Pragma("clang loop unroll(full)")
+#define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(clang loop unroll_count(n))
+#else
+#define ATTEND_UNROLL _Pragma("GCC unroll 64")
+#define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(GCC unroll n)
+#endif

@@ -1,0 +1,94 @@
+// The projection GEMM: packed panels times rows read in place, bias added, heads split on the way out.
+
+// A run of a panel's columns that stay together in the output: those of one head.
+struct Segment {
+  std::int64_t start, count, destination;
+};
+constexpr int gemm_width = gemm_vectors * lanes;
+
+ATTEND_INLINE void copy_out(const float* source, std::int64_t count, float* destination,
+                            std::int64_t stride) {
+  if (stride != 1) {
+    for (std::int64_t c = 0; c < count; ++c) destination[c * stride] = source[c];
+    return;
+  }
+  for (; count >= lanes; count -= lanes, source += lanes, destination += lanes) {
+    store(destination, load(source));
+  }
+  if (count > 0) store_partial(destination, load(source), count);
+}
+
+template <int rows, int vectors>
+void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* segments,
+               int segment_count, const float* ahead) {
+  const float* a[rows];
+  Vector accumulators[rows][vectors];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    a[r] = arguments.rows[row + r];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) accumulators[r][v] = zero();
+  }
+  multiply_tile<rows, vectors>(accumulators, a, arguments.k_stride, arguments.depth, arguments.panel,
+                               ahead);
+  // One more vector, for a segment is read by whole vectors.
+  alignas(64) float tile[rows][(vectors + 1) * lanes];
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    const Vector bias = arguments.bias ? load(arguments.bias + v * lanes) : zero();
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      store(&tile[r][v * lanes], arguments.bias ? add(accumulators[r][v], bias) : accumulators[r][v]);
+    }
+  }
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) store(&tile[r][vectors * lanes], zero());
+  for (int r = 0; r < rows; ++r) {
+    float* output = arguments.outputs[row + r];
+    for (int s = 0; s < segment_count; ++s) {
+      copy_out(&tile[r][segments[s].start], segments[s].count, output + segments[s].destination,
+               arguments.element_stride);
+    }
+  }
+}
+
+// Tiles of `rows` rows, then what is left by tiles of half as many.
+template <int rows, int vectors>
+void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Segment* segments,
+                    int segment_count, const float* ahead) {
+  for (; row + rows <= a.row_count; row += rows) {
+    gemm_tile<rows, vectors>(a, row, segments, segment_count, ahead);
+    if (ahead) ahead += (a.depth / 4) * 16;
+  }
+  if constexpr (rows > 1) {
+    if (row < a.row_count) {
+      gemm_rows_from<rows / 2, vectors>(a, row, segments, segment_count, ahead);
+    }
+  }
+}
+
+template <int vectors>
+ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Segment* segments,
+                                   int segment_count) {
+  if (a.width == vectors * lanes) {
+    gemm_rows_from<gemm_rows, vectors>(a, 0, segments, segment_count, a.next_panel);
+  } else if constexpr (vectors > 1) {
+    gemm_width_from<vectors - 1>(a, segments, segment_count);
+  }
+}
+
+void gemm(const GemmArguments* arguments) {
+  const GemmArguments& a = *arguments;
+  Segment segments[gemm_width];
+  int segment_count = 0;
+  std::int64_t head = a.first_column / a.head_size, within = a.first_column % a.head_size;
+  for (std::int64_t start = 0; start < a.columns; ++segment_count) {
+    std::int64_t count = a.head_size - within;
+    if (count > a.columns - start) count = a.columns - start;
+    segments[segment_count] = {start, count, head * a.head_stride + within * a.element_stride};
+    start += count;
+    within = 0;
+    ++head;
+  }
+  gemm_width_from<gemm_vectors>(a, segments, segment_count);
+}

@@ -1,0 +1,156 @@
+// The kernel table of one ISA: tile sizes, and function pointers that take plain C structs.
+//
+// README.md in this folder holds the contract of each kernel. Strides are in elements. Nothing
+// outside an argument is read or written. Kernels trust their input: src/validate checked it.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+
+namespace attend {
+
+/// Writes columns [0, columns) of a matrix b, b[k][n] = source[k * k_stride + n * n_stride], as one
+/// panel [depth][width], zero beyond `columns`. width: a multiple of the ISA's lanes.
+struct PackArguments {
+  const float* source;
+  std::int64_t k_stride, n_stride;
+  std::int64_t depth;
+  std::int64_t columns, width;
+  float* panel;
+};
+
+/// c[r][n] = sum over ascending k of a[r][k] * panel[k][n], one chain of multiply-adds that starts
+/// at 0, then + bias[n]. Column n of row r is stored at
+/// outputs[r] + (c / head_size) * head_stride + (c % head_size) * element_stride, c = first_column + n.
+struct GemmArguments {
+  const float* const* rows;  // row_count pointers to a[r][0]
+  float* const* outputs;     // row_count pointers
+  std::int64_t row_count;
+  std::int64_t k_stride;     // of a
+  std::int64_t depth;
+  const float* panel;        // [depth][width], 64-byte aligned
+  std::int64_t width;        // lanes to gemm_columns, a multiple of lanes
+  std::int64_t columns;      // 1 to width: those that are stored
+  const float* bias;         // null, or `width` values
+  std::int64_t first_column, head_size, head_stride, element_stride;
+  const float* next_panel;   // null, or what the next call reads, to be fetched meanwhile
+};
+
+/// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.
+struct PackQueriesArguments {
+  const float* const* queries;
+  std::int64_t count, stride, depth;
+  std::int64_t width;  // tile lanes: narrow or wide
+  float scale;
+  float* panel;
+};
+
+/// Scores of one key block against a tile of queries, and their exponentials.
+///
+/// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
+/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; plus bias[j][lane] in the general
+/// kernel; weights[j][lane] = 2^s; block_sum[lane] = the weights' sum over ascending j.
+/// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
+/// where to, and the block is to be scored again after move_maximum.
+struct ScoreArguments {
+  const float* keys;
+  std::int64_t key_row_stride, key_stride;
+  std::int64_t key_count;
+  std::int64_t depth;
+  const float* queries;  // panel [depth][width]
+  std::int64_t width;
+  const float* maximum;  // [width]; log2 units, integers
+  const float* sum;      // [width]; of the blocks before; 0: none was seen
+  const float* bias;     // [key_count][width], log2 units; -inf hides
+  float* weights;        // [key_count][width]
+  float* block_sum;      // [width]
+  float* block_maximum;  // [width]; largest score of the block, relative to maximum; -inf: none
+};
+
+/// Moves each lane's maximum by the integer nearest above block_maximum where it has to move, and
+/// scales its sum and its accumulated output by that power of two.
+struct MoveArguments {
+  std::int64_t width;
+  const float* block_maximum;
+  float* maximum;
+  float* sum;
+  float* output;  // [width][output_stride]
+  std::int64_t output_stride, columns;
+};
+
+/// output[lane][c] += sum over ascending keys of weights[key][lane] * values[key][c], each element
+/// one chain of multiply-adds that starts at its own value.
+struct AccumulateArguments {
+  const float* weights;  // [key_count][width]
+  std::int64_t width;
+  std::int64_t first_lane, lane_count;
+  const float* values;   // element stride 1
+  std::int64_t value_row_stride;
+  std::int64_t key_count;
+  std::int64_t columns;
+  float* output;         // [width][output_stride], 64-byte aligned
+  std::int64_t output_stride;  // columns rounded up to lanes
+};
+
+/// destination[c * stride] = source[c] * factor. Returns whether every product is finite.
+struct FinishArguments {
+  const float* source;
+  std::int64_t columns;
+  float factor;
+  float* destination;
+  std::int64_t stride;
+};
+
+/// destination[lane][key * key_stride] = weights[key][lane] * factors[lane] for lane < lane_count.
+struct WriteWeightsArguments {
+  const float* weights;  // [key_count][width]
+  std::int64_t width, key_count, lane_count;
+  const float* factors;
+  float* const* destinations;
+  std::int64_t key_stride;
+};
+
+/// One row of masked_softmax: softmax over source[0 .. visible) and total - visible further scores
+/// of -1e6. source and destination may be the same.
+struct SoftmaxArguments {
+  const float* source;
+  std::int64_t source_stride;
+  std::int64_t visible, total;
+  float* destination;
+  std::int64_t destination_stride;
+};
+
+/// destination[r][c] = source[r][c], a block of rows with strides of their own.
+struct CopyArguments {
+  const float* source;
+  std::int64_t source_row_stride, source_stride;
+  float* destination;
+  std::int64_t destination_row_stride, destination_stride;
+  std::int64_t rows, columns;
+};
+
+struct Kernels {
+  Isa isa;
+  int lanes;          // floats in a vector
+  int gemm_columns;   // the widest panel; narrower ones are multiples of lanes
+  int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
+  int wide_tile;      // query lanes of a full attention tile
+  int narrow_tile;    // and of one for few queries; both multiples of lanes
+
+  void (*pack)(const PackArguments*);
+  void (*gemm)(const GemmArguments*);
+  void (*pack_queries)(const PackQueriesArguments*);
+  bool (*scores_plain)(const ScoreArguments*);
+  bool (*scores_general)(const ScoreArguments*);
+  void (*move_maximum)(const MoveArguments*);
+  void (*accumulate)(const AccumulateArguments*);
+  bool (*finish)(const FinishArguments*);
+  void (*write_weights)(const WriteWeightsArguments*);
+  void (*softmax)(const SoftmaxArguments*);
+  void (*copy)(const CopyArguments*);
+  void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);
+  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x, 0 below 2^-126
+};
+
+}  // namespace attend

@@ -1,0 +1,29 @@
+// The kernels of NEON on aarch64.
+#include "kernels/compiler.h"
+#include "kernels/kernels.h"
+#if !defined(__aarch64__)
+#error "this file is for aarch64"
+#endif
+#include "kernels/vec_neon.h"
+
+namespace attend { namespace neon { namespace {
+
+constexpr Isa isa = Isa::neon;
+constexpr int gemm_rows = 8, gemm_vectors = 2;
+constexpr int score_rows = 4, wide_vectors = 4, narrow_score_rows = 8, narrow_vectors = 1;
+constexpr int value_rows = 8, value_vectors = 2;
+
+#include "kernels/exp.inl"
+#include "kernels/product.inl"
+#include "kernels/pack.inl"
+#include "kernels/gemm.inl"
+#include "kernels/scores.inl"
+#include "kernels/accumulate.inl"
+#include "kernels/reshape.inl"
+#include "kernels/softmax.inl"
+}
+
+extern const Kernels kernels;
+#include "kernels/table.inl"
+
+}}  // namespace attend::neon

@@ -1,0 +1,23 @@
+// Moving memory: copies of rows between strides, and fills.
+
+void copy(const CopyArguments* arguments) {
+  const CopyArguments& a = *arguments;
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    const float* source = a.source + r * a.source_row_stride;
+    float* destination = a.destination + r * a.destination_row_stride;
+    std::int64_t c = 0;
+    if (a.source_stride == 1 && a.destination_stride == 1) {
+      for (; c + lanes <= a.columns; c += lanes) store(destination + c, load(source + c));
+    }
+    for (; c < a.columns; ++c) destination[c * a.destination_stride] = source[c * a.source_stride];
+  }
+}
+
+void fill(float* destination, std::int64_t stride, std::int64_t count, float value) {
+  std::int64_t i = 0;
+  if (stride == 1) {
+    const Vector values = broadcast(value);
+    for (; i + lanes <= count; i += lanes) store(destination + i, values);
+  }
+  for (; i < count; ++i) destination[i * stride] = value;
+}

@@ -1,0 +1,27 @@
+// The kernels of plain C++, for any CPU: the fallback.
+#include "kernels/compiler.h"
+#include "kernels/kernels.h"
+
+#include "kernels/vec_scalar.h"
+
+namespace attend { namespace scalar { namespace {
+
+constexpr Isa isa = Isa::scalar;
+constexpr int gemm_rows = 4, gemm_vectors = 4;
+constexpr int score_rows = 4, wide_vectors = 4, narrow_score_rows = 4, narrow_vectors = 1;
+constexpr int value_rows = 4, value_vectors = 4;
+
+#include "kernels/exp.inl"
+#include "kernels/product.inl"
+#include "kernels/pack.inl"
+#include "kernels/gemm.inl"
+#include "kernels/scores.inl"
+#include "kernels/accumulate.inl"
+#include "kernels/reshape.inl"
+#include "kernels/softmax.inl"
+}
+
+extern const Kernels kernels;
+#include "kernels/table.inl"
+
+}}  // namespace attend::scalar

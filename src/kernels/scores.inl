@@ -1,0 +1,103 @@
+// Scores of a key block against the queries in lanes, and their exponentials: nothing horizontal anywhere.
+//
+// In log2 units: the query panel holds q * scale * log2(e). Accumulators start at -maximum, an integer
+// that moves only when a score exceeds it by more than `headroom`, or when a lane's first visible block
+// lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare.
+
+constexpr float headroom = 24.0f;
+
+template <int rows, int vectors, bool general>
+ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, Vector (&sum)[vectors],
+                              Vector (&top)[vectors]) {
+  constexpr int width = vectors * lanes;
+  const float* keys[rows];
+  Vector scores[rows][vectors];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    const Vector start = subtract(zero(), load(a.maximum + v * lanes));
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) scores[r][v] = start;
+  }
+  multiply_tile<rows, vectors>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      const std::int64_t at = (key + r) * width + v * lanes;
+      Vector s = scores[r][v];
+      if constexpr (general) {  // a hidden score is -inf even where it is NaN
+        const Vector bias = load(a.bias + at);
+        s = select(less(broadcast(-__builtin_inff()), bias), add(s, bias), broadcast(-__builtin_inff()));
+      }
+      top[v] = maximum(s, top[v]);  // a NaN leaves it, and reaches the sum
+      const Vector weight = exp2(s);
+      sum[v] = add(sum[v], weight);
+      store(a.weights + at, weight);
+    }
+  }
+}
+
+template <int rows, int vectors, bool general>
+ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key, Vector (&sum)[vectors],
+                                   Vector (&top)[vectors]) {
+  for (; key + rows <= a.key_count; key += rows) {
+    score_tile<rows, vectors, general>(a, key, sum, top);
+  }
+  if constexpr (rows > 1) {
+    score_keys_from<rows / 2, vectors, general>(a, key, sum, top);
+  }
+}
+
+template <int rows, int vectors, bool general>
+bool score_block(const ScoreArguments& a) {
+  Vector sum[vectors], top[vectors];
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    sum[v] = load(a.block_sum + v * lanes);
+    top[v] = load(a.block_maximum + v * lanes);
+  }
+  score_keys_from<rows, vectors, general>(a, 0, sum, top);
+  bool move = false;
+  const Vector none = broadcast(-__builtin_inff());
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    store(a.block_sum + v * lanes, sum[v]);
+    store(a.block_maximum + v * lanes, top[v]);
+    const Mask unseen = both(less(load(a.sum + v * lanes), broadcast(0x1p-126f)), less(none, top[v]));
+    move |= any(less(broadcast(headroom), top[v])) ||
+            any(both(unseen, less(top[v], broadcast(-headroom))));
+  }
+  return move;
+}
+
+template <bool general>
+bool scores(const ScoreArguments* arguments) {
+  if (arguments->width == narrow_vectors * lanes) {
+    return score_block<narrow_score_rows, narrow_vectors, general>(*arguments);
+  }
+  return score_block<score_rows, wide_vectors, general>(*arguments);
+}
+
+void move_maximum(const MoveArguments* arguments) {
+  const MoveArguments& a = *arguments;
+  for (std::int64_t lane = 0; lane < a.width; ++lane) {
+    float top = a.block_maximum[lane];
+    const bool unseen = a.sum[lane] < 0x1p-126f;
+    if (!(top > headroom || (unseen && top < -headroom && top > -__builtin_inff()))) continue;
+    if (top > 0x1p120f) top = 0x1p120f;  // +inf: the row is NaN whatever the maximum
+    float up = static_cast<float>(top < 0x1p23f && top > -0x1p23f ? static_cast<std::int32_t>(top) : top);
+    if (up < top) up += 1.0f;
+    a.maximum[lane] += up;
+    if (unseen) continue;  // sum and output are zero, and 2^-up may overflow
+    const Vector factor = exp2(broadcast(-up));
+    float factors[lanes];
+    store(factors, factor);
+    a.sum[lane] *= factors[0];
+    float* output = a.output + lane * a.output_stride;
+    for (std::int64_t c = 0; c < a.columns; c += lanes) {
+      store(output + c, multiply(load(output + c), factor));
+    }
+  }
+}

@@ -1,0 +1,79 @@
+// The vector of AVX2 with FMA: 8 floats in a register.
+#include <immintrin.h>
+
+namespace attend { namespace avx2 { namespace {
+
+using Vector = __m256;
+using Mask = __m256;
+constexpr int lanes = 8;
+constexpr int scalar_group = 1;
+using Scalars = __m256;
+
+ATTEND_INLINE Vector zero() { return _mm256_setzero_ps(); }
+ATTEND_INLINE Vector broadcast(float x) { return _mm256_set1_ps(x); }
+ATTEND_INLINE Vector load(const float* p) { return _mm256_loadu_ps(p); }
+ATTEND_INLINE void store(float* p, Vector x) { _mm256_storeu_ps(p, x); }
+ATTEND_INLINE __m256i first(std::int64_t count) {
+  const int bounded = count >= 8 ? 8 : static_cast<int>(count);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(bounded), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+ATTEND_INLINE Vector load_partial(const float* p, std::int64_t count) {
+  return _mm256_maskload_ps(p, first(count));
+}
+// By pieces: a masked store is microcode on AMD (18 operations on Zen 4).
+ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
+  if (count >= 8) {
+    _mm256_storeu_ps(p, x);
+    return;
+  }
+  __m128 part = _mm256_castps256_ps128(x);
+  if (count & 4) {
+    _mm_storeu_ps(p, part);
+    part = _mm256_extractf128_ps(x, 1);
+    p += 4;
+  }
+  if (count & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+    part = _mm_movehl_ps(part, part);
+    p += 2;
+  }
+  if (count & 1) _mm_store_ss(p, part);
+}
+ATTEND_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+ATTEND_INLINE Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+ATTEND_INLINE Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+ATTEND_INLINE Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
+ATTEND_INLINE bool any(Mask a) { return _mm256_movemask_ps(a) != 0; }
+ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm256_blendv_ps(b, a, m); }
+// Keeps a loaded vector in a register, where the compiler would fold the load into each use.
+ATTEND_INLINE Vector hold(Vector x) { asm("" : "+x"(x)); return x; }
+ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return _mm256_broadcast_ss(p); }
+ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+// 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
+constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
+                                        0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
+// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23.
+ATTEND_INLINE Vector round_bits(Vector x) {
+  const Vector low = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);  // keeps NaN: a > b ? a : b
+  return _mm256_add_ps(_mm256_min_ps(_mm256_set1_ps(128.0f), low), _mm256_set1_ps(0x1.8p23f));
+}
+ATTEND_INLINE Vector exponent_fraction(Vector x) {
+  const Vector fraction = _mm256_sub_ps(x, _mm256_sub_ps(round_bits(x), _mm256_set1_ps(0x1.8p23f)));
+  return _mm256_min_ps(_mm256_set1_ps(0.5f), fraction);  // beyond 128: infinity, not its NaN
+}
+// p 2^round(x); 0 where x < -126, so that no denormal arises.
+ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
+  const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(round_bits(x)), 23);
+  const __m256 scale = _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_set1_epi32(0x3f800000)));
+  const __m256 hidden = _mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_LT_OQ);
+  return _mm256_andnot_ps(hidden, _mm256_mul_ps(p, scale));
+}
+
+}}}  // namespace attend::avx2

@@ -1,0 +1,81 @@
+// The vector of NEON on aarch64: 4 floats in a register.
+#include <arm_neon.h>
+
+namespace attend { namespace neon { namespace {
+
+using Vector = float32x4_t;
+using Mask = uint32x4_t;
+constexpr int lanes = 4;
+constexpr int scalar_group = 4;  // a multiply-add takes its scalar from a lane of a loaded vector
+using Scalars = float32x4_t;
+
+ATTEND_INLINE Vector zero() { return vdupq_n_f32(0.0f); }
+ATTEND_INLINE Vector broadcast(float x) { return vdupq_n_f32(x); }
+ATTEND_INLINE Vector load(const float* p) { return vld1q_f32(p); }
+ATTEND_INLINE void store(float* p, Vector x) { vst1q_f32(p, x); }
+ATTEND_INLINE Vector load_partial(const float* p, std::int64_t count) {
+  if (count >= 4) return vld1q_f32(p);
+  Vector x = zero();
+  if (count > 0) x = vsetq_lane_f32(p[0], x, 0);
+  if (count > 1) x = vsetq_lane_f32(p[1], x, 1);
+  if (count > 2) x = vsetq_lane_f32(p[2], x, 2);
+  return x;
+}
+ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
+  if (count >= 4) {
+    vst1q_f32(p, x);
+    return;
+  }
+  if (count > 0) p[0] = vgetq_lane_f32(x, 0);
+  if (count > 1) p[1] = vgetq_lane_f32(x, 1);
+  if (count > 2) p[2] = vgetq_lane_f32(x, 2);
+}
+ATTEND_INLINE Vector add(Vector a, Vector b) { return vaddq_f32(a, b); }
+ATTEND_INLINE Vector subtract(Vector a, Vector b) { return vsubq_f32(a, b); }
+ATTEND_INLINE Vector multiply(Vector a, Vector b) { return vmulq_f32(a, b); }
+ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
+ATTEND_INLINE Vector maximum(Vector a, Vector b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+ATTEND_INLINE Mask less(Vector a, Vector b) { return vcltq_f32(a, b); }
+ATTEND_INLINE Mask both(Mask a, Mask b) { return vandq_u32(a, b); }
+ATTEND_INLINE bool any(Mask a) { return vmaxvq_u32(a) != 0; }
+ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return vbslq_f32(m, a, b); }
+ATTEND_INLINE Vector hold(Vector x) { return x; }
+ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t stride) {
+  if (stride == 1) return vld1q_f32(p);
+  Scalars x = vdupq_n_f32(p[0]);
+  x = vsetq_lane_f32(p[stride], x, 1);
+  x = vsetq_lane_f32(p[2 * stride], x, 2);
+  return vsetq_lane_f32(p[3 * stride], x, 3);
+}
+ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector c) {
+  switch (index) {
+    case 0: return vfmaq_laneq_f32(c, b, a, 0);
+    case 1: return vfmaq_laneq_f32(c, b, a, 1);
+    case 2: return vfmaq_laneq_f32(c, b, a, 2);
+    default: return vfmaq_laneq_f32(c, b, a, 3);
+  }
+}
+ATTEND_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
+
+// 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
+constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
+                                        0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
+// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23. vmax and vmin keep NaN.
+ATTEND_INLINE Vector round_bits(Vector x) {
+  const Vector bounded = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-127.0f)), vdupq_n_f32(128.0f));
+  return vaddq_f32(bounded, vdupq_n_f32(0x1.8p23f));
+}
+ATTEND_INLINE Vector exponent_fraction(Vector x) {
+  const Vector fraction = vsubq_f32(x, vsubq_f32(round_bits(x), vdupq_n_f32(0x1.8p23f)));
+  return vminq_f32(fraction, vdupq_n_f32(0.5f));  // beyond 128: infinity, not its NaN
+}
+// p 2^round(x); 0 where x < -126, so that no denormal arises.
+ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
+  const int32x4_t power = vshlq_n_s32(vreinterpretq_s32_f32(round_bits(x)), 23);
+  const Vector scale = vreinterpretq_f32_s32(vaddq_s32(power, vdupq_n_s32(0x3f800000)));
+  const Mask hidden = vcltq_f32(x, vdupq_n_f32(-126.0f));
+  return vreinterpretq_f32_u32(
+      vbicq_u32(vreinterpretq_u32_f32(vmulq_f32(p, scale)), hidden));
+}
+
+}}}  // namespace attend::neon

@@ -1,0 +1,320 @@
+// The seed's functions as operations on views.
+#include <math.h>
+
+#include "attend/attend.hpp"
+#include "attention.h"
+#include "dispatch.h"
+#include "memory.h"
+#include "parallel.h"
+#include "plan.h"
+#include "projection.h"
+#include "validate.h"
+#include "weights.h"
+
+namespace attend {
+
+namespace {
+
+// A stride of an axis that may be missing.
+template <class Element>
+std::int64_t stride_from_end(const View<Element>& view, int axis) {
+  return axis <= view.rank ? view.strides[view.rank - axis] : 0;
+}
+
+// Both operands may lack the batch axis.
+template <class Element>
+Operand<Element> matrices(const View<Element>& view) {
+  Operand<Element> operand;
+  operand.data = view.data;
+  operand.batch_stride = stride_from_end(view, 3);
+  operand.row_stride = stride_from_end(view, 2);
+  operand.stride = stride_from_end(view, 1);
+  return operand;
+}
+
+struct Matmul {
+  Projection projection;
+  const float* b;
+  std::int64_t k_stride, n_stride;
+  const float* bias;
+  std::int64_t bias_stride;
+  float* packed;
+};
+
+void run_pack(const void* context, std::int64_t, int) {
+  const Matmul& matmul = *static_cast<const Matmul*>(context);
+  pack_projection(*matmul.projection.kernels, matmul.b, matmul.n_stride, matmul.k_stride, matmul.bias,
+                  matmul.bias_stride, matmul.projection.weights.inputs, matmul.projection.weights.outputs,
+                  matmul.packed);
+}
+
+void run_product(const void* context, std::int64_t task, int) {
+  static_cast<const Matmul*>(context)->projection.run(task);
+}
+
+}  // namespace
+
+Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const ConstTensorView& bias,
+              const TensorView& output, Workspace& workspace, const OperationOptions& options) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(options.isa, &kernels);
+  if (status.ok()) status = validate_matmul(a, b, b_transposed, bias, output, options);
+  if (!status.ok()) return status;
+  const std::int64_t batch = a.rank == 3 ? a.sizes[0] : 1, rows = a.sizes[a.rank - 2];
+  const std::int64_t depth = a.sizes[a.rank - 1], columns = output.sizes[output.rank - 1];
+  if (batch == 0 || rows == 0 || columns == 0) return Status();
+
+  const std::int64_t packed = PackedProjection::size(*kernels, depth, columns);
+  const std::size_t packed_bytes = aligned_bytes(static_cast<std::size_t>(packed) * sizeof(float));
+  const std::size_t bytes = packed_bytes + static_cast<std::size_t>(batch + 1) * sizeof(std::int64_t);
+  char* memory = static_cast<char*>(workspace.reserve(bytes));
+  if (memory == nullptr) {
+    return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
+  }
+  std::int64_t* before = reinterpret_cast<std::int64_t*>(memory + packed_bytes);
+  Matmul product;
+  product.b = b.data;
+  product.k_stride = stride_from_end(b, b_transposed ? 1 : 2);
+  product.n_stride = stride_from_end(b, b_transposed ? 2 : 1);
+  product.bias = bias.data;
+  product.bias_stride = bias.strides[0];
+  product.packed = reinterpret_cast<float*>(memory);
+  Projection& projection = product.projection;
+  projection.kernels = kernels;
+  projection.weights = PackedProjection::at(*kernels, product.packed, depth, columns, bias.data != nullptr);
+  projection.input = matrices(a);
+  projection.output = matrices(output);
+  projection.head_size = columns;
+  projection.rows_per_task = projection_rows(*kernels, depth);
+
+  // A b of its own for each entry is a product of its own; a shared one takes all rows at once.
+  const std::int64_t products = b.rank == 3 ? batch : 1, entries = batch / products;
+  for (std::int64_t i = 0; i <= entries; ++i) before[i] = i * rows;
+  projection.rows = {entries, before};
+  for (std::int64_t p = 0; p < products; ++p) {
+    const Stage stages[] = {{1, run_pack}, {projection.tasks(), run_product}};
+    run_stages(options.threads, stages, 2, &product);
+    product.b += stride_from_end(b, 3);
+    projection.input.data += projection.input.batch_stride;
+    projection.output.data += projection.output.batch_stride;
+  }
+  return Status();
+}
+
+namespace {
+
+struct SequenceMask {
+  const Kernels* kernels;
+  const ConstTensorView& input;
+  const LengthsView& lengths;
+  const TensorView& output;
+  float value;
+};
+
+void run_sequence_mask(const void* context, std::int64_t b, int) {
+  const SequenceMask& mask = *static_cast<const SequenceMask*>(context);
+  const ConstTensorView& input = mask.input;
+  const TensorView& output = mask.output;
+  const std::int64_t rows = input.sizes[1], columns = input.rank == 3 ? input.sizes[2] : 1;
+  const std::int64_t length = mask.lengths.data[b * mask.lengths.strides[0]];
+  const std::int64_t kept = length < rows ? length : rows;
+  const float* source = input.data + b * input.strides[0];
+  float* destination = output.data + b * output.strides[0];
+  if (input.rank == 2) {
+    const CopyArguments copy = {source, 0, input.strides[1], destination, 0, output.strides[1], 1, kept};
+    if (source != destination) mask.kernels->copy(&copy);
+    mask.kernels->fill(destination + kept * output.strides[1], output.strides[1], rows - kept, mask.value);
+    return;
+  }
+  const CopyArguments copy = {source,           input.strides[1],  input.strides[2], destination,
+                              output.strides[1], output.strides[2], kept,             columns};
+  if (source != destination) mask.kernels->copy(&copy);
+  for (std::int64_t j = kept; j < rows; ++j) {
+    mask.kernels->fill(destination + j * output.strides[1], output.strides[2], columns, mask.value);
+  }
+}
+
+}  // namespace
+
+Status sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens, float value,
+                     const TensorView& output, const OperationOptions& options) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(options.isa, &kernels);
+  if (status.ok()) status = validate_sequence_mask(input, valid_lens, output, options);
+  if (!status.ok()) return status;
+  const SequenceMask mask = {kernels, input, valid_lens, output, value};
+  const Stage stage = {input.sizes[0], run_sequence_mask};
+  run_stages(options.threads, &stage, 1, &mask);
+  return Status();
+}
+
+namespace {
+
+struct MaskedSoftmax {
+  const Kernels* kernels;
+  const ConstTensorView& input;
+  const TensorView& output;
+  Visibility visibility;
+};
+
+constexpr std::int64_t softmax_rows = 16;  // a task
+
+void run_masked_softmax(const void* context, std::int64_t task, int) {
+  const MaskedSoftmax& softmax = *static_cast<const MaskedSoftmax*>(context);
+  const ConstTensorView& input = softmax.input;
+  const TensorView& output = softmax.output;
+  const std::int64_t tasks = (input.sizes[1] + softmax_rows - 1) / softmax_rows, b = task / tasks;
+  const std::int64_t first = task % tasks * softmax_rows;
+  for (std::int64_t i = first; i < first + softmax_rows && i < input.sizes[1]; ++i) {
+    SoftmaxArguments arguments;
+    arguments.source = input.data + b * input.strides[0] + i * input.strides[1];
+    arguments.source_stride = input.strides[2];
+    arguments.visible = softmax.visibility.of(b, i).end;
+    arguments.total = input.sizes[2];
+    arguments.destination = output.data + b * output.strides[0] + i * output.strides[1];
+    arguments.destination_stride = output.strides[2];
+    softmax.kernels->softmax(&arguments);
+  }
+}
+
+}  // namespace
+
+Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens, const TensorView& output,
+                      const OperationOptions& options) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(options.isa, &kernels);
+  if (status.ok()) status = validate_masked_softmax(input, valid_lens, output, options);
+  if (!status.ok()) return status;
+  if (input.sizes[2] == 0) return Status();
+  const MaskedSoftmax softmax = {kernels, input, output,
+                                 make_visibility(valid_lens, input.sizes[1], input.sizes[2], EmptyRows::uniform)};
+  const Stage stage = {input.sizes[0] * ((input.sizes[1] + softmax_rows - 1) / softmax_rows), run_masked_softmax};
+  run_stages(options.threads, &stage, 1, &softmax);
+  return Status();
+}
+
+namespace {
+
+// Entry b, columns of head h, to or from row b H + h.
+struct Transpose {
+  const Kernels* kernels;
+  std::int64_t heads, rows, columns;
+  const ConstTensorView& input;
+  const TensorView& output;
+  bool to_heads;
+};
+
+void run_transpose(const void* context, std::int64_t task, int) {
+  const Transpose& transpose = *static_cast<const Transpose*>(context);
+  const ConstTensorView& input = transpose.input;
+  const TensorView& output = transpose.output;
+  const std::int64_t b = task / transpose.heads, h = task % transpose.heads;
+  const std::int64_t column = h * transpose.columns;
+  const CopyArguments arguments = {
+      input.data + (transpose.to_heads ? b * input.strides[0] + column * input.strides[2] : task * input.strides[0]),
+      input.strides[1],
+      input.strides[2],
+      output.data + (transpose.to_heads ? task * output.strides[0] : b * output.strides[0] + column * output.strides[2]),
+      output.strides[1],
+      output.strides[2],
+      transpose.rows,
+      transpose.columns};
+  transpose.kernels->copy(&arguments);
+}
+
+Status transpose(const ConstTensorView& input, std::int64_t num_heads, const TensorView& output, bool to_heads,
+                 const OperationOptions& options) {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(options.isa, &kernels);
+  if (status.ok()) {
+    status = to_heads ? validate_transpose("input", input, "output", output, num_heads, true, options)
+                      : validate_transpose("output", output, "input", input, num_heads, false, options);
+  }
+  if (!status.ok()) return status;
+  const ConstTensorView split = to_heads ? ConstTensorView(output) : input;
+  const Transpose context = {kernels, num_heads, split.sizes[1], split.sizes[2], input, output, to_heads};
+  const Stage stage = {split.sizes[0], run_transpose};
+  run_stages(options.threads, &stage, 1, &context);
+  return Status();
+}
+
+}  // namespace
+
+Status transpose_qkv(const ConstTensorView& input, std::int64_t num_heads, const TensorView& output,
+                     const OperationOptions& options) noexcept {
+  return transpose(input, num_heads, output, true, options);
+}
+
+Status transpose_output(const ConstTensorView& input, std::int64_t num_heads, const TensorView& output,
+                        const OperationOptions& options) noexcept {
+  return transpose(input, num_heads, output, false, options);
+}
+
+Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(isa, &kernels);
+  if (status.ok()) status = validate_dropout(dropout);
+  if (!status.ok()) return status;
+  if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
+  attention->dropout_ = dropout;
+  attention->kernels_ = kernels;
+  return Status();
+}
+
+namespace {
+
+struct DotProduct {
+  Attention attention;
+  AttentionPlan plan;
+  char* scratch;
+};
+
+void run_dot_product(const void* context, std::int64_t task, int thread) {
+  const DotProduct& call = *static_cast<const DotProduct*>(context);
+  run_attention_task(call.attention, call.plan, task,
+                     call.scratch + static_cast<std::size_t>(thread) * call.plan.thread_bytes);
+}
+
+}  // namespace
+
+Status DotProductAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                                    const ConstTensorView& values, const LengthsView& valid_lens,
+                                    const TensorView& output, Workspace& workspace,
+                                    const ForwardOptions& options) const noexcept {
+  if (kernels_ == nullptr) {
+    return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
+  }
+  const Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
+  if (!status.ok()) return status;
+  DotProduct call;
+  Attention& attention = call.attention;
+  attention.kernels = kernels_;
+  attention.batch = queries.sizes[0];
+  attention.heads = 1;
+  attention.queries = queries.sizes[1];
+  attention.keys = keys.sizes[1];
+  attention.depth = queries.sizes[2];
+  attention.value_depth = values.sizes[2];
+  attention.q = matrices(queries);
+  attention.k = matrices(keys);
+  attention.v = matrices(values);
+  attention.output = matrices(output);
+  if (!options.attention_weights.absent()) attention.weights = matrices(options.attention_weights);
+  attention.scale = static_cast<float>(1.0 / sqrt(static_cast<double>(attention.depth)));
+  attention.visibility = make_visibility(valid_lens, attention.queries, attention.keys, EmptyRows::uniform);
+  attention.dropout_rate = options.training ? dropout_ : 0.0f;
+  attention.dropout_seed = options.dropout_seed;
+  if (attention.batch == 0 || attention.queries == 0) return Status();
+
+  call.plan = plan_attention(*kernels_, attention_shape(attention));
+  const std::size_t bytes = call.plan.thread_bytes * static_cast<std::size_t>(options.threads.count);
+  call.scratch = static_cast<char*>(workspace.reserve(bytes));
+  if (call.scratch == nullptr) {
+    return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
+  }
+  const Stage stage = {call.plan.tasks, run_dot_product};
+  run_stages(options.threads, &stage, 1, &call);
+  return Status();
+}
+
+}  // namespace attend

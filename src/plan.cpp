@@ -1,0 +1,89 @@
+// Plans: the arithmetic.
+#include "plan.h"
+
+#include "attention.h"
+#include "memory.h"
+
+namespace attend {
+
+namespace {
+
+std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
+
+std::size_t tile_bytes(const AttentionPlan& plan, std::int64_t depth) {
+  return TileScratch::bytes(plan.tile, plan.key_block, depth, plan.value_stride);
+}
+
+}  // namespace
+
+AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape) {
+  AttentionPlan plan = {};
+  plan.key_block = key_block_of(shape.depth);
+  plan.value_stride = round_up(shape.value_depth, kernels.lanes);
+  plan.tile = shape.queries <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
+  const std::size_t bound = shape.depth + shape.value_depth <= 512 ? 64 * 1024 : 80 * 1024;
+  if (tile_bytes(plan, shape.depth) > bound) plan.tile = kernels.narrow_tile;
+  plan.tiles = (shape.queries + plan.tile - 1) / plan.tile;
+
+  // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
+  // S / tile times, pays from there on.
+  const std::int64_t page = 1024;
+  const bool long_sequence = shape.keys >= 512;
+  plan.copy_keys = shape.queries > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
+                   (long_sequence || shape.key_row_stride % page == 0);
+  plan.copy_values = (shape.value_stride != 1 && shape.value_depth > 1) ||
+                     (shape.queries > kernels.narrow_tile &&
+                      shape.value_row_stride != shape.value_depth &&
+                      (long_sequence || shape.value_row_stride % page == 0));
+  const bool copies = plan.copy_keys || plan.copy_values;
+  plan.tasks = shape.batch * shape.heads * (copies ? 1 : plan.tiles);
+  plan.thread_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
+  const std::size_t keys = static_cast<std::size_t>(shape.keys);
+  if (plan.copy_keys) plan.thread_bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
+  if (plan.copy_values) plan.thread_bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
+  return plan;
+}
+
+bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
+                  const ForwardShape& shape, int threads, ForwardPlan* plan) {
+  const std::int64_t width = config.num_hiddens, depth = width / config.num_heads;
+  // All that follows fits into 63 bits if this does.
+  const double most = 4.0 * static_cast<double>(width) * static_cast<double>(shape.batch) *
+                      (2.0 * static_cast<double>(shape.queries) + 2.0 * static_cast<double>(shape.keys));
+  if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;
+  AttentionShape attention = {};
+  attention.batch = shape.batch;
+  attention.heads = config.num_heads;
+  attention.queries = shape.queries;
+  attention.keys = shape.keys;
+  attention.depth = attention.value_depth = depth;
+  attention.key_row_stride = attention.value_row_stride = depth;
+  attention.value_stride = 1;
+  plan->attention = plan_attention(kernels, attention);
+
+  std::size_t at = 0;
+  const auto take = [&at](std::size_t bytes) {
+    const std::size_t start = at;
+    at += aligned_bytes(bytes);
+    return start;
+  };
+  const std::size_t batch = static_cast<std::size_t>(shape.batch);
+  const std::size_t row = static_cast<std::size_t>(width) * sizeof(float) * batch;
+  plan->queries = take(row * static_cast<std::size_t>(shape.queries));
+  plan->keys = take(row * static_cast<std::size_t>(shape.keys));
+  plan->values = take(row * static_cast<std::size_t>(shape.keys));
+  plan->heads = take(row * static_cast<std::size_t>(shape.queries));
+  plan->query_rows = take((batch + 1) * sizeof(std::int64_t));
+  plan->key_rows = take((batch + 1) * sizeof(std::int64_t));
+  plan->threads = take(plan->attention.thread_bytes * static_cast<std::size_t>(threads));
+  plan->bytes = at;
+  return true;
+}
+
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth) {
+  const std::int64_t floats = 128 * 1024;
+  const std::int64_t rows = floats / (depth > 0 ? depth : 1) / kernels.gemm_rows * kernels.gemm_rows;
+  return rows < 4 * kernels.gemm_rows ? 4 * kernels.gemm_rows : rows > 512 ? 512 : rows;
+}
+
+}  // namespace attend

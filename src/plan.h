@@ -1,0 +1,56 @@
+// Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
+//
+// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied.
+// Workspace of a layer's forward: projected q B H L D, k and v B H S D each, heads B L H D, as floats,
+// each rounded up to 64 bytes; 2 (B + 1) row counts; and attention's, for each thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "attend/attend.hpp"
+#include "kernels/kernels.h"
+
+namespace attend {
+
+/// The absolute grid of key blocks: a step that depends on D alone, for the order of sums depends on it.
+inline std::int64_t key_block_of(std::int64_t depth) { return depth <= 64 ? 128 : depth <= 128 ? 96 : 64; }
+
+/// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
+struct AttentionPlan {
+  std::int64_t tile;           // query lanes
+  std::int64_t key_block;
+  std::int64_t value_stride;   // Dv rounded up to whole vectors
+  std::int64_t tiles;          // for each sequence of queries
+  bool copy_keys, copy_values; // once a sequence, into the thread's workspace; then a task is a sequence
+  std::int64_t tasks;
+  std::size_t thread_bytes;
+};
+
+struct AttentionShape {
+  std::int64_t batch, heads, queries, keys, depth, value_depth;
+  std::int64_t key_row_stride, value_row_stride, value_stride;
+};
+
+AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape);
+
+/// Where the parts of a layer's workspace lie, in bytes from its start.
+struct ForwardPlan {
+  AttentionPlan attention;
+  std::size_t queries, keys, values, heads;   // projected; [B][H][n][D], heads [B][L][H D]
+  std::size_t query_rows, key_rows;           // int64 [B + 1]: rows of the entries before
+  std::size_t threads;                        // attention.thread_bytes each
+  std::size_t bytes;
+};
+
+/// False where the sizes overflow.
+bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
+                  const ForwardShape& shape, int threads, ForwardPlan* plan);
+
+/// Rows of a projection that one task takes: what keeps them in a 1 MiB L2 beside a panel of weights.
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth);
+
+/// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.
+inline constexpr double least_threaded_work = 1e6;
+
+}  // namespace attend

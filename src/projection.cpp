@@ -1,0 +1,56 @@
+// Projection tasks: a panel of weights times a chunk of rows.
+#include "projection.h"
+
+namespace attend {
+
+std::int64_t Projection::tasks() const {
+  return (rows.total() + rows_per_task - 1) / rows_per_task * weights.panel_count(*kernels);
+}
+
+void Projection::run(std::int64_t task) const {
+  // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
+  const std::int64_t panels = weights.panel_count(*kernels), panel = task % panels;
+  const std::int64_t column = panel * kernels->gemm_columns, left = weights.outputs - column;
+  std::int64_t row = task / panels * rows_per_task;
+  const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
+
+  constexpr int most = 64;  // rows a call, for their pointers live on the stack: 1 KiB
+  const float* inputs[most];
+  float* outputs[most];
+  GemmArguments arguments;
+  arguments.rows = inputs;
+  arguments.outputs = outputs;
+  arguments.k_stride = input.stride;
+  arguments.depth = weights.inputs;
+  arguments.panel = weights.panels + weights.inputs * column;
+  arguments.columns = left < kernels->gemm_columns ? left : kernels->gemm_columns;
+  arguments.width = (arguments.columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
+  arguments.bias = weights.biases ? weights.biases + column : nullptr;
+  arguments.first_column = column;
+  arguments.head_size = head_size;
+  arguments.head_stride = output.head_stride;
+  arguments.element_stride = output.stride;
+  const float* ahead = panel + 1 < panels ? arguments.panel + weights.inputs * arguments.width : nullptr;
+
+  std::int64_t b = 0, above = rows.batch;  // the entry that holds `row`
+  while (above - b > 1) {
+    const std::int64_t middle = b + (above - b) / 2;
+    (rows.before[middle] <= row ? b : above) = middle;
+  }
+  while (row < end) {
+    int count = 0;
+    for (; count < most && row < end; ++count, ++row) {
+      while (rows.before[b + 1] <= row) ++b;
+      const std::int64_t i = row - rows.before[b];
+      inputs[count] = input.row(b, 0, i);
+      outputs[count] = output.row(b, 0, i);
+    }
+    arguments.row_count = count;
+    // The next panel is fetched a cache line every four steps; past its end once rows have covered it.
+    const std::int64_t fetched = (row - count - task / panels * rows_per_task) / kernels->gemm_rows * (weights.inputs / 4) * 16;
+    arguments.next_panel = ahead && fetched < weights.inputs * arguments.width ? ahead + fetched : nullptr;
+    kernels->gemm(&arguments);
+  }
+}
+
+}  // namespace attend

@@ -1,0 +1,75 @@
+// The attention core on given q, k and v, with every feature that changes what attends to what.
+#pragma once
+
+#include <optional>
+
+#include "reference/array.h"
+
+namespace attend {
+namespace reference {
+
+/// What a call of attention may ask for; the defaults are plain softmax(q k^T / sqrt(D)) v.
+///
+/// Masks broadcast right-aligned to (B, H, L, S): (S,), (L, S), (B, 1, 1, S), ...
+struct AttentionOptions {
+  std::optional<double> scale;  // of the scores; absent: 1 / sqrt(D)
+  double softcap = 0.0;         // c > 0: scores become c tanh(s / c); 0: none
+
+  // What a query sees. Query i stands at position i + offset of its sequence, key j at position j.
+  LengthsView valid_lens;           // absent, (B,) or (B, L): keys at and past the length are hidden
+  bool causal = false;              // key j is visible iff j <= i + offset
+  std::int64_t offset = 0;          // also where windows and ALiBi measure from; may be negative
+  std::int64_t window_left = -1;    // key j is visible iff j >= i + offset - window_left; -1: no limit
+  std::int64_t window_right = -1;   // key j is visible iff j <= i + offset + window_right
+  Array mask;                       // bool: not 0 = may attend
+  EmptyRows empty_rows = EmptyRows::zero;  // what a row gives that sees no key
+
+  // What is added to the scores, after softcap. -inf in the first two hides the key.
+  Array additive_mask;
+  Array position_bias;  // (H, L, S), as T5's
+  Array alibi_slopes;   // (H,): - slope * |i + offset - j|
+
+  Array sinks;                // (H,): a logit in the softmax's denominator that has no value
+  Array dropout_multipliers;  // (B, H, L, S): 0 for a dropped weight, else 1 / (1 - p)
+};
+
+struct AttentionResult {
+  Array output;   // (B, H, L, Dv)
+  Array weights;  // (B, H, L, S), before dropout
+  Array lse;      // (B, H, L): log of the sum of exp(score), sink included; -inf (or the sink) for a
+                  // row that sees no key, whatever empty_rows says
+
+  // What the error bounds of bounds.h ask for, all (B, H, L).
+  Array score_magnitude;  // S': max over visible j of |scale| sum|q_d k_jd| + softcap + |biases of j|, and |sink|
+  Array value_magnitude;  // max|v_jd| over the values that enter the row; non-finite ones left out
+  Array visible_keys;     // how many keys the row sees
+};
+
+/// Attention of q (B, H, L, D) to k (B, G, S, D) and v (B, G, S, Dv); G divides H, and query head h
+/// reads key/value head h / (H/G).
+///
+/// For one row: s_j = scale q.k_j; softcap; + biases; hidden keys removed; softmax; dropout; times v.
+/// Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A row
+/// that sees no key gives output 0 and weights 0, or with EmptyRows::uniform weights 1/S on all S.
+/// To check some rows of a big case, hand in a view of one row and its position as offset.
+AttentionResult attention(const Array& q, const Array& k, const Array& v, const AttentionOptions& options = {});
+
+/// Whether query i of head h in batch entry b may attend to key j.
+bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j);
+
+/// What is added to the score of query i, head h, batch entry b with key j, all biases together.
+double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j);
+
+/// The slopes (H,) of the ALiBi paper (Press et al. 2022): 2^(-8/H), 2^(-16/H), ... where H is a power
+/// of two; else those of the power of two below, followed by every other one of twice that power.
+Array default_alibi_slopes(std::int64_t num_heads);
+
+/// Attention over all keys from two parts over disjoint keys: output (..., Dv) and lse (...) each.
+/// Two empty parts stay (0, -inf).
+struct Partial {
+  Array output, lse;
+};
+Partial merge(const Partial& first, const Partial& second);
+
+}  // namespace reference
+}  // namespace attend

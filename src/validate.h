@@ -1,0 +1,31 @@
+// Every check of an argument, once: what lies below trusts its input.
+#pragma once
+
+#include "attend/attend.hpp"
+
+namespace attend {
+
+Status validate_config(const MultiHeadAttentionConfig& config) noexcept;
+Status validate_weights(const MultiHeadAttentionConfig& config,
+                        const MultiHeadAttentionWeights& weights) noexcept;
+Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries,
+                        const ConstTensorView& keys, const ConstTensorView& values,
+                        const LengthsView& valid_lens, const TensorView& output,
+                        const ForwardOptions& options) noexcept;
+Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys,
+                            const ConstTensorView& values, const LengthsView& valid_lens,
+                            const TensorView& output, const ForwardOptions& options) noexcept;
+Status validate_dropout(float dropout) noexcept;
+Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
+                       const ConstTensorView& bias, const TensorView& output,
+                       const OperationOptions& options) noexcept;
+Status validate_sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens,
+                              const TensorView& output, const OperationOptions& options) noexcept;
+Status validate_masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens,
+                               const TensorView& output, const OperationOptions& options) noexcept;
+/// wide: (B, n, E), the side before the split; split: (B H, n, E / H).
+Status validate_transpose(const char* wide_name, const ConstTensorView& wide, const char* split_name,
+                          const ConstTensorView& split, std::int64_t num_heads, bool to_heads,
+                          const OperationOptions& options) noexcept;
+
+}  // namespace attend

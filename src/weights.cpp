@@ -1,0 +1,54 @@
+// Packing projections, panel by panel.
+#include "weights.h"
+
+namespace attend {
+
+namespace {
+
+std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
+
+}  // namespace
+
+std::int64_t PackedProjection::size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs) {
+  return round_up((inputs + 1) * round_up(outputs, kernels.lanes), 16);
+}
+
+PackedProjection PackedProjection::at(const Kernels& kernels, const float* memory, std::int64_t inputs,
+                                      std::int64_t outputs, bool bias) {
+  PackedProjection projection;
+  projection.inputs = inputs;
+  projection.outputs = outputs;
+  projection.panels = memory;
+  projection.biases = bias ? memory + inputs * round_up(outputs, kernels.lanes) : nullptr;
+  return projection;
+}
+
+std::int64_t PackedProjection::panel_count(const Kernels& kernels) const {
+  return (outputs + kernels.gemm_columns - 1) / kernels.gemm_columns;
+}
+
+void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
+                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
+                     std::int64_t inputs, std::int64_t outputs, float* memory) {
+  const std::int64_t padded = round_up(outputs, kernels.lanes);
+  for (std::int64_t column = 0; column < outputs; column += kernels.gemm_columns) {
+    const std::int64_t left = outputs - column;
+    PackArguments arguments;
+    arguments.source = weight + column * output_stride;
+    arguments.k_stride = input_stride;
+    arguments.n_stride = output_stride;
+    arguments.depth = inputs;
+    arguments.columns = left < kernels.gemm_columns ? left : kernels.gemm_columns;
+    arguments.width = round_up(arguments.columns, kernels.lanes);
+    arguments.panel = memory + inputs * column;
+    kernels.pack(&arguments);
+  }
+  float* biases = memory + inputs * padded;
+  for (std::int64_t n = 0; n < padded; ++n) {
+    biases[n] = bias != nullptr && n < outputs ? bias[n * bias_stride] : 0.0f;
+  }
+  const std::int64_t end = PackedProjection::size(kernels, inputs, outputs);
+  for (std::int64_t i = (inputs + 1) * padded; i < end; ++i) memory[i] = 0.0f;
+}
+
+}  // namespace attend

@@ -1,0 +1,151 @@
+// The arguments of a verb, parsed by its table of flags; the same table makes its help.
+#include "arguments.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "attend/attend.hpp"
+#include "failure.h"
+#include "io/text.h"
+#include "text.h"
+
+namespace attend::tool {
+
+namespace {
+
+const Flag common_flags[] = {
+    {"--isa", "NAME", "scalar, avx2, avx512 or neon; default: $ATTEND_ISA, else the best of this CPU"},
+    {"--threads", "N", "default: 1"},
+    {"--help", nullptr, "prints this"},
+};
+
+std::vector<Flag> all_flags(const Verb& verb) {
+  std::vector<Flag> flags = verb.flags;
+  flags.insert(flags.end(), std::begin(common_flags), std::end(common_flags));
+  return flags;
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours that turn one into the other.
+std::size_t edit_distance(const std::string& from, const std::string& to) {
+  std::vector<std::vector<std::size_t>> cost(from.size() + 1, std::vector<std::size_t>(to.size() + 1));
+  for (std::size_t i = 0; i <= from.size(); ++i) {
+    for (std::size_t j = 0; j <= to.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1,
+                             cost[i - 1][j - 1] + (from[i - 1] != to[j - 1])});
+      if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1]) {
+        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return cost[from.size()][to.size()];
+}
+
+}  // namespace
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& names) {
+  if (word.size() > 64) return "";
+  std::string nearest;
+  std::size_t least = 0;
+  for (const std::string& name : names) {
+    const bool begins = word.size() > 2 && name.compare(0, word.size(), word) == 0;
+    const std::size_t distance = begins ? 1 : edit_distance(word, name);
+    if (nearest.empty() || distance < least) {
+      nearest = name;
+      least = distance;
+    }
+  }
+  const std::size_t letters = word.size() - std::min(word.size(), word.find_first_not_of('-'));
+  return least <= std::max<std::size_t>(1, letters / 2) ? "; did you mean '" + nearest + "'?" : "";
+}
+
+Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
+  const std::vector<Flag> flags = all_flags(verb);
+  for (int i = 0; i < count; ++i) {
+    const std::string word = words[i];
+    if (word.compare(0, 2, "--") != 0) throw Failure("unexpected argument " + io::quoted(word));
+    const std::size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const auto flag = std::find_if(flags.begin(), flags.end(),
+                                   [&](const Flag& candidate) { return name == candidate.name; });
+    if (flag == flags.end()) {
+      std::vector<std::string> names;
+      for (const Flag& candidate : flags) names.push_back(candidate.name);
+      throw Failure("unknown flag " + io::quoted(name) + suggestion(name, names));
+    }
+    if (has(flag->name)) throw Failure(name + " was given twice");
+    std::string value;
+    if (flag->value == nullptr) {
+      if (equals != std::string::npos) throw Failure(name + " takes no value");
+    } else if (equals != std::string::npos) {
+      value = word.substr(equals + 1);
+    } else {
+      if (i + 1 == count || std::strncmp(words[i + 1], "--", 2) == 0) {
+        throw Failure(name + " needs a value: " + flag->value);
+      }
+      value = words[++i];
+    }
+    // The prefix of a whole file is empty; nothing else may be.
+    if (flag->value != nullptr && value.empty() && name != "--prefix") throw Failure(name + " is empty");
+    values_[name] = value;
+  }
+  for (const Flag& flag : flags) {
+    if (flag.required && !has(flag.name)) throw Failure(std::string(flag.name) + " is missing");
+  }
+}
+
+std::string Arguments::text(const char* flag) const {
+  const auto found = values_.find(flag);
+  return found == values_.end() ? "" : found->second;
+}
+
+std::int64_t Arguments::integer(const char* flag, std::int64_t otherwise, std::int64_t lowest,
+                                std::int64_t highest) const {
+  if (!has(flag)) return otherwise;
+  const std::string word = text(flag);
+  char* end;
+  errno = 0;
+  const long long value = std::strtoll(word.c_str(), &end, 10);
+  if (errno != 0 || *end != '\0' || value < lowest || value > highest) {
+    throw Failure(format("%s %s is not an integer from %lld to %lld", flag, io::quoted(word).c_str(),
+                         static_cast<long long>(lowest), static_cast<long long>(highest)));
+  }
+  return value;
+}
+
+double Arguments::number(const char* flag, double otherwise, double lowest) const {
+  if (!has(flag)) return otherwise;
+  const std::string word = text(flag);
+  char* end;
+  const double value = std::strtod(word.c_str(), &end);
+  if (*end != '\0' || !std::isfinite(value) || value < lowest) {
+    throw Failure(format("%s %s is not a number of at least %g", flag, io::quoted(word).c_str(), lowest));
+  }
+  return value;
+}
+
+std::string help_text(const Verb& verb) {
+  const auto spelled = [](const Flag& flag) {
+    return std::string(flag.name) + (flag.value != nullptr ? std::string(" ") + flag.value : "");
+  };
+  const std::vector<Flag> flags = all_flags(verb);
+  std::string text = std::string("attend ") + verb.name + ": " + verb.summary + "\n\nusage: attend " + verb.name;
+  std::size_t width = 0;
+  for (const Flag& flag : flags) {
+    if (flag.required) text += " " + spelled(flag);
+    width = std::max(width, spelled(flag).size());
+  }
+  text += " [flags]\n\n";
+  for (const Flag& flag : flags) {
+    text += format("  %-*s  %s\n", static_cast<int>(width), spelled(flag).c_str(), flag.help);
+  }
+  return *verb.details == '\0' ? text : text + "\n" + verb.details;
+}
+
+}  // namespace attend::tool

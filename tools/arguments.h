@@ -1,0 +1,53 @@
+// The arguments of a verb, parsed by its table of flags; the same table makes its help.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace attend::tool {
+
+struct Flag {
+  const char* name;   // "--out"
+  const char* value;  // what stands for its value in the help; null: it takes none
+  const char* help;
+  bool required = false;
+};
+
+class Arguments;
+
+struct Verb {
+  const char* name;
+  const char* summary;       // one line
+  const char* details;       // paragraphs for its help, each line ended
+  std::vector<Flag> flags;   // without those that all verbs have
+  int (*run)(const Arguments& arguments);  // gives the exit code; throws Failure
+};
+
+/// What was given on the command line, checked against the verb's flags: `--name value` or
+/// `--name=value`, each at most once.
+class Arguments {
+ public:
+  /// Throws Failure.
+  Arguments(const Verb& verb, int count, const char* const* words);
+
+  bool has(const char* flag) const { return values_.count(flag) != 0; }
+  /// Empty if it was not given.
+  std::string text(const char* flag) const;
+  /// Throws Failure unless it is an integer from lowest to highest.
+  std::int64_t integer(const char* flag, std::int64_t otherwise, std::int64_t lowest,
+                       std::int64_t highest) const;
+  /// Throws Failure unless it is a finite number of at least `lowest`.
+  double number(const char* flag, double otherwise, double lowest) const;
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+std::string help_text(const Verb& verb);
+
+/// "; did you mean 'X'?" with the nearest of the names, or nothing where none is near.
+std::string suggestion(const std::string& word, const std::vector<std::string>& names);
+
+}  // namespace attend::tool

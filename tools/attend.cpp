@@ -1,0 +1,79 @@
+// The command line tool: finds the verb, runs it, and turns what went wrong into one line.
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "failure.h"
+#include "io/text.h"
+#include "text.h"
+#include "verbs.h"
+
+namespace attend::tool {
+namespace {
+
+const Verb* const verbs[] = {&demo_verb, &run_verb, &heatmap_verb, &verify_verb, &info_verb};
+
+bool is_help(const char* word) { return std::strcmp(word, "--help") == 0 || std::strcmp(word, "-h") == 0; }
+
+std::string overview() {
+  std::string text = "attend: multi-head attention on CPUs\n\nusage: attend VERB [flags]\n\n";
+  for (const Verb* verb : verbs) text += format("  %-9s %s\n", verb->name, verb->summary);
+  return text +
+         "\nattend VERB --help describes its flags, attend --version prints the version.\n"
+         "Exit code: 0, 1 for a failed check, 2 for bad usage, input or output.\n";
+}
+
+const Verb& find_verb(const std::string& word) {
+  std::vector<std::string> names;
+  for (const Verb* verb : verbs) {
+    if (word == verb->name) return *verb;
+    names.push_back(verb->name);
+  }
+  throw Failure((word[0] == '-' ? "unknown flag " : "unknown verb ") + io::quoted(word) + suggestion(word, names));
+}
+
+int run(int count, const char* const* words, std::string* name) {
+  if (count == 0) throw Failure("no verb; attend --help lists them");
+  if (is_help(words[0])) {
+    std::fputs(overview().c_str(), stdout);
+    return 0;
+  }
+  if (std::strcmp(words[0], "--version") == 0) {
+    std::printf("attend %s\n", version());
+    return 0;
+  }
+  const Verb& verb = find_verb(words[0]);
+  *name += std::string(" ") + verb.name;
+  for (int i = 1; i < count; ++i) {
+    if (is_help(words[i])) {
+      std::fputs(help_text(verb).c_str(), stdout);
+      return 0;
+    }
+  }
+  return verb.run(Arguments(verb, count - 1, words + 1));
+}
+
+int guarded_main(int count, const char* const* words) {
+  std::string name = "attend", message;
+  try {
+    const int code = run(count, words, &name);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    message = "cannot write standard output";
+  } catch (const std::bad_alloc&) {
+    message = "out of memory";
+  } catch (const std::exception& exception) {
+    message = exception.what();
+  }
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", name.c_str(), terminal_text(message).c_str());
+  return 2;
+}
+
+}  // namespace
+}  // namespace attend::tool
+
+int main(int count, char** words) { return attend::tool::guarded_main(count > 0 ? count - 1 : 0, words + 1); }

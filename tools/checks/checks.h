@@ -1,0 +1,22 @@
+// The checks that `attend verify` repeats: one call draws one set of random shapes from its seed.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+
+namespace attend::checks {
+
+/// Whether everything agreed with the reference; if not, one line that names the shape and the error.
+struct Result {
+  bool ok = true;
+  char message[256] = {};
+};
+
+/// Checks every kernel of the ISA once at random shapes drawn from the seed, against the reference.
+Result check_kernels(Isa isa, std::uint64_t seed);
+
+/// Checks whole calls of the public API once at random shapes drawn from the seed.
+Result check_calls(Isa isa, std::uint64_t seed, int threads);
+
+}  // namespace attend::checks

@@ -1,0 +1,153 @@
+// attend info: what this machine and this build have.
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "execution.h"
+#include "io/json.h"
+#include "text.h"
+#include "verbs.h"
+
+namespace attend::tool {
+namespace {
+
+#if defined(__x86_64__)
+const char* const architecture = "x86_64";
+const char* const used_features[] = {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"};
+const char* const features_line = "flags";
+#elif defined(__aarch64__)
+const char* const architecture = "aarch64";
+const char* const used_features[] = {"asimd"};
+const char* const features_line = "Features";
+#else
+const char* const architecture = "other";
+const char* const used_features[] = {"none"};
+const char* const features_line = "";
+#endif
+
+/// What stands after "name   :" in /proc/cpuinfo, of the first CPU; empty if nothing does.
+std::string cpu_fact(const std::string& name) {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    if (line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1) != name) continue;
+    const std::size_t begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+/// The model's name; ARM kernels give numbers only.
+std::string cpu_name() {
+  std::string name = cpu_fact("model name");
+  if (name.empty()) name = cpu_fact("Model");
+  if (name.empty() && !cpu_fact("CPU part").empty()) {
+    name = "implementer " + cpu_fact("CPU implementer") + " part " + cpu_fact("CPU part");
+  }
+  return name.empty() ? "unknown" : name;
+}
+
+bool has_feature(const std::string& feature) {
+  std::istringstream words(cpu_fact(features_line));
+  for (std::string word; words >> word;) {
+    if (word == feature) return true;
+  }
+  return false;
+}
+
+struct Cache {
+  std::string level, type;  // "1", "Data"
+  long kibibytes;
+};
+
+std::vector<Cache> find_caches() {
+  std::vector<Cache> caches;
+  for (int index = 0;; ++index) {
+    const auto fact = [&](const char* name) {
+      std::ifstream file(format("/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, name));
+      std::string word;
+      file >> word;
+      return word;
+    };
+    if (fact("level").empty()) return caches;
+    caches.push_back({fact("level"), fact("type"), std::strtol(fact("size").c_str(), nullptr, 10)});  // "48K"
+  }
+}
+
+constexpr Isa isas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon};
+
+void print_text() {
+  std::printf("attend    %s\n", version());
+  std::printf("CPU       %s (%s), %u threads\n", terminal_text(cpu_name()).c_str(), architecture,
+              std::thread::hardware_concurrency());
+  std::printf("features ");
+  for (const char* feature : used_features) {
+    if (has_feature(feature)) std::printf(" %s", feature);
+  }
+  std::printf("\ncaches   ");
+  for (const Cache& cache : find_caches()) {
+    std::printf(" L%s %s %ld KiB ", cache.level.c_str(), cache.type.c_str(), cache.kibibytes);
+  }
+  std::printf("\n");
+  for (const Isa isa : isas) {
+    std::printf("%-9s %s%s\n", isa_name(isa),
+                isa_usable(isa)     ? "usable"
+                : isa_compiled(isa) ? "compiled, but this CPU lacks it"
+                                    : "not in this build",
+                isa == best_isa() ? ", the best here" : "");
+  }
+}
+
+void print_json() {
+  const auto truth = [](bool value) { return value ? "true" : "false"; };
+  std::string text = "{\"version\": " + io::json_string(version());
+  text += ", \"cpu\": " + io::json_string(terminal_text(cpu_name()));
+  text += ", \"architecture\": " + io::json_string(architecture);
+  text += format(", \"threads\": %u, \"features\": {", std::thread::hardware_concurrency());
+  const char* separator = "";
+  for (const char* feature : used_features) {
+    text += separator + io::json_string(feature) + ": " + truth(has_feature(feature));
+    separator = ", ";
+  }
+  text += "}, \"caches\": [";
+  separator = "";
+  for (const Cache& cache : find_caches()) {
+    text += separator + ("{\"level\": " + cache.level + ", \"type\": " + io::json_string(cache.type)) +
+            format(", \"bytes\": %ld}", cache.kibibytes * 1024);
+    separator = ", ";
+  }
+  text += "], \"isas\": [";
+  separator = "";
+  for (const Isa isa : isas) {
+    text += separator + ("{\"name\": " + io::json_string(isa_name(isa))) +
+            ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + "}";
+    separator = ", ";
+  }
+  std::printf("%s], \"best\": %s}\n", text.c_str(), io::json_string(isa_name(best_isa())).c_str());
+}
+
+int info(const Arguments& arguments) {
+  if (arguments.has("--isa")) chosen_isa(arguments);  // nothing is computed, but a wrong flag is told
+  ChosenThreads threads(arguments);
+  if (arguments.has("--json")) print_json();
+  else print_text();
+  return 0;
+}
+
+}  // namespace
+
+const Verb info_verb = {
+    "info",
+    "prints the CPU, its caches and features, the ISAs and the version",
+    "",
+    {{"--json", nullptr, "as one JSON object"}},
+    info,
+};
+
+}  // namespace attend::tool

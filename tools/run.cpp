@@ -1,0 +1,133 @@
+// attend run: a whole layer on arrays from files.
+#include <algorithm>
+#include <cstdio>
+#include <sys/stat.h>
+
+#include "clock.h"
+#include "execution.h"
+#include "failure.h"
+#include "io/npy.h"
+#include "io/output_file.h"
+#include "io/shape.h"
+#include "io/text.h"
+#include "layer_input.h"
+#include "progress.h"
+#include "text.h"
+#include "verbs.h"
+
+namespace attend::tool {
+namespace {
+
+/// Throws Failure if a file could not be written there, before work is done for nothing. What is
+/// neither a file nor a folder (/dev/stdout, a fifo) is not touched.
+void require_writable(const std::string& path) {
+  struct stat facts;
+  const bool exists = stat(path.c_str(), &facts) == 0;
+  if (path.empty() || (exists && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode))) return;
+  io::OutputFile file;
+  require(file.open(path));
+}
+
+EmptyRows empty_rows_of(const Arguments& arguments) {
+  const std::string word = arguments.text("--empty-rows");
+  if (word == "" || word == "zero") return EmptyRows::zero;
+  if (word == "uniform") return EmptyRows::uniform;
+  throw Failure("--empty-rows " + io::quoted(word) + " is neither zero nor uniform");
+}
+
+void print_summary(const Floats& output, double seconds, const MultiHeadAttention& attention) {
+  std::printf("output %s in %.0f us (%s); give --out to keep it\n", io::shape_text(output.shape).c_str(),
+              seconds * 1e6, isa_name(attention.isa()));
+  const std::size_t shown = std::min<std::size_t>(output.values.size(), 6);
+  for (std::size_t i = 0; i < shown; ++i) std::printf("%s%.6g", i == 0 ? "begins " : " ", output.values[i]);
+  if (shown > 0) std::printf("\n");
+}
+
+int run(const Arguments& arguments) {
+  const Isa isa = chosen_isa(arguments);
+  ChosenThreads threads(arguments);
+  ForwardOptions options;
+  options.empty_rows = empty_rows_of(arguments);
+  options.threads = threads.threads();
+  const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");
+  require_writable(out);
+  require_writable(weights_out);
+
+  Progress progress;
+  progress.show("reading");
+  const MultiHeadAttention attention = load_layer(arguments, isa);
+  const MultiHeadAttentionConfig& config = attention.config();
+  const LoadedFloats queries = load_floats("--query", arguments.text("--query"), {-1, -1, config.query_size});
+  const std::int64_t B = queries.view().sizes[0], L = queries.view().sizes[1];
+  LoadedFloats given_keys, given_values;
+  ConstTensorView keys = queries.view();
+  if (arguments.has("--key")) {
+    given_keys = load_floats("--key", arguments.text("--key"), {B, -1, config.key_size});
+    keys = given_keys.view();
+  }
+  const std::int64_t S = keys.sizes[1];
+  ConstTensorView values = keys;
+  if (arguments.has("--value")) {
+    given_values = load_floats("--value", arguments.text("--value"), {B, S, config.value_size});
+    values = given_values.view();
+  }
+  const io::Int64Tensor lengths = load_lengths(arguments.text("--valid-lens"), B, L);
+
+  Floats output({B, L, config.num_hiddens});
+  Floats weights({B, config.num_heads, L, weights_out.empty() ? 0 : S});
+  Workspace workspace;
+  // A few sequences at a time: the workspace stays small, and progress can be shown.
+  const std::int64_t step = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>({L, S, 1}));
+  const double begun = seconds_now();
+  std::int64_t first = 0;
+  do {
+    progress.show(format("computing: %lld of %lld sequences", static_cast<long long>(first),
+                         static_cast<long long>(B)));
+    const std::int64_t count = std::min(step, B - first);
+    if (!weights_out.empty()) options.attention_weights = entries_of(weights.view(), first, count);
+    require(attention.forward(entries_of(queries.view(), first, count), entries_of(keys, first, count),
+                              entries_of(values, first, count), entries_of(lengths.view, first, count),
+                              entries_of(output.view(), first, count), workspace, options));
+    first += count;
+  } while (first < B);
+  const double seconds = seconds_now() - begun;
+  progress.clear();
+  if (!weights_out.empty()) {
+    require(io::write_npy(weights_out, io::ElementType::float32, weights.shape, weights.values.data()));
+  }
+  if (!out.empty()) require(io::write_npy(out, io::ElementType::float32, output.shape, output.values.data()));
+  if (out.empty() && weights_out.empty()) print_summary(output, seconds, attention);
+  return 0;
+}
+
+}  // namespace
+
+const Verb run_verb = {
+    "run",
+    "computes a layer of multi-head attention on arrays from .npy files",
+    "(B, L, width) in and out, attention weights (B, H, L, S). Arrays are float32; float16, bfloat16\n"
+    "and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L): keys at and past\n"
+    "them are hidden. Without --out and --attn-weights a summary is printed.\n"
+    "\n"
+    "Names recognised under the prefix, each with a .bias or without:\n"
+    "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
+    "  in_proj_weight, or q_proj_weight k_proj_weight v_proj_weight; out_proj.weight    torch\n"
+    "  self.query.weight self.key.weight self.value.weight output.dense.weight          BERT\n"
+    "  q_proj.weight k_proj.weight v_proj.weight o_proj.weight                          Llama\n"
+    "  q_proj.weight k_proj.weight v_proj.weight out_proj.weight                        CLIP, Whisper\n",
+    {
+        {"--weights", "W.safetensors", "the projections", true},
+        {"--heads", "H", "how many heads", true},
+        {"--prefix", "P", "what the layer's names begin with; default: nothing"},
+        {"--query", "Q.npy", "queries (B, L, query_size)", true},
+        {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
+        {"--value", "V.npy", "values (B, S, value_size); default: the keys"},
+        {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
+        {"--empty-rows", "zero|uniform", "what a query gives that sees no key; default: zero"},
+        {"--out", "O.npy", "where the output goes"},
+        {"--attn-weights", "A.npy", "where the attention weights go"},
+    },
+    run,
+};
+
+}  // namespace attend::tool

@@ -1,0 +1,127 @@
+// Text from files and users, made safe for terminals and SVG.
+#include "text.h"
+
+#include <cstdarg>
+#include <cstdio>
+
+namespace attend::tool {
+
+namespace {
+
+constexpr long invalid = -1;
+
+/// Decodes the character at the start of the text, which is not empty; `bytes` is its length. What
+/// is not UTF-8 gives `invalid` and 1.
+long decode(std::string_view text, std::size_t* bytes) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  *bytes = 1;
+  if (first < 0x80) return static_cast<long>(first);
+  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() < length) return invalid;
+  long code = static_cast<long>(first & (0x7Fu >> length));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return invalid;
+    code = code << 6 | (byte(i) & 0x3F);
+  }
+  const bool overlong = code < (length == 4 ? 0x10000 : length == 3 ? 0x800 : 0x80);
+  if (overlong || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return invalid;
+  *bytes = length;
+  return code;
+}
+
+bool is_between(long code, long first, long last) { return code >= first && code <= last; }
+
+bool is_hidden(long code) {
+  return is_between(code, 0x200B, 0x200F) || is_between(code, 0x2028, 0x202E) ||
+         is_between(code, 0x2060, 0x206F) || code == 0xAD || code == 0x61C || code == 0xFEFF ||
+         is_between(code, 0xFFF9, 0xFFFB) || (code & 0xFFFE) == 0xFFFE ||
+         is_between(code, 0xE0000, 0xE007F);
+}
+
+int width_of(long code) {
+  if (is_between(code, 0x300, 0x36F) || is_between(code, 0x20D0, 0x20FF) ||
+      is_between(code, 0xFE00, 0xFE0F) || is_between(code, 0xFE20, 0xFE2F)) {
+    return 0;
+  }
+  const bool wide = is_between(code, 0x1100, 0x115F) || is_between(code, 0x2E80, 0xA4CF) ||
+                    is_between(code, 0xAC00, 0xD7A3) || is_between(code, 0xF900, 0xFAFF) ||
+                    is_between(code, 0xFE30, 0xFE6F) || is_between(code, 0xFF00, 0xFF60) ||
+                    is_between(code, 0xFFE0, 0xFFE6) || is_between(code, 0x1F300, 0x1F64F) ||
+                    is_between(code, 0x1F900, 0x1F9FF) || is_between(code, 0x20000, 0x3FFFD);
+  return wide ? 2 : 1;
+}
+
+}  // namespace
+
+std::string format(const char* pattern, ...) {
+  va_list arguments, again;
+  va_start(arguments, pattern);
+  va_copy(again, arguments);
+  std::string text(static_cast<std::size_t>(std::vsnprintf(nullptr, 0, pattern, arguments)), '\0');
+  std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+  va_end(again);
+  va_end(arguments);
+  return text;
+}
+
+std::string terminal_text(std::string_view text) {
+  std::string output;
+  while (!text.empty()) {
+    std::size_t bytes;
+    const long code = decode(text, &bytes);
+    if (code == invalid) output += format("\\x%02x", static_cast<unsigned char>(text[0]));
+    else if (code < 0x20 || is_between(code, 0x7F, 0x9F)) output += format("\\x%02lx", code);
+    else if (is_hidden(code)) output += format("\\u%04lx", code);
+    else output += text.substr(0, bytes);
+    text.remove_prefix(bytes);
+  }
+  return output;
+}
+
+std::string xml_text(std::string_view text) {
+  std::string output;
+  for (const char character : terminal_text(text)) {
+    switch (character) {
+      case '&': output += "&amp;"; break;
+      case '<': output += "&lt;"; break;
+      case '>': output += "&gt;"; break;
+      case '"': output += "&quot;"; break;
+      case '\'': output += "&apos;"; break;
+      default: output += character;
+    }
+  }
+  return output;
+}
+
+int display_width(std::string_view text) {
+  int width = 0;
+  while (!text.empty()) {
+    std::size_t bytes;
+    width += width_of(decode(text, &bytes));
+    text.remove_prefix(bytes);
+  }
+  return width;
+}
+
+std::string right_aligned(std::string_view text, int columns) {
+  std::string output;
+  int width = display_width(text);
+  if (width <= columns) {
+    output = text;
+  } else {
+    width = 1;  // of the ellipsis
+    while (true) {
+      std::size_t bytes;
+      const int next = width_of(decode(text, &bytes));
+      if (width + next > columns) break;
+      output += text.substr(0, bytes);
+      width += next;
+      text.remove_prefix(bytes);
+    }
+    output += "\u2026";
+  }
+  return std::string(static_cast<std::size_t>(columns > width ? columns - width : 0), ' ') + output;
+}
+
+}  // namespace attend::tool

@@ -1,0 +1,27 @@
+// Text from files and users, made safe for terminals and SVG.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace attend::tool {
+
+/// As printf, into a string.
+std::string format(const char* pattern, ...) __attribute__((format(printf, 1, 2)));
+
+/// One printable line: invalid UTF-8 becomes \xNN, as do control characters; those that reorder or
+/// hide text (bidirectional controls, zero-width space, ...) become \uNNNN.
+std::string terminal_text(std::string_view text);
+
+/// terminal_text with the characters that mean something in XML as entities.
+std::string xml_text(std::string_view text);
+
+/// Columns that a terminal takes for it: 2 for East Asian wide characters and emoji, 0 for
+/// combining marks.
+int display_width(std::string_view text);
+
+/// The text cut to `columns`, the last of them an ellipsis where something was cut, and filled up
+/// with blanks on the left.
+std::string right_aligned(std::string_view text, int columns);
+
+}  // namespace attend::tool

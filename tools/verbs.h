@@ -1,0 +1,10 @@
+// The verbs of the tool, each in a file of its own name.
+#pragma once
+
+#include "arguments.h"
+
+namespace attend::tool {
+
+extern const Verb demo_verb, run_verb, verify_verb, info_verb, heatmap_verb;
+
+}  // namespace attend::tool
