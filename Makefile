@@ -3,12 +3,13 @@
 #   make            libattend.a, libattend.so, libattend_io.a, attend, attend-bench
 #   make demo       the seed's example and a real layer, computed and verified
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
-#   make bench      the benchmark    make install PREFIX=/usr/local DESTDIR=
+#   make bench      the benchmark    make install PREFIX=/usr/local DESTDIR=    make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
-# DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined
+# DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
+# BUILD=dir, RUN=program (what runs the programs of another CPU, as "qemu-aarch64-static -L ...")
 
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
 AR ?= ar
 MAKEFLAGS += --no-builtin-rules
@@ -50,13 +51,16 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all demo test check bench install uninstall clean
+.PHONY: all tests demo test check bench install uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
-settings := $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(common)
+settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(foreach isa,$(ISAS),$(flags_$(isa))))
 stamp := $(BUILD)/settings
-$(shell mkdir -p $(BUILD); [ "$$(cat $(stamp) 2>/dev/null)" = '$(settings)' ] || printf '%s\n' '$(settings)' > $(stamp))
+$(shell mkdir -p $(BUILD))
+ifneq ($(strip $(file <$(stamp))),$(settings))
+$(file >$(stamp),$(settings))
+endif
 
 $(call object,$(engine_sources)): flags = $(engine_flags)
 $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
@@ -73,7 +77,7 @@ $(BUILD)/%.a:
 	@rm -f $@
 	$(AR) rcs $@ $(filter %.o,$^)
 $(BUILD)/libattend.so: $(call object,$(engine_sources))
-	$(CXX) $(CXXFLAGS) -shared -nodefaultlibs $(link_flags) -Wl,-soname,libattend.so.0 -o $@ $^ -lm -lc -lgcc
+	$(CXX) $(CXXFLAGS) -shared -nodefaultlibs $(link_flags) -Wl,-soname,libattend.so.0 -o $@ $^ -lpthread -lm -lc -lgcc
 
 libraries := $(BUILD)/libattend_checks.a $(BUILD)/libattend_reference.a $(BUILD)/libattend_io.a $(BUILD)/libattend.a
 $(BUILD)/attend: $(call object,$(tool_sources)) $(libraries)
@@ -94,13 +98,48 @@ build/doctest/usr/include/doctest/doctest.h:
 $(call object,$(test_sources)): flags = $(common) -isystem $(dir $(doctest_header))
 $(call object,$(test_sources)): | $(doctest_header)
 
-demo: all
-	$(BUILD)/attend demo
-bench: all
-	$(BUILD)/attend-bench
-test: all $(BUILD)/attend-test
-	$(RUN) $(BUILD)/attend-test
-clean:
-	rm -rf build
+# The README's program, as it stands there.
+readme := $(if $(shell grep -s '^```cpp' README.md),$(BUILD)/readme-example)
+$(BUILD)/readme-example.cpp: README.md
+	awk '/^```/ { inside = /^```cpp/ && !seen++; next } inside' $< > $@
+$(BUILD)/readme-example: $(BUILD)/readme-example.cpp $(BUILD)/libattend.a
+	$(CXX) $(CXXFLAGS) $(common) -o $@ $^ $(link_flags)
 
--include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
+demo: all
+	$(RUN) $(BUILD)/attend demo
+bench: all
+	$(RUN) $(BUILD)/attend-bench
+tests: all $(BUILD)/attend-test $(readme)
+test: export ATTEND_TOOL := $(BUILD)/attend
+test: export ATTEND_BENCH := $(BUILD)/attend-bench
+test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
+test: tests
+	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
+	$(if $(readme),$(RUN) $(readme))
+check: tests
+	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
+clean:
+	rm -rf $(BUILD)
+
+# What is installed where. The headers of src/io become attend/io/.
+PREFIX ?= /usr/local
+root := $(DESTDIR)$(PREFIX)
+io_headers := element_type input_file layer_names npy safetensors tensor
+installed := bin/attend include/attend/attend.hpp include/attend/attend.h $(io_headers:%=include/attend/io/%.h) \
+  lib/libattend.a lib/libattend_io.a lib/libattend.so lib/libattend.so.0 lib/libattend.so.$(VERSION) lib/pkgconfig/attend.pc
+install: all
+	install -d $(addprefix $(root)/,bin include/attend/io lib/pkgconfig)
+	install -m 755 $(BUILD)/attend $(root)/bin
+	install -m 644 include/attend/attend.hpp include/attend/attend.h $(root)/include/attend
+	for header in $(io_headers); do sed 's|#include "io/|#include "attend/io/|' src/io/$$header.h > $(root)/include/attend/io/$$header.h || exit 1; done
+	install -m 644 $(BUILD)/libattend.a $(BUILD)/libattend_io.a $(root)/lib
+	install -m 755 $(BUILD)/libattend.so $(root)/lib/libattend.so.$(VERSION)
+	ln -sf libattend.so.$(VERSION) $(root)/lib/libattend.so.0
+	ln -sf libattend.so.0 $(root)/lib/libattend.so
+	printf '%s\n' 'Name: attend' 'Description: multi-head attention on CPUs' 'Version: $(VERSION)' 'Cflags: -I$(PREFIX)/include' \
+	  'Libs: -L$(PREFIX)/lib -lattend' 'Libs.private: -lm -lpthread' > $(root)/lib/pkgconfig/attend.pc
+uninstall:
+	rm -f $(addprefix $(root)/,$(installed))
+	-rmdir $(addprefix $(root)/,include/attend/io include/attend)
+
+-include $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

@@ -14,7 +14,7 @@
 namespace attend {
 
 /// The absolute grid of key blocks: a step that depends on D alone, for the order of sums depends on it.
-inline std::int64_t key_block_of(std::int64_t depth) { return depth <= 64 ? 128 : depth <= 128 ? 96 : 64; }
+inline std::int64_t key_block_of(std::int64_t depth) { return depth <= 64 ? 96 : depth <= 128 ? 96 : 64; }
 
 /// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
 struct AttentionPlan {

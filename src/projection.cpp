@@ -30,7 +30,8 @@ void Projection::run(std::int64_t task) const {
   arguments.head_size = head_size;
   arguments.head_stride = output.head_stride;
   arguments.element_stride = output.stride;
-  const float* ahead = panel + 1 < panels ? arguments.panel + weights.inputs * arguments.width : nullptr;
+  // While rows pass through this panel, the next one is fetched; at the last, this one once more.
+  arguments.ahead = arguments.panel + (panel + 1 < panels ? weights.inputs * arguments.width : 0);
 
   std::int64_t b = 0, above = rows.batch;  // the entry that holds `row`
   while (above - b > 1) {
@@ -46,10 +47,8 @@ void Projection::run(std::int64_t task) const {
       outputs[count] = output.row(b, 0, i);
     }
     arguments.row_count = count;
-    // The next panel is fetched a cache line every four steps; past its end once rows have covered it.
-    const std::int64_t fetched = (row - count - task / panels * rows_per_task) / kernels->gemm_rows * (weights.inputs / 4) * 16;
-    arguments.next_panel = ahead && fetched < weights.inputs * arguments.width ? ahead + fetched : nullptr;
     kernels->gemm(&arguments);
+    arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * weights.inputs * 4;
   }
 }
 

@@ -1,32 +1,21 @@
 // attend run: a whole layer on arrays from files.
 #include <algorithm>
 #include <cstdio>
-#include <sys/stat.h>
 
 #include "clock.h"
 #include "execution.h"
 #include "failure.h"
 #include "io/npy.h"
-#include "io/output_file.h"
 #include "io/shape.h"
 #include "io/text.h"
 #include "layer_input.h"
+#include "output.h"
 #include "progress.h"
 #include "text.h"
 #include "verbs.h"
 
 namespace attend::tool {
 namespace {
-
-/// Throws Failure if a file could not be written there, before work is done for nothing. What is
-/// neither a file nor a folder (/dev/stdout, a fifo) is not touched.
-void require_writable(const std::string& path) {
-  struct stat facts;
-  const bool exists = stat(path.c_str(), &facts) == 0;
-  if (path.empty() || (exists && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode))) return;
-  io::OutputFile file;
-  require(file.open(path));
-}
 
 EmptyRows empty_rows_of(const Arguments& arguments) {
   const std::string word = arguments.text("--empty-rows");
@@ -50,8 +39,9 @@ int run(const Arguments& arguments) {
   options.empty_rows = empty_rows_of(arguments);
   options.threads = threads.threads();
   const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");
-  require_writable(out);
-  require_writable(weights_out);
+  for (const std::string& path : {out, weights_out}) {
+    if (!path.empty()) require_writable(path);
+  }
 
   Progress progress;
   progress.show("reading");

@@ -104,24 +104,16 @@ int display_width(std::string_view text) {
   return width;
 }
 
-std::string right_aligned(std::string_view text, int columns) {
+std::string shortened(std::string_view text, int columns) {
+  if (display_width(text) <= columns) return std::string(text);
   std::string output;
-  int width = display_width(text);
-  if (width <= columns) {
-    output = text;
-  } else {
-    width = 1;  // of the ellipsis
-    while (true) {
-      std::size_t bytes;
-      const int next = width_of(decode(text, &bytes));
-      if (width + next > columns) break;
-      output += text.substr(0, bytes);
-      width += next;
-      text.remove_prefix(bytes);
-    }
-    output += "\u2026";
+  for (int width = 1;;) {  // of the ellipsis
+    std::size_t bytes;
+    width += width_of(decode(text, &bytes));
+    if (width > columns) return output + "\u2026";
+    output += text.substr(0, bytes);
+    text.remove_prefix(bytes);
   }
-  return std::string(static_cast<std::size_t>(columns > width ? columns - width : 0), ' ') + output;
 }
 
 }  // namespace attend::tool

@@ -20,8 +20,7 @@ std::string xml_text(std::string_view text);
 /// combining marks.
 int display_width(std::string_view text);
 
-/// The text cut to `columns`, the last of them an ellipsis where something was cut, and filled up
-/// with blanks on the left.
-std::string right_aligned(std::string_view text, int columns);
+/// The text, with its end cut off and an ellipsis instead where it takes more than `columns`.
+std::string shortened(std::string_view text, int columns);
 
 }  // namespace attend::tool

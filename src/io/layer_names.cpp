@@ -90,8 +90,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-/// Prefixes under which a convention matches, the nearest to `prefix` first, without final dots.
-std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view prefix) {
+/// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
+/// by distance.
+std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view dotted) {
   constexpr std::size_t compared = 256, most = 3;
   std::vector<std::pair<std::size_t, std::string>> candidates;
   for (const SafetensorsEntry& entry : file.entries()) {
@@ -102,9 +103,12 @@ std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::stri
       if (name.substr(candidate.size()) != suffix) continue;
       if (!candidate.empty() && candidate.back() != '.') continue;
       if (!matches(file, candidate, convention)) continue;
+      const std::size_t distance =
+          candidate.compare(0, dotted.size(), dotted) == 0
+              ? 0
+              : edit_distance(dotted.substr(0, compared), candidate.substr(0, compared));
       if (!candidate.empty()) candidate.pop_back();
-      candidates.emplace_back(
-          edit_distance(prefix.substr(0, compared), candidate.substr(0, compared)), candidate);
+      candidates.emplace_back(distance, std::move(candidate));
     }
   }
   std::sort(candidates.begin(), candidates.end());
@@ -135,7 +139,7 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
   }
   what += nearly;
   std::string separator = "; try ";
-  for (const std::string& candidate : nearest_prefixes(file, prefix)) {
+  for (const std::string& candidate : nearest_prefixes(file, dotted)) {
     what += separator + quoted(candidate);
     separator = ", ";
   }

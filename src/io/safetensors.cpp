@@ -270,7 +270,7 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
         if (!is_utf8(name)) return error(path, "name " + quoted(name) + ": expected UTF-8");
       }
     }
-    std::vector<const SafetensorsTensor*> order;  // the widest first: each is aligned to its element
+    std::vector<const SafetensorsTensor*> order;  // the widest first, so that each is aligned
     for (std::size_t width : {4, 2}) {
       for (const SafetensorsTensor& tensor : tensors) {
         if (dtype_bytes(tensor.dtype) == width) order.push_back(&tensor);

@@ -13,13 +13,12 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
   }
-  ATTEND_UNROLL_BY(2)
   for (std::int64_t key = 0; key < a.key_count; ++key) {
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
-      value[v] = hold(partial && v == vectors - 1 ? load_partial(values + v * lanes, last)
-                                                  : load(values + v * lanes));
+      value[v] = partial && v == vectors - 1 ? load_partial(values + v * lanes, last)
+                                             : load(values + v * lanes);
     }
     Scalars group = load_scalars(weights, 1);
     ATTEND_UNROLL
@@ -45,7 +44,7 @@ void accumulate_lanes_from(const AccumulateArguments& a, std::int64_t lane, std:
   const std::int64_t end = a.first_lane + a.lane_count;
   for (; lane + rows <= end; lane += rows) accumulate_tile<rows, vectors, partial>(a, lane, column);
   if constexpr (rows > 1) {
-    if (lane < end) accumulate_lanes_from<rows / 2, vectors, partial>(a, lane, column);
+    if (lane < end) accumulate_lanes_from<fewer(rows), vectors, partial>(a, lane, column);
   }
 }
 
@@ -69,6 +68,12 @@ void accumulate(const AccumulateArguments* arguments) {
   constexpr int step = value_vectors * lanes;
   std::int64_t column = 0;
   for (; column + step <= a.columns; column += step) {
+    // Four vectors by three leave one, at half speed: two and two.
+    if (value_vectors == 3 && a.columns - column > step && a.columns - column <= 4 * lanes) {
+      accumulate_lanes_from<value_rows, 2, false>(a, a.first_lane, column);
+      column += 2 * lanes;
+      break;
+    }
     accumulate_lanes_from<value_rows, value_vectors, false>(a, a.first_lane, column);
   }
   if (column < a.columns) accumulate_tail_from<value_vectors>(a, column);
@@ -79,33 +84,9 @@ bool finish(const FinishArguments* arguments) {
   const Vector factor = broadcast(a.factor);
   Vector residue = zero();  // x - x is 0, or NaN where x is not finite
   for (std::int64_t c = 0; c < a.columns; c += lanes) {
-    const std::int64_t count = a.columns - c;
-    const Vector x = multiply(load_partial(a.source + c, count), factor);
+    const Vector x = multiply(load(a.source + c), factor);
     residue = add(residue, subtract(x, x));
-    if (a.stride == 1) {
-      store_partial(a.destination + c, x, count);
-    } else {
-      float row[lanes];
-      store(row, x);
-      for (int i = 0; i < lanes && i < count; ++i) a.destination[(c + i) * a.stride] = row[i];
-    }
+    copy_out(x, a.columns - c, a.destination + c * a.stride, a.stride);
   }
-  const Vector limit = broadcast(1.0f);
-  float finite[lanes];
-  store(finite, subtract(limit, residue));
-  for (int i = 0; i < lanes; ++i) {
-    if (!(finite[i] == 1.0f)) return false;
-  }
-  return true;
-}
-
-void write_weights(const WriteWeightsArguments* arguments) {
-  const WriteWeightsArguments& a = *arguments;
-  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
-    const float factor = a.factors[lane];
-    float* destination = a.destinations[lane];
-    for (std::int64_t key = 0; key < a.key_count; ++key) {
-      destination[key * a.key_stride] = a.weights[key * a.width + lane] * factor;
-    }
-  }
+  return !any(unlike(residue, zero()));
 }

@@ -10,10 +10,11 @@ namespace attend { namespace avx2 { namespace {
 
 constexpr Isa isa = Isa::avx2;
 constexpr int gemm_rows = 4, gemm_vectors = 3;
-constexpr int score_rows = 6, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
+constexpr int score_rows = 4, wide_vectors = 3, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 4, value_vectors = 3;
 
 #include "kernels/exp.inl"
+#include "kernels/strided.inl"
 #include "kernels/product.inl"
 #include "kernels/pack.inl"
 #include "kernels/gemm.inl"

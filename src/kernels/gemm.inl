@@ -6,18 +6,6 @@ struct Segment {
 };
 constexpr int gemm_width = gemm_vectors * lanes;
 
-ATTEND_INLINE void copy_out(const float* source, std::int64_t count, float* destination,
-                            std::int64_t stride) {
-  if (stride != 1) {
-    for (std::int64_t c = 0; c < count; ++c) destination[c * stride] = source[c];
-    return;
-  }
-  for (; count >= lanes; count -= lanes, source += lanes, destination += lanes) {
-    store(destination, load(source));
-  }
-  if (count > 0) store_partial(destination, load(source), count);
-}
-
 template <int rows, int vectors>
 void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* segments,
                int segment_count, const float* ahead) {
@@ -29,8 +17,8 @@ void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* 
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) accumulators[r][v] = zero();
   }
-  multiply_tile<rows, vectors>(accumulators, a, arguments.k_stride, arguments.depth, arguments.panel,
-                               ahead);
+  multiply_tile<rows, vectors, true>(accumulators, a, arguments.k_stride, arguments.depth,
+                                     arguments.panel, ahead);
   // One more vector, for a segment is read by whole vectors.
   alignas(64) float tile[rows][(vectors + 1) * lanes];
   ATTEND_UNROLL
@@ -46,8 +34,12 @@ void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* 
   for (int r = 0; r < rows; ++r) {
     float* output = arguments.outputs[row + r];
     for (int s = 0; s < segment_count; ++s) {
-      copy_out(&tile[r][segments[s].start], segments[s].count, output + segments[s].destination,
-               arguments.element_stride);
+      const float* source = &tile[r][segments[s].start];
+      float* destination = output + segments[s].destination;
+      for (std::int64_t c = 0; c < segments[s].count; c += lanes) {
+        copy_out(load(source + c), segments[s].count - c, destination + c * arguments.element_stride,
+                 arguments.element_stride);
+      }
     }
   }
 }
@@ -58,11 +50,11 @@ void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Segment* seg
                     int segment_count, const float* ahead) {
   for (; row + rows <= a.row_count; row += rows) {
     gemm_tile<rows, vectors>(a, row, segments, segment_count, ahead);
-    if (ahead) ahead += (a.depth / 4) * 16;
+    ahead += a.depth * 4;
   }
   if constexpr (rows > 1) {
     if (row < a.row_count) {
-      gemm_rows_from<rows / 2, vectors>(a, row, segments, segment_count, ahead);
+      gemm_rows_from<fewer(rows), vectors>(a, row, segments, segment_count, ahead);
     }
   }
 }
@@ -71,7 +63,7 @@ template <int vectors>
 ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Segment* segments,
                                    int segment_count) {
   if (a.width == vectors * lanes) {
-    gemm_rows_from<gemm_rows, vectors>(a, 0, segments, segment_count, a.next_panel);
+    gemm_rows_from<gemm_rows, vectors>(a, 0, segments, segment_count, a.ahead);
   } else if constexpr (vectors > 1) {
     gemm_width_from<vectors - 1>(a, segments, segment_count);
   }

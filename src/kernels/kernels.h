@@ -34,7 +34,7 @@ struct GemmArguments {
   std::int64_t columns;      // 1 to width: those that are stored
   const float* bias;         // null, or `width` values
   std::int64_t first_column, head_size, head_stride, element_stride;
-  const float* next_panel;   // null, or what the next call reads, to be fetched meanwhile
+  const float* ahead;        // what a later call reads, fetched meanwhile, 16 bytes a row tile and k
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.
@@ -95,7 +95,7 @@ struct AccumulateArguments {
 
 /// destination[c * stride] = source[c] * factor. Returns whether every product is finite.
 struct FinishArguments {
-  const float* source;
+  const float* source;  // rounded up to whole vectors, all of them numbers that were accumulated or 0
   std::int64_t columns;
   float factor;
   float* destination;
@@ -150,7 +150,7 @@ struct Kernels {
   void (*softmax)(const SoftmaxArguments*);
   void (*copy)(const CopyArguments*);
   void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);
-  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x, 0 below 2^-126
+  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x for x <= 127, 0 below 2^-126
 };
 
 }  // namespace attend

@@ -14,6 +14,7 @@ constexpr int score_rows = 4, wide_vectors = 4, narrow_score_rows = 8, narrow_ve
 constexpr int value_rows = 8, value_vectors = 2;
 
 #include "kernels/exp.inl"
+#include "kernels/strided.inl"
 #include "kernels/product.inl"
 #include "kernels/pack.inl"
 #include "kernels/gemm.inl"

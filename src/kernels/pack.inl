@@ -1,38 +1,75 @@
-// Packing: weights into panels, queries into the panel of a tile.
+// Packing, by squares of vectors turned about: weights into panels, queries into the panel of a tile.
 
-// A panel keeps, for each k, its columns side by side. Copied in squares of 16, so that both the
-// source (contiguous along k in a weight matrix) and the panel are touched by whole cache lines.
+// panel[c * width + r] = scale * rows[r][c] for c < columns, r < lanes; rows from `count` on are zero.
+ATTEND_INLINE void pack_rows(const float* const (&rows)[lanes], std::int64_t count, std::int64_t columns,
+                             Vector scale, float* panel, std::int64_t width) {
+  for (std::int64_t c = 0; c < columns; c += lanes) {
+    const std::int64_t left = columns - c;
+    Vector square[lanes];
+    for (int r = 0; r < lanes; ++r) {
+      square[r] = r >= count ? zero() : left >= lanes ? load(rows[r] + c) : load_partial(rows[r] + c, left);
+    }
+    transpose(square);
+    ATTEND_UNROLL
+    for (int i = 0; i < lanes; ++i) {
+      if (i < left) store(panel + (c + i) * width, multiply(square[i], scale));
+    }
+  }
+}
+
+// The same where a row's elements lie apart.
+ATTEND_INLINE void pack_strided_rows(const float* const (&rows)[lanes], std::int64_t stride, std::int64_t count,
+                                     std::int64_t columns, Vector scale, float* panel, std::int64_t width) {
+  float column[lanes] = {};
+  for (std::int64_t c = 0; c < columns; ++c) {
+    for (std::int64_t r = 0; r < lanes && r < count; ++r) column[r] = rows[r][c * stride];
+    store(panel + c * width, multiply(load(column), scale));
+  }
+}
+
+ATTEND_INLINE void pack_any_rows(const float* const (&rows)[lanes], std::int64_t stride, std::int64_t count,
+                                 std::int64_t columns, Vector scale, float* panel, std::int64_t width) {
+  if (stride == 1) {
+    pack_rows(rows, count, columns, scale, panel, width);
+  } else {
+    pack_strided_rows(rows, stride, count, columns, scale, panel, width);
+  }
+}
+
+// A panel's column is a row of the weight matrix (out, in), contiguous along k.
 void pack(const PackArguments* arguments) {
   const PackArguments& a = *arguments;
-  constexpr std::int64_t square = 16;
-  for (std::int64_t k0 = 0; k0 < a.depth; k0 += square) {
-    const std::int64_t k1 = k0 + square < a.depth ? k0 + square : a.depth;
-    for (std::int64_t n0 = 0; n0 < a.width; n0 += square) {
-      const std::int64_t n1 = n0 + square < a.width ? n0 + square : a.width;
-      for (std::int64_t k = k0; k < k1; ++k) {
-        for (std::int64_t n = n0; n < n1; ++n) {
-          a.panel[k * a.width + n] =
-              n < a.columns ? a.source[k * a.k_stride + n * a.n_stride] : 0.0f;
-        }
-      }
-    }
+  for (std::int64_t n = 0; n < a.width; n += lanes) {
+    const float* rows[lanes];
+    for (int r = 0; r < lanes; ++r) rows[r] = a.source + (n + r) * a.n_stride;
+    pack_any_rows(rows, a.k_stride, a.columns - n, a.depth, broadcast(1.0f), a.panel + n, a.width);
   }
 }
 
 void pack_queries(const PackQueriesArguments* arguments) {
   const PackQueriesArguments& a = *arguments;
-  const Vector scale = broadcast(a.scale);
-  float column[lanes];
-  for (std::int64_t lane0 = 0; lane0 < a.width; lane0 += lanes) {
-    std::int64_t count = a.count - lane0;
-    if (count < 0) count = 0;
-    if (count > lanes) count = lanes;
-    for (int lane = 0; lane < lanes; ++lane) column[lane] = 0.0f;
-    const float* const* queries = a.queries + lane0;
-    float* panel = a.panel + lane0;
-    for (std::int64_t d = 0; d < a.depth; ++d) {
-      for (std::int64_t lane = 0; lane < count; ++lane) column[lane] = queries[lane][d * a.stride];
-      store(panel + d * a.width, multiply(load(column), scale));
+  for (std::int64_t lane = 0; lane < a.width; lane += lanes) {
+    const float* rows[lanes];
+    for (int r = 0; r < lanes; ++r) rows[r] = lane + r < a.count ? a.queries[lane + r] : nullptr;
+    pack_any_rows(rows, a.stride, a.count - lane, a.depth, broadcast(a.scale), a.panel + lane, a.width);
+  }
+}
+
+// The other way about: the weights [key][lane] of a block into a row for each lane.
+void write_weights(const WriteWeightsArguments* arguments) {
+  const WriteWeightsArguments& a = *arguments;
+  for (std::int64_t lane = 0; lane < a.lane_count; lane += lanes) {
+    for (std::int64_t key = 0; key < a.key_count; key += lanes) {
+      const std::int64_t left = a.key_count - key;
+      Vector square[lanes];
+      for (int i = 0; i < lanes; ++i) {
+        square[i] = i < left ? load(a.weights + (key + i) * a.width + lane) : zero();
+      }
+      transpose(square);
+      for (int r = 0; r < lanes && lane + r < a.lane_count; ++r) {
+        copy_out(multiply(square[r], broadcast(a.factors[lane + r])), left,
+                 a.destinations[lane + r] + key * a.key_stride, a.key_stride);
+      }
     }
   }
 }

@@ -1,72 +1,73 @@
 // The micro-kernel of projections and scores: accumulators[r][v] += a[r][k] * panel[k][v], k ascending.
 //
-// The whole inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and
-// one scalar of a, broadcast (or taken by lane where the ISA does that, scalar_group of them a load).
+// The inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and one scalar
+// of a at a time, broadcast, or where the ISA takes scalars by lane, scalar_group of them a load.
+// One step of k an iteration: its 12 to 24 multiply-adds cover the four instructions of the loop.
 
+// The tile that takes the rows a tile of `rows` leaves over.
+constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
+
+// One step: the scalars of all rows times one row of the panel.
 template <int rows, int vectors>
-ATTEND_INLINE void multiply_step(Vector (&accumulators)[rows][vectors], const Scalars (&a)[rows],
-                                 int index, const float* panel) {
+ATTEND_INLINE void multiply_step(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
+                                 std::int64_t offset, const float* panel) {
   Vector b[vectors];
   ATTEND_UNROLL
-  for (int v = 0; v < vectors; ++v) b[v] = hold(load(panel + v * lanes));
+  for (int v = 0; v < vectors; ++v) b[v] = load(panel + v * lanes);
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
+    const Scalars scalar = broadcast(a[r][offset]);
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
-      accumulators[r][v] = multiply_add_scalar(a[r], index, b[v], accumulators[r][v]);
+      accumulators[r][v] = multiply_add_scalar(scalar, 0, b[v], accumulators[r][v]);
     }
   }
 }
 
+// scalar_group steps, with one load of scalars for each row.
 template <int rows, int vectors>
-ATTEND_INLINE void multiply_one(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
-                                std::int64_t offset, const float* panel) {
-  Vector b[vectors];
+ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
+                                  std::int64_t offset, std::int64_t stride, const float* panel) {
+  Scalars scalars[rows];
   ATTEND_UNROLL
-  for (int v = 0; v < vectors; ++v) b[v] = hold(load(panel + v * lanes));
+  for (int r = 0; r < rows; ++r) scalars[r] = load_scalars(a[r] + offset, stride);
   ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    const Vector scalar = broadcast(a[r][offset]);
+  for (int step = 0; step < scalar_group; ++step) {
+    Vector b[vectors];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      accumulators[r][v] = multiply_add(scalar, b[v], accumulators[r][v]);
+    for (int v = 0; v < vectors; ++v) b[v] = load(panel + (step * vectors + v) * lanes);
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        accumulators[r][v] = multiply_add_scalar(scalars[r], step, b[v], accumulators[r][v]);
+      }
     }
   }
 }
 
-// `ahead`: null, or memory to fetch, a cache line every four steps.
-template <int rows, int vectors>
+// `ahead`: memory to fetch meanwhile, a cache line every four steps; null where `fetch` is false.
+template <int rows, int vectors, bool fetch>
 ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
                                  std::int64_t stride, std::int64_t depth, const float* panel,
                                  const float* ahead) {
   constexpr int width = vectors * lanes;
-  std::int64_t k = 0, offset = 0;
-  for (; k + 4 <= depth; k += 4) {
-    if (ahead) {
-      prefetch(ahead);
-      ahead += 16;
+  std::int64_t offset = 0;
+  if constexpr (scalar_group > 1) {
+    const float* end = panel + depth / scalar_group * scalar_group * width;
+    for (; panel != end; panel += scalar_group * width) {
+      multiply_group<rows, vectors>(accumulators, a, offset, stride, panel);
+      offset += scalar_group * stride;
     }
-    if constexpr (scalar_group == 4) {
-      Scalars scalars[rows];
-      ATTEND_UNROLL
-      for (int r = 0; r < rows; ++r) scalars[r] = load_scalars(a[r] + offset, stride);
-      ATTEND_UNROLL
-      for (int step = 0; step < 4; ++step) {
-        multiply_step<rows, vectors>(accumulators, scalars, step, panel + step * width);
-      }
-      offset += 4 * stride;
-    } else {
-      ATTEND_UNROLL
-      for (int step = 0; step < 4; ++step) {
-        multiply_one<rows, vectors>(accumulators, a, offset, panel + step * width);
-        offset += stride;
-      }
-    }
-    panel += 4 * width;
+    depth %= scalar_group;
   }
-  for (; k < depth; ++k) {
-    multiply_one<rows, vectors>(accumulators, a, offset, panel);
+  const float* end = panel + depth * width;
+  for (; panel != end; panel += width) {
+    if constexpr (fetch) {
+      prefetch(ahead);
+      ahead += 4;
+    }
+    multiply_step<rows, vectors>(accumulators, a, offset, panel);
     offset += stride;
-    panel += width;
   }
 }

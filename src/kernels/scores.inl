@@ -20,7 +20,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, Vector 
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = start;
   }
-  multiply_tile<rows, vectors>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
+  multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
@@ -46,7 +46,7 @@ ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key, Ve
     score_tile<rows, vectors, general>(a, key, sum, top);
   }
   if constexpr (rows > 1) {
-    score_keys_from<rows / 2, vectors, general>(a, key, sum, top);
+    score_keys_from<fewer(rows), vectors, general>(a, key, sum, top);
   }
 }
 

@@ -1,25 +1,7 @@
 // One row of masked_softmax: maximum, exponentials, division, with the hidden scores at -1e6.
 
-ATTEND_INLINE Vector load_strided(const float* p, std::int64_t stride, std::int64_t count, float rest) {
-  float buffer[lanes];
-  for (int i = 0; i < lanes; ++i) buffer[i] = i < count ? p[i * stride] : rest;
-  return load(buffer);
-}
-
 ATTEND_INLINE Vector load_scores(const SoftmaxArguments& a, std::int64_t j) {
-  const std::int64_t left = a.visible - j;
-  if (a.source_stride == 1 && left >= lanes) return load(a.source + j);
-  return load_strided(a.source + j * a.source_stride, a.source_stride, left, -__builtin_inff());
-}
-
-ATTEND_INLINE void store_weights(const SoftmaxArguments& a, std::int64_t j, Vector x, std::int64_t left) {
-  if (a.destination_stride == 1) {
-    store_partial(a.destination + j, x, left);
-    return;
-  }
-  float buffer[lanes];
-  store(buffer, x);
-  for (int i = 0; i < lanes && i < left; ++i) a.destination[(j + i) * a.destination_stride] = buffer[i];
+  return copy_in(a.source + j * a.source_stride, a.visible - j, a.source_stride, -__builtin_inff());
 }
 
 void softmax(const SoftmaxArguments* arguments) {
@@ -41,7 +23,7 @@ void softmax(const SoftmaxArguments* arguments) {
   for (std::int64_t j = 0; j < a.visible; j += lanes) {
     const Vector weight = exp2(multiply(subtract(load_scores(a, j), maximum_score), to_log2));
     sums = add(sums, weight);
-    store_weights(a, j, weight, a.visible - j);
+    copy_out(weight, a.visible - j, a.destination + j * a.destination_stride, a.destination_stride);
   }
   store(buffer, sums);
   float sum = buffer[0];
@@ -55,12 +37,9 @@ void softmax(const SoftmaxArguments* arguments) {
 
   const float factor = 1.0f / sum;
   for (std::int64_t j = 0; j < a.visible; j += lanes) {
-    const std::int64_t left = a.visible - j;
-    const Vector weight = a.destination_stride == 1
-                              ? load_partial(a.destination + j, left)
-                              : load_strided(a.destination + j * a.destination_stride,
-                                             a.destination_stride, left, 0.0f);
-    store_weights(a, j, multiply(weight, broadcast(factor)), left);
+    float* destination = a.destination + j * a.destination_stride;
+    const Vector weight = copy_in(destination, a.visible - j, a.destination_stride, 0.0f);
+    copy_out(multiply(weight, broadcast(factor)), a.visible - j, destination, a.destination_stride);
   }
   fill(a.destination + a.visible * a.destination_stride, a.destination_stride, hidden,
        hidden_weight * factor);

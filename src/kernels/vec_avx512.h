@@ -29,16 +29,52 @@ ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_
 // Masked with all ones: g++ 12 warns of an undefined operand in the plain form.
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm512_maskz_max_ps(0xffff, a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+ATTEND_INLINE Mask unlike(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }
-// Keeps a loaded vector in a register, where the compiler would fold the load into each use.
-ATTEND_INLINE Vector hold(Vector x) { asm("" : "+v"(x)); return x; }
 ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return _mm512_set1_ps(*p); }
+// c + a b. As an instruction of its own: left to the compilers, loads fold into each use, accumulators
+// wander between registers, and the larger tiles spill.
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
-  return _mm512_fmadd_ps(a, b, c);
+  asm("vfmadd231ps %1, %2, %0" : "+v"(c) : "v"(b), "v"(a));
+  return c;
 }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+// rows[i][j] <-> rows[j][i]: by pairs, by fours, then by quarters of the register.
+ATTEND_INLINE void transpose(Vector (&rows)[16]) {
+  Vector t[16];
+  ATTEND_UNROLL
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_maskz_unpacklo_ps(0xffff, rows[i], rows[i + 1]);
+    t[i + 1] = _mm512_maskz_unpackhi_ps(0xffff, rows[i], rows[i + 1]);
+  }
+  ATTEND_UNROLL
+  for (int i = 0; i < 16; i += 4) {
+    ATTEND_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const __m512d first = _mm512_castps_pd(t[i + half]), second = _mm512_castps_pd(t[i + 2 + half]);
+      rows[i + 2 * half] = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, first, second));
+      rows[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, first, second));
+    }
+  }
+  ATTEND_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    ATTEND_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      t[c + 4 * half] = _mm512_maskz_shuffle_f32x4(0xffff, rows[c + 8 * half], rows[c + 8 * half + 4], 0x88);
+      t[c + 4 * half + 8] = _mm512_maskz_shuffle_f32x4(0xffff, rows[c + 8 * half], rows[c + 8 * half + 4], 0xdd);
+    }
+  }
+  ATTEND_UNROLL
+  for (int c = 0; c < 4; ++c) {
+    rows[c] = _mm512_maskz_shuffle_f32x4(0xffff, t[c], t[c + 4], 0x88);
+    rows[c + 8] = _mm512_maskz_shuffle_f32x4(0xffff, t[c], t[c + 4], 0xdd);
+    rows[c + 4] = _mm512_maskz_shuffle_f32x4(0xffff, t[c + 8], t[c + 12], 0x88);
+    rows[c + 12] = _mm512_maskz_shuffle_f32x4(0xffff, t[c + 8], t[c + 12], 0xdd);
+  }
+}
 
 // 2^f on [0, 1): minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e4bap-1f, 0x1.ebdb66p-3f, 0x1.c91ca6p-5f,

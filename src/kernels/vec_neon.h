@@ -36,10 +36,10 @@ ATTEND_INLINE Vector multiply(Vector a, Vector b) { return vmulq_f32(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return vcltq_f32(a, b); }
+ATTEND_INLINE Mask unlike(Vector a, Vector b) { return vmvnq_u32(vceqq_f32(a, b)); }
 ATTEND_INLINE Mask both(Mask a, Mask b) { return vandq_u32(a, b); }
 ATTEND_INLINE bool any(Mask a) { return vmaxvq_u32(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return vbslq_f32(m, a, b); }
-ATTEND_INLINE Vector hold(Vector x) { return x; }
 ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t stride) {
   if (stride == 1) return vld1q_f32(p);
   Scalars x = vdupq_n_f32(p[0]);
@@ -57,17 +57,25 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector 
 }
 ATTEND_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 
+// rows[i][j] <-> rows[j][i].
+ATTEND_INLINE void transpose(Vector (&rows)[4]) {
+  const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(rows[0], rows[1]));
+  const float64x2_t b = vreinterpretq_f64_f32(vtrn2q_f32(rows[0], rows[1]));
+  const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(rows[2], rows[3]));
+  const float64x2_t d = vreinterpretq_f64_f32(vtrn2q_f32(rows[2], rows[3]));
+  rows[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+  rows[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+  rows[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+  rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+}
+
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
-// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23. vmax and vmin keep NaN.
-ATTEND_INLINE Vector round_bits(Vector x) {
-  const Vector bounded = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-127.0f)), vdupq_n_f32(128.0f));
-  return vaddq_f32(bounded, vdupq_n_f32(0x1.8p23f));
-}
+// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23, for |x| < 2^22.
+ATTEND_INLINE Vector round_bits(Vector x) { return vaddq_f32(x, vdupq_n_f32(0x1.8p23f)); }
 ATTEND_INLINE Vector exponent_fraction(Vector x) {
-  const Vector fraction = vsubq_f32(x, vsubq_f32(round_bits(x), vdupq_n_f32(0x1.8p23f)));
-  return vminq_f32(fraction, vdupq_n_f32(0.5f));  // beyond 128: infinity, not its NaN
+  return vsubq_f32(x, vsubq_f32(round_bits(x), vdupq_n_f32(0x1.8p23f)));
 }
 // p 2^round(x); 0 where x < -126, so that no denormal arises.
 ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {

@@ -19,26 +19,22 @@ ATTEND_INLINE Vector multiply(Vector a, Vector b) { return a * b; }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }  // rounds twice
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return a < b; }
+ATTEND_INLINE Mask unlike(Vector a, Vector b) { return !(a == b); }
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a && b; }
 ATTEND_INLINE bool any(Mask a) { return a; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return m ? a : b; }
-ATTEND_INLINE Vector hold(Vector x) { return x; }
 ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return *p; }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
 ATTEND_INLINE void prefetch(const float*) {}
 
+ATTEND_INLINE void transpose(Vector (&)[1]) {}
+
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
-// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23.
-ATTEND_INLINE float round_bits(float x) {
-  const float low = -127.0f > x ? -127.0f : x;  // keeps NaN
-  return (128.0f < low ? 128.0f : low) + 0x1.8p23f;
-}
-ATTEND_INLINE Vector exponent_fraction(Vector x) {
-  const float fraction = x - (round_bits(x) - 0x1.8p23f);
-  return 0.5f < fraction ? 0.5f : fraction;  // beyond 128: infinity, not its NaN
-}
+// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23, for |x| < 2^22.
+ATTEND_INLINE Vector round_bits(Vector x) { return x + 0x1.8p23f; }
+ATTEND_INLINE Vector exponent_fraction(Vector x) { return x - (round_bits(x) - 0x1.8p23f); }
 // p 2^round(x); 0 where x < -126, so that no denormal arises.
 ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
   const float rounded = round_bits(x);

@@ -1,4 +1,4 @@
-// Array: a shape with its values in double precision, what every reference function takes and gives.
+// Array: a shape with values in double precision, what every reference function takes and gives.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +37,10 @@ struct Array {
 
   Array() = default;
 
-  Array(Shape sizes, std::vector<double> numbers) : shape(std::move(sizes)), values(std::move(numbers)) {
-    require(count_of(shape) == static_cast<std::int64_t>(values.size()), "as many values as the shape says");
+  Array(Shape sizes, std::vector<double> numbers)
+      : shape(std::move(sizes)), values(std::move(numbers)) {
+    require(count_of(shape) == static_cast<std::int64_t>(values.size()),
+            "as many values as the shape says");
   }
 
   template <class Element>
@@ -73,22 +75,32 @@ struct Array {
 
   /// One element: at(b, h, i, j), as many indices as axes.
   template <class... Indices>
-  double& at(Indices... indices) { return values[flat_index(indices...)]; }
+  double& at(Indices... indices) {
+    return values[flat_index(indices...)];
+  }
   template <class... Indices>
-  const double& at(Indices... indices) const { return values[flat_index(indices...)]; }
+  const double& at(Indices... indices) const {
+    return values[flat_index(indices...)];
+  }
 
   /// The last axis at the other indices: row(b, h, i)[j].
   template <class... Indices>
-  double* row(Indices... indices) { return values.data() + flat_index(indices..., 0); }
+  double* row(Indices... indices) {
+    return values.data() + flat_index(indices..., 0);
+  }
   template <class... Indices>
-  const double* row(Indices... indices) const { return values.data() + flat_index(indices..., 0); }
+  const double* row(Indices... indices) const {
+    return values.data() + flat_index(indices..., 0);
+  }
 
  private:
   template <class... Indices>
   std::size_t flat_index(Indices... indices) const {
     const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
     std::int64_t flat = 0;
-    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * shape[axis] + list[axis];
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) {
+      flat = flat * shape[axis] + list[axis];
+    }
     return static_cast<std::size_t>(flat);
   }
 };

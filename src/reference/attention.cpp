@@ -11,8 +11,10 @@ namespace attend {
 namespace reference {
 namespace {
 
-/// mask[b, h, i, j] with the mask's axes aligned to the right; an axis that it lacks, or of size 1, repeats.
-double broadcast(const Array& mask, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+/// mask[b, h, i, j] with the mask's axes aligned to the right; an axis that it lacks, or of size 1,
+/// repeats.
+double broadcast(const Array& mask, std::int64_t b, std::int64_t h, std::int64_t i,
+                 std::int64_t j) {
   const std::int64_t index[4] = {b, h, i, j};
   std::int64_t element = 0;
   for (int axis = 0; axis < mask.rank(); ++axis) {
@@ -39,13 +41,17 @@ void check(const Array& q, const Array& k, const Array& v, const AttentionOption
   require(k.size(3) == q.size(3), "attention: q and k agree on D");
   require(G > 0 && H % G == 0, "attention: G divides H");
   const LengthsView& lens = options.valid_lens;
-  require(lens.absent() || (lens.rank <= 2 && lens.sizes[0] == B && (lens.rank == 1 || lens.sizes[1] == L)),
+  require(lens.absent() ||
+              (lens.rank <= 2 && lens.sizes[0] == B && (lens.rank == 1 || lens.sizes[1] == L)),
           "attention: valid_lens is (B,) or (B, L)");
   const Shape scores = {B, H, L, S};
   require(broadcasts_to(options.mask, scores), "attention: mask broadcasts to (B, H, L, S)");
-  require(broadcasts_to(options.additive_mask, scores), "attention: additive_mask broadcasts to (B, H, L, S)");
-  require(options.position_bias.absent() || options.position_bias.shape == Shape{H, L, S}, "attention: position_bias is (H, L, S)");
-  require(options.alibi_slopes.absent() || options.alibi_slopes.shape == Shape{H}, "attention: alibi_slopes is (H,)");
+  require(broadcasts_to(options.additive_mask, scores),
+          "attention: additive_mask broadcasts to (B, H, L, S)");
+  require(options.position_bias.absent() || options.position_bias.shape == Shape{H, L, S},
+          "attention: position_bias is (H, L, S)");
+  require(options.alibi_slopes.absent() || options.alibi_slopes.shape == Shape{H},
+          "attention: alibi_slopes is (H,)");
   require(options.sinks.absent() || options.sinks.shape == Shape{H}, "attention: sinks is (H,)");
   require(options.dropout_multipliers.absent() || options.dropout_multipliers.shape == scores,
           "attention: dropout_multipliers is (B, H, L, S)");
@@ -53,19 +59,22 @@ void check(const Array& q, const Array& k, const Array& v, const AttentionOption
 
 }  // namespace
 
-bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
+             std::int64_t j) {
   const std::int64_t position = i + options.offset;
   if (j >= valid_length(options.valid_lens, b, i, INT64_MAX)) return false;
   if (options.causal && j > position) return false;
   if (options.window_left >= 0 && j < position - options.window_left) return false;
   if (options.window_right >= 0 && j > position + options.window_right) return false;
   if (!options.mask.absent() && broadcast(options.mask, b, h, i, j) == 0.0) return false;
-  if (!options.additive_mask.absent() && broadcast(options.additive_mask, b, h, i, j) == -INFINITY) return false;
-  if (!options.position_bias.absent() && options.position_bias.at(h, i, j) == -INFINITY) return false;
+  const Array &added = options.additive_mask, &bias = options.position_bias;
+  if (!added.absent() && broadcast(added, b, h, i, j) == -INFINITY) return false;
+  if (!bias.absent() && bias.at(h, i, j) == -INFINITY) return false;
   return true;
 }
 
-double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
+                  std::int64_t j) {
   double bias = 0.0;
   if (!options.additive_mask.absent()) bias += broadcast(options.additive_mask, b, h, i, j);
   if (!options.position_bias.absent()) bias += options.position_bias.at(h, i, j);
@@ -76,7 +85,8 @@ double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t 
   return bias;
 }
 
-AttentionResult attention(const Array& q, const Array& k, const Array& v, const AttentionOptions& options) {
+AttentionResult attention(const Array& q, const Array& k, const Array& v,
+                          const AttentionOptions& options) {
   check(q, k, v, options);
   const std::int64_t B = q.size(0), H = q.size(1), L = q.size(2), D = q.size(3);
   const std::int64_t G = k.size(1), S = k.size(2), Dv = v.size(3);
@@ -120,11 +130,12 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v, const 
           if (options.softcap > 0.0) score = options.softcap * std::tanh(score / options.softcap);
           const double bias = score_bias(options, b, h, i, j);
           scores.push_back(score + bias);
-          const double magnitude = std::abs(scale) * product_magnitude + options.softcap + std::abs(bias);
+          const double magnitude =
+              std::abs(scale) * product_magnitude + options.softcap + std::abs(bias);
           if (std::isfinite(magnitude)) score_magnitude = std::max(score_magnitude, magnitude);
         }
 
-        // Softmax: exp(score - largest) / their sum. A sink is one more score, whose weight goes nowhere.
+        // Softmax: exp(score - largest) / their sum. A sink is a score whose weight goes nowhere.
         double largest = -INFINITY;
         for (double score : scores) {
           if (score > largest) largest = score;  // a NaN is never larger, and shows up in the sum
@@ -137,7 +148,9 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v, const 
           if (std::isfinite(sink)) score_magnitude = std::max(score_magnitude, std::abs(sink));
         }
         for (double score : scores) sum += std::exp(score - largest);
-        for (std::size_t n = 0; n < keys.size(); ++n) weights[keys[n]] = std::exp(scores[n] - largest) / sum;
+        for (std::size_t n = 0; n < keys.size(); ++n) {
+          weights[keys[n]] = std::exp(scores[n] - largest) / sum;
+        }
         const bool no_score = keys.empty() && sink == -INFINITY;
         result.lse.at(b, h, i) = no_score ? -INFINITY : largest + std::log(sum);
         result.score_magnitude.at(b, h, i) = score_magnitude;
@@ -153,9 +166,9 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v, const 
         // Dropout, then the weighted sum of the values.
         double value_magnitude = 0.0;
         for (std::int64_t j : keys) {
-          const double multiplier =
-              options.dropout_multipliers.absent() ? 1.0 : options.dropout_multipliers.at(b, h, i, j);
-          if (multiplier == 0.0) continue;  // dropped: its value is not used
+          const double multiplier = options.dropout_multipliers.absent()
+                                        ? 1.0
+                                        : options.dropout_multipliers.at(b, h, i, j);
           const double* value = v.row(b, g, j);
           for (std::int64_t d = 0; d < Dv; ++d) {
             output[d] += weights[j] * multiplier * value[d];
@@ -165,45 +178,6 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v, const 
         }
         result.value_magnitude.at(b, h, i) = value_magnitude;
       }
-    }
-  }
-  return result;
-}
-
-Array default_alibi_slopes(std::int64_t num_heads) {
-  const auto slopes_of_power = [](std::int64_t heads, std::int64_t step) {
-    std::vector<double> slopes;
-    for (std::int64_t h = 1; h <= heads; h += step) {
-      slopes.push_back(std::exp2(-8.0 * static_cast<double>(h) / static_cast<double>(heads)));
-    }
-    return slopes;
-  };
-  std::int64_t power = 1;
-  while (power * 2 <= num_heads) power *= 2;
-  std::vector<double> slopes = slopes_of_power(power, 1);
-  for (double slope : slopes_of_power(2 * power, 2)) {
-    if (static_cast<std::int64_t>(slopes.size()) < num_heads) slopes.push_back(slope);
-  }
-  return Array({num_heads}, slopes);
-}
-
-Partial merge(const Partial& first, const Partial& second) {
-  require(first.output.shape == second.output.shape && first.lse.shape == second.lse.shape, "merge: parts of one shape");
-  Partial result = {Array::zeros(first.output.shape), Array::zeros(first.lse.shape)};
-  const std::size_t rows = result.lse.values.size();
-  const std::size_t Dv = static_cast<std::size_t>(first.output.shape.back());
-  for (std::size_t row = 0; row < rows; ++row) {
-    const double a = first.lse.values[row], b = second.lse.values[row];
-    if (a == -INFINITY && b == -INFINITY) {  // 0 and -inf, as before
-      result.lse.values[row] = -INFINITY;
-      continue;
-    }
-    const double largest = std::max(a, b);
-    const double sum = std::exp(a - largest) + std::exp(b - largest);
-    result.lse.values[row] = largest + std::log(sum);
-    for (std::size_t d = row * Dv; d < (row + 1) * Dv; ++d) {
-      result.output.values[d] = std::exp(a - largest) / sum * first.output.values[d] +
-                                std::exp(b - largest) / sum * second.output.values[d];
     }
   }
   return result;

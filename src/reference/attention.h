@@ -16,12 +16,12 @@ struct AttentionOptions {
   double softcap = 0.0;         // c > 0: scores become c tanh(s / c); 0: none
 
   // What a query sees. Query i stands at position i + offset of its sequence, key j at position j.
-  LengthsView valid_lens;           // absent, (B,) or (B, L): keys at and past the length are hidden
-  bool causal = false;              // key j is visible iff j <= i + offset
-  std::int64_t offset = 0;          // also where windows and ALiBi measure from; may be negative
-  std::int64_t window_left = -1;    // key j is visible iff j >= i + offset - window_left; -1: no limit
-  std::int64_t window_right = -1;   // key j is visible iff j <= i + offset + window_right
-  Array mask;                       // bool: not 0 = may attend
+  LengthsView valid_lens;          // absent, (B,) or (B, L): keys past the length are hidden
+  bool causal = false;             // key j is visible iff j <= i + offset
+  std::int64_t offset = 0;         // also where windows and ALiBi measure from; may be negative
+  std::int64_t window_left = -1;   // key j is visible iff j >= i + offset - window_left; -1: all
+  std::int64_t window_right = -1;  // key j is visible iff j <= i + offset + window_right; -1: all
+  Array mask;                      // bool: not 0 = may attend
   EmptyRows empty_rows = EmptyRows::zero;  // what a row gives that sees no key
 
   // What is added to the scores, after softcap. -inf in the first two hides the key.
@@ -36,40 +36,33 @@ struct AttentionOptions {
 struct AttentionResult {
   Array output;   // (B, H, L, Dv)
   Array weights;  // (B, H, L, S), before dropout
-  Array lse;      // (B, H, L): log of the sum of exp(score), sink included; -inf (or the sink) for a
-                  // row that sees no key, whatever empty_rows says
+  Array lse;      // (B, H, L): log of the sum of exp(score), sink included; -inf (or the sink)
+                  // for a row that sees no key, whatever empty_rows says
 
-  // What the error bounds of bounds.h ask for, all (B, H, L).
-  Array score_magnitude;  // S': max over visible j of |scale| sum|q_d k_jd| + softcap + |biases of j|, and |sink|
-  Array value_magnitude;  // max|v_jd| over the values that enter the row; non-finite ones left out
+  // What the error bounds of bounds.h ask for, all (B, H, L); the maxima are over finite numbers.
+  Array score_magnitude;  // S': the largest |scale| sum|q_d k_jd| + softcap + |biases of j| of
+                          // the visible keys j; also |sink|
+  Array value_magnitude;  // the largest |v_jd| that enters the row, times its dropout multiplier
   Array visible_keys;     // how many keys the row sees
 };
 
 /// Attention of q (B, H, L, D) to k (B, G, S, D) and v (B, G, S, Dv); G divides H, and query head h
 /// reads key/value head h / (H/G).
 ///
-/// For one row: s_j = scale q.k_j; softcap; + biases; hidden keys removed; softmax; dropout; times v.
-/// Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A row
-/// that sees no key gives output 0 and weights 0, or with EmptyRows::uniform weights 1/S on all S.
-/// To check some rows of a big case, hand in a view of one row and its position as offset.
-AttentionResult attention(const Array& q, const Array& k, const Array& v, const AttentionOptions& options = {});
+/// For one row: s_j = scale q.k_j; softcap; + biases; hidden keys removed; softmax; dropout; times
+/// v. Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A
+/// row that sees no key gives output 0 and weights 0, or with EmptyRows::uniform weights 1/S on all
+/// S. To check some rows of a big case, hand in a view of one row and its position as offset.
+AttentionResult attention(const Array& q, const Array& k, const Array& v,
+                          const AttentionOptions& options = {});
 
 /// Whether query i of head h in batch entry b may attend to key j.
-bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j);
+bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
+             std::int64_t j);
 
 /// What is added to the score of query i, head h, batch entry b with key j, all biases together.
-double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j);
-
-/// The slopes (H,) of the ALiBi paper (Press et al. 2022): 2^(-8/H), 2^(-16/H), ... where H is a power
-/// of two; else those of the power of two below, followed by every other one of twice that power.
-Array default_alibi_slopes(std::int64_t num_heads);
-
-/// Attention over all keys from two parts over disjoint keys: output (..., Dv) and lse (...) each.
-/// Two empty parts stay (0, -inf).
-struct Partial {
-  Array output, lse;
-};
-Partial merge(const Partial& first, const Partial& second);
+double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
+                  std::int64_t j);
 
 }  // namespace reference
 }  // namespace attend

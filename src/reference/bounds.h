@@ -1,10 +1,10 @@
 // How far float32 results may be from the reference: the error bounds of every operation.
 //
-// All are in u = 2^-24, the largest relative error of one float32 rounding. A sum of n rounded terms
-// is off by at most n u sum|terms| (every rounding at its worst, all in one direction), but when the
-// roundings are independent by about sqrt(n) u sum|terms| / 3: so bounds for random data have
-// 2 sqrt(n), or sqrt(n) where the magnitude is a maximum already, and those for structured data
-// (constants, spikes, where the same rounding repeats) have n.
+// All are in u = 2^-24, the largest relative error of one float32 rounding. A sum of n rounded
+// terms is off by at most n u sum|terms|: every rounding at its worst, all in one direction. Where
+// the roundings are independent they mostly cancel, and sqrt(n) stands for n. So there are two
+// kinds of bounds: for random data, and for structured data (constants, spikes), where they may all
+// agree.
 #pragma once
 
 #include "reference/array.h"
@@ -18,8 +18,8 @@ namespace reference {
 inline constexpr double unit_roundoff = 1.0 / 16777216.0;  // u = 2^-24
 
 enum class Data {
-  random,      // rounding errors of different elements are independent
-  structured,  // they may all be the same: constants, spikes, anything
+  random,      // rounding errors of different elements are independent: no two rows are alike
+  structured,  // they may all be the same: constants, spikes, repeated rows, anything
 };
 
 /// The core, for each element of one output row:
@@ -27,12 +27,13 @@ enum class Data {
 ///   max|v| (2 (sqrt(D) + 4) u S' + (2 sqrt(S) + 12) u)
 ///
 /// S' bounds every partial sum of every score of the row, so a score is off by sqrt(D) u S', and by
-/// another 4 u S' for the scale, the biases, the shift and the exponential's argument. An error e of
-/// a score is a relative error e of its weight, and again of the denominator: twice. The sum of the
-/// weights and the sum of weights times values have S terms each: sqrt(S) u, twice; 12 u are for
-/// the exponential itself, the division and the rounding of the output.
-/// Structured: D for sqrt(D), and 128 + S/128 for sqrt(S) (the sums go key block by key block).
-double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S, Data data);
+/// another 4 u S' for the scale, the biases, the shift and the exponential's argument. An error e
+/// of a score is a relative error e of its weight, and again of the denominator: twice. The sum of
+/// the weights and the sum of weights times values have S terms each: sqrt(S) u, twice; 12 u are
+/// for the exponential itself, the division and the rounding of the output. Structured: D for
+/// sqrt(D), and 128 + S/128 for sqrt(S) (the sums go key block by key block).
+double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S,
+                  Data data);
 
 /// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(S) + 8) u.
 /// As above, once: the log turns the relative error of the sum into an absolute one.
@@ -40,7 +41,8 @@ double lse_bound(double score_magnitude, std::int64_t D, std::int64_t S, Data da
 
 /// An attention weight: weight (2 (sqrt(D) + 4) u S' + (2 sqrt(S) + 12) u) + 2^-126.
 /// As the core; the last term lets weights below the smallest normal number be 0.
-double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S, Data data);
+double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,
+                    Data data);
 
 /// An element of a product with K terms: 2 (sqrt(K) + 4) u (sum|x w| + |b|);
 /// structured: (K + 4) u (sum|x w| + |b|), which holds for any data.
@@ -55,16 +57,18 @@ Array lse_bounds(const AttentionResult& result, std::int64_t D, Data data);
 /// (B, H, L, S), for result.weights.
 Array weight_bounds(const AttentionResult& result, std::int64_t D, Data data);
 /// The shape of matmul(a, b, b_transposed, bias).
-Array matmul_bounds(const Array& a, const Array& b, bool b_transposed, const Array& bias, Data data);
+Array matmul_bounds(const Array& a, const Array& b, bool b_transposed, const Array& bias,
+                    Data data);
 /// The shape of linear(x, weight, bias).
 Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data data);
-/// (B, L, S), for masked_softmax(x, valid_lens): weight_bound with D = 0 and S' = max|x| of the row.
+/// (B, L, S), for masked_softmax(x, valid_lens): weight_bound with D = 0, S' = the row's max|x|.
 Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data);
 /// For dot_product_attention: the output's (B, L), the weights' (B, L, S).
 struct DotProductAttentionBounds {
   Array output, weights;
 };
-DotProductAttentionBounds dot_product_attention_bounds(const Array& queries, const Array& keys, const Array& values,
+DotProductAttentionBounds dot_product_attention_bounds(const Array& queries, const Array& keys,
+                                                       const Array& values,
                                                        const LengthsView& valid_lens,
                                                        const Array& dropout_multipliers, Data data);
 
@@ -79,17 +83,24 @@ struct LayerBounds {
 
 /// Bounds for a layer, from the inputs of multi_head_attention and what it gave.
 ///
-/// With dq, dk, dv the projections' bounds and |x|_2 the root of the sum of squares of independent
-/// errors (structured: their plain sum |x|_1, the triangle inequality), for each row:
-///   scores   ds_j = |scale| (|dq k_j|_2 + |q dk_j|_2 + |dq dk_j|_2) + (sqrt(D) + 4) u S'
-///   weights  w_j (e^(ds_j + max ds) - 1)  + weight's own sums  (2 sqrt(S) + 12) u w_j
-///   heads    e^(max ds) |w_j (e^ds_j - 1) (v_j - o)|_2  + |w_j dv_j|_2 + (2 sqrt(S) + 12) u sum w_j |v_j|
-///   output   |W_o dheads|_2 + linear_bound
-/// The heads' first term is exact: weights w_j e^d_j / sum(w e^d) give o' - o =
-/// sum w_j (e^d_j - 1) (v_j - o) / sum(w e^d): an error of a score matters as far as its value is
-/// from the average, o. Dropout multiplies v_j. On typical data some 1e-5 of the largest output.
-LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_t num_heads, const Array& queries,
-                                        const Array& keys, const Array& values, const AttentionOptions& options,
+/// With dq, dk, dv the projections' bounds, m the largest ds_j of the row, and |x| the root of the
+/// sum of squares of x, as independent errors add up (structured: the plain sum of absolute values,
+/// the triangle inequality), for each row:
+///
+///   scores   ds_j = |scale| (|dq k_j| + |q dk_j| + |dq dk_j|) + (sqrt(D) + 4) u S'
+///   weights  w_j (e^(ds_j + m) - 1) + (2 sqrt(S) + 12) u w_j + 2^-126
+///   heads    e^2m (|w_j (e^ds_j - 1) (v_j - o)| + |w_j dv_j|)
+///              + (2 sqrt(S) + 12) u sum w_j abs(v_j)
+///   output   |W_o dheads| + the bound of the linear layer W_o
+///
+/// Scores that are off by d_j give o' - o = sum w_j (e^d_j - 1) (v_j - o) / sum w_j e^d_j, exactly:
+/// the error of a score matters as far as its value is from the average o, and e^m bounds the
+/// division. Dropout multiplies v_j. On random data the output's bound is 2e-5 to 6e-5 of the largest
+/// output for E up to 768; structured, it grows to a quarter of it, and is of use for small sizes
+/// and for constants.
+LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_t num_heads,
+                                        const Array& queries, const Array& keys,
+                                        const Array& values, const AttentionOptions& options,
                                         const LayerResult& result, Data data);
 
 }  // namespace reference

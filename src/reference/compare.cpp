@@ -31,7 +31,8 @@ Comparison compare(const Array& actual, const Array& expected, const Array& tole
   Comparison result;
   if (actual.shape != expected.shape) {
     result.failures = expected.count();
-    result.message = "shape " + shape_text(actual.shape) + ", expected " + shape_text(expected.shape);
+    result.message =
+        "shape " + shape_text(actual.shape) + ", expected " + shape_text(expected.shape);
     return result;
   }
   const std::int64_t count = expected.count();
@@ -42,13 +43,14 @@ Comparison compare(const Array& actual, const Array& expected, const Array& tole
   const auto element = [&](std::int64_t n) {
     char text[160];
     const std::size_t at = static_cast<std::size_t>(n);
-    std::snprintf(text, sizeof text, ": %.9g, expected %.9g, tolerance %.3g", actual.values[at], expected.values[at],
-                  tolerance.values[static_cast<std::size_t>(n / repeat)]);
+    std::snprintf(text, sizeof text, ": %.9g, expected %.9g, tolerance %.3g", actual.values[at],
+                  expected.values[at], tolerance.values[static_cast<std::size_t>(n / repeat)]);
     return position_of(n, expected.shape) + text;
   };
 
   for (std::int64_t n = 0; n < count; ++n) {
-    const double is = actual.values[static_cast<std::size_t>(n)], should = expected.values[static_cast<std::size_t>(n)];
+    const double is = actual.values[static_cast<std::size_t>(n)],
+                 should = expected.values[static_cast<std::size_t>(n)];
     const double allowed = tolerance.values[static_cast<std::size_t>(n / repeat)];
     double error = std::abs(is - should);
     bool fails = !(error <= allowed);
@@ -58,8 +60,8 @@ Comparison compare(const Array& actual, const Array& expected, const Array& tole
     }
     // A failure that cannot be measured (NaN on either side) is the worst of all.
     if (std::isnan(error)) error = INFINITY;
-    double ratio = error == 0.0 ? 0.0 : error / allowed;
-    if (std::isnan(ratio) || std::isnan(allowed)) ratio = INFINITY;
+    double ratio = !fails && error == 0.0 ? 0.0 : error / allowed;
+    if (std::isnan(ratio)) ratio = INFINITY;
 
     if (fails) {
       ++result.failures;
@@ -74,8 +76,9 @@ Comparison compare(const Array& actual, const Array& expected, const Array& tole
 
   result.ok = result.failures == 0;
   if (!result.ok) {
-    result.message = std::to_string(result.failures) + " of " + std::to_string(count) + " elements differ; first " +
-                     element(result.first) + "; worst " + element(result.worst);
+    result.message = std::to_string(result.failures) + " of " + std::to_string(count) +
+                     " elements differ; first " + element(result.first) + "; worst " +
+                     element(result.worst);
   } else if (count > 0) {
     result.message = "worst of " + std::to_string(count) + ": " + element(result.worst);
   }

@@ -8,10 +8,13 @@
 namespace attend {
 namespace reference {
 
-DotProductAttentionResult dot_product_attention(const Array& queries, const Array& keys, const Array& values,
-                                                const LengthsView& valid_lens, const Array& dropout_multipliers) {
-  require(queries.rank() == 3 && keys.rank() == 3 && values.rank() == 3, "dot_product_attention: three axes each");
-  require(keys.size(0) == queries.size(0) && values.size(0) == queries.size(0), "dot_product_attention: one B");
+DotProductAttentionResult dot_product_attention(const Array& queries, const Array& keys,
+                                                const Array& values, const LengthsView& valid_lens,
+                                                const Array& dropout_multipliers) {
+  require(queries.rank() == 3 && keys.rank() == 3 && values.rank() == 3,
+          "dot_product_attention: three axes each");
+  require(keys.size(0) == queries.size(0) && values.size(0) == queries.size(0),
+          "dot_product_attention: one B");
   require(values.size(1) == keys.size(1), "dot_product_attention: keys and values agree on S");
   const std::int64_t B = queries.size(0), L = queries.size(1), D = queries.size(2);
   const std::int64_t S = keys.size(1), Dv = values.size(2);
@@ -26,9 +29,11 @@ DotProductAttentionResult dot_product_attention(const Array& queries, const Arra
     for (std::int64_t i = 0; i < L; ++i) {
       for (std::int64_t j = 0; j < S; ++j) {
         double weight = result.weights.at(b, i, j);
-        if (j >= valid_length(valid_lens, b, i, S) && weight == 0.0) continue;  // so 0 * NaN does not arise
+        if (j >= valid_length(valid_lens, b, i, S) && weight == 0.0)
+          continue;  // so 0 * NaN does not arise
         if (!dropout_multipliers.absent()) weight *= dropout_multipliers.at(b, i, j);
-        for (std::int64_t d = 0; d < Dv; ++d) result.output.at(b, i, d) += weight * values.at(b, j, d);
+        for (std::int64_t d = 0; d < Dv; ++d)
+          result.output.at(b, i, d) += weight * values.at(b, j, d);
       }
     }
   }
@@ -49,13 +54,14 @@ Array join_heads(const Array& x) {
 
 }  // namespace
 
-LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads, const Array& queries,
-                                 const Array& keys, const Array& values, const AttentionOptions& options) {
+LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads,
+                                 const Array& queries, const Array& keys, const Array& values,
+                                 const AttentionOptions& options) {
   require(num_heads > 0 && weights.query.rank() == 2 && weights.query.size(0) % num_heads == 0,
           "multi_head_attention: num_heads divides the rows of the query weight");
   const std::int64_t width = weights.query.size(0) / num_heads;
-  require(weights.key.rank() == 2 && weights.key.size(0) % width == 0 && weights.value.rank() == 2 &&
-              weights.value.size(0) == weights.key.size(0),
+  require(weights.key.rank() == 2 && weights.key.size(0) % width == 0 &&
+              weights.value.rank() == 2 && weights.value.size(0) == weights.key.size(0),
           "multi_head_attention: key and value weights have rows for as many heads");
   const std::int64_t key_value_heads = weights.key.size(0) / width;
 

@@ -12,12 +12,13 @@ struct DotProductAttentionResult {
   Array weights;  // (B, L, S), before dropout
 };
 
-/// D2L's DotProductAttention: masked_softmax(q k^T / sqrt(D), valid_lens), dropout, times v, with the
-/// fill of -1e6, so that a row of length 0 gets uniform weights over all S.
+/// D2L's DotProductAttention: masked_softmax(q k^T / sqrt(D), valid_lens), dropout, times v, with
+/// the fill of -1e6, so that a row of length 0 gets uniform weights over all S.
 ///
 /// queries (B, L, D), keys (B, S, D), values (B, S, Dv); valid_lens absent, (B,) or (B, L);
 /// dropout_multipliers (B, L, S) or absent. Values past a length whose weight is 0 are left out.
-DotProductAttentionResult dot_product_attention(const Array& queries, const Array& keys, const Array& values,
+DotProductAttentionResult dot_product_attention(const Array& queries, const Array& keys,
+                                                const Array& values,
                                                 const LengthsView& valid_lens = {},
                                                 const Array& dropout_multipliers = {});
 
@@ -28,8 +29,13 @@ struct LayerWeights {
 
   LayerWeights() = default;
   LayerWeights(const MultiHeadAttentionWeights& weights)
-      : query(weights.query), key(weights.key), value(weights.value), output(weights.output),
-        query_bias(weights.query_bias), key_bias(weights.key_bias), value_bias(weights.value_bias),
+      : query(weights.query),
+        key(weights.key),
+        value(weights.value),
+        output(weights.output),
+        query_bias(weights.query_bias),
+        key_bias(weights.key_bias),
+        value_bias(weights.value_bias),
         output_bias(weights.output_bias) {}
 };
 
@@ -44,11 +50,13 @@ struct LayerResult {
 
 /// D2L's MultiHeadAttention: W_o concat(attention of each head) of the projected inputs.
 ///
-/// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size). The head width D is
-/// weights.query's rows / num_heads; weights.key and .value with fewer rows have G = rows / D heads.
-/// Lengths, empty rows and all else come in options; a row that sees no key gives W_o's bias.
-LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads, const Array& queries,
-                                 const Array& keys, const Array& values, const AttentionOptions& options = {});
+/// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size). The head width D
+/// is weights.query's rows / num_heads; weights.key and .value with fewer rows have G = rows / D
+/// heads. Lengths, empty rows and all else come in options; a row that sees no key gives W_o's
+/// bias.
+LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads,
+                                 const Array& queries, const Array& keys, const Array& values,
+                                 const AttentionOptions& options = {});
 
 }  // namespace reference
 }  // namespace attend

@@ -26,7 +26,8 @@ Array matmul(const Array& a, const Array& b, bool b_transposed, const Array& bia
       const double* a_row = a.values.data() + (entry * L + i) * K;
       for (std::int64_t n = 0; n < N; ++n) {
         double sum = 0.0;
-        for (std::int64_t k = 0; k < K; ++k) sum += a_row[k] * (b_transposed ? b_entry[n * K + k] : b_entry[k * N + n]);
+        for (std::int64_t k = 0; k < K; ++k)
+          sum += a_row[k] * (b_transposed ? b_entry[n * K + k] : b_entry[k * N + n]);
         if (!bias.absent()) sum += bias.at(n);
         result.values[static_cast<std::size_t>((entry * L + i) * N + n)] = sum;
       }
@@ -43,7 +44,8 @@ Array linear(const Array& x, const Array& weight, const Array& bias) {
   return matmul(x.reshaped({count_of(outer), x.shape.back()}), weight, true, bias).reshaped(shape);
 }
 
-std::int64_t valid_length(const LengthsView& valid_lens, std::int64_t b, std::int64_t i, std::int64_t S) {
+std::int64_t valid_length(const LengthsView& valid_lens, std::int64_t b, std::int64_t i,
+                          std::int64_t S) {
   if (valid_lens.absent()) return S;
   std::int64_t element = b * valid_lens.strides[0];
   if (valid_lens.rank == 2) element += i * valid_lens.strides[1];
@@ -52,12 +54,15 @@ std::int64_t valid_length(const LengthsView& valid_lens, std::int64_t b, std::in
 
 Array sequence_mask(const Array& x, const LengthsView& valid_lens, double value) {
   require(x.rank() >= 2, "sequence_mask: x is (B, S) or (B, S, ...)");
-  require(valid_lens.rank == 1 && valid_lens.sizes[0] == x.size(0), "sequence_mask: valid_lens is (B,)");
-  const std::int64_t B = x.size(0), S = x.size(1), E = count_of(Shape(x.shape.begin() + 2, x.shape.end()));
+  require(valid_lens.rank == 1 && valid_lens.sizes[0] == x.size(0),
+          "sequence_mask: valid_lens is (B,)");
+  const std::int64_t B = x.size(0), S = x.size(1),
+                     E = count_of(Shape(x.shape.begin() + 2, x.shape.end()));
   Array result = x;
   for (std::int64_t b = 0; b < B; ++b) {
     for (std::int64_t j = valid_length(valid_lens, b, 0, S); j < S; ++j) {
-      for (std::int64_t e = 0; e < E; ++e) result.values[static_cast<std::size_t>((b * S + j) * E + e)] = value;
+      for (std::int64_t e = 0; e < E; ++e)
+        result.values[static_cast<std::size_t>((b * S + j) * E + e)] = value;
     }
   }
   return result;
@@ -89,7 +94,8 @@ Array masked_softmax(const Array& x, const LengthsView& valid_lens) {
 }
 
 Array transpose_qkv(const Array& x, std::int64_t num_heads) {
-  require(x.rank() == 3 && num_heads > 0 && x.size(2) % num_heads == 0, "transpose_qkv: x is (B, n, E), H divides E");
+  require(x.rank() == 3 && num_heads > 0 && x.size(2) % num_heads == 0,
+          "transpose_qkv: x is (B, n, E), H divides E");
   const std::int64_t B = x.size(0), n = x.size(1), H = num_heads, D = x.size(2) / H;
   Array result = Array::zeros({B * H, n, D});
   for (std::int64_t b = 0; b < B; ++b) {
@@ -103,7 +109,8 @@ Array transpose_qkv(const Array& x, std::int64_t num_heads) {
 }
 
 Array transpose_output(const Array& x, std::int64_t num_heads) {
-  require(x.rank() == 3 && num_heads > 0 && x.size(0) % num_heads == 0, "transpose_output: x is (B H, n, E / H)");
+  require(x.rank() == 3 && num_heads > 0 && x.size(0) % num_heads == 0,
+          "transpose_output: x is (B H, n, E / H)");
   const std::int64_t H = num_heads, B = x.size(0) / H, n = x.size(1), D = x.size(2);
   Array result = Array::zeros({B, n, H * D});
   for (std::int64_t b = 0; b < B; ++b) {

@@ -13,7 +13,8 @@ Array matmul(const Array& a, const Array& b, bool b_transposed = false, const Ar
 /// x W^T + bias over the last axis: x (..., K), weight (N, K), bias (N,) or absent -> (..., N).
 Array linear(const Array& x, const Array& weight, const Array& bias = {});
 
-/// x[b, j, ...] for j < valid_lens[b], and `value` beyond: x (B, S) or (B, S, ...), valid_lens (B,).
+/// x[b, j, ...] for j < valid_lens[b], and `value` beyond: x (B, S) or (B, S, ...), valid_lens
+/// (B,).
 Array sequence_mask(const Array& x, const LengthsView& valid_lens, double value = 0.0);
 
 /// Softmax over the last axis, with what lies at or past the valid length taken as -1e6:
@@ -27,7 +28,8 @@ Array transpose_qkv(const Array& x, std::int64_t num_heads);
 Array transpose_output(const Array& x, std::int64_t num_heads);
 
 /// The valid length of query i of batch entry b, at most S; S where lengths are absent.
-std::int64_t valid_length(const LengthsView& valid_lens, std::int64_t b, std::int64_t i, std::int64_t S);
+std::int64_t valid_length(const LengthsView& valid_lens, std::int64_t b, std::int64_t i,
+                          std::int64_t S);
 
 }  // namespace reference
 }  // namespace attend

@@ -46,6 +46,7 @@ def main():
         output, probabilities = minilm.attend(weights, hidden, lengths)
         save_file({minilm.prefix(layer) + key: tensor.numpy() for key, tensor in weights.items()},
                   folder / "weights.safetensors")
+        (folder / "weights.safetensors").chmod(0o644)
         np.save(folder / "hidden.npy", hidden.numpy())
         np.save(folder / "valid_lens.npy", lengths.numpy().astype("<i8"))
         np.save(folder / "output.npy", output.numpy())

@@ -37,6 +37,7 @@ def main():
     save_file({minilm.prefix(LAYER) + name: tensor.numpy() for name, tensor in halves.items()},
               root / "layer.safetensors",
               metadata={"origin": f"sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), layer {LAYER}, rounded to float16"})
+    (root / "layer.safetensors").chmod(0o644)
     np.save(root / "hidden.npy", hidden.numpy())
     np.save(root / "lengths.npy", lengths.numpy().astype("<i8"))
     np.save(root / "output.npy", output.float().numpy())

@@ -1,0 +1,64 @@
+// The list of cases.
+#include "cases.h"
+
+namespace attend::bench {
+namespace {
+
+// A multiply-add is two operations. The exponentials are not counted.
+Case layer(const char* name, const LayerShape& shape) {
+  double keys = static_cast<double>(shape.batch * shape.keys);
+  if (!shape.valid_lens.empty()) {
+    keys = 0;
+    for (std::int64_t length : shape.valid_lens) keys += static_cast<double>(length);
+  }
+  const double rows = static_cast<double>(shape.batch * shape.queries), width = static_cast<double>(shape.width);
+  const double projections = 2 * (2 * rows + 2 * keys) * width * width;
+  const double attention = 4 * static_cast<double>(shape.queries) * keys * width;
+  return {name, projections + attention, true,
+          [shape](Isa isa, const Threads& threads) { return layer_workload(shape, isa, threads); }};
+}
+
+Case gemm(const char* name, const GemmShape& shape) {
+  return {name, 2 * static_cast<double>(shape.rows * shape.inputs * shape.outputs), true,
+          [shape](Isa isa, const Threads& threads) { return gemm_workload(shape, isa, threads); }};
+}
+
+Case core(const char* name, const CoreShape& shape) {
+  return {name, 4 * static_cast<double>(shape.heads * shape.length * shape.length * shape.depth), true,
+          [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
+}
+
+// Only the five multiply-adds of a polynomial of degree 5 count: what 2^x costs beyond them, in
+// scaling, loads and stores, is what its share of the peak falls short of.
+Case exponential(const char* name, std::int64_t count) {
+  return {name, 10 * static_cast<double>(count), false,
+          [count](Isa isa, const Threads&) { return exp_workload(count, isa); }};
+}
+
+}  // namespace
+
+const std::vector<Case>& all_cases() {
+  static const std::vector<Case> cases = {
+      layer("seed", {2, 4, 6, 100, 5, false, {3, 2}}),
+      layer("minilm-128", {1, 128, 128, 384, 12, true, {}}),
+      layer("bert-128", {1, 128, 128, 768, 12, true, {}}),
+      layer("bert-128x8", {8, 128, 128, 768, 12, true, {128, 100, 64, 32, 128, 90, 70, 17}}),
+      layer("vit-197", {1, 197, 197, 768, 12, true, {}}),
+      layer("bert-512", {1, 512, 512, 768, 12, true, {}}),
+      layer("whisper-1500", {1, 1500, 1500, 384, 6, true, {}}),
+      layer("long-4096", {1, 4096, 4096, 512, 8, true, {}}),
+      gemm("gemm-8x768x768", {8, 768, 768}),
+      gemm("gemm-128x768x768", {128, 768, 768}),
+      gemm("gemm-512x384x384", {512, 384, 384}),
+      core("core-128-d32", {12, 128, 32}),
+      core("core-128-d64", {12, 128, 64}),
+      core("core-512-d64", {12, 512, 64}),
+      core("core-2048-d64", {8, 2048, 64}),
+      core("core-2048-d128", {8, 2048, 128}),
+      core("core-8192-d64", {4, 8192, 64}),
+      exponential("exp", 2048),  // 16 KiB with the result
+  };
+  return cases;
+}
+
+}  // namespace attend::bench

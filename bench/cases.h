@@ -1,0 +1,23 @@
+// The cases: what each is called, how much work it is, how to prepare it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "workload.h"
+
+namespace attend::bench {
+
+struct Case {
+  std::string name;
+  double flops;   // of visible work: what hidden keys would cost is not counted
+  bool threaded;  // whether it can use more than one thread
+  std::function<std::unique_ptr<Workload>(Isa isa, const Threads& threads)> prepare;
+};
+
+/// All cases, in the order in which they run.
+const std::vector<Case>& all_cases();
+
+}  // namespace attend::bench

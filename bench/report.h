@@ -1,0 +1,34 @@
+// How results are reported: as a table, as JSON.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attend/attend.hpp"
+
+namespace attend::bench {
+
+struct Machine {
+  std::string name;
+  double peak_gflops;    // the highest that was measured
+  double read_gb_per_s;
+};
+
+struct Result {
+  std::string name;
+  Isa isa;
+  int threads;
+  double us_min, us_median;
+  double gflops;                          // in the fastest call
+  double percent_of_peak;                 // the median of the rounds
+  double percent_lowest, percent_highest; // of the rounds
+  std::optional<double> times_scalar;
+};
+
+void print_table_head(const Machine& machine, Isa isa, int threads, int rounds);
+void print_table_row(const Result& result, int rounds);
+
+std::string json_report(const Machine& machine, const std::vector<Result>& results);
+
+}  // namespace attend::bench

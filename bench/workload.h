@@ -1,0 +1,41 @@
+// Workload: the data of one case, ready to be run, timed and checked.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "reference/compare.h"
+
+namespace attend::bench {
+
+class Workload {
+ public:
+  virtual ~Workload() = default;
+  /// Computes the output by the library.
+  virtual void run() = 0;
+  /// Computes it by the plain loops of naive.h.
+  virtual void run_naively() = 0;
+  /// Compares the output with the reference, in sampled rows where all would take long.
+  virtual reference::Comparison check() const = 0;
+};
+
+struct LayerShape {
+  std::int64_t batch, queries, keys, width, heads;  // queries == keys: self-attention
+  bool bias;
+  std::vector<std::int64_t> valid_lens;  // empty: none
+};
+struct GemmShape {
+  std::int64_t rows, inputs, outputs;
+};
+struct CoreShape {
+  std::int64_t heads, length, depth;
+};
+
+std::unique_ptr<Workload> layer_workload(const LayerShape& shape, Isa isa, const Threads& threads);
+std::unique_ptr<Workload> gemm_workload(const GemmShape& shape, Isa isa, const Threads& threads);
+std::unique_ptr<Workload> core_workload(const CoreShape& shape, Isa isa, const Threads& threads);
+std::unique_ptr<Workload> exp_workload(std::int64_t count, Isa isa);
+
+}  // namespace attend::bench

@@ -1,0 +1,24 @@
+// Vectors to and from memory whose elements may lie apart, and may be fewer than a vector.
+
+// destination[i * stride] = x[i] for i < count; count may be more than a vector.
+ATTEND_INLINE void copy_out(Vector x, std::int64_t count, float* destination, std::int64_t stride) {
+  if (stride == 1) {
+    if (count >= lanes) {
+      store(destination, x);
+    } else {
+      store_partial(destination, x, count);
+    }
+    return;
+  }
+  float row[lanes];
+  store(row, x);
+  for (std::int64_t i = 0; i < lanes && i < count; ++i) destination[i * stride] = row[i];
+}
+
+// source[i * stride] for i < count, `rest` beyond.
+ATTEND_INLINE Vector copy_in(const float* source, std::int64_t count, std::int64_t stride, float rest) {
+  if (stride == 1 && count >= lanes) return load(source);
+  float row[lanes];
+  for (std::int64_t i = 0; i < lanes; ++i) row[i] = i < count ? source[i * stride] : rest;
+  return load(row);
+}

@@ -1,0 +1,256 @@
+// The error bounds of every operation; each formula is explained in bounds.h.
+#include "reference/bounds.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "reference/operations.h"
+
+namespace attend {
+namespace reference {
+namespace {
+
+constexpr double u = unit_roundoff;
+
+/// Roundings along a chain of n terms, in u: sqrt(n) where they are independent, n where not.
+double chain(std::int64_t n, Data data) {
+  const double terms = static_cast<double>(n);
+  return data == Data::random ? std::sqrt(terms) : terms;
+}
+
+/// Roundings of a sum over S keys, in u: blocks of at most 128 keys, then the blocks.
+double key_chain(std::int64_t S, Data data) {
+  const double keys = static_cast<double>(S);
+  return data == Data::random ? std::sqrt(keys) : 128.0 + keys / 128.0;
+}
+
+/// The absolute error of a score.
+double score_error(double score_magnitude, std::int64_t D, Data data) {
+  return (chain(D, data) + 4.0) * u * score_magnitude;
+}
+
+/// The relative error of softmax and weighted sum themselves, given their scores.
+double sum_error(std::int64_t S, Data data) { return (2.0 * key_chain(S, data) + 12.0) * u; }
+
+/// Adds up errors: root of the sum of squares where they are independent, plain sum where not.
+class ErrorSum {
+ public:
+  explicit ErrorSum(Data data) : data_(data) {}
+  void add(double error) { total_ += data_ == Data::random ? error * error : std::abs(error); }
+  double value() const { return data_ == Data::random ? std::sqrt(total_) : total_; }
+
+ private:
+  Data data_;
+  double total_ = 0.0;
+};
+
+Array absolute(Array x) {
+  for (double& value : x.values) value = std::abs(value);
+  return x;
+}
+
+}  // namespace
+
+double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S,
+                  Data data) {
+  return max_value * (2.0 * score_error(score_magnitude, D, data) + sum_error(S, data));
+}
+
+double lse_bound(double score_magnitude, std::int64_t D, std::int64_t S, Data data) {
+  return score_error(score_magnitude, D, data) + (key_chain(S, data) + 8.0) * u;
+}
+
+double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,
+                    Data data) {
+  return weight * (2.0 * score_error(score_magnitude, D, data) + sum_error(S, data)) +
+         std::exp2(-126.0);
+}
+
+double linear_bound(double magnitude, std::int64_t K, Data data) {
+  const double roundings =
+      data == Data::random ? 2.0 * (chain(K, data) + 4.0) : chain(K, data) + 4.0;
+  return roundings * u * magnitude;
+}
+
+Array core_bounds(const AttentionResult& result, std::int64_t D, Data data) {
+  const std::int64_t S = result.weights.size(3);
+  Array bounds = result.score_magnitude;
+  for (std::size_t row = 0; row < bounds.values.size(); ++row) {
+    bounds.values[row] = core_bound(result.value_magnitude.values[row],
+                                    result.score_magnitude.values[row], D, S, data);
+  }
+  return bounds;
+}
+
+Array lse_bounds(const AttentionResult& result, std::int64_t D, Data data) {
+  const std::int64_t S = result.weights.size(3);
+  Array bounds = result.score_magnitude;
+  for (double& value : bounds.values) value = lse_bound(value, D, S, data);
+  return bounds;
+}
+
+Array weight_bounds(const AttentionResult& result, std::int64_t D, Data data) {
+  const std::int64_t S = result.weights.size(3);
+  Array bounds = result.weights;
+  for (std::size_t n = 0; n < bounds.values.size(); ++n) {
+    const double magnitude = result.score_magnitude.values[n / static_cast<std::size_t>(S)];
+    bounds.values[n] = weight_bound(result.weights.values[n], magnitude, D, S, data);
+  }
+  return bounds;
+}
+
+Array matmul_bounds(const Array& a, const Array& b, bool b_transposed, const Array& bias,
+                    Data data) {
+  Array bounds = matmul(absolute(a), absolute(b), b_transposed, absolute(bias));  // sum|x w| + |b|
+  for (double& value : bounds.values) value = linear_bound(value, a.shape.back(), data);
+  return bounds;
+}
+
+Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data data) {
+  Array bounds = linear(absolute(x), absolute(weight), absolute(bias));
+  for (double& value : bounds.values) value = linear_bound(value, x.shape.back(), data);
+  return bounds;
+}
+
+Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data) {
+  Array bounds = masked_softmax(x, valid_lens);
+  const std::int64_t B = x.size(0), L = x.size(1), S = x.size(2);
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t i = 0; i < L; ++i) {
+      double magnitude = 0.0;
+      for (std::int64_t j = 0; j < valid_length(valid_lens, b, i, S); ++j) {
+        if (std::isfinite(x.at(b, i, j))) magnitude = std::max(magnitude, std::abs(x.at(b, i, j)));
+      }
+      for (std::int64_t j = 0; j < S; ++j) {
+        bounds.at(b, i, j) = weight_bound(bounds.at(b, i, j), magnitude, 0, S, data);
+      }
+    }
+  }
+  return bounds;
+}
+
+DotProductAttentionBounds dot_product_attention_bounds(const Array& queries, const Array& keys,
+                                                       const Array& values,
+                                                       const LengthsView& valid_lens,
+                                                       const Array& dropout_multipliers,
+                                                       Data data) {
+  const std::int64_t B = queries.size(0), L = queries.size(1), S = keys.size(1),
+                     D = queries.size(2);
+  const auto one_head = [](const Array& x) {
+    return x.absent() ? Array() : x.reshaped({x.size(0), 1, x.size(1), x.size(2)});
+  };
+  AttentionOptions options;
+  options.valid_lens = valid_lens;
+  options.empty_rows = EmptyRows::uniform;
+  options.dropout_multipliers = one_head(dropout_multipliers);
+  const AttentionResult result =
+      attention(one_head(queries), one_head(keys), one_head(values), options);
+  return {core_bounds(result, D, data).reshaped({B, L}),
+          weight_bounds(result, D, data).reshaped({B, L, S})};
+}
+
+LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_t num_heads,
+                                        const Array& queries, const Array& keys,
+                                        const Array& values, const AttentionOptions& options,
+                                        const LayerResult& result, Data data) {
+  const Array &q = result.query, &k = result.key, &v = result.value;
+  const std::int64_t B = q.size(0), H = num_heads, L = q.size(2), D = q.size(3);
+  const std::int64_t G = k.size(1), S = k.size(2);
+  const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(D)));
+
+  LayerBounds bounds;
+  const auto split_heads = [](const Array& x, const Shape& shape) {
+    return transpose_qkv(x, shape[1]).reshaped(shape);
+  };
+  bounds.query =
+      split_heads(linear_bounds(queries, weights.query, weights.query_bias, data), q.shape);
+  bounds.key = split_heads(linear_bounds(keys, weights.key, weights.key_bias, data), k.shape);
+  bounds.value =
+      split_heads(linear_bounds(values, weights.value, weights.value_bias, data), v.shape);
+  bounds.weights = Array::zeros({B, H, L, S});
+  bounds.heads = Array::zeros({B, L, H * D});
+
+  std::vector<double> score_errors(static_cast<std::size_t>(S));
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t h = 0; h < H; ++h) {
+      const std::int64_t g = h / (H / G);
+      for (std::int64_t i = 0; i < L; ++i) {
+        const double* row_weights = result.attention.weights.row(b, h, i);
+        const double rounding = score_error(result.attention.score_magnitude.at(b, h, i), D, data);
+        const bool sees_a_key = result.attention.visible_keys.at(b, h, i) > 0.0;
+
+        // Errors of the scores. Keys of weight 0 have no influence, and NaN there must not either.
+        double largest = 0.0;
+        for (std::int64_t j = 0; j < S; ++j) {
+          double& error = score_errors[static_cast<std::size_t>(j)];
+          error = 0.0;
+          if (row_weights[j] == 0.0 || !sees_a_key) continue;
+          const double *query = q.row(b, h, i), *key = k.row(b, g, j);
+          const double *query_error = bounds.query.row(b, h, i),
+                       *key_error = bounds.key.row(b, g, j);
+          ErrorSum from_query(data), from_key(data), from_both(data);
+          for (std::int64_t d = 0; d < D; ++d) {
+            from_query.add(query_error[d] * key[d]);
+            from_key.add(query[d] * key_error[d]);
+            from_both.add(query_error[d] * key_error[d]);
+          }
+          error = std::abs(scale) * (from_query.value() + from_key.value() + from_both.value()) +
+                  rounding;
+          largest = std::max(largest, error);
+        }
+
+        // Errors of the weights.
+        double total_weight = 0.0;
+        for (std::int64_t j = 0; j < S; ++j) {
+          const double error =
+              std::expm1(score_errors[static_cast<std::size_t>(j)] + largest) + sum_error(S, data);
+          bounds.weights.at(b, h, i, j) = row_weights[j] * error + std::exp2(-126.0);
+          total_weight += row_weights[j];
+        }
+
+        // Errors of the head's output.
+        for (std::int64_t d = 0; d < D; ++d) {
+          const double output = result.attention.output.at(b, h, i, d);
+          ErrorSum from_scores(data), from_values(data);
+          double magnitude = 0.0;
+          for (std::int64_t j = 0; j < S; ++j) {
+            if (row_weights[j] == 0.0) continue;
+            const double multiplier = options.dropout_multipliers.absent()
+                                          ? 1.0
+                                          : options.dropout_multipliers.at(b, h, i, j);
+            const double value = multiplier * v.at(b, g, j, d);
+            const double value_error = multiplier * bounds.value.at(b, g, j, d);
+            const double score_effect = std::expm1(score_errors[static_cast<std::size_t>(j)]);
+            from_scores.add(row_weights[j] * score_effect * (value - output));
+            from_values.add(row_weights[j] * value_error);
+            magnitude += row_weights[j] * std::abs(value);
+          }
+          if (!options.sinks.absent()) {  // a key whose value is 0
+            from_scores.add((1.0 - total_weight) * std::expm1(rounding) * output);
+          }
+          bounds.heads.at(b, i, h * D + d) =
+              std::exp(2.0 * largest) * (from_scores.value() + from_values.value()) +
+              sum_error(S, data) * magnitude;
+        }
+      }
+    }
+  }
+
+  // Through W_o: what the heads' errors become, and the projection's own.
+  bounds.output = linear_bounds(result.heads, weights.output, weights.output_bias, data);
+  const std::int64_t E = weights.output.size(0), width = H * D;
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t i = 0; i < L; ++i) {
+      for (std::int64_t e = 0; e < E; ++e) {
+        ErrorSum from_heads(data);
+        for (std::int64_t n = 0; n < width; ++n)
+          from_heads.add(weights.output.at(e, n) * bounds.heads.at(b, i, n));
+        bounds.output.at(b, i, e) += from_heads.value();
+      }
+    }
+  }
+  return bounds;
+}
+
+}  // namespace reference
+}  // namespace attend

@@ -1,0 +1,337 @@
+// Checks whole calls of the public API at random shapes, strides and lengths against the reference.
+//
+// Memory that a call must not touch is poisoned: gaps between elements, and keys and values past
+// every length, hold NaN; what lies between the elements of an output must stay as it was.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "checks.h"
+#include "reference/reference.h"
+
+namespace attend::checks {
+
+namespace {
+
+using reference::Array;
+using reference::Data;
+using reference::Shape;
+
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+/// Random choices; the same from the same seed on every machine.
+class Draw {
+ public:
+  explicit Draw(std::uint64_t seed) : engine_(seed) {}
+  std::int64_t integer(std::int64_t lowest, std::int64_t highest) {
+    return lowest + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(highest - lowest + 1));
+  }
+  bool one_in(int chances) { return integer(1, chances) == 1; }
+  float real(float largest) {  // uniform in +-largest
+    return largest * (static_cast<float>(engine_() >> 40) * (2.0f / 16777216.0f) - 1.0f);
+  }
+  /// Mostly small, sometimes up to `highest`.
+  std::int64_t size(std::int64_t highest) { return one_in(4) ? integer(1, highest) : integer(1, std::min<std::int64_t>(highest, 20)); }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+/// Calls visit(element) for each element of a view.
+template <class Element, class Visit>
+void for_each_element(const View<Element>& view, Visit visit) {
+  std::int64_t count = 1;
+  for (int axis = 0; axis < view.rank; ++axis) count *= view.sizes[axis];
+  for (std::int64_t flat = 0; flat < count; ++flat) {
+    std::int64_t rest = flat, offset = 0;
+    for (int axis = view.rank - 1; axis >= 0; --axis) {
+      offset += rest % view.sizes[axis] * view.strides[axis];
+      rest /= view.sizes[axis];
+    }
+    visit(view.data[offset]);
+  }
+}
+
+/// A tensor in memory of its own, at random strides; every byte of it begins as NaN.
+struct Tensor {
+  std::vector<float> memory;
+  TensorView view;
+
+  Tensor() = default;
+  Tensor(Tensor&&) = default;
+  Tensor(Draw& draw, const Shape& shape) {
+    view.rank = static_cast<int>(shape.size());
+    const bool dense = draw.one_in(2);
+    std::int64_t stride = dense || draw.one_in(2) ? 1 : draw.integer(2, 3);
+    for (int axis = view.rank - 1; axis >= 0; --axis) {
+      view.sizes[axis] = shape[static_cast<std::size_t>(axis)];
+      view.strides[axis] = stride;
+      stride = stride * view.sizes[axis] + (dense || draw.one_in(2) ? 0 : draw.integer(1, 9));
+    }
+    const std::int64_t offset = draw.integer(0, 3);
+    memory.assign(static_cast<std::size_t>(offset + stride), nan);
+    view.data = memory.data() + offset;
+  }
+
+  static Tensor random(Draw& draw, const Shape& shape, float largest = 1.0f) {
+    Tensor tensor(draw, shape);
+    for_each_element(tensor.view, [&](float& element) { element = draw.real(largest); });
+    return tensor;
+  }
+
+  /// Whether everything but the elements still is NaN. The elements are lost.
+  bool surroundings_untouched() {
+    for_each_element(view, [](float& element) { element = nan; });
+    return std::all_of(memory.begin(), memory.end(), [](float value) { return std::isnan(value); });
+  }
+};
+
+/// Valid lengths of a batch of L queries and S keys: absent, one an entry, or one a query.
+struct Lengths {
+  std::vector<std::int64_t> numbers;
+  LengthsView view;
+
+  Lengths(Draw& draw, std::int64_t B, std::int64_t L, std::int64_t S) {
+    const std::int64_t kind = draw.integer(0, 2);
+    if (kind == 0) return;
+    numbers.resize(static_cast<std::size_t>(kind == 1 ? B : B * L));
+    for (std::int64_t& number : numbers) {
+      number = draw.one_in(8) ? 0 : draw.one_in(4) ? draw.integer(S, S + 3) : draw.integer(1, S);
+    }
+    view = kind == 1 ? LengthsView(numbers.data(), B) : LengthsView(numbers.data(), B, L);
+  }
+
+  std::string text() const {
+    std::string text = view.absent() ? "none" : view.rank == 1 ? "(B,)" : "(B, L)";
+    for (std::size_t i = 0; i < std::min<std::size_t>(numbers.size(), 4); ++i) text += " " + std::to_string(numbers[i]);
+    return text;
+  }
+};
+
+/// Overwrites what lies past the largest length of each entry of a (B, S, width) tensor with NaN. With
+/// `uniform_rows` entries with a row of length 0 stay: such rows take the mean of all values.
+void poison_hidden(const TensorView& tensor, const Lengths& lengths, bool uniform_rows) {
+  if (lengths.view.absent()) return;
+  const std::int64_t B = tensor.sizes[0], S = tensor.sizes[1];
+  const std::int64_t rows = lengths.view.rank == 2 ? lengths.view.sizes[1] : 1;
+  for (std::int64_t b = 0; b < B; ++b) {
+    const auto begin = lengths.numbers.begin() + b * rows;
+    if (uniform_rows && *std::min_element(begin, begin + rows) == 0) continue;
+    const std::int64_t visible = std::min(S, *std::max_element(begin, begin + rows));
+    TensorView hidden = tensor;
+    hidden.data += b * tensor.strides[0] + visible * tensor.strides[1];
+    hidden.sizes[0] = 1;
+    hidden.sizes[1] = S - visible;
+    for_each_element(hidden, [](float& element) { element = nan; });
+  }
+}
+
+/// What is wrong with an output; empty if nothing is.
+std::string fault(const Status& status, Tensor& output, const Array& expected, const Array& tolerance) {
+  if (!status.ok()) return status.message();
+  const reference::Comparison comparison = reference::compare(Array(output.view), expected, tolerance);
+  if (!comparison.ok) return comparison.message;
+  return output.surroundings_untouched() ? "" : "something was written beside the elements of the output";
+}
+
+class Calls {
+ public:
+  Calls(Isa isa, std::uint64_t seed, const Threads& threads) : draw_(seed), isa_(isa) { options_ = {isa, threads}; }
+
+  bool check() {
+    return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer();
+  }
+  const std::string& message() const { return message_; }
+
+ private:
+  bool agrees(const std::string& call, const std::string& what_is_wrong) {
+    if (!what_is_wrong.empty()) message_ = call + ": " + what_is_wrong;
+    return what_is_wrong.empty();
+  }
+
+  bool matmul() {
+    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(70), K = draw_.size(300), N = draw_.size(150);
+    const bool batched = draw_.one_in(2), batched_b = batched && draw_.one_in(2), transposed = draw_.one_in(2);
+    Shape b_shape = transposed ? Shape{N, K} : Shape{K, N};
+    if (batched_b) b_shape.insert(b_shape.begin(), B);
+    const Tensor a = Tensor::random(draw_, batched ? Shape{B, L, K} : Shape{L, K});
+    const Tensor b = Tensor::random(draw_, b_shape);
+    const Tensor bias = draw_.one_in(2) ? Tensor::random(draw_, {N}) : Tensor();
+    Tensor output(draw_, batched ? Shape{B, L, N} : Shape{L, N});
+    const Status status =
+        attend::matmul(a.view, b.view, transposed, bias.view, output.view, workspace_, options_);
+    const Array expected = reference::matmul(a.view, b.view, transposed, bias.view);
+    const Array bounds = reference::matmul_bounds(a.view, b.view, transposed, bias.view, Data::random);
+    return agrees(text("matmul %sL %d K %d N %d%s%s", batched ? "batched " : "", L, K, N,
+                       transposed ? " b transposed" : "", bias.view.absent() ? "" : " bias"),
+                  fault(status, output, expected, bounds));
+  }
+
+  bool sequence_mask() {
+    const std::int64_t B = draw_.integer(1, 4), S = draw_.size(80), E = draw_.size(40);
+    const Tensor input = Tensor::random(draw_, draw_.one_in(2) ? Shape{B, S} : Shape{B, S, E});
+    std::vector<std::int64_t> numbers(static_cast<std::size_t>(B));
+    for (std::int64_t& number : numbers) number = draw_.integer(0, S + 1);
+    const LengthsView lengths(numbers.data(), B);
+    Tensor output(draw_, Array(input.view).shape);
+    const Status status = attend::sequence_mask(input.view, lengths, -2.5f, output.view, options_);
+    return agrees(text("sequence_mask rank %d B %d S %d", input.view.rank, B, S),
+                  fault(status, output, reference::sequence_mask(input.view, lengths, -2.5), Array::zeros({1})));
+  }
+
+  bool masked_softmax() {
+    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(40), S = draw_.size(300);
+    const Lengths lengths(draw_, B, L, S);
+    const Tensor input = Tensor::random(draw_, {B, L, S}, draw_.one_in(2) ? 3.0f : 60.0f);
+    Tensor output(draw_, {B, L, S});
+    const Status status = attend::masked_softmax(input.view, lengths.view, output.view, options_);
+    return agrees(text("masked_softmax B %d L %d S %d", B, L, S) + " lengths " + lengths.text(),
+                  fault(status, output, reference::masked_softmax(input.view, lengths.view),
+                        reference::masked_softmax_bounds(input.view, lengths.view, Data::random)));
+  }
+
+  bool transposes() {
+    const std::int64_t B = draw_.integer(1, 3), n = draw_.size(60), H = draw_.integer(1, 6), D = draw_.size(70);
+    const Tensor together = Tensor::random(draw_, {B, n, H * D}), split = Tensor::random(draw_, {B * H, n, D});
+    Tensor to_split(draw_, {B * H, n, D}), to_together(draw_, {B, n, H * D});
+    const Status splitting = attend::transpose_qkv(together.view, H, to_split.view, options_);
+    const Status joining = attend::transpose_output(split.view, H, to_together.view, options_);
+    const std::string shape = text(" B %d n %d H %d D %d", B, n, H, D);
+    const Array exact = Array::zeros({1});
+    return agrees("transpose_qkv" + shape,
+                  fault(splitting, to_split, reference::transpose_qkv(together.view, H), exact)) &&
+           agrees("transpose_output" + shape,
+                  fault(joining, to_together, reference::transpose_output(split.view, H), exact));
+  }
+
+  bool dot_product_attention() {
+    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(70), S = draw_.size(300);
+    const std::int64_t D = draw_.size(130), Dv = draw_.size(130);
+    const Lengths lengths(draw_, B, L, S);
+    const Tensor queries = Tensor::random(draw_, {B, L, D}, 2.0f), keys = Tensor::random(draw_, {B, S, D}, 2.0f),
+                 values = Tensor::random(draw_, {B, S, Dv});
+    const Array q = queries.view, k = keys.view, v = values.view;
+    const auto expected = reference::dot_product_attention(q, k, v, lengths.view);
+    const auto bounds = reference::dot_product_attention_bounds(q, k, v, lengths.view, {}, Data::random);
+    poison_hidden(keys.view, lengths, true);
+    poison_hidden(values.view, lengths, true);
+
+    Tensor output(draw_, {B, L, Dv}), weights = weights_output({B, L, S});
+    DotProductAttention attention;
+    const Status made = DotProductAttention::make(0.5f, &attention, isa_);
+    const Status status = made.ok() ? attention.forward(queries.view, keys.view, values.view, lengths.view,
+                                                        output.view, workspace_, forward_options(weights))
+                                    : made;
+    const std::string call = text("DotProductAttention B %d L %d S %d D %d Dv %d", B, L, S, D, Dv) + " lengths " +
+                             lengths.text();
+    return agrees(call, fault(status, output, expected.output, bounds.output)) &&
+           (weights.view.absent() ||
+            agrees(call + ", weights", fault(status, weights, expected.weights, bounds.weights)));
+  }
+
+  bool layer() {
+    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(40), S = draw_.one_in(3) ? L : draw_.size(150);
+    const std::int64_t H = draw_.integer(1, 6), E = H * draw_.size(80);
+    MultiHeadAttentionConfig config;
+    config.key_size = draw_.size(100);
+    config.query_size = draw_.size(100);
+    config.value_size = draw_.size(100);
+    config.num_hiddens = E;
+    config.num_heads = H;
+    config.dropout = 0.5f;
+    config.bias = draw_.one_in(2);
+    config.isa = isa_;
+    const auto projection = [&](std::int64_t out, std::int64_t in) {
+      return Tensor::random(draw_, {out, in}, 2.0f / std::sqrt(static_cast<float>(in)));
+    };
+    const auto bias = [&] { return config.bias && !draw_.one_in(4) ? Tensor::random(draw_, {E}) : Tensor(); };
+    const Tensor W_q = projection(E, config.query_size), W_k = projection(E, config.key_size),
+                 W_v = projection(E, config.value_size), W_o = projection(E, E);
+    const Tensor b_q = bias(), b_k = bias(), b_v = bias(), b_o = bias();
+    const MultiHeadAttentionWeights parameters = {W_q.view, W_k.view, W_v.view, W_o.view,
+                                                  b_q.view, b_k.view, b_v.view, b_o.view};
+    const Lengths lengths(draw_, B, L, S);
+    const bool uniform = draw_.one_in(2);
+    const Tensor queries = Tensor::random(draw_, {B, L, config.query_size}),
+                 keys = Tensor::random(draw_, {B, S, config.key_size}),
+                 values = Tensor::random(draw_, {B, S, config.value_size});
+
+    const Array q = queries.view, k = keys.view, v = values.view;
+    reference::AttentionOptions options;
+    options.valid_lens = lengths.view;
+    options.empty_rows = uniform ? EmptyRows::uniform : EmptyRows::zero;
+    const auto expected = reference::multi_head_attention(parameters, H, q, k, v, options);
+    const auto bounds =
+        reference::multi_head_attention_bounds(parameters, H, q, k, v, options, expected, Data::random);
+    poison_hidden(keys.view, lengths, uniform);
+    poison_hidden(values.view, lengths, uniform);
+
+    Tensor output(draw_, {B, L, E}), weights = weights_output({B, H, L, S});
+    MultiHeadAttention attention;
+    const Status made = MultiHeadAttention::make(config, parameters, &attention);
+    ForwardOptions forward = forward_options(weights);
+    forward.empty_rows = options.empty_rows;
+    const Status status = made.ok() ? attention.forward(queries.view, keys.view, values.view, lengths.view,
+                                                        output.view, workspace_, forward)
+                                    : made;
+    const std::string call =
+        text("MultiHeadAttention B %d L %d S %d key, query, value size %d %d %d hiddens %d heads %d%s%s", B, L, S,
+             config.key_size, config.query_size, config.value_size, E, H, config.bias ? " bias" : "",
+             uniform ? " uniform" : "") + " lengths " + lengths.text();
+    return agrees(call, fault(status, output, expected.output, bounds.output)) &&
+           (weights.view.absent() ||
+            agrees(call + ", weights", fault(status, weights, expected.attention.weights, bounds.weights)));
+  }
+
+  /// Every other call asks for the attention weights.
+  Tensor weights_output(const Shape& shape) { return draw_.one_in(2) ? Tensor(draw_, shape) : Tensor(); }
+  ForwardOptions forward_options(const Tensor& weights) const {
+    ForwardOptions options;
+    options.attention_weights = weights.view;
+    options.threads = options_.threads;
+    return options;
+  }
+
+  /// As printf, where every integer is %d.
+  template <class... Values>
+  static std::string text(const char* pattern, Values... values) {
+    char buffer[192];
+    std::snprintf(buffer, sizeof buffer, pattern, narrowed(values)...);
+    return buffer;
+  }
+  static int narrowed(std::int64_t value) { return static_cast<int>(value); }
+  static const char* narrowed(const char* value) { return value; }
+
+  Draw draw_;
+  Isa isa_;
+  OperationOptions options_;
+  Workspace workspace_;
+  std::string message_;
+};
+
+}  // namespace
+
+Result check_calls(Isa isa, std::uint64_t seed, int threads) {
+  Result result;
+  ThreadPool pool;
+  std::string message;
+  if (threads > 1) {
+    const Status status = ThreadPool::make(threads, &pool);
+    if (!status.ok()) message = status.message();
+  }
+  if (message.empty()) {
+    Calls calls(isa, seed, threads > 1 ? pool.threads() : Threads());
+    calls.check();
+    message = calls.message();
+  }
+  result.ok = message.empty();
+  std::snprintf(result.message, sizeof result.message, "%s", message.c_str());
+  return result;
+}
+
+}  // namespace attend::checks

@@ -1,0 +1,107 @@
+// One check a kernel, at one explicit shape: `attend verify` draws the shapes, the tests go through them.
+//
+// A check fills arguments of that shape with random numbers from the seed, calls the kernel, and
+// compares every element with plain loops in double precision written from the contract in
+// kernels.h; what the contract says is not read is NaN, and what is not written must stay. A stride
+// that a shape lacks is the smallest that fits plus its `gap`.
+#pragma once
+
+#include <cstdint>
+
+#include "argument_memory.h"
+#include "checks.h"
+#include "kernels/kernels.h"
+
+namespace attend::checks {
+
+struct PackShape {
+  std::int64_t depth = 1, columns = 1, width = 1;
+  std::int64_t k_stride = 1, n_stride = 1;
+};
+
+struct GemmShape {
+  std::int64_t rows = 1, depth = 1, columns = 1, width = 1;
+  std::int64_t k_stride = 1, gap = 0;  // of a
+  std::int64_t first_column = 0, head_size = 1, element_stride = 1, output_gap = 0;
+  bool head_major = false;             // output (head, row, column) rather than (row, head, column)
+  bool bias = false;
+};
+
+struct PackQueriesShape {
+  std::int64_t count = 1, width = 1, depth = 1, stride = 1;
+};
+
+struct ScoreShape {
+  std::int64_t keys = 1, depth = 1, width = 1;
+  std::int64_t stride = 1, gap = 0;  // of keys
+  bool general = false;
+  std::int64_t moving_lane = -1;     // a lane whose maximum is off by `moving`
+  float moving = 0.0f;
+  std::int64_t nan_key = -1;         // general: every second lane does not see it
+};
+
+struct MoveShape {
+  std::int64_t width = 1, columns = 1;
+};
+
+struct AccumulateShape {
+  std::int64_t keys = 1, columns = 1, width = 1;
+  std::int64_t first_lane = 0, lane_count = 1;
+  std::int64_t gap = 0;  // of values
+};
+
+struct FinishShape {
+  std::int64_t columns = 1, stride = 1;
+  std::int64_t broken_column = -1;  // its source is `broken`
+  float broken = 0.0f;
+};
+
+struct WriteWeightsShape {
+  std::int64_t keys = 1, width = 1, lane_count = 1, stride = 1;
+};
+
+struct SoftmaxShape {
+  std::int64_t visible = 1, total = 1;
+  std::int64_t source_stride = 1, destination_stride = 1;
+  bool in_place = false;
+  float level = 0.0f;               // added to all scores
+  std::int64_t special_score = -1;  // this one is `special`
+  float special = 0.0f;
+};
+
+struct CopyShape {
+  std::int64_t rows = 1, columns = 1;
+  std::int64_t source_stride = 1, source_gap = 0, destination_stride = 1, destination_gap = 0;
+};
+
+struct FillShape {
+  std::int64_t count = 1, stride = 1;
+};
+
+struct Exp2Shape {
+  std::int64_t count = 1;
+};
+
+template <class Shape>
+using Check = Result (*)(const Kernels& kernels, const Shape& shape, std::uint64_t seed, ArgumentMemory& memory);
+
+Result check_pack(const Kernels& kernels, const PackShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_gemm(const Kernels& kernels, const GemmShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_scores(const Kernels& kernels, const ScoreShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_finish(const Kernels& kernels, const FinishShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_copy(const Kernels& kernels, const CopyShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_fill(const Kernels& kernels, const FillShape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, std::uint64_t seed, ArgumentMemory& memory);
+
+/// Every kernel at a few random shapes.
+Result check_random_shapes(const Kernels& kernels, std::uint64_t seed, ArgumentMemory& memory);
+
+/// The worst relative error of exp2 for arguments in [-126, 127].
+double exp2_error(Isa isa);
+
+}  // namespace attend::checks

@@ -1,0 +1,33 @@
+// Where a verb's output goes.
+#include "output.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "failure.h"
+#include "io/output_file.h"
+
+namespace attend::tool {
+
+void require_writable(const std::string& path) {
+  struct stat facts;
+  const bool exists = stat(path.c_str(), &facts) == 0;
+  if (exists && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) return;
+  io::OutputFile file;
+  require(file.open(path));
+}
+
+bool is_standard_output(const std::string& path) {
+  struct stat file, output;
+  return stat(path.c_str(), &file) == 0 && fstat(STDOUT_FILENO, &output) == 0 && file.st_dev == output.st_dev &&
+         file.st_ino == output.st_ino;
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  io::OutputFile file;
+  require(file.open(path));
+  require(file.write(text.data(), text.size()));
+  require(file.commit());
+}
+
+}  // namespace attend::tool

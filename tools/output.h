@@ -1,0 +1,18 @@
+// Where a verb's output goes.
+#pragma once
+
+#include <string>
+
+namespace attend::tool {
+
+/// Throws Failure if a file could not be written there, before work is done for nothing. What is
+/// neither a file nor a folder (/dev/stdout, a fifo) is not touched.
+void require_writable(const std::string& path);
+
+/// Whether the path leads to where standard output goes.
+bool is_standard_output(const std::string& path);
+
+/// Writes a whole file, or none. Throws Failure.
+void write_text(const std::string& path, const std::string& text);
+
+}  // namespace attend::tool

@@ -1,0 +1,15 @@
+// The texts of tokens, one a line.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace attend::tool {
+
+/// The lines of a file, of any bytes, without their ends. Throws Failure.
+std::vector<std::string> read_tokens(const std::string& path);
+
+/// "0", "1", ...: what stands for tokens whose texts are not known.
+std::vector<std::string> numbered_tokens(std::size_t count);
+
+}  // namespace attend::tool
