@@ -7,7 +7,8 @@
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
-# BUILD=dir, RUN=program (what runs the programs of another CPU, as "qemu-aarch64-static -L ...")
+# BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
+# STAGES (of make check, see tests/check/run.sh)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -136,10 +137,10 @@ install: all
 	install -m 755 $(BUILD)/libattend.so $(root)/lib/libattend.so.$(VERSION)
 	ln -sf libattend.so.$(VERSION) $(root)/lib/libattend.so.0
 	ln -sf libattend.so.0 $(root)/lib/libattend.so
-	printf '%s\n' 'Name: attend' 'Description: multi-head attention on CPUs' 'Version: $(VERSION)' 'Cflags: -I$(PREFIX)/include' \
-	  'Libs: -L$(PREFIX)/lib -lattend' 'Libs.private: -lm -lpthread' > $(root)/lib/pkgconfig/attend.pc
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: attend' 'Description: multi-head attention on CPUs' 'Version: $(VERSION)' \
+	  'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lattend' 'Libs.private: -lm -lpthread' > $(root)/lib/pkgconfig/attend.pc
 uninstall:
 	rm -f $(addprefix $(root)/,$(installed))
-	-rmdir $(addprefix $(root)/,include/attend/io include/attend)
+	rmdir $(addprefix $(root)/,include/attend/io include/attend) 2>/dev/null || true
 
 -include $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

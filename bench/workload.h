@@ -33,9 +33,11 @@ struct CoreShape {
   std::int64_t heads, length, depth;
 };
 
+inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results
+
 std::unique_ptr<Workload> layer_workload(const LayerShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> gemm_workload(const GemmShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> core_workload(const CoreShape& shape, Isa isa, const Threads& threads);
-std::unique_ptr<Workload> exp_workload(std::int64_t count, Isa isa);
+std::unique_ptr<Workload> exp_workload(Isa isa);
 
 }  // namespace attend::bench

@@ -18,7 +18,7 @@ std::size_t tile_bytes(const AttentionPlan& plan, std::int64_t depth) {
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape) {
   AttentionPlan plan = {};
-  plan.key_block = key_block_of(shape.depth);
+  plan.key_block = kernels.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
   plan.tile = shape.queries <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
   const std::size_t bound = shape.depth + shape.value_depth <= 512 ? 64 * 1024 : 80 * 1024;

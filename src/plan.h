@@ -13,13 +13,10 @@
 
 namespace attend {
 
-/// The absolute grid of key blocks: a step that depends on D alone, for the order of sums depends on it.
-inline std::int64_t key_block_of(std::int64_t depth) { return depth <= 64 ? 96 : depth <= 128 ? 96 : 64; }
-
 /// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
 struct AttentionPlan {
   std::int64_t tile;           // query lanes
-  std::int64_t key_block;
+  std::int64_t key_block;      // the step of the absolute grid of key blocks: the ISA's, for the order of sums
   std::int64_t value_stride;   // Dv rounded up to whole vectors
   std::int64_t tiles;          // for each sequence of queries
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace; then a task is a sequence

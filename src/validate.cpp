@@ -103,6 +103,7 @@ Status check_view(const char* name, const View<Element>& view, Sizes... sizes) {
 // Whether each element of an output has a place of its own: sorted by stride, each axis steps over all
 // that the smaller ones span.
 Status check_distinct(const char* name, const ConstTensorView& view) {
+  if (!has_elements(view)) return Status();
   int order[max_rank] = {0, 1, 2, 3};
   for (int i = 1; i < view.rank; ++i) {
     for (int j = i; j > 0 && view.strides[order[j]] < view.strides[order[j - 1]]; --j) {

@@ -1,6 +1,7 @@
 // The scalar reference against PyTorch's golden files in float64: equal to 1e-12.
 #include <doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>

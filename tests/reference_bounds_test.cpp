@@ -2,6 +2,7 @@
 // within them.
 #include <doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -184,6 +185,11 @@ TEST_CASE("bounds: of whole results") {
   CHECK(softmax.values[0] == (2 * 4 * 5 + 16) * u + std::exp2(-126.0));
   CHECK(softmax.values[1] == std::exp2(-126.0));
 
+  const std::int64_t far[] = {9, 9};  // all there are
+  const Array rows =
+      masked_softmax_bounds(Array({2, 1, 1}, {5, 1e9}), LengthsView(far, 2), Data::random);
+  CHECK(rows.values[0] == (2 * 4 * 5 + 14) * u + std::exp2(-126.0));
+
   const DotProductAttentionBounds both = dot_product_attention_bounds(
       Array({1, 1, 4}, {2, 0, 0, 0}),
       Array({1, 4, 4}, {-3, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0}),
@@ -191,6 +197,36 @@ TEST_CASE("bounds: of whole results") {
   CHECK(both.output.shape == Shape{1, 1});
   CHECK(both.output.values[0] == 7 * (2 * 6 * 3 + 16) * u);  // S' = 2 3 / sqrt(4)
   CHECK(both.weights.shape == Shape{1, 1, 4});
+}
+
+TEST_CASE("bounds: of a layer, by hand") {
+  // E = H = D = 1, all projections 1: scores 0 and l = log 3, weights 1/4 and 3/4, output 7.
+  const double l = std::log(3.0);
+  LayerWeights weights;
+  weights.query = weights.key = weights.value = weights.output = Array({1, 1}, {1});
+  const Array queries({1, 1, 1}, {1}), keys({1, 2, 1}, {0, l}), values({1, 2, 1}, {4, 8});
+  const LayerResult result = multi_head_attention(weights, 1, queries, keys, values);
+
+  for (Data data : {Data::random, Data::structured}) {
+    const bool random = data == Data::random;
+    const double linear = (random ? 10 : 5) * u;  // 2 (1 + 4) or 1 + 4
+    const double sums = random ? (2 * std::sqrt(2.0) + 12) * u : (2 * (128 + 2 / 128.0) + 12) * u;
+    const auto add = [&](double a, double b) { return random ? std::sqrt(a * a + b * b) : a + b; };
+    const double score_0 = 5 * u * l, score_1 = 2 * linear * l + linear * linear * l + 5 * u * l;
+    const double heads =
+        std::exp(2 * score_1) * (add(0.25 * std::expm1(score_0) * 3, 0.75 * std::expm1(score_1)) +
+                                 add(0.25 * 4 * linear, 0.75 * 8 * linear)) +
+        sums * 7;
+    const LayerBounds bounds =
+        multi_head_attention_bounds(weights, 1, queries, keys, values, {}, result, data);
+    CHECK(bounds.query.values[0] == linear);
+    CHECK(bounds.key.values[1] == linear * l);
+    CHECK(bounds.value.values[1] == linear * 8);
+    CHECK(bounds.weights.values[0] ==
+          doctest::Approx(0.25 * (std::expm1(score_0 + score_1) + sums)).epsilon(1e-12));
+    CHECK(bounds.heads.values[0] == doctest::Approx(heads).epsilon(1e-12));
+    CHECK(bounds.output.values[0] == doctest::Approx(heads + 7 * linear).epsilon(1e-12));
+  }
 }
 
 TEST_CASE("bounds: float32 loops keep within them, and they are tight enough to be of use") {

@@ -44,13 +44,6 @@ struct Cells {
   }
 };
 
-/// The token of the largest weight of a row.
-std::size_t strongest(const HeatPicture& picture, std::size_t row) {
-  const auto begin = picture.weights.begin() + static_cast<std::ptrdiff_t>(row * picture.tokens.size());
-  return static_cast<std::size_t>(std::max_element(begin, begin + static_cast<std::ptrdiff_t>(picture.tokens.size())) -
-                                  begin);
-}
-
 std::string terminal_cell(float shade, int width, bool colours) {
   if (std::isnan(shade)) return std::string(static_cast<std::size_t>(width), '?');
   if (colours) {  // of the 256-colour palette, from dark to bright
@@ -65,6 +58,11 @@ std::string terminal_cell(float shade, int width, bool colours) {
 }
 
 }  // namespace
+
+std::size_t HeatPicture::strongest(std::size_t row) const {
+  const float* first = weights.data() + row * tokens.size();
+  return static_cast<std::size_t>(std::max_element(first, first + tokens.size()) - first);
+}
 
 std::string HeatPicture::for_terminal(int columns, bool colours) const {
   const std::size_t n = tokens.size();
@@ -98,7 +96,7 @@ std::string HeatPicture::for_terminal(int columns, bool colours) const {
     }
     text += "|";
     if (cells.step == 1) {
-      const std::size_t key = strongest(*this, row);
+      const std::size_t key = strongest(row);
       text += " > " + labels[key] + format(" %.2f", static_cast<double>(weights[row * n + key]));
     }
     text += "\n";

@@ -1,7 +1,7 @@
 // HeatPicture: attention weights as a map of shades, for terminals and as SVG.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -12,6 +12,9 @@ struct HeatPicture {
   std::string title;
   std::vector<std::string> tokens;  // any bytes: they are escaped
   std::vector<float> weights;       // [query][key], one for each pair of tokens
+
+  /// The token that a row's largest weight is for.
+  std::size_t strongest(std::size_t row) const;
 
   /// A map of at most `columns` columns, each row with the key of its largest weight. Long texts
   /// are shown coarser: a cell is then the largest weight of a square of them.

@@ -12,6 +12,7 @@ constexpr Isa isa = Isa::avx2;
 constexpr int gemm_rows = 4, gemm_vectors = 3;
 constexpr int score_rows = 4, wide_vectors = 3, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 4, value_vectors = 3;
+constexpr int key_block = 64;
 
 #include "kernels/exp.inl"
 #include "kernels/strided.inl"

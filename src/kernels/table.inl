@@ -7,6 +7,7 @@ const Kernels kernels = {
     gemm_rows,
     wide_vectors * lanes,
     narrow_vectors * lanes,
+    key_block,
     pack,
     gemm,
     pack_queries,

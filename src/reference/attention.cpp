@@ -151,8 +151,7 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
         for (std::size_t n = 0; n < keys.size(); ++n) {
           weights[keys[n]] = std::exp(scores[n] - largest) / sum;
         }
-        const bool no_score = keys.empty() && sink == -INFINITY;
-        result.lse.at(b, h, i) = no_score ? -INFINITY : largest + std::log(sum);
+        result.lse.at(b, h, i) = largest + std::log(sum);  // -inf + log(0) = -inf for no scores
         result.score_magnitude.at(b, h, i) = score_magnitude;
 
         // A row that sees no key.

@@ -95,9 +95,9 @@ struct LayerBounds {
 ///
 /// Scores that are off by d_j give o' - o = sum w_j (e^d_j - 1) (v_j - o) / sum w_j e^d_j, exactly:
 /// the error of a score matters as far as its value is from the average o, and e^m bounds the
-/// division. Dropout multiplies v_j. On random data the output's bound is 2e-5 to 6e-5 of the largest
-/// output for E up to 768; structured, it grows to a quarter of it, and is of use for small sizes
-/// and for constants.
+/// division. Dropout multiplies v_j. On random data the output's bound is 2e-5 to 6e-5 of the
+/// largest output for E up to 768; structured, it grows to a quarter of it, and is of use for small
+/// sizes and for constants.
 LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_t num_heads,
                                         const Array& queries, const Array& keys,
                                         const Array& values, const AttentionOptions& options,

@@ -1,0 +1,57 @@
+// attend demo: an example small enough to read, then a real layer.
+#include <cstdio>
+#include <filesystem>
+
+#include "execution.h"
+#include "failure.h"
+#include "seed_example.h"
+#include "sentence_example.h"
+#include "verbs.h"
+
+namespace attend::tool {
+namespace {
+
+namespace files = std::filesystem;
+
+/// The folder of the sentences: --data, else where the repository has it. Throws Failure.
+std::string data_folder(const Arguments& arguments) {
+  if (arguments.has("--data")) return arguments.text("--data");
+  const files::path data = "tests/data/minilm";
+  std::error_code error;
+  const files::path here = files::read_symlink("/proc/self/exe", error).parent_path();
+  for (const files::path& folder : {here / ".." / data, here / ".." / ".." / data, data}) {
+    if (files::exists(folder / "layer.safetensors", error)) return folder.lexically_normal().string();
+  }
+  throw Failure("the second example needs the folder " + data.string() + " of the repository; give it as --data");
+}
+
+std::string svg_path(const Arguments& arguments) {
+  if (arguments.has("--svg")) return arguments.text("--svg");
+  std::error_code error;
+  return files::is_directory("build", error) ? "build/demo-attention.svg" : "demo-attention.svg";
+}
+
+int demo(const Arguments& arguments) {
+  const Isa isa = chosen_isa(arguments);
+  ChosenThreads threads(arguments);
+  const bool seed_agrees = show_seed_example(chosen_isas(arguments), threads.threads());
+  const bool sentences_agree =
+      show_sentence_example(data_folder(arguments), svg_path(arguments), isa, threads.threads());
+  return seed_agrees && sentences_agree ? 0 : 1;
+}
+
+}  // namespace
+
+const Verb demo_verb = {
+    "demo",
+    "shows an example of a book, then a real layer on real sentences",
+    "First D2L's MultiHeadAttention on small inputs, verified on every ISA of this CPU; then a layer of\n"
+    "MiniLM on four sentences, compared with PyTorch's answers. Exit code 1 if something disagrees.\n",
+    {
+        {"--data", "DIR", "the sentences; default: tests/data/minilm of the repository"},
+        {"--svg", "F.svg", "the picture; default: demo-attention.svg, in build/ if that exists"},
+    },
+    demo,
+};
+
+}  // namespace attend::tool
