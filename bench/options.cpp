@@ -50,8 +50,11 @@ std::size_t edit_distance(const std::string& from, const std::string& to) {
 }
 
 std::string unknown(const char* what, const std::string& word, const std::vector<std::string>& names) {
+  const auto distance = [&](const std::string& name) {  // the beginning of a name is near it
+    return name.compare(0, word.size(), word) == 0 ? 1 : edit_distance(word, name);
+  };
   const auto nearest = std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-    return edit_distance(word, a) < edit_distance(word, b);
+    return distance(a) < distance(b);
   });
   return std::string("unknown ") + what + " " + io::quoted(word) + "; the nearest is '" + *nearest + "'";
 }

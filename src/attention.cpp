@@ -173,17 +173,19 @@ void run_blocks(const Tile& tile, bool careful, bool uniform) {
 
 // Divides by the sums and writes the outputs; false if one of them is not finite.
 bool finish(const Tile& tile) {
-  bool finite = true;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    FinishArguments arguments;
-    arguments.source = tile.scratch.output + lane * tile.plan.value_stride;
-    arguments.columns = tile.attention.value_depth;
-    arguments.factor = tile.scratch.factors[lane] = 1.0f / tile.scratch.sum[lane];
-    arguments.destination = tile.scratch.lanes[lane].output;
-    arguments.stride = tile.attention.output.stride;
-    finite &= tile.attention.kernels->finish(&arguments);
+    tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
   }
-  return finite;
+  FinishArguments arguments;
+  arguments.source = tile.scratch.output;
+  arguments.source_stride = tile.plan.value_stride;
+  arguments.columns = tile.attention.value_depth;
+  arguments.lane_count = tile.count;
+  arguments.sums = tile.scratch.sum;
+  arguments.factors = tile.scratch.factors;
+  arguments.destinations = tile.scratch.rows;
+  arguments.stride = tile.attention.output.stride;
+  return tile.attention.kernels->finish(&arguments);
 }
 
 // The attention weights: the scores once more, now with the final maxima and sums.
@@ -199,7 +201,7 @@ void write_weights(const Tile& tile, bool uniform) {
       score(tile, begin, end);
     }
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-      scratch.weight_rows[lane] = scratch.lanes[lane].weights + begin * stride;
+      scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
     }
     WriteWeightsArguments arguments;
     arguments.weights = scratch.weights;
@@ -207,7 +209,7 @@ void write_weights(const Tile& tile, bool uniform) {
     arguments.key_count = end - begin;
     arguments.lane_count = tile.count;
     arguments.factors = scratch.factors;
-    arguments.destinations = scratch.weight_rows;
+    arguments.destinations = scratch.rows;
     arguments.key_stride = stride;
     kernels.write_weights(&arguments);
   }
@@ -308,7 +310,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.block_maximum = cursor.take<float>(tile);
   scratch.factors = cursor.take<float>(tile);
   scratch.query_rows = cursor.take<const float*>(tile);
-  scratch.weight_rows = cursor.take<float*>(tile);
+  scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
   return scratch;
 }

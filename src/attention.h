@@ -60,7 +60,7 @@ struct TileScratch {
   float* block_maximum;
   float* factors;
   const float** query_rows;
-  float** weight_rows;
+  float** rows;          // outputs, then weights
   Lane* lanes;
 
   static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,

@@ -1,5 +1,4 @@
-// The error bounds and the comparison of the reference: literals, and float32 loops that keep
-// within them.
+// The error bounds of the reference, as compare applies them: literals, then float32 loops.
 #include <doctest.h>
 
 #include <algorithm>

@@ -20,10 +20,11 @@ namespace {
 std::int64_t sequence_length(const Arguments& arguments, std::int64_t batch, std::int64_t entry, std::int64_t L) {
   const std::string path = arguments.text("--valid-lens");
   if (path.empty()) return L;
-  const LengthsView lengths = load_lengths(path, batch, L).view;
-  if (lengths.rank != 1) throw Failure("--valid-lens " + io::quoted(path) + ": heatmap takes one length a sequence");
-  if (lengths.data[entry] < 0) throw Failure("--valid-lens " + io::quoted(path) + ": a length is negative");
-  return std::min(L, lengths.data[entry]);
+  const io::Int64Tensor lengths = load_lengths(path, batch, L);
+  if (lengths.view.rank != 1) throw Failure("--valid-lens " + io::quoted(path) + ": heatmap takes one length a sequence");
+  const std::int64_t length = lengths.view.data[entry];
+  if (length < 0) throw Failure("--valid-lens " + io::quoted(path) + ": a length is negative");
+  return std::min(L, length);
 }
 
 int heatmap(const Arguments& arguments) {

@@ -81,12 +81,17 @@ void accumulate(const AccumulateArguments* arguments) {
 
 bool finish(const FinishArguments* arguments) {
   const FinishArguments& a = *arguments;
-  const Vector factor = broadcast(a.factor);
   Vector residue = zero();  // x - x is 0, or NaN where x is not finite
-  for (std::int64_t c = 0; c < a.columns; c += lanes) {
-    const Vector x = multiply(load(a.source + c), factor);
-    residue = add(residue, subtract(x, x));
-    copy_out(x, a.columns - c, a.destination + c * a.stride, a.stride);
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) a.factors[lane] = 1.0f / a.sums[lane];
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
+    const float* source = a.source + lane * a.source_stride;
+    float* destination = a.destinations[lane];
+    const Vector factor = broadcast(a.factors[lane]);
+    for (std::int64_t c = 0; c < a.columns; c += lanes) {
+      const Vector x = multiply(load(source + c), factor);
+      residue = add(residue, subtract(x, x));
+      copy_out(x, a.columns - c, destination + c * a.stride, a.stride);
+    }
   }
   return !any(unlike(residue, zero()));
 }

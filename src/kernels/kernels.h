@@ -93,12 +93,15 @@ struct AccumulateArguments {
   std::int64_t output_stride;  // columns rounded up to lanes
 };
 
-/// destination[c * stride] = source[c] * factor. Returns whether every product is finite.
+/// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane],
+/// for lane < lane_count. Returns whether every product is finite.
 struct FinishArguments {
-  const float* source;  // rounded up to whole vectors, all of them numbers that were accumulated or 0
-  std::int64_t columns;
-  float factor;
-  float* destination;
+  const float* source;         // [lane_count][source_stride]
+  std::int64_t source_stride;  // columns rounded up to lanes; what lies between is 0
+  std::int64_t columns, lane_count;
+  const float* sums;
+  float* factors;
+  float* const* destinations;
   std::int64_t stride;
 };
 

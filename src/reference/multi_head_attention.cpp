@@ -29,8 +29,8 @@ DotProductAttentionResult dot_product_attention(const Array& queries, const Arra
     for (std::int64_t i = 0; i < L; ++i) {
       for (std::int64_t j = 0; j < S; ++j) {
         double weight = result.weights.at(b, i, j);
-        if (j >= valid_length(valid_lens, b, i, S) && weight == 0.0)
-          continue;  // so 0 * NaN does not arise
+        // A hidden value of weight 0 is left out, so that 0 * NaN does not arise.
+        if (j >= valid_length(valid_lens, b, i, S) && weight == 0.0) continue;
         if (!dropout_multipliers.absent()) weight *= dropout_multipliers.at(b, i, j);
         for (std::int64_t d = 0; d < Dv; ++d)
           result.output.at(b, i, d) += weight * values.at(b, j, d);

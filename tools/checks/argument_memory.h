@@ -33,6 +33,7 @@ class ArgumentMemory {
 
   /// What the element of an output was before the call.
   static void restore(float* element) { std::memcpy(element, &output_poison, sizeof(output_poison)); }
+  static bool untouched(const float* element) { return std::memcmp(element, &output_poison, sizeof(output_poison)) == 0; }
 
   /// The first float that was written and not restored, in an output or around any array: its array
   /// and its index there; null if there is none.

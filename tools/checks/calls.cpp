@@ -93,10 +93,11 @@ struct Tensor {
 
 /// Valid lengths of a batch of L queries and S keys: absent, one an entry, or one a query.
 struct Lengths {
+  std::int64_t L, S;
   std::vector<std::int64_t> numbers;
   LengthsView view;
 
-  Lengths(Draw& draw, std::int64_t B, std::int64_t L, std::int64_t S) {
+  Lengths(Draw& draw, std::int64_t B, std::int64_t queries, std::int64_t keys) : L(queries), S(keys) {
     const std::int64_t kind = draw.integer(0, 2);
     if (kind == 0) return;
     numbers.resize(static_cast<std::size_t>(kind == 1 ? B : B * L));
@@ -106,6 +107,8 @@ struct Lengths {
     view = kind == 1 ? LengthsView(numbers.data(), B) : LengthsView(numbers.data(), B, L);
   }
 
+  std::int64_t of(std::int64_t b, std::int64_t i) const { return reference::valid_length(view, b, i, S); }
+
   std::string text() const {
     std::string text = view.absent() ? "none" : view.rank == 1 ? "(B,)" : "(B, L)";
     for (std::size_t i = 0; i < std::min<std::size_t>(numbers.size(), 4); ++i) text += " " + std::to_string(numbers[i]);
@@ -113,21 +116,34 @@ struct Lengths {
   }
 };
 
+/// Overwrites (entry, row) and those after it up to the entry's last row with NaN.
+void poison_rows(TensorView tensor, std::int64_t entry, std::int64_t row) {
+  tensor.data += entry * tensor.strides[0] + row * tensor.strides[1];
+  tensor.sizes[0] = 1;
+  tensor.sizes[1] -= row;
+  for_each_element(tensor, [](float& element) { element = nan; });
+}
+
 /// Overwrites what lies past the largest length of each entry of a (B, S, width) tensor with NaN. With
-/// `uniform_rows` entries with a row of length 0 stay: such rows take the mean of all values.
-void poison_hidden(const TensorView& tensor, const Lengths& lengths, bool uniform_rows) {
-  if (lengths.view.absent()) return;
-  const std::int64_t B = tensor.sizes[0], S = tensor.sizes[1];
-  const std::int64_t rows = lengths.view.rank == 2 ? lengths.view.sizes[1] : 1;
-  for (std::int64_t b = 0; b < B; ++b) {
-    const auto begin = lengths.numbers.begin() + b * rows;
-    if (uniform_rows && *std::min_element(begin, begin + rows) == 0) continue;
-    const std::int64_t visible = std::min(S, *std::max_element(begin, begin + rows));
-    TensorView hidden = tensor;
-    hidden.data += b * tensor.strides[0] + visible * tensor.strides[1];
-    hidden.sizes[0] = 1;
-    hidden.sizes[1] = S - visible;
-    for_each_element(hidden, [](float& element) { element = nan; });
+/// `uniform` entries with a row of length 0 stay: such rows take the mean of all values.
+void poison_hidden(const TensorView& tensor, const Lengths& lengths, bool uniform) {
+  for (std::int64_t b = 0; b < tensor.sizes[0]; ++b) {
+    std::int64_t shortest = lengths.S, longest = 0;
+    for (std::int64_t i = 0; i < lengths.L; ++i) {
+      shortest = std::min(shortest, lengths.of(b, i));
+      longest = std::max(longest, lengths.of(b, i));
+    }
+    if (shortest > 0 || !uniform) poison_rows(tensor, b, longest);
+  }
+}
+
+/// Overwrites the scores (B, L, S) at and past each row's length with NaN.
+void poison_scores(const TensorView& scores, const Lengths& lengths) {
+  for (std::int64_t b = 0; b < scores.sizes[0]; ++b) {
+    for (std::int64_t i = 0; i < scores.sizes[1]; ++i) {
+      float* row = scores.data + b * scores.strides[0] + i * scores.strides[1];
+      for (std::int64_t j = lengths.of(b, i); j < scores.sizes[2]; ++j) row[j * scores.strides[2]] = nan;
+    }
   }
 }
 
@@ -188,11 +204,13 @@ class Calls {
     const std::int64_t B = draw_.integer(1, 3), L = draw_.size(40), S = draw_.size(300);
     const Lengths lengths(draw_, B, L, S);
     const Tensor input = Tensor::random(draw_, {B, L, S}, draw_.one_in(2) ? 3.0f : 60.0f);
+    const Array scores = input.view;
+    poison_scores(input.view, lengths);
     Tensor output(draw_, {B, L, S});
     const Status status = attend::masked_softmax(input.view, lengths.view, output.view, options_);
     return agrees(text("masked_softmax B %d L %d S %d", B, L, S) + " lengths " + lengths.text(),
-                  fault(status, output, reference::masked_softmax(input.view, lengths.view),
-                        reference::masked_softmax_bounds(input.view, lengths.view, Data::random)));
+                  fault(status, output, reference::masked_softmax(scores, lengths.view),
+                        reference::masked_softmax_bounds(scores, lengths.view, Data::random)));
   }
 
   bool transposes() {

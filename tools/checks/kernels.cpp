@@ -1,8 +1,8 @@
 // The checks of the kernels, each against plain double loops.
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
 #include <cstdio>
+#include <initializer_list>
 #include <limits>
 
 #include "dispatch.h"
@@ -18,89 +18,104 @@ using reference::linear_bound;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr double smallest_normal = std::numeric_limits<float>::min();
 constexpr std::size_t cache_line = 64;
 
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::int64_t between(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(high - low + 1));
+  }
+  bool one_in(std::int64_t count) { return between(1, count) == 1; }
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24f; }
+  /// Of magnitude 1/4 to 1, so that every term of a sum is far larger than the sum's error.
+  float value() { return one_in(2) ? uniform(0.25f, 1.0f) : -uniform(0.25f, 1.0f); }
+
+ private:
   std::uint64_t next() {  // splitmix64
     std::uint64_t bits = state_ += 0x9e3779b97f4a7c15u;
     bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
     bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
     return bits ^ (bits >> 31);
   }
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(high - low + 1));
-  }
-  bool one_in(std::int64_t count) { return between(1, count) == 1; }
-  float uniform(float low, float high) {
-    return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24f;
-  }
-  /// Of magnitude 1/4 to 1, so that every term of a sum is far larger than the sum's error.
-  float value() { return one_in(2) ? uniform(0.25f, 1.0f) : -uniform(0.25f, 1.0f); }
-
- private:
   std::uint64_t state_;
 };
 
-/// What a check found: its first disagreement.
+/// What one check finds: its first disagreement.
 class Report {
  public:
-  __attribute__((format(printf, 6, 7)))
-  Report(const Kernels& kernels, const char* kernel, std::uint64_t seed, ArgumentMemory& memory, int, const char* shape, ...)
-      : memory_(memory) {
+  struct Size {
+    const char* name;
+    std::int64_t value;
+  };
+
+  Report(const Kernels& kernels, const char* kernel, std::initializer_list<Size> shape, std::uint64_t seed,
+         ArgumentMemory& memory)
+      : memory_(memory), kernels_(kernels), kernel_(kernel), shape_(shape), seed_(seed) {
     memory.clear();
-    char sizes[128];
-    va_list arguments;
-    va_start(arguments, shape);
-    std::vsnprintf(sizes, sizeof(sizes), shape, arguments);
-    va_end(arguments);
-    std::snprintf(what_, sizeof(what_), "%s %s, %s, seed %llu", isa_name(kernels.isa), kernel, sizes,
-                  static_cast<unsigned long long>(seed));
   }
 
   /// An element of an output: within the tolerance, or the same infinity, or both NaN.
   void close(const char* array, std::int64_t i, std::int64_t j, float* element, double expected, double tolerance) {
     const double got = *element;
     const bool same = std::isnan(expected) ? std::isnan(got) : got == expected || std::abs(got - expected) <= tolerance;
-    if (!same || ArgumentMemory::untouched(element)) fail("%s[%lld][%lld] is %.9g, not %.9g", array, i, j, got, expected);
+    if (!same || ArgumentMemory::untouched(element)) {
+      char text[128];
+      std::snprintf(text, sizeof(text), "%s[%lld][%lld] is %.9g, not %.9g", array, static_cast<long long>(i),
+                    static_cast<long long>(j), got, expected);
+      fail(text);
+    }
     ArgumentMemory::restore(element);
   }
   void equal(const char* array, std::int64_t i, std::int64_t j, float* element, double expected) {
     close(array, i, j, element, expected, 0.0);
   }
+
   void returned(bool got, bool expected) {
-    if (got != expected) fail("returned %s", got ? "true" : "false");
+    if (got != expected) fail(got ? "returned true" : "returned false");
   }
 
-  /// The result, once every element that the kernel had to write was looked at.
+  /// To be asked when all that the kernel may write was looked at or restored.
   Result result() {
     const ArgumentMemory::Damage damage = memory_.damage();
-    if (damage.name) fail("wrote %s[%lld], which it must not", damage.name, damage.index);
+    if (damage.name) {
+      char text[128];
+      std::snprintf(text, sizeof(text), "wrote %s[%lld], which it must not", damage.name, static_cast<long long>(damage.index));
+      fail(text);
+    }
     return result_;
   }
 
  private:
-  template <class... Values>
-  void fail(const char* format, Values... values) {
+  void fail(const char* text) {
     if (!result_.ok) return;
     result_.ok = false;
-    const int length = std::snprintf(result_.message, sizeof(result_.message), "%s: ", what_);
-    char* end = result_.message + length;
-    std::snprintf(end, sizeof(result_.message) - static_cast<std::size_t>(length), format, values...);
+    char sizes[160] = {};
+    std::size_t length = 0;
+    for (const Size& size : shape_) {
+      if (length >= sizeof(sizes)) break;
+      length += static_cast<std::size_t>(std::snprintf(sizes + length, sizeof(sizes) - length, " %s %lld", size.name,
+                                                       static_cast<long long>(size.value)));
+    }
+    const int written = std::snprintf(result_.message, sizeof(result_.message), "%s %s: %s;%s seed %llu", isa_name(kernels_.isa),
+                                      kernel_, text, sizes, static_cast<unsigned long long>(seed_));
+    static_cast<void>(written);  // cut where it does not fit
   }
 
   ArgumentMemory& memory_;
-  char what_[180];
+  const Kernels& kernels_;
+  const char* kernel_;
+  std::vector<Size> shape_;
+  std::uint64_t seed_;
   Result result_;
 };
 
-/// Numbers of an input, random where they are read and poison in between.
+/// An array with strides; what lies between its elements stays poison.
 struct Matrix {
   float* data;
   std::int64_t row_stride, stride;
   float* at(std::int64_t r, std::int64_t c) const { return data + r * row_stride + c * stride; }
-  float* row(std::int64_t r) const { return at(r, 0); }
 };
 
 std::int64_t extent(std::int64_t rows, std::int64_t columns, std::int64_t row_stride, std::int64_t stride) {
@@ -129,18 +144,618 @@ std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1)
 double exp2_error(Isa isa) { return isa == Isa::avx512 ? 1.6e-7 : 2.2e-7; }
 
 Result check_pack(const Kernels& kernels, const PackShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
-  Report report(kernels, "pack", seed, memory, "depth %td columns %td width %td strides %td %td", shape.depth,
-                shape.columns, shape.width, shape.k_stride, shape.n_stride);
+  Report report(kernels, "pack",
+                {{"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
+                 {"k_stride", shape.k_stride}, {"n_stride", shape.n_stride}},
+                seed, memory);
   Random random(seed);
   const Matrix source = input_matrix(memory, random, "source", shape.depth, shape.columns, shape.k_stride, shape.n_stride);
   const Matrix panel = output_matrix(memory, "panel", shape.depth, shape.width, shape.width, 1);
   const PackArguments arguments = {source.data, shape.k_stride, shape.n_stride, shape.depth,
-                                   shape.columns, shape.width,   panel.data};
+                                   shape.columns, shape.width,  panel.data};
   kernels.pack(&arguments);
   for (std::int64_t k = 0; k < shape.depth; ++k) {
     for (std::int64_t n = 0; n < shape.width; ++n) {
-      report.equal("panel", k, n, panel.at(k, n), n < shape.columns ? *source.at(k, n) : 0.0);
+      report.equal("panel", k, n, panel.at(k, n), n < shape.columns ? *source.at(k, n) : 0.0f);
     }
   }
   return report.result();
 }
+
+Result check_gemm(const Kernels& kernels, const GemmShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "gemm",
+                {{"rows", shape.rows}, {"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
+                 {"k_stride", shape.k_stride}, {"gap", shape.gap}, {"first_column", shape.first_column},
+                 {"head_size", shape.head_size}, {"element_stride", shape.element_stride},
+                 {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias}},
+                seed, memory);
+  Random random(seed);
+  const Matrix a = input_matrix(memory, random, "a", shape.rows, shape.depth, shape.depth * shape.k_stride + shape.gap, shape.k_stride);
+  // Whole vectors are promised: 64 bytes where a vector has 64.
+  const std::size_t vector = static_cast<std::size_t>(kernels.lanes) * sizeof(float);
+  const Matrix panel = {memory.input<float>("panel", shape.depth * shape.width, vector), shape.width, 1};
+  float* bias = shape.bias ? memory.input<float>("bias", shape.width) : nullptr;
+  for (std::int64_t n = 0; n < shape.columns; ++n) {
+    for (std::int64_t k = 0; k < shape.depth; ++k) *panel.at(k, n) = random.value();
+    if (bias) bias[n] = random.value();
+  }
+
+  // All columns of all heads have their place, also those before and after the panel's.
+  const std::int64_t end = shape.first_column + shape.columns;
+  const std::int64_t heads = round_up(end, shape.head_size) / shape.head_size;
+  const std::int64_t head = shape.head_size * shape.element_stride + shape.output_gap;
+  const std::int64_t row_stride = shape.head_major ? head : heads * head + shape.output_gap;
+  const std::int64_t head_stride = shape.head_major ? shape.rows * row_stride : head;
+  const auto place = [&](std::int64_t c) {
+    return c / shape.head_size * head_stride + c % shape.head_size * shape.element_stride;
+  };
+  float* output = memory.output("output", shape.rows == 0 ? 0 : (shape.rows - 1) * row_stride + place(end - 1) + 1);
+
+  const float** rows = memory.input<const float*>("rows", shape.rows);
+  float** outputs = memory.input<float*>("outputs", shape.rows);
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    rows[r] = a.at(r, 0);
+    outputs[r] = output + (seed % 2 == 0 ? r : shape.rows - 1 - r) * row_stride;
+  }
+  GemmArguments arguments = {};
+  arguments.rows = rows;
+  arguments.outputs = outputs;
+  arguments.row_count = shape.rows;
+  arguments.k_stride = shape.k_stride;
+  arguments.depth = shape.depth;
+  arguments.panel = panel.data;
+  arguments.width = shape.width;
+  arguments.columns = shape.columns;
+  arguments.bias = bias;
+  arguments.first_column = shape.first_column;
+  arguments.head_size = shape.head_size;
+  arguments.head_stride = head_stride;
+  arguments.element_stride = shape.element_stride;
+  arguments.ahead = panel.data;
+  kernels.gemm(&arguments);
+
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t n = 0; n < shape.columns; ++n) {
+      double sum = bias ? bias[n] : 0.0, magnitude = std::abs(sum);
+      for (std::int64_t k = 0; k < shape.depth; ++k) {
+        const double term = static_cast<double>(*a.at(r, k)) * *panel.at(k, n);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      report.close("c", r, n, outputs[r] + place(shape.first_column + n), sum, linear_bound(magnitude, shape.depth, Data::random));
+    }
+  }
+  return report.result();
+}
+
+Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "pack_queries",
+                {{"count", shape.count}, {"width", shape.width}, {"depth", shape.depth}, {"stride", shape.stride}}, seed, memory);
+  Random random(seed);
+  const Matrix source = input_matrix(memory, random, "queries", shape.count, shape.depth, shape.depth * shape.stride + 1, shape.stride);
+  const float** queries = memory.input<const float*>("query pointers", shape.count);
+  for (std::int64_t lane = 0; lane < shape.count; ++lane) queries[lane] = source.at(lane, 0);
+  const Matrix panel = output_matrix(memory, "panel", shape.depth, shape.width, shape.width, 1, cache_line);
+  const float scale = random.value();
+  const PackQueriesArguments arguments = {queries, shape.count, shape.stride, shape.depth, shape.width, scale, panel.data};
+  kernels.pack_queries(&arguments);
+  for (std::int64_t d = 0; d < shape.depth; ++d) {
+    for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+      report.equal("panel", d, lane, panel.at(d, lane), lane < shape.count ? *source.at(lane, d) * scale : 0.0f);
+    }
+  }
+  return report.result();
+}
+
+Result check_scores(const Kernels& kernels, const ScoreShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, shape.general ? "scores_general" : "scores_plain",
+                {{"keys", shape.keys}, {"depth", shape.depth}, {"width", shape.width}, {"stride", shape.stride},
+                 {"gap", shape.gap}, {"moving_lane", shape.moving_lane},
+                 {"moving", static_cast<std::int64_t>(shape.moving)}, {"nan_key", shape.nan_key}},
+                seed, memory);
+  Random random(seed);
+  const Matrix keys = input_matrix(memory, random, "keys", shape.keys, shape.depth, shape.depth * shape.stride + shape.gap, shape.stride);
+  const Matrix queries = input_matrix(memory, random, "queries", shape.depth, shape.width, shape.width, 1, cache_line);
+  const Matrix bias = input_matrix(memory, random, "bias", shape.general ? shape.keys : 0, shape.width, shape.width, 1, cache_line);
+  const Matrix weights = output_matrix(memory, "weights", shape.keys, shape.width, shape.width, 1, cache_line);
+  float* maximum = memory.input<float>("maximum", shape.width, cache_line);
+  float* sum = memory.input<float>("sum", shape.width, cache_line);
+  float* block_sum = memory.output("block_sum", shape.width, cache_line);
+  float* block_maximum = memory.output("block_maximum", shape.width, cache_line);
+
+  // A block of its own, or a part that goes on from the one before it.
+  const bool whole = random.one_in(2);
+  std::vector<float> first_sum, first_maximum;
+  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+    maximum[lane] = static_cast<float>(random.between(-3, 3)) - (lane == shape.moving_lane ? shape.moving : 0.0f);
+    sum[lane] = random.one_in(2) ? random.uniform(0.5f, 2.0f) : random.one_in(2) ? 0.0f : 0x1p-140f;
+    first_sum.push_back(whole ? 0.0f : random.uniform(0.5f, 2.0f));
+    first_maximum.push_back(whole ? -infinity : random.uniform(-30.0f, 3.0f));
+    block_sum[lane] = first_sum.back();
+    block_maximum[lane] = first_maximum.back();
+    for (std::int64_t j = 0; shape.general && j < shape.keys; ++j) {
+      if (random.one_in(4) || (j == shape.nan_key && lane % 2 == 0)) *bias.at(j, lane) = -infinity;
+    }
+  }
+  if (shape.nan_key >= 0 && shape.depth > 0) *keys.at(shape.nan_key, shape.depth / 2) = not_a_number;
+
+  ScoreArguments arguments = {};
+  arguments.keys = keys.data;
+  arguments.key_row_stride = keys.row_stride;
+  arguments.key_stride = keys.stride;
+  arguments.key_count = shape.keys;
+  arguments.depth = shape.depth;
+  arguments.queries = queries.data;
+  arguments.width = shape.width;
+  arguments.maximum = maximum;
+  arguments.sum = sum;
+  arguments.bias = shape.general ? bias.data : nullptr;
+  arguments.weights = weights.data;
+  arguments.block_sum = block_sum;
+  arguments.block_maximum = block_maximum;
+  const bool moves = shape.general ? kernels.scores_general(&arguments) : kernels.scores_plain(&arguments);
+
+  bool should_move = false;
+  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+    float total = first_sum[static_cast<std::size_t>(lane)];
+    double top = first_maximum[static_cast<std::size_t>(lane)], top_error = 0.0;
+    for (std::int64_t j = 0; j < shape.keys; ++j) {
+      double score = -static_cast<double>(maximum[lane]), magnitude = std::abs(score);
+      for (std::int64_t d = 0; d < shape.depth; ++d) {
+        const double term = static_cast<double>(*keys.at(j, d)) * *queries.at(d, lane);
+        score += term;
+        magnitude += std::abs(term);
+      }
+      if (shape.general) {
+        const double added = *bias.at(j, lane);
+        score = added == -infinity ? -infinity : score + added;
+        magnitude += added == -infinity ? 0.0 : std::abs(added);
+      }
+      const double error = score == -infinity ? 0.0 : linear_bound(magnitude, shape.depth + 1, Data::random);
+      if (score > top) top = score;
+      top_error = std::max(top_error, std::isnan(error) ? 0.0 : error);
+      const double weight = std::exp2(score);
+      const double relative = std::expm1(error * std::log(2.0)) + exp2_error(kernels.isa);
+      total += *weights.at(j, lane);
+      if (score > 127.0) {  // anything
+        ArgumentMemory::restore(weights.at(j, lane));
+      } else {
+        report.close("weights", j, lane, weights.at(j, lane), weight, score == -infinity ? 0.0 : weight * relative + smallest_normal);
+      }
+    }
+    const float block_top = block_maximum[lane];
+    should_move |= block_top > 24.0f || (sum[lane] < 0x1p-126f && block_top < -24.0f && block_top > -infinity);
+    report.equal("block_sum", lane, 0, &block_sum[lane], total);
+    report.close("block_maximum", lane, 0, &block_maximum[lane], top, top_error);
+  }
+  report.returned(moves, should_move);
+  return report.result();
+}
+
+Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "move_maximum", {{"width", shape.width}, {"columns", shape.columns}}, seed, memory);
+  Random random(seed);
+  const std::int64_t stride = round_up(shape.columns, kernels.lanes);
+  float* block_maximum = memory.input<float>("block_maximum", shape.width, cache_line);
+  float* maximum = memory.output("maximum", shape.width, cache_line);
+  float* sum = memory.output("sum", shape.width, cache_line);
+  const Matrix output = output_matrix(memory, "output", shape.width, stride, stride, 1, cache_line);
+  std::vector<float> first_maximum, first_sum, first_output;
+  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+    const float tops[] = {random.uniform(-24.0f, 24.0f), random.uniform(24.0f, 90.0f), random.uniform(90.0f, 400.0f),
+                          random.uniform(-90.0f, -24.0f), random.uniform(-400.0f, -90.0f),
+                          static_cast<float>(random.between(-60, 60)), 24.0f, -24.0f, 1e9f, -infinity, infinity, not_a_number};
+    block_maximum[lane] = tops[random.between(0, 11)];
+    const bool unseen = random.one_in(2);  // then sum and output are 0
+    first_maximum.push_back(static_cast<float>(random.between(-99, 99)));
+    first_sum.push_back(unseen ? 0.0f : random.uniform(0.5f, 2.0f));
+    maximum[lane] = first_maximum.back();
+    sum[lane] = first_sum.back();
+    for (std::int64_t c = 0; c < stride; ++c) {
+      first_output.push_back(unseen || c >= shape.columns ? 0.0f : random.value());
+      *output.at(lane, c) = first_output.back();
+    }
+  }
+  const MoveArguments arguments = {shape.width, block_maximum, maximum, sum, output.data, stride, shape.columns};
+  kernels.move_maximum(&arguments);
+  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+    const auto index = static_cast<std::size_t>(lane);
+    const double top = block_maximum[lane];
+    const bool moves = top > 24.0 || (first_sum[index] == 0.0f && top < -24.0 && top > -infinity);
+    const double up = !moves ? 0.0 : top == infinity ? 0x1p120 : std::ceil(top);
+    const double factor = up > 126.0 ? 0.0 : std::exp2(-up);
+    report.equal("maximum", lane, 0, &maximum[lane], static_cast<float>(first_maximum[index] + up));
+    report.equal("sum", lane, 0, &sum[lane], first_sum[index] == 0.0f ? 0.0 : static_cast<float>(first_sum[index] * factor));
+    for (std::int64_t c = 0; c < stride; ++c) {
+      const float before = first_output[index * static_cast<std::size_t>(stride) + static_cast<std::size_t>(c)];
+      report.equal("output", lane, c, output.at(lane, c), before == 0.0f ? 0.0 : static_cast<float>(before * factor));
+    }
+  }
+  return report.result();
+}
+
+Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "accumulate",
+                {{"keys", shape.keys}, {"columns", shape.columns}, {"width", shape.width},
+                 {"first_lane", shape.first_lane}, {"lane_count", shape.lane_count}, {"gap", shape.gap}},
+                seed, memory);
+  Random random(seed);
+  const std::int64_t stride = round_up(shape.columns, kernels.lanes), end = shape.first_lane + shape.lane_count;
+  const Matrix weights = {memory.input<float>("weights", shape.keys * shape.width, cache_line), shape.width, 1};
+  const Matrix values = input_matrix(memory, random, "values", shape.keys, shape.columns, shape.columns + shape.gap, 1);
+  const Matrix output = output_matrix(memory, "output", shape.width, stride, stride, 1, cache_line);
+  std::vector<float> first;
+  for (std::int64_t lane = shape.first_lane; lane < end; ++lane) {
+    for (std::int64_t j = 0; j < shape.keys; ++j) *weights.at(j, lane) = random.value();
+    for (std::int64_t c = 0; c < stride; ++c) {
+      first.push_back(c < shape.columns ? random.value() : 0.0f);
+      *output.at(lane, c) = first.back();
+    }
+  }
+  AccumulateArguments arguments = {};
+  arguments.weights = weights.data;
+  arguments.width = shape.width;
+  arguments.first_lane = shape.first_lane;
+  arguments.lane_count = shape.lane_count;
+  arguments.values = values.data;
+  arguments.value_row_stride = values.row_stride;
+  arguments.key_count = shape.keys;
+  arguments.columns = shape.columns;
+  arguments.output = output.data;
+  arguments.output_stride = stride;
+  kernels.accumulate(&arguments);
+  std::size_t index = 0;
+  for (std::int64_t lane = shape.first_lane; lane < end; ++lane) {
+    for (std::int64_t c = 0; c < stride; ++c) {  // past the columns: 0 as before
+      double sum = first[index++], magnitude = std::abs(sum);
+      for (std::int64_t j = 0; c < shape.columns && j < shape.keys; ++j) {
+        const double term = static_cast<double>(*weights.at(j, lane)) * *values.at(j, c);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      report.close("output", lane, c, output.at(lane, c), sum, linear_bound(magnitude, shape.keys, Data::random));
+    }
+  }
+  return report.result();
+}
+
+Result check_finish(const Kernels& kernels, const FinishShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "finish",
+                {{"columns", shape.columns}, {"stride", shape.stride}, {"broken_column", shape.broken_column}}, seed, memory);
+  Random random(seed);
+  const std::int64_t padded = round_up(shape.columns, kernels.lanes);  // with zeros
+  const Matrix source = input_matrix(memory, random, "source", 1, padded, 0, 1);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.columns, 0, shape.stride);
+  std::fill(source.at(0, shape.columns), source.at(0, padded), 0.0f);
+  if (shape.broken_column >= 0) *source.at(0, shape.broken_column) = shape.broken;
+  const float factor = random.value();
+  const FinishArguments arguments = {source.data, shape.columns, factor, destination.data, shape.stride};
+  const bool finite = kernels.finish(&arguments);
+  for (std::int64_t c = 0; c < shape.columns; ++c) {
+    report.equal("destination", 0, c, destination.at(0, c), *source.at(0, c) * factor);
+  }
+  report.returned(finite, shape.broken_column < 0);
+  return report.result();
+}
+
+Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "write_weights",
+                {{"keys", shape.keys}, {"width", shape.width}, {"lane_count", shape.lane_count}, {"stride", shape.stride}},
+                seed, memory);
+  Random random(seed);
+  const Matrix weights = {memory.input<float>("weights", shape.keys * shape.width, cache_line), shape.width, 1};
+  float* factors = memory.input<float>("factors", shape.lane_count);
+  float** destinations = memory.input<float*>("destination pointers", shape.lane_count);
+  const std::int64_t row_stride = shape.keys * shape.stride + static_cast<std::int64_t>(seed % 2);
+  const Matrix destination = output_matrix(memory, "destinations", shape.lane_count, shape.keys, row_stride, shape.stride);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
+    factors[lane] = random.value();
+    destinations[lane] = destination.at(lane, 0);
+    for (std::int64_t j = 0; j < shape.keys; ++j) *weights.at(j, lane) = random.value();
+  }
+  const WriteWeightsArguments arguments = {weights.data, shape.width,  shape.keys,  shape.lane_count,
+                                           factors,      destinations, shape.stride};
+  kernels.write_weights(&arguments);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
+    for (std::int64_t j = 0; j < shape.keys; ++j) {
+      report.equal("destinations", lane, j, destination.at(lane, j), *weights.at(j, lane) * factors[lane]);
+    }
+  }
+  return report.result();
+}
+
+Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "softmax",
+                {{"visible", shape.visible}, {"total", shape.total}, {"source_stride", shape.source_stride},
+                 {"destination_stride", shape.destination_stride}, {"in_place", shape.in_place},
+                 {"level", static_cast<std::int64_t>(shape.level)}, {"special_score", shape.special_score}},
+                seed, memory);
+  Random random(seed);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.total, 0, shape.destination_stride);
+  const Matrix source = shape.in_place ? destination
+                                       : input_matrix(memory, random, "source", 1, shape.visible, 0, shape.source_stride);
+  // One score in some rows is so much larger that to miss it overflows.
+  const std::int64_t spike = random.one_in(3) ? random.between(0, shape.visible) : -1;
+  for (std::int64_t j = 0; j < shape.visible; ++j) {
+    *source.at(0, j) = j == shape.special_score ? shape.special : shape.level + 4.0f * random.value() + (j == spike ? 300.0f : 0.0f);
+  }
+  constexpr double hidden_score = -1e6;
+  const bool hides = shape.visible < shape.total;
+  std::vector<double> scores;
+  double top = hides ? hidden_score : -infinity, lowest = infinity;
+  for (std::int64_t j = 0; j < shape.total; ++j) {
+    scores.push_back(j < shape.visible ? *source.at(0, j) : hidden_score);
+    if (scores.back() > top) top = scores.back();
+    if (scores.back() < lowest && scores.back() > -infinity) lowest = scores.back();
+  }
+  SoftmaxArguments arguments = {};
+  arguments.source = source.data;
+  arguments.source_stride = source.stride;
+  arguments.visible = shape.visible;
+  arguments.total = shape.total;
+  arguments.destination = destination.data;
+  arguments.destination_stride = destination.stride;
+  kernels.softmax(&arguments);
+
+  double sum = 0.0;
+  for (const double score : scores) sum += std::exp(score - top);
+  const double spread = std::min(top - lowest, 90.0);  // beyond, weights are 0
+  for (std::int64_t j = 0; j < shape.total; ++j) {
+    const double weight = std::exp(scores[static_cast<std::size_t>(j)] - top) / sum;
+    report.close("destination", 0, j, destination.at(0, j), weight,
+                 reference::weight_bound(weight, spread, 0, shape.total, Data::random));
+  }
+  return report.result();
+}
+
+Result check_copy(const Kernels& kernels, const CopyShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "copy",
+                {{"rows", shape.rows}, {"columns", shape.columns}, {"source_stride", shape.source_stride},
+                 {"source_gap", shape.source_gap}, {"destination_stride", shape.destination_stride},
+                 {"destination_gap", shape.destination_gap}},
+                seed, memory);
+  Random random(seed);
+  const Matrix source = input_matrix(memory, random, "source", shape.rows, shape.columns,
+                                     shape.columns * shape.source_stride + shape.source_gap, shape.source_stride);
+  const Matrix destination = output_matrix(memory, "destination", shape.rows, shape.columns,
+                                           shape.columns * shape.destination_stride + shape.destination_gap, shape.destination_stride);
+  CopyArguments arguments = {};
+  arguments.source = source.data;
+  arguments.source_row_stride = source.row_stride;
+  arguments.source_stride = source.stride;
+  arguments.destination = destination.data;
+  arguments.destination_row_stride = destination.row_stride;
+  arguments.destination_stride = destination.stride;
+  arguments.rows = shape.rows;
+  arguments.columns = shape.columns;
+  kernels.copy(&arguments);
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t c = 0; c < shape.columns; ++c) report.equal("destination", r, c, destination.at(r, c), *source.at(r, c));
+  }
+  return report.result();
+}
+
+Result check_fill(const Kernels& kernels, const FillShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "fill", {{"count", shape.count}, {"stride", shape.stride}}, seed, memory);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.count, 0, shape.stride);
+  const float value = Random(seed).value();
+  kernels.fill(destination.data, shape.stride, shape.count, value);
+  for (std::int64_t i = 0; i < shape.count; ++i) report.equal("destination", 0, i, destination.at(0, i), value);
+  return report.result();
+}
+
+Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, std::uint64_t seed, ArgumentMemory& memory) {
+  Report report(kernels, "exp2", {{"count", shape.count}}, seed, memory);
+  Random random(seed);
+  const Matrix source = input_matrix(memory, random, "source", 1, shape.count, 0, 1);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.count, 0, 1);
+  for (std::int64_t i = 0; i < shape.count; ++i) {
+    const float arguments[] = {random.uniform(-126.0f, 127.0f), random.uniform(-2.0f, 2.0f), random.value() * 0x1p-20f,
+                               static_cast<float>(random.between(-126, 127)), random.uniform(-300.0f, -126.0f),
+                               -1e30f, -infinity, not_a_number};
+    *source.at(0, i) = arguments[random.between(0, 7)];
+  }
+  kernels.exp2(source.data, destination.data, shape.count);
+  for (std::int64_t i = 0; i < shape.count; ++i) {
+    const double x = *source.at(0, i), power = x < -126.0 ? 0.0 : std::exp2(x);
+    report.close("destination", 0, i, destination.at(0, i), power, x == std::floor(x) ? 0.0 : power * exp2_error(kernels.isa));
+  }
+  return report.result();
+}
+
+namespace {
+
+/// Mostly around the tile's size and its double, sometimes far above.
+std::int64_t draw_size(Random& random, std::int64_t least, std::int64_t tile) {
+  return random.one_in(16) ? random.between(least, 150) : random.between(least, 2 * tile + 1);
+}
+
+/// Of an input: 0 repeats the element.
+std::int64_t draw_stride(Random& random, std::int64_t least) { return random.one_in(2) ? 1 : random.between(least, 3); }
+
+/// What is added to the smallest row stride; of inputs sometimes so negative that the rows are one.
+std::int64_t draw_gap(Random& random) { return random.one_in(2) ? 0 : random.between(1, 9); }
+std::int64_t draw_input_gap(Random& random, std::int64_t extent) { return random.one_in(16) ? -extent : draw_gap(random); }
+
+std::int64_t draw_tile(const Kernels& kernels, Random& random) {
+  return random.one_in(2) ? kernels.wide_tile : kernels.narrow_tile;
+}
+
+PackShape draw_pack(const Kernels& kernels, Random& random) {
+  PackShape shape;
+  shape.depth = draw_size(random, 0, 16);
+  shape.columns = draw_size(random, 0, kernels.gemm_columns);
+  shape.width = round_up(shape.columns, kernels.lanes) + random.between(0, 1) * kernels.lanes;
+  const bool transposed = random.one_in(2);
+  const std::int64_t stride = draw_stride(random, 0);
+  shape.k_stride = transposed ? stride : shape.columns * stride + draw_gap(random);
+  shape.n_stride = transposed ? shape.depth * stride + draw_gap(random) : stride;
+  return shape;
+}
+
+GemmShape draw_gemm(const Kernels& kernels, Random& random) {
+  GemmShape shape;
+  shape.rows = draw_size(random, 0, kernels.gemm_rows);
+  shape.depth = draw_size(random, 0, 8);
+  shape.columns = random.between(1, kernels.gemm_columns);
+  shape.width = round_up(shape.columns, kernels.lanes);
+  if (random.one_in(8)) shape.width = kernels.gemm_columns;
+  shape.k_stride = draw_stride(random, 0);
+  shape.gap = draw_input_gap(random, shape.depth * shape.k_stride);
+  shape.first_column = random.one_in(2) ? 0 : random.between(0, 100);
+  shape.head_size = random.one_in(2) ? shape.first_column + shape.columns : random.between(1, shape.columns + 3);
+  shape.element_stride = draw_stride(random, 1);
+  shape.output_gap = draw_gap(random);
+  shape.head_major = random.one_in(2);
+  shape.bias = random.one_in(2);
+  return shape;
+}
+
+PackQueriesShape draw_pack_queries(const Kernels& kernels, Random& random) {
+  PackQueriesShape shape;
+  shape.width = draw_tile(kernels, random);
+  shape.count = random.between(0, shape.width);
+  shape.depth = draw_size(random, 0, 16);
+  shape.stride = draw_stride(random, 0);
+  return shape;
+}
+
+ScoreShape draw_scores(const Kernels& kernels, Random& random) {
+  ScoreShape shape;
+  shape.keys = draw_size(random, 0, 8);
+  shape.depth = draw_size(random, 0, 8);
+  shape.width = draw_tile(kernels, random);
+  shape.stride = draw_stride(random, 0);
+  shape.gap = draw_input_gap(random, shape.depth * shape.stride);
+  shape.general = random.one_in(2);
+  if (random.one_in(2)) {
+    shape.moving_lane = random.between(0, shape.width - 1);
+    shape.moving = random.one_in(2) ? 50.0f : -50.0f;
+  }
+  if (shape.general && shape.keys > 0 && shape.gap >= 0 && random.one_in(4)) shape.nan_key = random.between(0, shape.keys - 1);
+  return shape;
+}
+
+MoveShape draw_move_maximum(const Kernels& kernels, Random& random) {
+  MoveShape shape;
+  shape.width = draw_tile(kernels, random);
+  shape.columns = draw_size(random, 0, kernels.lanes);
+  return shape;
+}
+
+AccumulateShape draw_accumulate(const Kernels& kernels, Random& random) {
+  AccumulateShape shape;
+  shape.keys = draw_size(random, 0, 4);
+  shape.columns = draw_size(random, 0, 3 * kernels.lanes);
+  shape.width = draw_tile(kernels, random);
+  shape.first_lane = random.one_in(2) ? 0 : random.between(0, shape.width - 1);
+  shape.lane_count = random.between(0, shape.width - shape.first_lane);
+  shape.gap = draw_input_gap(random, shape.columns);
+  return shape;
+}
+
+FinishShape draw_finish(const Kernels& kernels, Random& random) {
+  FinishShape shape;
+  shape.columns = draw_size(random, 0, kernels.lanes);
+  shape.stride = draw_stride(random, 1);
+  if (shape.columns > 0 && random.one_in(2)) {
+    const float values[] = {infinity, -infinity, not_a_number};
+    shape.broken_column = random.between(0, shape.columns - 1);
+    shape.broken = values[random.between(0, 2)];
+  }
+  return shape;
+}
+
+WriteWeightsShape draw_write_weights(const Kernels& kernels, Random& random) {
+  WriteWeightsShape shape;
+  shape.keys = draw_size(random, 0, kernels.lanes);
+  shape.width = draw_tile(kernels, random);
+  shape.lane_count = random.between(0, shape.width);
+  shape.stride = draw_stride(random, 1);
+  return shape;
+}
+
+SoftmaxShape draw_softmax(const Kernels& kernels, Random& random) {
+  SoftmaxShape shape;
+  shape.total = draw_size(random, 0, kernels.lanes);
+  shape.visible = random.one_in(2) ? shape.total : random.between(0, shape.total);
+  shape.in_place = random.one_in(2);
+  shape.destination_stride = draw_stride(random, 1);
+  shape.source_stride = shape.in_place ? shape.destination_stride : draw_stride(random, 0);
+  if (random.one_in(2)) shape.level = random.one_in(2) ? -1e6f : 1e4f;
+  if (shape.visible > 0 && random.one_in(4)) {
+    const float values[] = {infinity, -infinity, not_a_number};
+    shape.special_score = random.between(0, shape.visible - 1);
+    shape.special = values[random.between(0, 2)];
+  }
+  return shape;
+}
+
+CopyShape draw_copy(const Kernels& kernels, Random& random) {
+  CopyShape shape;
+  shape.rows = random.between(0, 4);
+  shape.columns = draw_size(random, 0, kernels.lanes);
+  shape.source_stride = draw_stride(random, 0);
+  shape.source_gap = draw_input_gap(random, shape.columns * shape.source_stride);
+  shape.destination_stride = draw_stride(random, 1);
+  shape.destination_gap = draw_gap(random);
+  return shape;
+}
+
+FillShape draw_fill(const Kernels& kernels, Random& random) {
+  FillShape shape;
+  shape.count = draw_size(random, 0, kernels.lanes);
+  shape.stride = draw_stride(random, 1);
+  return shape;
+}
+
+Exp2Shape draw_exp2(const Kernels& kernels, Random& random) {
+  Exp2Shape shape;
+  shape.count = draw_size(random, 0, kernels.lanes);
+  return shape;
+}
+
+/// Checks `times` random shapes, unless something was found already.
+template <class Shape>
+void check_some(int times, Check<Shape> check, Shape (*draw)(const Kernels&, Random&), const Kernels& kernels,
+                Random& random, ArgumentMemory& memory, Result& result) {
+  for (; times > 0 && result.ok; --times) {
+    const Shape shape = draw(kernels, random);
+    result = check(kernels, shape, static_cast<std::uint64_t>(random.between(0, 999999)), memory);
+  }
+}
+
+}  // namespace
+
+Result check_random_shapes(const Kernels& kernels, std::uint64_t seed, ArgumentMemory& memory) {
+  Random random(seed);
+  Result result;
+  check_some(4, check_gemm, draw_gemm, kernels, random, memory, result);
+  check_some(4, check_scores, draw_scores, kernels, random, memory, result);
+  check_some(4, check_accumulate, draw_accumulate, kernels, random, memory, result);
+  check_some(2, check_softmax, draw_softmax, kernels, random, memory, result);
+  check_some(1, check_pack, draw_pack, kernels, random, memory, result);
+  check_some(1, check_pack_queries, draw_pack_queries, kernels, random, memory, result);
+  check_some(1, check_move_maximum, draw_move_maximum, kernels, random, memory, result);
+  check_some(1, check_finish, draw_finish, kernels, random, memory, result);
+  check_some(1, check_write_weights, draw_write_weights, kernels, random, memory, result);
+  check_some(1, check_copy, draw_copy, kernels, random, memory, result);
+  check_some(1, check_fill, draw_fill, kernels, random, memory, result);
+  check_some(1, check_exp2, draw_exp2, kernels, random, memory, result);
+  return result;
+}
+
+Result check_kernels(Isa isa, std::uint64_t seed) {
+  const Kernels* kernels = find_kernels(isa);
+  if (kernels == nullptr) {
+    Result result;
+    result.ok = false;
+    std::snprintf(result.message, sizeof(result.message), "%s: not usable here", isa_name(isa));
+    return result;
+  }
+  const std::size_t misalignments[] = {0, 1, 3};
+  HeapMemory memory(misalignments[seed % 3]);
+  return check_random_shapes(*kernels, seed, memory);
+}
+
+}  // namespace attend::checks

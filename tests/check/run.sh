@@ -1,0 +1,65 @@
+#!/bin/bash
+# make check: what is too slow for make test. Stages run one after the other, all of them, or those that are
+# named; each prints its duration, and where it fails the end of its log (build/check/<stage>.log).
+#
+# What needs a tool that this machine lacks is skipped; with ATTEND_REQUIRE_TOOLS=1 that is a failure.
+# JOBS (default: the number of CPUs) bounds the compilers at a time.
+set -u
+: "${MAKE:=make}" "${BUILD:=build}" "${JOBS:=$(nproc)}"
+export MAKE
+check=$BUILD/check
+mkdir -p "$check"
+
+find_tool() { for name in "$@"; do command -v "$name" && return; done; echo "needs one of: $*"; return 77; }
+build() { "$MAKE" -s -j"$JOBS" BUILD="$check/$stage" "$@"; }
+# Tests with a tenth of the shapes.
+sample() { ATTEND_TEST_SHARE=10 build test "$@"; }
+
+stage_gcc() { build tests WERROR=1 CXX="${GCC:-g++}"; }
+stage_clang() { clang=$(find_tool clang++ clang++-19) || { echo "$clang"; return 77; }; build test WERROR=1 CXX="$clang"; }
+
+# clang's sanitizers where there is clang.
+sanitizing=$(find_tool clang++ clang++-19 g++ | head -n 1)
+stage_address() { sample CXX="$sanitizing" CXXFLAGS='-O1 -g' SANITIZE=address,undefined; }
+stage_thread() { build test CXX="$sanitizing" CXXFLAGS='-O1 -g' SANITIZE=thread TEST_FLAGS='--test-case=*thread*'; }
+
+stage_aarch64() {
+  compiler=$(find_tool aarch64-linux-gnu-g++) || { echo "$compiler"; return 77; }
+  emulator=$(find_tool qemu-aarch64-static qemu-aarch64) || { echo "$emulator"; return 77; }
+  ATTEND_REQUIRE_ISA=neon sample WERROR=1 CXX="$compiler" RUN="$emulator -L /usr/aarch64-linux-gnu"
+}
+# Older CPUs run the very programs that were built for this one. qemu 7.2 has no AVX-512.
+emulate() {
+  emulator=$(find_tool qemu-x86_64-static qemu-x86_64) || { echo "$emulator"; return 77; }
+  ATTEND_REQUIRE_ISA=$2 ATTEND_TEST_SHARE=10 "$MAKE" -s BUILD="$BUILD" test RUN="$emulator -cpu $1"
+}
+stage_westmere() { emulate Westmere scalar; }
+stage_haswell() { emulate Haswell avx2; }
+
+stage_subsets() { (stage=avx2 && sample ISAS=avx2) && (stage=no-isa && sample ISAS=) && (stage=no-threads && sample THREADS=0); }
+
+stage_symbols() { tests/check/undefined_symbols.sh "$BUILD" && tests/check/kernel_symbols.sh "$BUILD" && tests/check/baseline_code.sh "$BUILD"; }
+stage_embed() { tests/check/embed_size.sh "$BUILD"; }
+stage_install() { tests/install/install.sh "$BUILD"; }
+stage_rebuild() { tests/check/rebuild.sh; }
+stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
+
+stages=(symbols embed install rebuild gcc clang subsets address thread aarch64 westmere haswell mutation)
+[ "$(uname -m)" = x86_64 ] || stages=(symbols embed install rebuild gcc clang address thread mutation)
+[ $# = 0 ] || stages=("$@")
+failed=() start=$SECONDS
+for stage in "${stages[@]}"; do
+  printf '%-10s ' "$stage"
+  began=$SECONDS
+  "stage_$stage" > "$check/$stage.log" 2>&1
+  code=$?
+  case $code in
+    0) result=passed ;;
+    77) result="skipped: $(tail -n 1 "$check/$stage.log")"; [ -z "${ATTEND_REQUIRE_TOOLS:-}" ] || { result+=", a failure here"; failed+=("$stage"); } ;;
+    *) result="FAILED, exit $code"; failed+=("$stage") ;;
+  esac
+  printf '%4d s  %s\n' $((SECONDS - began)) "$result"
+  [ $code = 0 ] || [ $code = 77 ] || tail -n 30 "$check/$stage.log"
+done
+echo "make check: $((SECONDS - start)) s, ${#failed[@]} failed ${failed[*]-}"
+[ ${#failed[@]} = 0 ]

@@ -1,0 +1,725 @@
+// Tests of MultiHeadAttention against the reference, each bound propagated stage by stage.
+
+#include <doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "reference/reference.h"
+
+namespace engine_test {
+
+using namespace attend;
+using reference::Shape;
+
+inline constexpr double u = reference::unit_roundoff;
+inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float infinite = std::numeric_limits<float>::infinity();
+
+inline std::vector<Isa> usable_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    if (isa_usable(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+inline std::string name_of(Isa isa) { return isa_name(isa); }
+
+/// How many random shapes to take instead of `count`: emulators set ATTEND_TEST_SHARE=N for 1 / N of them.
+inline int share_of(int count) {
+  const char* share = std::getenv("ATTEND_TEST_SHARE");
+  const int divisor = share ? std::atoi(share) : 1;
+  return divisor > 1 ? (count + divisor - 1) / divisor : count;
+}
+
+/// splitmix64.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  std::int64_t between(std::int64_t least, std::int64_t most) {
+    return least + static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(most - least + 1));
+  }
+  bool once_in(int times) { return between(1, times) == 1; }
+  template <class Value>
+  Value one_of(std::initializer_list<Value> values) {
+    return values.begin()[between(0, static_cast<std::int64_t>(values.size()) - 1)];
+  }
+  /// In [-1, 1).
+  float number() { return static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f; }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A tensor with memory of its own. The gaps between its elements, a margin on both sides, and at first
+/// the elements too, hold a canary: a NaN of its own bits, so that reading it shows as well as writing it.
+class Tensor {
+ public:
+  TensorView view;
+
+  /// Contiguous.
+  explicit Tensor(const Shape& shape) { lay_out(shape, nullptr); }
+  /// Axes in any order in memory, with gaps.
+  Tensor(const Shape& shape, Random& layout) { lay_out(shape, &layout); }
+
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(places_.size()); }
+  /// The n-th element, row-major.
+  float& operator[](std::int64_t n) { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  float operator[](std::int64_t n) const { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  template <class... Indices>
+  float& at(Indices... indices) {
+    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
+    std::int64_t flat = 0;
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
+    return (*this)[flat];
+  }
+
+  Tensor& fill(float value) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = value;
+    return *this;
+  }
+  Tensor& fill(Random& random, float scale = 1.0f) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = scale * random.number();
+    return *this;
+  }
+  Tensor& fill(std::initializer_list<float> values) {
+    REQUIRE(static_cast<std::int64_t>(values.size()) == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = values.begin()[n];
+    return *this;
+  }
+  Tensor& copy(const Tensor& other) {
+    REQUIRE(other.count() == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = other[n];
+    return *this;
+  }
+
+  Shape shape() const { return Shape(view.sizes, view.sizes + view.rank); }
+  reference::Array array() const { return reference::Array(view); }
+
+  /// No element and no byte around them was written.
+  bool untouched() const { return canaries_from(false); }
+  /// No byte but the elements was written.
+  bool gaps_untouched() const { return canaries_from(true); }
+
+ private:
+  static constexpr std::size_t margin = 80;  // floats: more than any ISA's vector or tile row
+  static bool is_canary(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits == 0x7fc0beadu;
+  }
+
+  void lay_out(const Shape& shape, Random* layout) {
+    view.rank = static_cast<int>(shape.size());
+    int order[max_rank] = {0, 1, 2, 3};  // innermost last
+    std::int64_t stride = layout ? layout->one_of<std::int64_t>({1, 1, 2, 3}) : 1;
+    if (layout && layout->once_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
+    for (int place = view.rank - 1; place >= 0; --place) {
+      const std::size_t axis = static_cast<std::size_t>(order[place]);
+      view.sizes[axis] = shape[axis];
+      view.strides[axis] = stride;
+      stride *= shape[axis] > 0 ? shape[axis] : 1;
+      if (layout) stride += layout->one_of<std::int64_t>({0, 0, 1, 5});
+    }
+    const std::uint32_t canary = 0x7fc0beadu;
+    float value;
+    std::memcpy(&value, &canary, sizeof value);
+    memory_.assign(static_cast<std::size_t>(stride) + 2 * margin, value);
+    view.data = memory_.data() + margin;
+    const std::int64_t elements = reference::count_of(shape);
+    for (std::int64_t n = 0; n < elements; ++n) {
+      std::int64_t rest = n, place = 0;
+      for (int axis = view.rank - 1; axis >= 0; --axis) {
+        place += rest % view.sizes[axis] * view.strides[axis];
+        rest /= view.sizes[axis];
+      }
+      places_.push_back(margin + static_cast<std::size_t>(place));
+    }
+  }
+
+  bool canaries_from(bool gaps_alone) const {
+    std::vector<bool> element(memory_.size(), false);
+    if (gaps_alone) {
+      for (std::size_t place : places_) element[place] = true;
+    }
+    for (std::size_t i = 0; i < memory_.size(); ++i) {
+      if (!element[i] && !is_canary(memory_[i])) return false;
+    }
+    return true;
+  }
+
+  std::vector<float> memory_;
+  std::vector<std::size_t> places_;
+};
+
+/// Valid lengths, (B,), (B, L) or none.
+struct Lengths {
+  std::vector<std::int64_t> values;
+  LengthsView view;
+
+  Lengths() = default;
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch);
+  }
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch, std::int64_t queries) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch, queries);
+  }
+  Lengths(Lengths&&) = default;
+  Lengths& operator=(Lengths&&) = default;
+
+  /// Of any of the three forms; lengths from 0 to a bit more than S, often at the ends.
+  static Lengths random(Random& random, std::int64_t B, std::int64_t L, std::int64_t S) {
+    const auto draw = [&](std::int64_t count) {
+      std::vector<std::int64_t> drawn(static_cast<std::size_t>(count));
+      for (std::int64_t& length : drawn) {
+        length = random.once_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
+      }
+      return drawn;
+    };
+    switch (random.between(0, 2)) {
+      case 0: return Lengths();
+      case 1: return Lengths(draw(B), B);
+      default: return Lengths(draw(B * L), B, L);
+    }
+  }
+};
+
+/// The first element whose bits differ (NaN equals NaN), or -1.
+inline std::int64_t first_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.count() == b.count());
+  for (std::int64_t n = 0; n < a.count(); ++n) {
+    const float x = a[n], y = b[n];
+    if (std::memcmp(&x, &y, sizeof x) != 0 && !(std::isnan(x) && std::isnan(y))) return n;
+  }
+  return -1;
+}
+#define CHECK_SAME_BITS(a, b) CHECK(engine_test::first_difference(a, b) == -1)
+
+#define REQUIRE_OK(call)                       \
+  do {                                         \
+    const attend::Status status_of_ = (call);  \
+    REQUIRE_MESSAGE(status_of_.ok(), std::string(status_of_.message())); \
+  } while (false)
+
+#define CHECK_CLOSE(actual, expected, tolerance)                                                    \
+  do {                                                                                              \
+    const attend::reference::Comparison compared_ = attend::reference::compare(actual, expected, tolerance); \
+    CHECK_MESSAGE(compared_.ok, #actual ": " << compared_.message);                                 \
+  } while (false)
+
+inline std::string text_of(const Shape& shape) {
+  std::string text;
+  for (std::int64_t size : shape) text += (text.empty() ? "" : " ") + std::to_string(size);
+  return text;
+}
+
+/// A layer with random weights, and the same for the reference.
+struct Layer {
+  MultiHeadAttentionConfig config;
+  std::vector<Tensor> tensors;  // query, key, value, output, then their biases
+  MultiHeadAttentionWeights weights;
+  MultiHeadAttention attention;
+
+  explicit Layer(const MultiHeadAttentionConfig& wanted, Random& random, Random* layout = nullptr) : config(wanted) {
+    const std::int64_t E = config.num_hiddens;
+    for (std::int64_t inputs : {config.query_size, config.key_size, config.value_size, E}) {
+      add({E, inputs}, layout);
+      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(inputs + E))));
+    }
+    for (int bias = 0; bias < 4 && config.bias; ++bias) {
+      add({E}, layout);
+      tensors.back().fill(random);
+    }
+    make();
+  }
+
+  /// Square, with identity matrices: what comes in are the heads themselves.
+  static Layer identity(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa) {
+    Random random(1);
+    Layer layer(square(num_hiddens, num_heads, isa), random);
+    for (Tensor& tensor : layer.tensors) {
+      tensor.fill(0.0f);
+      for (std::int64_t n = 0; n < num_hiddens; ++n) tensor.at(n, n) = 1.0f;
+    }
+    layer.make();
+    return layer;
+  }
+
+  static MultiHeadAttentionConfig square(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa, bool bias = false) {
+    MultiHeadAttentionConfig config;
+    config.key_size = config.query_size = config.value_size = config.num_hiddens = num_hiddens;
+    config.num_heads = num_heads;
+    config.bias = bias;
+    config.isa = isa;
+    return config;
+  }
+
+  void make() {
+    ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
+                                      &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+    for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
+    REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
+  }
+
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
+
+  Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
+                 Tensor& output, const ForwardOptions& options = {}) const {
+    Workspace workspace;
+    return attention.forward(queries.view, keys.view, values.view, valid_lens, output.view, workspace, options);
+  }
+
+ private:
+  void add(const Shape& shape, Random* layout) { tensors.push_back(layout ? Tensor(shape, *layout) : Tensor(shape)); }
+};
+
+}  // namespace engine_test
+
+#include "dropout.h"
+
+using namespace engine_test;
+using reference::Array;
+using reference::Data;
+
+namespace {
+
+reference::AttentionOptions options_of(const LengthsView& valid_lens, EmptyRows empty_rows) {
+  reference::AttentionOptions options;
+  options.valid_lens = valid_lens;
+  options.empty_rows = empty_rows;
+  return options;
+}
+
+// One call of a layer against the reference, with its attention weights.
+void check_layer(const Layer& layer, const Tensor& queries, const Tensor& keys, const Tensor& values,
+                 const reference::AttentionOptions& options, const Tensor& output, const Tensor* weights, Data data) {
+  const Array q(queries.view), k(keys.view), v(values.view);
+  const reference::LayerWeights layer_weights = layer.reference_weights();
+  const std::int64_t heads = layer.config.num_heads;
+  const reference::LayerResult expected = reference::multi_head_attention(layer_weights, heads, q, k, v, options);
+  const reference::LayerBounds bounds =
+      reference::multi_head_attention_bounds(layer_weights, heads, q, k, v, options, expected, data);
+  CHECK_CLOSE(output.view, expected.output, bounds.output);
+  CHECK(output.gaps_untouched());
+  if (weights == nullptr) return;
+  CHECK_CLOSE(weights->view, expected.attention.weights, bounds.weights);
+  CHECK(weights->gaps_untouched());
+}
+
+MultiHeadAttentionConfig random_config(Random& random, Isa isa) {
+  MultiHeadAttentionConfig config;
+  config.isa = isa;
+  config.num_heads = random.one_of<std::int64_t>({1, 1, 2, 3, 4, 5, 8});
+  const std::int64_t D = random.once_in(4) ? random.one_of<std::int64_t>({16, 20, 32, 64, 65, 100, 129}) : random.between(1, 40);
+  config.num_hiddens = config.num_heads * D;
+  const bool square = random.once_in(3);
+  const auto size = [&] { return square ? config.num_hiddens : random.between(1, 60); };
+  config.key_size = size();
+  config.query_size = size();
+  config.value_size = size();
+  config.bias = random.once_in(2);
+  config.dropout = random.once_in(2) ? 0.5f : 0.0f;  // without effect outside of training
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("MultiHeadAttention: the book's example") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(21);
+    MultiHeadAttentionConfig config = Layer::square(100, 5, isa);
+    config.dropout = 0.5f;
+    const Layer layer(config, random);
+    Tensor x({2, 4, 100}), y({2, 6, 100}), output({2, 4, 100});
+    x.fill(1.0f);
+    y.fill(1.0f);
+    const Lengths lengths({3, 2}, 2);
+    REQUIRE_OK(layer.forward(x, y, y, lengths.view, output));
+    const reference::LayerWeights weights = layer.reference_weights();
+    const Array row = reference::linear(reference::linear(Array::filled({1, 100}, 1.0), weights.value), weights.output);
+    for (std::int64_t n = 0; n < output.count(); ++n) {
+      CHECK(output[n] == doctest::Approx(row.at(0, n % 100)).epsilon(1e-5));
+    }
+    check_layer(layer, x, y, y, options_of(lengths.view, EmptyRows::zero), output, nullptr, Data::structured);
+  }
+}
+
+TEST_CASE("MultiHeadAttention: random shapes, layouts, lengths and forms") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(22);
+    Workspace workspace;
+    for (int round = 0; round < share_of(400); ++round) {
+      CAPTURE(round);
+      const MultiHeadAttentionConfig config = random_config(random, isa);
+      const std::int64_t E = config.num_hiddens, H = config.num_heads;
+      std::int64_t B = random.between(1, 3);
+      std::int64_t L = random.once_in(5) ? random.one_of<std::int64_t>({1, 16, 17, 31, 32, 33, 65}) : random.between(1, 12);
+      std::int64_t S = random.once_in(5) ? random.one_of<std::int64_t>({63, 64, 65, 96, 127, 128, 129, 200}) : random.between(1, 40);
+      while (B * (L + S) * E * (E + S) > 6000000) {  // the reference takes its time
+        (B > 1 ? B : L > S ? L : S) /= 2;
+      }
+      const bool square = config.query_size == E && config.key_size == E && config.value_size == E;
+      const bool self = square && random.once_in(2), strided = random.once_in(2);
+      if (self) S = L;
+      CAPTURE(text_of({B, H, L, S, E, config.query_size, config.key_size, config.value_size}));
+      const auto tensor = [&](const Shape& shape) { return strided ? Tensor(shape, random) : Tensor(shape); };
+
+      const Layer layer(config, random, random.once_in(2) ? &random : nullptr);
+      Tensor queries = tensor({B, L, config.query_size}), other_keys = tensor({B, S, config.key_size});
+      Tensor other_values = tensor({B, S, config.value_size}), output = tensor({B, L, E}), weights = tensor({B, H, L, S});
+      queries.fill(random, random.one_of({1.0f, 3.0f}));
+      other_keys.fill(random);
+      other_values.fill(random);
+      const Tensor &keys = self ? queries : other_keys, &values = self ? queries : other_values;
+      const Lengths lengths = Lengths::random(random, B, L, S);
+      ForwardOptions options;
+      options.empty_rows = random.one_of({EmptyRows::zero, EmptyRows::uniform});
+      const bool wants_weights = random.once_in(2);
+      if (wants_weights) options.attention_weights = weights.view;
+      REQUIRE_OK(layer.attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
+      check_layer(layer, queries, keys, values, options_of(lengths.view, options.empty_rows), output,
+                  wants_weights ? &weights : nullptr, Data::random);
+    }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: inputs that repeat by stride 0") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(23);
+    const Layer layer(Layer::square(24, 3, isa, true), random);
+    for (int axis = 0; axis < 3; ++axis) {
+      for (int which = 0; which < 3; ++which) {
+        CAPTURE(axis);
+        CAPTURE(which);
+        Tensor queries({2, 7, 24}), keys({2, 19, 24}), values({2, 19, 24}), output({2, 7, 24}), weights({2, 3, 7, 19});
+        queries.fill(random);
+        keys.fill(random);
+        values.fill(random);
+        (which == 0 ? queries : which == 1 ? keys : values).view.strides[axis] = 0;
+        ForwardOptions options;
+        options.attention_weights = weights.view;
+        REQUIRE_OK(layer.forward(queries, keys, values, {}, output, options));
+        check_layer(layer, queries, keys, values, options_of({}, EmptyRows::zero), output, &weights, Data::structured);
+      }
+    }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: no entries, no queries, no keys") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(24);
+    const Layer layer(Layer::square(20, 5, isa, true), random);
+    Workspace workspace;
+    ForwardOptions options;
+    options.attention_weights = TensorView(nullptr, 0, 5, 3, 4);
+    REQUIRE_OK(layer.attention.forward(ConstTensorView(nullptr, 0, 3, 20), ConstTensorView(nullptr, 0, 4, 20),
+                                       ConstTensorView(nullptr, 0, 4, 20), {}, TensorView(nullptr, 0, 3, 20), workspace, options));
+    Tensor rows({2, 4, 20}), output({2, 4, 20});
+    rows.fill(random);
+    REQUIRE_OK(layer.attention.forward(ConstTensorView(nullptr, 2, 0, 20), rows.view, rows.view, {}, TensorView(nullptr, 2, 0, 20),
+                                       workspace));
+    // Without a key each row is W_o's bias, whatever it should be uniform over.
+    for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
+      options.empty_rows = empty_rows;
+      options.attention_weights = TensorView(nullptr, 2, 5, 4, 0);
+      output.fill(not_a_number);
+      REQUIRE_OK(layer.attention.forward(rows.view, ConstTensorView(nullptr, 2, 0, 20), ConstTensorView(nullptr, 2, 0, 20), {},
+                                         output.view, workspace, options));
+      for (std::int64_t n = 0; n < output.count(); ++n) CHECK(output[n] == layer.tensors[7][n % 20]);
+    }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: rows that see no key") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(25);
+    const std::int64_t B = 2, L = 40, S = 130, E = 24, H = 3;
+    const Layer layer(Layer::square(E, H, isa, true), random);
+    Tensor queries({B, L, E}), keys({B, S, E}), values({B, S, E});
+    queries.fill(random);
+    keys.fill(random);
+    values.fill(random);
+    std::vector<std::int64_t> numbers;
+    for (std::int64_t n = 0; n < B * L; ++n) numbers.push_back(n % 3 == 0 || n / L == 1 ? 0 : n * 3);
+    const Lengths by_query(numbers, B, L), by_entry({0, 77}, B);
+    for (const LengthsView& lengths : {by_query.view, by_entry.view}) {
+      CAPTURE(lengths.rank);
+      for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
+        Tensor output({B, L, E}), weights({B, H, L, S});
+        ForwardOptions options;
+        options.empty_rows = empty_rows;
+        options.attention_weights = weights.view;
+        REQUIRE_OK(layer.forward(queries, keys, values, lengths, output, options));
+        check_layer(layer, queries, keys, values, options_of(lengths, empty_rows), output, &weights, Data::random);
+        bool exact = true;
+        for (std::int64_t n = 0; n < output.count() && empty_rows == EmptyRows::zero; ++n) {
+          if (reference::valid_length(lengths, n / (L * E), n / E % L, S) == 0) exact = exact && output[n] == layer.tensors[7][n % E];
+        }
+        CHECK(exact);
+      }
+    }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: some biases absent") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(26);
+    Layer layer(Layer::square(20, 2, isa, true), random);
+    layer.weights.key_bias = layer.weights.output_bias = ConstTensorView();  // zero
+    REQUIRE_OK(MultiHeadAttention::make(layer.config, layer.weights, &layer.attention));
+    Tensor x({2, 5, 20}), output({2, 5, 20});
+    x.fill(random);
+    REQUIRE_OK(layer.forward(x, x, x, {}, output));
+    check_layer(layer, x, x, x, options_of({}, EmptyRows::zero), output, nullptr, Data::random);
+  }
+}
+
+TEST_CASE("MultiHeadAttention is its public operations, composed") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(27);
+    const std::int64_t B = 2, L = 9, S = 35, H = 4, E = 64, D = E / H;
+    MultiHeadAttentionConfig config = Layer::square(E, H, isa, true);
+    config.query_size = 21;
+    config.key_size = 13;
+    config.value_size = 30;
+    const Layer layer(config, random);
+    Tensor queries({B, L, 21}), keys({B, S, 13}), values({B, S, 30}), output({B, L, E});
+    queries.fill(random);
+    keys.fill(random);
+    values.fill(random);
+    const Lengths lengths({35, 12}, B);
+    REQUIRE_OK(layer.forward(queries, keys, values, lengths.view, output));
+
+    OperationOptions options;
+    options.isa = isa;
+    Workspace workspace;
+    Tensor q({B, L, E}), k({B, S, E}), v({B, S, E}), heads({B * H, L, D}), joined({B, L, E}), composed({B, L, E});
+    Tensor q_heads({B * H, L, D}), k_heads({B * H, S, D}), v_heads({B * H, S, D});
+    const MultiHeadAttentionWeights& weights = layer.weights;
+    REQUIRE_OK(matmul(queries.view, weights.query, true, weights.query_bias, q.view, workspace, options));
+    REQUIRE_OK(matmul(keys.view, weights.key, true, weights.key_bias, k.view, workspace, options));
+    REQUIRE_OK(matmul(values.view, weights.value, true, weights.value_bias, v.view, workspace, options));
+    REQUIRE_OK(transpose_qkv(q.view, H, q_heads.view, options));
+    REQUIRE_OK(transpose_qkv(k.view, H, k_heads.view, options));
+    REQUIRE_OK(transpose_qkv(v.view, H, v_heads.view, options));
+    const Lengths for_heads({35, 35, 35, 35, 12, 12, 12, 12}, B * H);  // each length once for each head
+    DotProductAttention attention;
+    REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+    REQUIRE_OK(attention.forward(q_heads.view, k_heads.view, v_heads.view, for_heads.view, heads.view, workspace));
+    REQUIRE_OK(transpose_output(heads.view, H, joined.view, options));
+    REQUIRE_OK(matmul(joined.view, weights.output, true, weights.output_bias, composed.view, workspace, options));
+    check_layer(layer, queries, keys, values, options_of(lengths.view, EmptyRows::zero), composed, nullptr, Data::random);
+    check_layer(layer, queries, keys, values, options_of(lengths.view, EmptyRows::zero), output, nullptr, Data::random);
+  }
+}
+
+TEST_CASE("make_random: the same weights as everywhere, within their limits") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    MultiHeadAttentionConfig config = Layer::square(48, 4, isa, true);
+    config.value_size = 30;
+    MultiHeadAttention attention, same, other;
+    REQUIRE_OK(MultiHeadAttention::make_random(config, 5, &attention));
+    REQUIRE_OK(MultiHeadAttention::make_random(config, 5, &same));
+    REQUIRE_OK(MultiHeadAttention::make_random(config, 6, &other));
+    CHECK(attention.isa() == isa);
+    CHECK(attention.config().value_size == 30);
+    // One key: the output is W_o W_v x.
+    Tensor x({1, 1, 48}), value({1, 1, 30}), output({1, 1, 48}), again({1, 1, 48}), third({1, 1, 48});
+    x.fill(1.0f);
+    value.fill(1.0f);
+    Workspace workspace;
+    REQUIRE_OK(attention.forward(x.view, x.view, value.view, {}, output.view, workspace));
+    REQUIRE_OK(same.forward(x.view, x.view, value.view, {}, again.view, workspace));
+    REQUIRE_OK(other.forward(x.view, x.view, value.view, {}, third.view, workspace));
+    CHECK_SAME_BITS(output, again);
+    CHECK(first_difference(output, third) >= 0);
+    const double most = 48 * std::sqrt(6.0 / 96) * 30 * std::sqrt(6.0 / 78);  // |W_o| |W_v| at their largest
+    double sum = 0.0;
+    for (std::int64_t n = 0; n < 48; ++n) {
+      CHECK(std::abs(output[n]) < most);
+      sum += std::abs(output[n]);
+    }
+    CHECK(sum > 1.0);
+  }
+}
+
+// Dropout.
+
+namespace {
+
+// What the reference multiplies the attention weights with.
+Array multipliers_of(std::uint64_t seed, float rate, const Shape& shape) {
+  Array multipliers = Array::zeros(shape);
+  for (std::int64_t b = 0; b < shape[0]; ++b) {
+    for (std::int64_t h = 0; h < shape[1]; ++h) {
+      for (std::int64_t i = 0; i < shape[2]; ++i) {
+        for (std::int64_t j = 0; j < shape[3]; ++j) {
+          multipliers.at(b, h, i, j) = static_cast<double>(dropout_factor(dropout_row(seed, b, h, i), j, rate));
+        }
+      }
+    }
+  }
+  return multipliers;
+}
+
+}  // namespace
+
+TEST_CASE("dropout: the identity in inference") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(31), again(31);
+    MultiHeadAttentionConfig config = Layer::square(24, 3, isa);
+    const Layer plain(config, random);
+    config.dropout = 0.9f;
+    const Layer dropping(config, again);
+    Tensor x({2, 9, 24}), expected({2, 9, 24}), output({2, 9, 24});
+    x.fill(random);
+    ForwardOptions options;
+    options.dropout_seed = 77;
+    REQUIRE_OK(plain.forward(x, x, x, {}, expected, options));
+    REQUIRE_OK(dropping.forward(x, x, x, {}, output, options));
+    CHECK_SAME_BITS(output, expected);
+    options.training = true;  // and without dropout, training changes nothing
+    REQUIRE_OK(plain.forward(x, x, x, {}, output, options));
+    CHECK_SAME_BITS(output, expected);
+  }
+}
+
+TEST_CASE("dropout: in training as the reference, given the multipliers") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(32);
+    for (int round = 0; round < share_of(60); ++round) {
+      CAPTURE(round);
+      MultiHeadAttentionConfig config = random_config(random, isa);
+      config.dropout = random.one_of({0.1f, 0.5f, 0.9f});
+      const std::int64_t B = random.between(1, 2), L = random.between(1, 20), S = random.between(1, 140);
+      const std::int64_t E = config.num_hiddens, H = config.num_heads;
+      if ((L + S) * E * (E + S) > 6000000) continue;
+      CAPTURE(text_of({B, H, L, S, E}));
+      const Layer layer(config, random);
+      Tensor queries({B, L, config.query_size}), keys({B, S, config.key_size}), values({B, S, config.value_size});
+      Tensor output({B, L, E}), weights({B, H, L, S});
+      queries.fill(random);
+      keys.fill(random);
+      values.fill(random);
+      const Lengths lengths = Lengths::random(random, B, L, S);
+      ForwardOptions options;
+      options.training = true;
+      options.dropout_seed = random.bits();
+      options.empty_rows = random.one_of({EmptyRows::zero, EmptyRows::uniform});
+      options.attention_weights = weights.view;
+      REQUIRE_OK(layer.forward(queries, keys, values, lengths.view, output, options));
+      reference::AttentionOptions expected = options_of(lengths.view, options.empty_rows);
+      expected.dropout_multipliers = multipliers_of(options.dropout_seed, config.dropout, {B, H, L, S});
+      check_layer(layer, queries, keys, values, expected, output, &weights, Data::random);  // weights: before dropout
+
+      options.training = false;
+      Tensor without({B, H, L, S});
+      options.attention_weights = without.view;
+      REQUIRE_OK(layer.forward(queries, keys, values, lengths.view, output, options));
+      CHECK_SAME_BITS(weights, without);
+    }
+  }
+}
+
+TEST_CASE("dropout of DotProductAttention, as the reference") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(33);
+    DotProductAttention attention;
+    REQUIRE_OK(DotProductAttention::make(0.5f, &attention, isa));
+    const std::int64_t B = 2, L = 37, S = 150, D = 16;
+    Tensor queries({B, L, D}), keys({B, S, D}), values({B, S, D}), output({B, L, D});
+    queries.fill(random);
+    keys.fill(random);
+    values.fill(random);
+    const Lengths lengths({0, 140}, B);
+    ForwardOptions options;
+    options.training = true;
+    options.dropout_seed = 9;
+    Workspace workspace;
+    REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
+    const Array multipliers = multipliers_of(9, 0.5f, {B, 1, L, S}).reshaped({B, L, S});
+    const Array q(queries.view), k(keys.view), v(values.view);
+    CHECK_CLOSE(output.view, reference::dot_product_attention(q, k, v, lengths.view, multipliers).output,
+                reference::dot_product_attention_bounds(q, k, v, lengths.view, multipliers, Data::random).output);
+  }
+}
+
+TEST_CASE("dropout: drops at its rate, each weight by itself, others by another seed") {
+  const std::int64_t B = 2, H = 3, L = 40, S = 200;
+  for (float rate : {0.1f, 0.5f, 0.9f}) {
+    CAPTURE(rate);
+    const Array first = multipliers_of(1, rate, {B, H, L, S}), second = multipliers_of(2, rate, {B, H, L, S});
+    const double count = static_cast<double>(first.count());
+    double dropped = 0.0, both = 0.0, neighbours = 0.0, rows = 0.0;
+    for (std::int64_t n = 0; n < first.count(); ++n) {
+      const double factor = first.values[static_cast<std::size_t>(n)];
+      const bool valid = factor == 0.0 || factor == static_cast<double>(1.0f / (1.0f - rate));
+      REQUIRE(valid);
+      const auto drops = [&](const Array& multipliers, std::int64_t at) {
+        return multipliers.values[static_cast<std::size_t>(at % first.count())] == 0.0;
+      };
+      dropped += drops(first, n);
+      both += drops(first, n) && drops(second, n);
+      neighbours += drops(first, n) && drops(first, n + 1);
+      rows += drops(first, n) && drops(first, n + S);
+    }
+    const auto expect = [&](double found, double probability) {  // within five standard deviations
+      CHECK(std::abs(found / count - probability) < 5.0 * std::sqrt(probability * (1.0 - probability) / count) * 1.5);
+    };
+    const double p = static_cast<double>(rate);
+    expect(dropped, p);
+    expect(both, p * p);
+    expect(neighbours, p * p);
+    expect(rows, p * p);
+  }
+}
+
+TEST_CASE("dropout: another seed gives another output, the same seed the same") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(34);
+    MultiHeadAttentionConfig config = Layer::square(24, 3, isa);
+    config.dropout = 0.5f;
+    const Layer layer(config, random);
+    Tensor x({1, 9, 24}), first({1, 9, 24}), same({1, 9, 24}), other({1, 9, 24});
+    x.fill(random);
+    ForwardOptions options;
+    options.training = true;
+    options.dropout_seed = 3;
+    REQUIRE_OK(layer.forward(x, x, x, {}, first, options));
+    REQUIRE_OK(layer.forward(x, x, x, {}, same, options));
+    options.dropout_seed = 4;
+    REQUIRE_OK(layer.forward(x, x, x, {}, other, options));
+    CHECK_SAME_BITS(first, same);
+    CHECK(first_difference(first, other) >= 0);
+  }
+}

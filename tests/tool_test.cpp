@@ -1,0 +1,558 @@
+// The command line tool: runs the program as a user does, and looks at what it prints, writes and returns.
+//
+// The program is $ATTEND_TOOL, or build/attend; $ATTEND_TOOL_RUN_PREFIX stands before it (an emulator).
+#include <doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "io/npy.h"
+#include "io/safetensors.h"
+#include "test_data.h"
+
+namespace {
+
+namespace files = std::filesystem;
+using namespace attend;
+using Words = std::vector<std::string>;
+
+std::string environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : otherwise;
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (const char character : word) text += character == '\'' ? std::string("'\\''") : std::string(1, character);
+  return text + "'";
+}
+
+/// A folder that disappears with everything in it.
+struct Folder {
+  std::string path;
+  Folder() {
+    std::string pattern = (files::temp_directory_path() / "attend-tool-XXXXXX").string();
+    REQUIRE(mkdtemp(pattern.data()) != nullptr);
+    path = pattern;
+  }
+  ~Folder() { files::remove_all(path); }
+  std::string operator/(const std::string& name) const { return path + "/" + name; }
+  std::set<std::string> names() const {
+    std::set<std::string> found;
+    for (const auto& entry : files::directory_iterator(path)) found.insert(entry.path().filename().string());
+    return found;
+  }
+};
+
+struct Outcome {
+  int code = -1;  // -1: ended by a signal
+  std::string out, err;
+};
+
+/// Runs the tool; `settings` are of the shell, before the command: "ATTEND_ISA=scalar".
+Outcome run(const Words& words, const std::string& settings = "") {
+  const Folder folder;
+  std::string command = settings + " " + environment("ATTEND_TOOL_RUN_PREFIX", "") + " " +
+                        quoted(environment("ATTEND_TOOL", "build/attend"));
+  for (const std::string& word : words) command += " " + quoted(word);
+  command += " >" + quoted(folder / "out") + " 2>" + quoted(folder / "err") + " </dev/null";
+  const int status = std::system(command.c_str());
+  Outcome outcome;
+  if (WIFEXITED(status) && WEXITSTATUS(status) < 128) outcome.code = WEXITSTATUS(status);
+  outcome.out = contents(folder / "out");
+  outcome.err = contents(folder / "err");
+  return outcome;
+}
+
+/// Exit code 2, nothing on standard output, and one line on standard error with the parts.
+void check_refused(const Words& words, const Words& parts, const std::string& settings = "") {
+  const Outcome outcome = run(words, settings);
+  CAPTURE(outcome.err);
+  CAPTURE(words.empty() ? std::string() : words.back());
+  CHECK(outcome.code == 2);
+  CHECK(outcome.out.empty());
+  CHECK(outcome.err.rfind("attend", 0) == 0);
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+  CHECK(outcome.err.find('\n') + 1 == outcome.err.size());
+  for (const std::string& part : parts) CHECK_MESSAGE(contains(outcome.err, part), part);
+}
+
+const char* const verbs[] = {"demo", "run", "heatmap", "verify", "info"};
+
+/// The folder of a golden case: "mha/self_small".
+std::string golden(const std::string& name) { return test_data("golden/" + name + "/"); }
+
+io::Array read(const std::string& path) {
+  io::Array array;
+  const Status status = io::read_npy(path, &array);
+  REQUIRE_MESSAGE(status.ok(), status.message());
+  return array;
+}
+
+std::vector<float> floats(const io::Array& array) {
+  io::FloatTensor tensor;
+  REQUIRE(io::to_float32(array, &tensor).ok());
+  std::int64_t count = 1;
+  for (const std::int64_t size : array.shape) count *= size;
+  return std::vector<float>(tensor.view.data, tensor.view.data + count);
+}
+
+/// Puts those arrays of a golden case that are weights into one file, under a prefix.
+void write_weights(const std::string& case_folder, const std::string& prefix, const std::string& path) {
+  std::vector<std::vector<float>> values;
+  std::vector<io::SafetensorsTensor> tensors;
+  for (const auto& entry : files::directory_iterator(case_folder)) {
+    const std::string name = entry.path().stem().string();
+    if (entry.path().extension() != ".npy") continue;
+    if (!contains(name, "W_") && !contains(name, "proj")) continue;
+    const io::Array array = read(entry.path().string());
+    values.push_back(floats(array));
+    tensors.push_back({prefix + name, array.shape, nullptr, "F32"});
+  }
+  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].values = values[i].data();
+  const Status status = io::write_safetensors(path, tensors);
+  REQUIRE_MESSAGE(status.ok(), status.message());
+}
+
+/// Within 4e-6 of the largest number, as everything that PyTorch computed in float64.
+void check_agrees(const io::Array& actual, const std::string& expected_path) {
+  const io::Array expected = read(expected_path);
+  REQUIRE(actual.type == io::ElementType::float32);
+  REQUIRE(actual.shape == expected.shape);
+  const std::vector<float> is = floats(actual), should = floats(expected);
+  float largest = 0.0f, worst = 0.0f;
+  for (std::size_t i = 0; i < is.size(); ++i) {
+    largest = std::max(largest, std::abs(should[i]));
+    const float error = std::abs(is[i] - should[i]);
+    if (!(error <= worst)) worst = error;
+  }
+  CAPTURE(expected_path);
+  CHECK(worst <= 4e-6f * largest);
+}
+
+/// Weights, queries and the rest of a small layer, on disk: 2 heads, 16 hiddens, (2, 5, 16) queries.
+struct SmallLayer : Folder {
+  std::string query = golden("mha/self_small") + "queries.npy";
+  SmallLayer() { write_weights(golden("mha/self_small"), "layer.", *this / "w.safetensors"); }
+  Words run_words(const Words& more = {}) const { return words("run", more); }
+  Words words(const std::string& verb, const Words& more) const {
+    Words all = {verb, "--weights", *this / "w.safetensors", "--heads", "2", "--prefix", "layer", "--query", query};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  std::string floats_file(const std::string& name, const std::vector<std::int64_t>& shape) const {
+    std::int64_t count = 1;
+    for (const std::int64_t size : shape) count *= size;
+    const std::vector<float> zeros(static_cast<std::size_t>(count));
+    REQUIRE(io::write_npy(*this / name, io::ElementType::float32, shape, zeros.data()).ok());
+    return *this / name;
+  }
+  std::string lengths_file(const std::string& name, const std::vector<std::int64_t>& shape,
+                           const std::vector<std::int64_t>& numbers) const {
+    REQUIRE(io::write_npy(*this / name, io::ElementType::int64, shape, numbers.data()).ok());
+    return *this / name;
+  }
+};
+
+/// Whether the text is one XML element, as far as the tool writes XML: tags nest, attributes are
+/// quoted, "&" begins a known entity, and no control character but the line end is there.
+bool well_formed_xml(const std::string& text) {
+  std::vector<std::string> open;
+  bool closed = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const unsigned char byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x20 && byte != '\n') return false;
+    if (byte == '&') {
+      const std::string entity = text.substr(i, text.find(';', i) - i + 1);
+      const std::set<std::string> known = {"&amp;", "&lt;", "&gt;", "&quot;", "&apos;", "&#8594;"};
+      if (known.count(entity) == 0) return false;
+    }
+    if (byte == '>') return false;  // those of tags are skipped below
+    if (byte != '<') continue;
+    if (closed) return false;
+    const std::size_t end = text.find('>', i);
+    if (end == std::string::npos) return false;
+    const std::string tag = text.substr(i + 1, end - i - 1);
+    if (contains(tag, "<") || std::count(tag.begin(), tag.end(), '"') % 2 != 0) return false;
+    const std::string name = tag.substr(tag[0] == '/', tag.find_first_of(" /", 1) - (tag[0] == '/'));
+    if (tag[0] == '/') {
+      if (open.empty() || open.back() != tag.substr(1)) return false;
+      open.pop_back();
+    } else if (tag.back() != '/') {
+      open.push_back(name);
+    }
+    closed = open.empty();
+    i = end;
+  }
+  return closed;
+}
+
+/// Moves `at` behind one JSON value; false if there is none.
+bool skip_json(const std::string& text, std::size_t* at) {
+  const auto blank = [&] { while (*at < text.size() && std::isspace(static_cast<unsigned char>(text[*at]))) ++*at; };
+  const auto accept = [&](char character) {
+    blank();
+    return *at < text.size() && text[*at] == character ? (++*at, true) : false;
+  };
+  const auto skip_string = [&] {
+    if (!accept('"')) return false;
+    for (; *at < text.size() && text[*at] != '"'; ++*at) {
+      if (static_cast<unsigned char>(text[*at]) < 0x20) return false;
+      if (text[*at] == '\\') ++*at;
+    }
+    return accept('"');
+  };
+  blank();
+  for (const char* brackets : {"{}", "[]"}) {
+    if (!accept(brackets[0])) continue;
+    if (accept(brackets[1])) return true;
+    do {
+      if (brackets[0] == '{' && !(skip_string() && accept(':'))) return false;
+      if (!skip_json(text, at)) return false;
+    } while (accept(','));
+    return accept(brackets[1]);
+  }
+  if (*at < text.size() && text[*at] == '"') return skip_string();
+  for (const std::string word : {"true", "false", "null"}) {
+    if (text.compare(*at, word.size(), word) == 0) return *at += word.size(), true;
+  }
+  char* end;
+  std::strtod(text.c_str() + *at, &end);
+  const bool number = end != text.c_str() + *at;
+  *at = static_cast<std::size_t>(end - text.c_str());
+  return number;
+}
+
+}  // namespace
+
+TEST_CASE("tool: help and version") {
+  for (const std::string verb : verbs) {
+    const Outcome outcome = run({verb, "--help"});
+    CAPTURE(verb);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.err.empty());
+    for (const char* part : {"usage: attend ", "--isa", "--threads", "--help"}) CHECK(contains(outcome.out, part));
+  }
+  CHECK(run({"run", "--out", "--help"}).code == 0);
+  const Outcome overview = run({"--help"});
+  CHECK(overview.code == 0);
+  for (const std::string verb : verbs) CHECK(contains(overview.out, "\n  " + verb + " "));
+  const Outcome version = run({"--version"});
+  CHECK(version.code == 0);
+  CHECK(version.out == std::string("attend ") + ATTEND_VERSION + "\n");
+}
+
+TEST_CASE("tool: bad usage is refused in one line") {
+  check_refused({}, {"no verb"});
+  check_refused({"rnu"}, {"unknown verb 'rnu'", "did you mean 'run'?"});
+  check_refused({"heat"}, {"did you mean 'heatmap'?"});
+  check_refused({"--verbose"}, {"unknown flag '--verbose'"});
+  check_refused({"line\nbreak"}, {"unknown verb"});
+  check_refused({"run", "--qurey", "q.npy"}, {"attend run: ", "unknown flag '--qurey'", "did you mean '--query'?"});
+  check_refused({"info", "--jsno"}, {"attend info: ", "did you mean '--json'?"});
+  check_refused({"info", "--json=yes"}, {"--json takes no value"});
+  check_refused({"info", "--json", "--json"}, {"--json was given twice"});
+  check_refused({"run", "extra"}, {"unexpected argument 'extra'"});
+  check_refused({"run"}, {"--weights is missing"});
+  check_refused({"run", "--weights"}, {"--weights needs a value"});
+  check_refused({"run", "--weights", "--heads"}, {"--weights needs a value"});
+  check_refused({"run", "--weights="}, {"--weights is empty"});
+  check_refused({"verify", "--seconds", "soon"}, {"--seconds 'soon'"});
+  check_refused({"verify", "--seconds", "-1"}, {"--seconds '-1'"});
+  check_refused({"verify", "--seconds", "nan"}, {"--seconds 'nan'"});
+  for (const std::string threads : {"0", "-1", "257", "2x", "99999999999999999999"}) {
+    check_refused({"verify", "--threads", threads}, {"--threads '" + threads + "'"});
+    check_refused({"info", "--threads", threads}, {"--threads '" + threads + "'"});
+  }
+}
+
+TEST_CASE("tool: the ISA comes from --isa, else from ATTEND_ISA") {
+  check_refused({"verify", "--isa", "avx521"}, {"--isa", "'avx521'", "did you mean 'avx512'?"});
+  check_refused({"demo", "--isa", "sse"}, {"--isa", "'sse'"});
+  check_refused({"verify"}, {"ATTEND_ISA", "'nonsense'"}, "ATTEND_ISA=nonsense");
+  int unusable = 0;
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::neon}) {
+    if (isa_usable(isa)) continue;
+    ++unusable;
+    check_refused({"verify", "--isa", isa_name(isa)}, {"lacks", isa_name(isa), isa_name(best_isa())});
+    check_refused({"verify"}, {"ATTEND_ISA", isa_name(isa)}, std::string("ATTEND_ISA=") + isa_name(isa));
+  }
+  CHECK(unusable > 0);
+  CHECK(run({"info"}, "ATTEND_ISA=nonsense").code == 0);  // what tells which there are
+
+  const Outcome outcome = run({"verify", "--seconds", "0", "--isa", "scalar"}, "ATTEND_ISA=nonsense");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.rfind("scalar", 0) == 0);
+  CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 1);
+  CHECK(run({"verify", "--seconds", "0"}, "ATTEND_ISA=scalar").out.rfind("scalar", 0) == 0);
+}
+
+TEST_CASE("tool: verify passes on every usable ISA") {
+  const Outcome outcome = run({"verify", "--seconds", "0", "--seed", "77", "--threads", "2"}, "ATTEND_ISA=");
+  CAPTURE(outcome.out);
+  CAPTURE(outcome.err);
+  CHECK(outcome.code == 0);
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    CHECK(contains(outcome.out, std::string(isa_name(isa)) + " ") == isa_usable(isa));
+  }
+}
+
+TEST_CASE("tool: info") {
+  const Outcome text = run({"info"});
+  CHECK(text.code == 0);
+  CHECK(contains(text.out, ATTEND_VERSION));
+  const Outcome json = run({"info", "--json"});
+  CHECK(json.code == 0);
+  CHECK(json.err.empty());
+  std::size_t at = 0;
+  CHECK(skip_json(json.out, &at));
+  CHECK(json.out.substr(at) == "\n");
+  CHECK(contains(json.out, std::string("\"best\": \"") + isa_name(best_isa()) + "\""));
+  CHECK(contains(json.out, "\"version\": \"" ATTEND_VERSION "\""));
+}
+
+TEST_CASE("tool: run agrees with PyTorch") {
+  struct Case {
+    const char* name;
+    const char* heads;
+    const char* query;  // names of files
+    const char* key;
+    const char* value;
+  };
+  const Case cases[] = {{"mha/self_small", "2", "queries", nullptr, nullptr},
+                        {"mha/self_odd", "5", "queries", nullptr, nullptr},
+                        {"mha/seed_shape", "5", "queries", "keys", "values"},
+                        {"mha/cross_query_lens", "5", "queries", "keys", "values"},
+                        {"torch_mha/self_padded", "5", "query", nullptr, nullptr},
+                        {"torch_mha/cross_kdim_vdim", "3", "query", "key", "value"}};
+  for (const Case& one : cases) {
+    const std::string folder = golden(one.name);
+    const auto file = [&](const std::string& name) { return folder + name + ".npy"; };
+    for (const std::string threads : {"1", "2"}) {
+      const Folder output;
+      write_weights(folder, "some.layer.", output / "w.safetensors");
+      Words words = {"run", "--weights", output / "w.safetensors", "--prefix", "some.layer", "--heads", one.heads,
+                     "--query", file(one.query), "--empty-rows", "uniform", "--threads=" + threads,
+                     "--out", output / "o.npy", "--attn-weights", output / "a.npy"};
+      if (one.key != nullptr) words.insert(words.end(), {"--key", file(one.key)});
+      if (one.value != nullptr) words.insert(words.end(), {"--value", file(one.value)});
+      if (files::exists(file("valid_lens"))) words.insert(words.end(), {"--valid-lens", file("valid_lens")});
+      const Outcome outcome = run(words);
+      CAPTURE(one.name);
+      CAPTURE(outcome.err);
+      REQUIRE(outcome.code == 0);
+      CHECK(outcome.out.empty());
+      CHECK(outcome.err.empty());
+      check_agrees(read(output / "o.npy"), file("output"));
+      check_agrees(read(output / "a.npy"), file("attention_weights"));
+      CHECK(output.names() == std::set<std::string>{"w.safetensors", "o.npy", "a.npy"});
+    }
+  }
+}
+
+TEST_CASE("tool: run on many sequences gives what it gives on each") {
+  // More rows than the tool hands to the library at once.
+  const SmallLayer layer;
+  const io::Array one = read(layer.query);
+  io::Array many = one;
+  many.shape[0] = 2 * 1500;
+  many.bytes.clear();
+  for (int i = 0; i < 1500; ++i) many.bytes.insert(many.bytes.end(), one.bytes.begin(), one.bytes.end());
+  REQUIRE(io::write_npy(layer / "many.npy", many.type, many.shape, many.bytes.data()).ok());
+  Words words = layer.run_words({"--out", layer / "many_out.npy"});
+  words[8] = layer / "many.npy";
+  REQUIRE(run(words).code == 0);
+  REQUIRE(run(layer.run_words({"--out", layer / "out.npy"})).code == 0);
+  const std::vector<float> all = floats(read(layer / "many_out.npy")), first = floats(read(layer / "out.npy"));
+  REQUIRE(all.size() == 1500 * first.size());
+  bool same = true;
+  for (std::size_t i = 0; i < all.size(); ++i) same = same && all[i] == first[i % first.size()];
+  CHECK(same);
+}
+
+TEST_CASE("tool: run writes to standard output, or says what came out") {
+  const SmallLayer layer;
+  REQUIRE(run(layer.run_words({"--out", layer / "o.npy"})).code == 0);
+  const Outcome direct = run(layer.run_words({"--out", "/dev/stdout"}));
+  CHECK(direct.code == 0);
+  CHECK(direct.out == contents(layer / "o.npy"));
+  const Outcome summary = run(layer.run_words());
+  CHECK(summary.code == 0);
+  CHECK(contains(summary.out, "(2, 5, 16)"));
+  write(layer / "o.npy", "older");
+  REQUIRE(run(layer.run_words({"--attn-weights", layer / "o.npy"})).code == 0);
+  check_agrees(read(layer / "o.npy"), golden("mha/self_small") + "attention_weights.npy");
+}
+
+TEST_CASE("tool: bad input is refused in one line, and no file is left") {
+  const SmallLayer layer;
+  write(layer / "text.npy", "not an array");
+  const std::string array = contents(layer.query), weights = contents(layer / "w.safetensors");
+  write(layer / "short.npy", array.substr(0, array.size() - 1));
+  write(layer / "short.safetensors", weights.substr(0, weights.size() - 1));
+  write(layer / "header.safetensors", weights.substr(0, 40));
+  write(layer / "empty.safetensors", "");
+  write(layer / "huge.safetensors", std::string(8, '\xff') + "{}");
+  const std::string outside = "{\"layer.W_q.weight\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],"
+                              "\"data_offsets\":[0,18446744073709551615]}}";
+  write(layer / "outside.safetensors", std::string(1, static_cast<char>(outside.size())) + std::string(7, '\0') + outside);
+  layer.floats_file("wide.npy", {2, 5, 17});
+  layer.floats_file("flat.npy", {5, 16});
+  layer.floats_file("three.npy", {3, 6, 16});
+  layer.floats_file("longer.npy", {2, 6, 16});
+  layer.lengths_file("three_lens.npy", {3}, {1, 1, 1});
+  layer.lengths_file("negative.npy", {2}, {1, -1});
+  layer.lengths_file("integers.npy", {2, 1, 16}, std::vector<std::int64_t>(32));
+  // No bytes at all, but a shape whose outputs would fill all memory.
+  const std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 2, 0), }\n";
+  write(layer / "endless.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header);
+  const std::set<std::string> before = layer.names();
+
+  const auto refused = [&](const Words& changes, const Words& parts) {
+    Words words = layer.run_words({"--out", layer / "o.npy", "--attn-weights", layer / "a.npy"});
+    for (std::size_t i = 0; i < changes.size(); i += 2) {
+      const auto flag = std::find(words.begin(), words.end(), changes[i]);
+      if (flag != words.end()) flag[1] = changes[i + 1];
+      else words.insert(words.end(), {changes[i], changes[i + 1]});
+    }
+    check_refused(words, parts);
+    CHECK(layer.names() == before);
+  };
+  refused({"--query", layer / "absent.npy"}, {"attend run: ", "absent.npy", "No such file"});
+  refused({"--query", layer.path}, {layer.path});
+  refused({"--query", layer / "text.npy"}, {"text.npy", ".npy file"});
+  refused({"--query", layer / "short.npy"}, {"short.npy"});
+  refused({"--query", layer / "integers.npy"}, {"integers.npy"});
+  refused({"--query", layer / "wide.npy"}, {"--query", "(2, 5, 17)", "16"});
+  refused({"--query", layer / "flat.npy"}, {"--query", "(5, 16)"});
+  refused({"--query", layer / "endless.npy"}, {"endless.npy"});
+  refused({"--key", layer / "three.npy"}, {"--key", "(3, 6, 16)"});
+  refused({"--key", layer / "longer.npy", "--value", layer.query}, {"--value", "(2, 5, 16)", "(2, 6, 16)"});
+  refused({"--value", layer / "longer.npy"}, {"--value"});
+  refused({"--valid-lens", layer / "three_lens.npy"}, {"--valid-lens", "(3,)", "(2,)"});
+  refused({"--valid-lens", layer / "negative.npy"}, {"-1"});
+  refused({"--valid-lens", layer / "flat.npy"}, {"--valid-lens"});
+  refused({"--heads", "3"}, {"--heads 3", "16"});
+  refused({"--heads", "0"}, {"--heads '0'"});
+  refused({"--prefix", "lair"}, {"'lair'", "layer"});
+  refused({"--weights", layer / "absent.safetensors"}, {"absent.safetensors", "No such file"});
+  for (const std::string name : {"short", "header", "empty", "huge", "outside"}) {
+    refused({"--weights", layer / (name + ".safetensors")}, {name + ".safetensors"});
+  }
+  refused({"--weights", layer.query}, {"queries.npy"});
+  refused({"--empty-rows", "some"}, {"--empty-rows 'some'"});
+  refused({"--out", layer / "no/such/folder/o.npy"}, {"folder/o.npy", "No such file"});
+  refused({"--out", layer.path}, {layer.path});
+  refused({"--out", "/dev/full"}, {"/dev/full", "No space"});
+  refused({"--attn-weights", layer / "no/a.npy"}, {"no/a.npy"});
+  refused({"--attn-weights", layer / "o.npy"}, {"o.npy"});
+
+  write(layer / "o.npy", "older");
+  check_refused(layer.run_words({"--out", layer / "o.npy", "--valid-lens", layer / "negative.npy"}), {"-1"});
+  CHECK(contents(layer / "o.npy") == "older");
+  const Outcome full = run({"info", "--json"}, "exec 3>/dev/full;");
+  CHECK(full.code == 0);
+}
+
+TEST_CASE("tool: heatmap draws every token, escaped") {
+  const SmallLayer layer;
+  const std::string tokens = "<b>&\"it's\"\n\x1b[31mred\ninvalid \xff\xc3\n\u4f60\u597d\na very long token that nobody can read\n";
+  write(layer / "t.txt", tokens);
+  write(layer / "few.txt", "one\ntwo\n");
+  const Outcome outcome = run(layer.words("heatmap", {"--tokens", layer / "t.txt", "--svg", layer / "map.svg"}));
+  CAPTURE(outcome.out);
+  CHECK(outcome.code == 0);
+  CHECK(outcome.err.empty());
+  for (const std::string part : {"average of 2 heads", "<b>&\"it's\"", "\\x1b[31mred", "invalid \\xff\\xc3", "\u4f60\u597d"}) {
+    CHECK(contains(outcome.out, part));
+  }
+  for (const char byte : outcome.out) CHECK((static_cast<unsigned char>(byte) >= 0x20 || byte == '\n'));
+  const std::string svg = contents(layer / "map.svg");
+  CHECK(well_formed_xml(svg));
+  CHECK(svg.rfind("<svg xmlns=\"http://www.w3.org/2000/svg\"", 0) == 0);
+  CHECK(contains(svg, "&lt;b&gt;&amp;&quot;it&apos;s&quot;"));
+  CHECK(contains(svg, "\\x1b[31mred"));
+  std::size_t cells = 0;
+  for (std::size_t at = svg.find("<rect"); at != std::string::npos; at = svg.find("<rect", at + 1)) ++cells;
+  CHECK(cells == 5 * 5 + 1);
+
+  // The numbers are those of the golden file: entry 1, head 1.
+  const std::vector<float> weights = floats(read(golden("mha/self_small") + "attention_weights.npy"));
+  const Outcome head = run(layer.words("heatmap", {"--head", "1", "--entry", "1", "--svg", "/dev/stdout"}));
+  CHECK(head.code == 0);
+  CHECK(well_formed_xml(head.out));
+  for (std::size_t i = 0; i < 5; ++i) {
+    for (std::size_t j = 0; j < 5; ++j) {
+      char cell[64];
+      std::snprintf(cell, sizeof cell, ">%zu &#8594; %zu: %.2f", i, j, static_cast<double>(weights[(3 * 5 + i) * 5 + j]) - 0.005);
+      const std::string value = head.out.substr(std::min(head.out.find(std::string(cell, 15)), head.out.size() - 32) + 15, 6);
+      CHECK(std::abs(std::atof(value.c_str()) - static_cast<double>(weights[(3 * 5 + i) * 5 + j])) < 0.0006);
+    }
+  }
+
+  layer.lengths_file("lens.npy", {2}, {2, 4});
+  const Outcome cut = run(layer.words("heatmap", {"--tokens", layer / "few.txt", "--valid-lens", layer / "lens.npy"}));
+  CHECK(cut.code == 0);
+  CHECK(contains(cut.out, "two"));
+  const std::set<std::string> before = layer.names();
+  const auto refused = [&](const Words& more, const Words& parts) { check_refused(layer.words("heatmap", more), parts); };
+  refused({"--tokens", layer / "few.txt"}, {"few.txt", "2 lines", "5 positions"});
+  refused({"--tokens", layer / "absent.txt"}, {"absent.txt", "No such file"});
+  refused({"--head", "2"}, {"--head '2'"});
+  refused({"--entry", "2"}, {"--entry '2'"});
+  refused({"--svg", layer / "no/map.svg"}, {"no/map.svg"});
+  CHECK(layer.names() == before);
+}
+
+TEST_CASE("tool: demo computes and verifies its examples") {
+  const Folder folder;
+  const std::string data = test_data("data/minilm");
+  const Outcome outcome = run({"demo", "--data", data, "--svg", folder / "map.svg"});
+  CAPTURE(outcome.out);
+  CAPTURE(outcome.err);
+  CHECK(outcome.code == 0);
+  CHECK(!contains(outcome.out, "FAILED"));
+  CHECK(contains(outcome.out, "\"it\" attends most to \"trophy\""));
+  CHECK(contains(outcome.out, folder / "map.svg"));
+  CHECK(well_formed_xml(contents(folder / "map.svg")));
+
+  // Without the data the first example still is shown.
+  const Outcome without = run({"demo", "--data", folder / "absent", "--svg", folder / "map.svg"});
+  CHECK(without.code == 2);
+  CHECK(contains(without.out, "valid_lens [3, 2]"));
+  CHECK(std::count(without.err.begin(), without.err.end(), '\n') == 1);
+  CHECK(contains(without.err, "absent"));
+
+  // A wrong answer is told, with exit code 1.
+  files::copy(data, folder / "wrong");
+  const io::Array answers = read(folder / "wrong/output.npy");
+  std::vector<float> values = floats(answers);
+  values[0] += 1e-3f;
+  REQUIRE(io::write_npy(folder / "wrong/output.npy", io::ElementType::float32, answers.shape, values.data()).ok());
+  const Outcome wrong = run({"demo", "--data", folder / "wrong", "--svg", folder / "map.svg"});
+  CHECK(wrong.code == 1);
+  CHECK(contains(wrong.out, "FAILED"));
+}
