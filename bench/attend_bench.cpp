@@ -27,10 +27,10 @@ bool checked(const Case& each, const Workload& workload) {
 constexpr double scalar_share = 0.1;
 
 /// The seconds that the scalar ISA takes, or nothing where they are more than one.
-std::optional<double> scalar_seconds(const Case& each, const Threads& threads) {
+std::optional<double> scalar_seconds(const Case& each, const Threads& threads, double (*clock)()) {
   if (each.flops > scalar_share * 1e9 * measure_peak(Isa::scalar, threads)) return std::nullopt;
   const std::unique_ptr<Workload> workload = each.prepare(Isa::scalar, threads);
-  return measure([&] { workload->run(); }, 0.1).min;
+  return measure([&] { workload->run(); }, 0.1, clock).min;
 }
 
 /// What was measured of a case, round by round.
@@ -65,6 +65,7 @@ int run_cases(const Options& options) {
   Machine machine = {machine_name(), measure_peak(options.isa, all_threads), measure_read_bandwidth(all_threads)};
   print_table_head(machine, options.isa, options.threads, options.rounds);
 
+  double (*const clock)() = options.cpu_time ? cpu_seconds_now : seconds_now;
   bool all_right = true;
   std::vector<Rounds> measured(options.cases.size());
   std::vector<Result> results;
@@ -81,14 +82,14 @@ int run_cases(const Options& options) {
         continue;
       }
       const double peak_before = measure_peak(options.isa, threads);
-      const Timing timing = measure([&] { workload->run(); }, options.seconds);
+      const Timing timing = measure([&] { workload->run(); }, options.seconds, clock);
       const double peak = std::max(peak_before, measure_peak(options.isa, threads));
       machine.peak_gflops = std::max(machine.peak_gflops, peak);
       rounds.us_min.push_back(timing.min * 1e6);
       rounds.us_median.push_back(timing.median * 1e6);
       rounds.percent.push_back(each.flops / timing.min * 1e-9 / peak * 100);
       if (round == 0 && options.isa != Isa::scalar) {
-        if (const auto scalar = scalar_seconds(each, threads)) rounds.times_scalar = *scalar / timing.min;
+        if (const auto scalar = scalar_seconds(each, threads, clock)) rounds.times_scalar = *scalar / timing.min;
       }
       if (round + 1 == options.rounds) {
         results.push_back(summary(each, rounds, options.isa, threads.count));
@@ -108,6 +109,7 @@ int run_cases(const Options& options) {
 
 /// The scalar ISA beside the naive loops; both are checked.
 int compare_with_naive(const Options& options) {
+  double (*const clock)() = options.cpu_time ? cpu_seconds_now : seconds_now;
   bool all_right = true;
   std::printf("%-18s %11s %11s %15s\n", "case", "scalar, us", "naive, us", "naive / scalar");
   for (const Case* each : options.cases) {
@@ -115,10 +117,10 @@ int compare_with_naive(const Options& options) {
     const std::unique_ptr<Workload> workload = each->prepare(Isa::scalar, Threads());
     workload->run();
     all_right &= checked(*each, *workload);
-    const double scalar = measure([&] { workload->run(); }, options.seconds).min * 1e6;
+    const double scalar = measure([&] { workload->run(); }, options.seconds, clock).min * 1e6;
     workload->run_naively();
     all_right &= checked(*each, *workload);
-    const double naive = measure([&] { workload->run_naively(); }, options.seconds).min * 1e6;
+    const double naive = measure([&] { workload->run_naively(); }, options.seconds, clock).min * 1e6;
     std::printf("%-18s %11.2f %11.2f %15.2f\n", each->name.c_str(), scalar, naive, naive / scalar);
     std::fflush(stdout);
   }

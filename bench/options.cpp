@@ -21,6 +21,7 @@ const char* const help_text =
     "  --threads N         default: 1\n"
     "  --seconds X         at least so long for each case; default: 0.5\n"
     "  --rounds N          all cases N times; the share of the peak is the median; default: 1\n"
+    "  --cpu-time          by the CPU time of the one thread, for machines that have other work to do\n"
     "  --naive             instead: the scalar ISA beside plain loops, cases of up to a second\n"
     "  --json FILE         writes the results there too\n"
     "  --list              prints the names of the cases\n"
@@ -106,7 +107,7 @@ double number(const std::string& name, const std::string& word, double lowest, d
 
 Options parse_options(int count, const char* const* words) {
   const std::vector<std::string> with_value = {"--case", "--isa", "--threads", "--seconds", "--rounds", "--json"};
-  const std::vector<std::string> without = {"--naive", "--list", "--help"};
+  const std::vector<std::string> without = {"--cpu-time", "--naive", "--list", "--help"};
   std::map<std::string, std::string> given;
   for (int i = 0; i < count; ++i) {
     const std::string word = words[i];
@@ -129,6 +130,7 @@ Options parse_options(int count, const char* const* words) {
   options.help = given.count("--help") != 0;
   options.list = given.count("--list") != 0;
   options.naive = given.count("--naive") != 0;
+  options.cpu_time = given.count("--cpu-time") != 0;
   if (options.help || options.list) return options;
   for (const char* other : {"--isa", "--threads", "--rounds", "--json"}) {
     if (options.naive && given.count(other) != 0) throw Failure(std::string("--naive goes without ") + other);
@@ -143,6 +145,7 @@ Options parse_options(int count, const char* const* words) {
   if (given.count("--seconds") != 0) options.seconds = number("--seconds", given["--seconds"], 0, 3600, false);
   if (given.count("--rounds") != 0) options.rounds = static_cast<int>(number("--rounds", given["--rounds"], 1, 1000, true));
   options.json = given["--json"];
+  if (options.cpu_time && options.threads > 1) throw Failure("--cpu-time goes with one thread");
   return options;
 }
 

@@ -22,7 +22,7 @@ struct Options {
   double seconds = 0.5;  // a case
   int rounds = 1;
   std::string json;  // a path; empty: none
-  bool naive = false, list = false, help = false;
+  bool cpu_time = false, naive = false, list = false, help = false;
 };
 
 extern const char* const help_text;

@@ -103,7 +103,7 @@ TEST_CASE("attend-bench --list names the cases") {
 TEST_CASE("attend-bench --help describes the options") {
   const Run run = run_bench("--help");
   CHECK(run.exit_code == 0);
-  for (const char* option : {"--case", "--isa", "--threads", "--seconds", "--rounds", "--naive", "--json", "--list"}) {
+  for (const char* option : {"--case", "--isa", "--threads", "--seconds", "--rounds", "--cpu-time", "--naive", "--json", "--list"}) {
     CAPTURE(option);
     CHECK(contains(run.text, option));
   }

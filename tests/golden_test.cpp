@@ -85,12 +85,9 @@ class Tensor {
   float& operator[](std::int64_t n) { return memory_[places_[static_cast<std::size_t>(n)]]; }
   float operator[](std::int64_t n) const { return memory_[places_[static_cast<std::size_t>(n)]]; }
   template <class... Indices>
-  float& at(Indices... indices) {
-    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
-    std::int64_t flat = 0;
-    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
-    return (*this)[flat];
-  }
+  float& at(Indices... indices) { return (*this)[flat_index(indices...)]; }
+  template <class... Indices>
+  float at(Indices... indices) const { return (*this)[flat_index(indices...)]; }
 
   Tensor& fill(float value) {
     for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = value;
@@ -125,6 +122,14 @@ class Tensor {
     std::uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
     return bits == 0x7fc0beadu;
+  }
+
+  template <class... Indices>
+  std::int64_t flat_index(Indices... indices) const {
+    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
+    std::int64_t flat = 0;
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
+    return flat;
   }
 
   void lay_out(const Shape& shape, Random* layout) {

@@ -9,10 +9,13 @@
 
 namespace attend::tool {
 
-void require_writable(const std::string& path) {
+bool is_device(const std::string& path) {
   struct stat facts;
-  const bool exists = stat(path.c_str(), &facts) == 0;
-  if (exists && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) return;
+  return stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode);
+}
+
+void require_writable(const std::string& path) {
+  if (is_device(path)) return;
   io::OutputFile file;
   require(file.open(path));
 }

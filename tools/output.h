@@ -5,8 +5,11 @@
 
 namespace attend::tool {
 
-/// Throws Failure if a file could not be written there, before work is done for nothing. What is
-/// neither a file nor a folder (/dev/stdout, a fifo) is not touched.
+/// Whether something is there that is neither a file nor a folder (/dev/stdout, a fifo).
+bool is_device(const std::string& path);
+
+/// Throws Failure if a file could not be written there, before work is done for nothing. Devices
+/// are not touched.
 void require_writable(const std::string& path);
 
 /// Whether the path leads to where standard output goes.

@@ -1,6 +1,7 @@
 // attend run: a whole layer on arrays from files.
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "clock.h"
 #include "execution.h"
@@ -42,6 +43,7 @@ int run(const Arguments& arguments) {
   for (const std::string& path : {out, weights_out}) {
     if (!path.empty()) require_writable(path);
   }
+  if (!out.empty() && out == weights_out) throw Failure("--out and --attn-weights are both " + io::quoted(out));
 
   Progress progress;
   progress.show("reading");
@@ -82,10 +84,13 @@ int run(const Arguments& arguments) {
   } while (first < B);
   const double seconds = seconds_now() - begun;
   progress.clear();
-  if (!weights_out.empty()) {
-    require(io::write_npy(weights_out, io::ElementType::float32, weights.shape, weights.values.data()));
+  // Devices first: files are known to be writable, so that all outputs appear or none.
+  for (const bool device : {true, false}) {
+    for (const auto& [path, array] : {std::pair(&out, &output), std::pair(&weights_out, &weights)}) {
+      if (path->empty() || is_device(*path) != device) continue;
+      require(io::write_npy(*path, io::ElementType::float32, array->shape, array->values.data()));
+    }
   }
-  if (!out.empty()) require(io::write_npy(out, io::ElementType::float32, output.shape, output.values.data()));
   if (out.empty() && weights_out.empty()) print_summary(output, seconds, attention);
   return 0;
 }

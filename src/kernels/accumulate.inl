@@ -6,6 +6,8 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   const float* weights = a.weights + lane;
   const float* values = a.values + column;
   float* output = a.output + lane * a.output_stride + column;
+  const std::int64_t width = a.width, row_stride = a.value_row_stride;
+  const float* const end = weights + a.key_count * width;
   const std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
   Vector sums[rows][vectors];
   ATTEND_UNROLL
@@ -13,7 +15,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
   }
-  for (std::int64_t key = 0; key < a.key_count; ++key) {
+  for (; weights != end; weights += width) {
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
@@ -28,9 +30,9 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
       for (int v = 0; v < vectors; ++v) {
         sums[r][v] = multiply_add_scalar(group, r % scalar_group, value[v], sums[r][v]);
       }
+      ATTEND_KEEP_ORDER;
     }
-    weights += a.width;
-    values += a.value_row_stride;
+    values += row_stride;
   }
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {

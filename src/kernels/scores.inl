@@ -7,8 +7,7 @@
 constexpr float headroom = 24.0f;
 
 template <int rows, int vectors, bool general>
-ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, Vector (&sum)[vectors],
-                              Vector (&top)[vectors]) {
+ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   constexpr int width = vectors * lanes;
   const float* keys[rows];
   Vector scores[rows][vectors];
@@ -21,53 +20,46 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, Vector 
     for (int r = 0; r < rows; ++r) scores[r][v] = start;
   }
   multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
+  // Sums and maxima wait in memory: kept in registers over the loop above, they would crowd its tile.
   ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
+  for (int v = 0; v < vectors; ++v) {
+    Vector sum = load(a.block_sum + v * lanes), top = load(a.block_maximum + v * lanes);
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) {
+    for (int r = 0; r < rows; ++r) {
       const std::int64_t at = (key + r) * width + v * lanes;
       Vector s = scores[r][v];
       if constexpr (general) {  // a hidden score is -inf even where it is NaN
         const Vector bias = load(a.bias + at);
         s = select(less(broadcast(-__builtin_inff()), bias), add(s, bias), broadcast(-__builtin_inff()));
       }
-      top[v] = maximum(s, top[v]);  // a NaN leaves it, and reaches the sum
+      top = maximum(s, top);  // a NaN leaves it, and reaches the sum
       const Vector weight = exp2(s);
-      sum[v] = add(sum[v], weight);
+      sum = add(sum, weight);
       store(a.weights + at, weight);
     }
+    store(a.block_sum + v * lanes, sum);
+    store(a.block_maximum + v * lanes, top);
   }
 }
 
 template <int rows, int vectors, bool general>
-ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key, Vector (&sum)[vectors],
-                                   Vector (&top)[vectors]) {
-  for (; key + rows <= a.key_count; key += rows) {
-    score_tile<rows, vectors, general>(a, key, sum, top);
-  }
+ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key) {
+  for (; key + rows <= a.key_count; key += rows) score_tile<rows, vectors, general>(a, key);
   if constexpr (rows > 1) {
-    score_keys_from<fewer(rows), vectors, general>(a, key, sum, top);
+    score_keys_from<fewer(rows), vectors, general>(a, key);
   }
 }
 
 template <int rows, int vectors, bool general>
 bool score_block(const ScoreArguments& a) {
-  Vector sum[vectors], top[vectors];
-  ATTEND_UNROLL
-  for (int v = 0; v < vectors; ++v) {
-    sum[v] = load(a.block_sum + v * lanes);
-    top[v] = load(a.block_maximum + v * lanes);
-  }
-  score_keys_from<rows, vectors, general>(a, 0, sum, top);
+  score_keys_from<rows, vectors, general>(a, 0);
   bool move = false;
   const Vector none = broadcast(-__builtin_inff());
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    store(a.block_sum + v * lanes, sum[v]);
-    store(a.block_maximum + v * lanes, top[v]);
-    const Mask unseen = both(less(load(a.sum + v * lanes), broadcast(0x1p-126f)), less(none, top[v]));
-    move |= any(less(broadcast(headroom), top[v])) ||
-            any(both(unseen, less(top[v], broadcast(-headroom))));
+    const Vector top = load(a.block_maximum + v * lanes);
+    const Mask unseen = both(less(load(a.sum + v * lanes), broadcast(0x1p-126f)), less(none, top));
+    move |= any(less(broadcast(headroom), top)) || any(both(unseen, less(top, broadcast(-headroom))));
   }
   return move;
 }

@@ -34,11 +34,15 @@ ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }
 ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return _mm512_set1_ps(*p); }
-// c + a b. As an instruction of its own: left to the compilers, loads fold into each use, accumulators
-// wander between registers, and the larger tiles spill.
+// c + a b. For g++ as an instruction of its own: left to it, accumulators wander between registers and
+// the larger tiles spill. clang keeps its own order well, and copies around the instruction.
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
+#if defined(__clang__)
+  return _mm512_fmadd_ps(a, b, c);
+#else
   asm("vfmadd231ps %1, %2, %0" : "+v"(c) : "v"(b), "v"(a));
   return c;
+#endif
 }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 

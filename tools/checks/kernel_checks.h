@@ -51,8 +51,8 @@ struct AccumulateShape {
 };
 
 struct FinishShape {
-  std::int64_t columns = 1, stride = 1;
-  std::int64_t broken_column = -1;  // its source is `broken`
+  std::int64_t lane_count = 1, columns = 1, stride = 1;
+  std::int64_t broken_lane = -1, broken_column = 0;  // the source there is `broken`
   float broken = 0.0f;
 };
 

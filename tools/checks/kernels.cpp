@@ -98,7 +98,7 @@ class Report {
       length += static_cast<std::size_t>(std::snprintf(sizes + length, sizeof(sizes) - length, " %s %lld", size.name,
                                                        static_cast<long long>(size.value)));
     }
-    const int written = std::snprintf(result_.message, sizeof(result_.message), "%s %s: %s;%s seed %llu", isa_name(kernels_.isa),
+    const int written = std::snprintf(result_.message, sizeof(result_.message), "%s %s: %s;%s, data seed %llu", isa_name(kernels_.isa),
                                       kernel_, text, sizes, static_cast<unsigned long long>(seed_));
     static_cast<void>(written);  // cut where it does not fit
   }
@@ -151,8 +151,14 @@ Result check_pack(const Kernels& kernels, const PackShape& shape, std::uint64_t 
   Random random(seed);
   const Matrix source = input_matrix(memory, random, "source", shape.depth, shape.columns, shape.k_stride, shape.n_stride);
   const Matrix panel = output_matrix(memory, "panel", shape.depth, shape.width, shape.width, 1);
-  const PackArguments arguments = {source.data, shape.k_stride, shape.n_stride, shape.depth,
-                                   shape.columns, shape.width,  panel.data};
+  PackArguments arguments = {};
+  arguments.source = source.data;
+  arguments.k_stride = shape.k_stride;
+  arguments.n_stride = shape.n_stride;
+  arguments.depth = shape.depth;
+  arguments.columns = shape.columns;
+  arguments.width = shape.width;
+  arguments.panel = panel.data;
   kernels.pack(&arguments);
   for (std::int64_t k = 0; k < shape.depth; ++k) {
     for (std::int64_t n = 0; n < shape.width; ++n) {
@@ -237,7 +243,14 @@ Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape,
   for (std::int64_t lane = 0; lane < shape.count; ++lane) queries[lane] = source.at(lane, 0);
   const Matrix panel = output_matrix(memory, "panel", shape.depth, shape.width, shape.width, 1, cache_line);
   const float scale = random.value();
-  const PackQueriesArguments arguments = {queries, shape.count, shape.stride, shape.depth, shape.width, scale, panel.data};
+  PackQueriesArguments arguments = {};
+  arguments.queries = queries;
+  arguments.count = shape.count;
+  arguments.stride = shape.stride;
+  arguments.depth = shape.depth;
+  arguments.width = shape.width;
+  arguments.scale = scale;
+  arguments.panel = panel.data;
   kernels.pack_queries(&arguments);
   for (std::int64_t d = 0; d < shape.depth; ++d) {
     for (std::int64_t lane = 0; lane < shape.width; ++lane) {
@@ -356,7 +369,14 @@ Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, std::u
       *output.at(lane, c) = first_output.back();
     }
   }
-  const MoveArguments arguments = {shape.width, block_maximum, maximum, sum, output.data, stride, shape.columns};
+  MoveArguments arguments = {};
+  arguments.width = shape.width;
+  arguments.block_maximum = block_maximum;
+  arguments.maximum = maximum;
+  arguments.sum = sum;
+  arguments.output = output.data;
+  arguments.output_stride = stride;
+  arguments.columns = shape.columns;
   kernels.move_maximum(&arguments);
   for (std::int64_t lane = 0; lane < shape.width; ++lane) {
     const auto index = static_cast<std::size_t>(lane);
@@ -421,20 +441,39 @@ Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, st
 
 Result check_finish(const Kernels& kernels, const FinishShape& shape, std::uint64_t seed, ArgumentMemory& memory) {
   Report report(kernels, "finish",
-                {{"columns", shape.columns}, {"stride", shape.stride}, {"broken_column", shape.broken_column}}, seed, memory);
+                {{"lane_count", shape.lane_count}, {"columns", shape.columns}, {"stride", shape.stride},
+                 {"broken_lane", shape.broken_lane}, {"broken_column", shape.broken_column}},
+                seed, memory);
   Random random(seed);
   const std::int64_t padded = round_up(shape.columns, kernels.lanes);  // with zeros
-  const Matrix source = input_matrix(memory, random, "source", 1, padded, 0, 1);
-  const Matrix destination = output_matrix(memory, "destination", 1, shape.columns, 0, shape.stride);
-  std::fill(source.at(0, shape.columns), source.at(0, padded), 0.0f);
-  if (shape.broken_column >= 0) *source.at(0, shape.broken_column) = shape.broken;
-  const float factor = random.value();
-  const FinishArguments arguments = {source.data, shape.columns, factor, destination.data, shape.stride};
-  const bool finite = kernels.finish(&arguments);
-  for (std::int64_t c = 0; c < shape.columns; ++c) {
-    report.equal("destination", 0, c, destination.at(0, c), *source.at(0, c) * factor);
+  const Matrix source = input_matrix(memory, random, "source", shape.lane_count, padded, padded, 1);
+  const Matrix sums = input_matrix(memory, random, "sums", 1, shape.lane_count, 0, 1);
+  const Matrix factors = output_matrix(memory, "factors", 1, shape.lane_count, 0, 1);
+  const Matrix destination = output_matrix(memory, "destinations", shape.lane_count, shape.columns,
+                                           shape.columns * shape.stride + static_cast<std::int64_t>(seed % 2), shape.stride);
+  float** destinations = memory.input<float*>("destination pointers", shape.lane_count);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
+    destinations[lane] = destination.at(lane, 0);
+    std::fill(source.at(lane, shape.columns), source.at(lane, padded), 0.0f);
   }
-  report.returned(finite, shape.broken_column < 0);
+  if (shape.broken_lane >= 0) *source.at(shape.broken_lane, shape.broken_column) = shape.broken;
+  FinishArguments arguments = {};
+  arguments.source = source.data;
+  arguments.source_stride = source.row_stride;
+  arguments.columns = shape.columns;
+  arguments.lane_count = shape.lane_count;
+  arguments.sums = sums.data;
+  arguments.factors = factors.data;
+  arguments.destinations = destinations;
+  arguments.stride = shape.stride;
+  report.returned(kernels.finish(&arguments), shape.broken_lane < 0);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
+    const float factor = 1.0f / *sums.at(0, lane);
+    report.equal("factors", lane, 0, factors.at(0, lane), factor);
+    for (std::int64_t c = 0; c < shape.columns; ++c) {
+      report.equal("destinations", lane, c, destination.at(lane, c), *source.at(lane, c) * factor);
+    }
+  }
   return report.result();
 }
 
@@ -453,8 +492,14 @@ Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shap
     destinations[lane] = destination.at(lane, 0);
     for (std::int64_t j = 0; j < shape.keys; ++j) *weights.at(j, lane) = random.value();
   }
-  const WriteWeightsArguments arguments = {weights.data, shape.width,  shape.keys,  shape.lane_count,
-                                           factors,      destinations, shape.stride};
+  WriteWeightsArguments arguments = {};
+  arguments.weights = weights.data;
+  arguments.width = shape.width;
+  arguments.key_count = shape.keys;
+  arguments.lane_count = shape.lane_count;
+  arguments.factors = factors;
+  arguments.destinations = destinations;
+  arguments.key_stride = shape.stride;
   kernels.write_weights(&arguments);
   for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     for (std::int64_t j = 0; j < shape.keys; ++j) {
@@ -656,10 +701,12 @@ AccumulateShape draw_accumulate(const Kernels& kernels, Random& random) {
 
 FinishShape draw_finish(const Kernels& kernels, Random& random) {
   FinishShape shape;
+  shape.lane_count = random.between(0, 5);
   shape.columns = draw_size(random, 0, kernels.lanes);
   shape.stride = draw_stride(random, 1);
-  if (shape.columns > 0 && random.one_in(2)) {
+  if (shape.lane_count > 0 && shape.columns > 0 && random.one_in(2)) {
     const float values[] = {infinity, -infinity, not_a_number};
+    shape.broken_lane = random.between(0, shape.lane_count - 1);
     shape.broken_column = random.between(0, shape.columns - 1);
     shape.broken = values[random.between(0, 2)];
   }

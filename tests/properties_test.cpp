@@ -1,0 +1,1162 @@
+// Tests of what must hold whatever the numbers are: no oracle, but witnesses, invariants, equal bits, poison.
+
+#include <doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "reference/reference.h"
+
+namespace engine_test {
+
+using namespace attend;
+using reference::Shape;
+
+inline constexpr double u = reference::unit_roundoff;
+inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float infinite = std::numeric_limits<float>::infinity();
+
+inline std::vector<Isa> usable_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    if (isa_usable(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+inline std::string name_of(Isa isa) { return isa_name(isa); }
+
+/// How many random shapes to take instead of `count`: emulators set ATTEND_TEST_SHARE=N for 1 / N of them.
+inline int share_of(int count) {
+  const char* share = std::getenv("ATTEND_TEST_SHARE");
+  const int divisor = share ? std::atoi(share) : 1;
+  return divisor > 1 ? (count + divisor - 1) / divisor : count;
+}
+
+/// splitmix64.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  std::int64_t between(std::int64_t least, std::int64_t most) {
+    return least + static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(most - least + 1));
+  }
+  bool once_in(int times) { return between(1, times) == 1; }
+  template <class Value>
+  Value one_of(std::initializer_list<Value> values) {
+    return values.begin()[between(0, static_cast<std::int64_t>(values.size()) - 1)];
+  }
+  /// In [-1, 1).
+  float number() { return static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f; }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A tensor with memory of its own. The gaps between its elements, a margin on both sides, and at first
+/// the elements too, hold a canary: a NaN of its own bits, so that reading it shows as well as writing it.
+class Tensor {
+ public:
+  TensorView view;
+
+  /// Contiguous.
+  explicit Tensor(const Shape& shape) { lay_out(shape, nullptr); }
+  /// Axes in any order in memory, with gaps.
+  Tensor(const Shape& shape, Random& layout) { lay_out(shape, &layout); }
+
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(places_.size()); }
+  /// The n-th element, row-major.
+  float& operator[](std::int64_t n) { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  float operator[](std::int64_t n) const { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  template <class... Indices>
+  float& at(Indices... indices) { return (*this)[flat_index(indices...)]; }
+  template <class... Indices>
+  float at(Indices... indices) const { return (*this)[flat_index(indices...)]; }
+
+  Tensor& fill(float value) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = value;
+    return *this;
+  }
+  Tensor& fill(Random& random, float scale = 1.0f) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = scale * random.number();
+    return *this;
+  }
+  Tensor& fill(std::initializer_list<float> values) {
+    REQUIRE(static_cast<std::int64_t>(values.size()) == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = values.begin()[n];
+    return *this;
+  }
+  Tensor& copy(const Tensor& other) {
+    REQUIRE(other.count() == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = other[n];
+    return *this;
+  }
+
+  Shape shape() const { return Shape(view.sizes, view.sizes + view.rank); }
+  reference::Array array() const { return reference::Array(view); }
+
+  /// No element and no byte around them was written.
+  bool untouched() const { return canaries_from(false); }
+  /// No byte but the elements was written.
+  bool gaps_untouched() const { return canaries_from(true); }
+
+ private:
+  static constexpr std::size_t margin = 80;  // floats: more than any ISA's vector or tile row
+  static bool is_canary(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits == 0x7fc0beadu;
+  }
+
+  template <class... Indices>
+  std::int64_t flat_index(Indices... indices) const {
+    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
+    std::int64_t flat = 0;
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
+    return flat;
+  }
+
+  void lay_out(const Shape& shape, Random* layout) {
+    view.rank = static_cast<int>(shape.size());
+    int order[max_rank] = {0, 1, 2, 3};  // innermost last
+    std::int64_t stride = layout ? layout->one_of<std::int64_t>({1, 1, 2, 3}) : 1;
+    if (layout && layout->once_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
+    for (int place = view.rank - 1; place >= 0; --place) {
+      const std::size_t axis = static_cast<std::size_t>(order[place]);
+      view.sizes[axis] = shape[axis];
+      view.strides[axis] = stride;
+      stride *= shape[axis] > 0 ? shape[axis] : 1;
+      if (layout) stride += layout->one_of<std::int64_t>({0, 0, 1, 5});
+    }
+    const std::uint32_t canary = 0x7fc0beadu;
+    float value;
+    std::memcpy(&value, &canary, sizeof value);
+    memory_.assign(static_cast<std::size_t>(stride) + 2 * margin, value);
+    view.data = memory_.data() + margin;
+    const std::int64_t elements = reference::count_of(shape);
+    for (std::int64_t n = 0; n < elements; ++n) {
+      std::int64_t rest = n, place = 0;
+      for (int axis = view.rank - 1; axis >= 0; --axis) {
+        place += rest % view.sizes[axis] * view.strides[axis];
+        rest /= view.sizes[axis];
+      }
+      places_.push_back(margin + static_cast<std::size_t>(place));
+    }
+  }
+
+  bool canaries_from(bool gaps_alone) const {
+    std::vector<bool> element(memory_.size(), false);
+    if (gaps_alone) {
+      for (std::size_t place : places_) element[place] = true;
+    }
+    for (std::size_t i = 0; i < memory_.size(); ++i) {
+      if (!element[i] && !is_canary(memory_[i])) return false;
+    }
+    return true;
+  }
+
+  std::vector<float> memory_;
+  std::vector<std::size_t> places_;
+};
+
+/// Valid lengths, (B,), (B, L) or none.
+struct Lengths {
+  std::vector<std::int64_t> values;
+  LengthsView view;
+
+  Lengths() = default;
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch);
+  }
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch, std::int64_t queries) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch, queries);
+  }
+  Lengths(Lengths&&) = default;
+  Lengths& operator=(Lengths&&) = default;
+
+  /// Of any of the three forms; lengths from 0 to a bit more than S, often at the ends.
+  static Lengths random(Random& random, std::int64_t B, std::int64_t L, std::int64_t S) {
+    const auto draw = [&](std::int64_t count) {
+      std::vector<std::int64_t> drawn(static_cast<std::size_t>(count));
+      for (std::int64_t& length : drawn) {
+        length = random.once_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
+      }
+      return drawn;
+    };
+    switch (random.between(0, 2)) {
+      case 0: return Lengths();
+      case 1: return Lengths(draw(B), B);
+      default: return Lengths(draw(B * L), B, L);
+    }
+  }
+};
+
+/// The first element whose bits differ (NaN equals NaN), or -1.
+inline std::int64_t first_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.count() == b.count());
+  for (std::int64_t n = 0; n < a.count(); ++n) {
+    const float x = a[n], y = b[n];
+    if (std::memcmp(&x, &y, sizeof x) != 0 && !(std::isnan(x) && std::isnan(y))) return n;
+  }
+  return -1;
+}
+#define CHECK_SAME_BITS(a, b) CHECK(engine_test::first_difference(a, b) == -1)
+
+#define REQUIRE_OK(call)                       \
+  do {                                         \
+    const attend::Status status_of_ = (call);  \
+    REQUIRE_MESSAGE(status_of_.ok(), std::string(status_of_.message())); \
+  } while (false)
+
+#define CHECK_CLOSE(actual, expected, tolerance)                                                    \
+  do {                                                                                              \
+    const attend::reference::Comparison compared_ = attend::reference::compare(actual, expected, tolerance); \
+    CHECK_MESSAGE(compared_.ok, #actual ": " << compared_.message);                                 \
+  } while (false)
+
+inline std::string text_of(const Shape& shape) {
+  std::string text;
+  for (std::int64_t size : shape) text += (text.empty() ? "" : " ") + std::to_string(size);
+  return text;
+}
+
+/// A layer with random weights, and the same for the reference.
+struct Layer {
+  MultiHeadAttentionConfig config;
+  std::vector<Tensor> tensors;  // query, key, value, output, then their biases
+  MultiHeadAttentionWeights weights;
+  MultiHeadAttention attention;
+
+  explicit Layer(const MultiHeadAttentionConfig& wanted, Random& random, Random* layout = nullptr) : config(wanted) {
+    const std::int64_t E = config.num_hiddens;
+    for (std::int64_t inputs : {config.query_size, config.key_size, config.value_size, E}) {
+      add({E, inputs}, layout);
+      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(inputs + E))));
+    }
+    for (int bias = 0; bias < 4 && config.bias; ++bias) {
+      add({E}, layout);
+      tensors.back().fill(random);
+    }
+    make();
+  }
+
+  /// Square, with identity matrices: what comes in are the heads themselves.
+  static Layer identity(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa) {
+    Random random(1);
+    Layer layer(square(num_hiddens, num_heads, isa), random);
+    for (Tensor& tensor : layer.tensors) {
+      tensor.fill(0.0f);
+      for (std::int64_t n = 0; n < num_hiddens; ++n) tensor.at(n, n) = 1.0f;
+    }
+    layer.make();
+    return layer;
+  }
+
+  static MultiHeadAttentionConfig square(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa, bool bias = false) {
+    MultiHeadAttentionConfig config;
+    config.key_size = config.query_size = config.value_size = config.num_hiddens = num_hiddens;
+    config.num_heads = num_heads;
+    config.bias = bias;
+    config.isa = isa;
+    return config;
+  }
+
+  void make() {
+    ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
+                                      &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+    for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
+    REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
+  }
+
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
+
+  Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
+                 Tensor& output, const ForwardOptions& options = {}) const {
+    Workspace workspace;
+    return attention.forward(queries.view, keys.view, values.view, valid_lens, output.view, workspace, options);
+  }
+
+ private:
+  void add(const Shape& shape, Random* layout) { tensors.push_back(layout ? Tensor(shape, *layout) : Tensor(shape)); }
+};
+
+}  // namespace engine_test
+
+#include <algorithm>
+#include <numeric>
+
+#include <sys/mman.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+using namespace engine_test;
+using reference::Array;
+using reference::Data;
+
+namespace {
+
+DotProductAttention make_dot_product(Isa isa) {
+  DotProductAttention attention;
+  REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+  return attention;
+}
+
+/// The arguments of one call, with random numbers.
+struct Arguments {
+  Tensor queries, keys, values;
+  Lengths lengths;
+  Arguments(std::int64_t B, std::int64_t L, std::int64_t S, std::int64_t D, std::int64_t Dv, Random& random)
+      : queries({B, L, D}), keys({B, S, D}), values({B, S, Dv}) {
+    queries.fill(random, 2.0f);
+    keys.fill(random);
+    values.fill(random);
+  }
+  std::int64_t batch() const { return queries.view.sizes[0]; }
+  std::int64_t rows() const { return queries.view.sizes[1]; }
+  std::int64_t key_count() const { return keys.view.sizes[1]; }
+};
+
+/// One of the two engines, so that a property is stated once.
+class Engine {
+ public:
+  Engine(Isa isa, std::int64_t Dv) : dot_product_(make_dot_product(isa)), width_(Dv) {}
+  explicit Engine(Layer layer) : layer_(new Layer(std::move(layer))), width_(layer_->config.num_hiddens) {}
+  ~Engine() { delete layer_; }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  Status forward(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
+                 const LengthsView& lengths, const TensorView& output, Workspace& workspace,
+                 const ForwardOptions& options = {}) const {
+    if (layer_) return layer_->attention.forward(queries, keys, values, lengths, output, workspace, options);
+    return dot_product_.forward(queries, keys, values, lengths, output, workspace, options);
+  }
+  Tensor run(const Arguments& arguments, const ForwardOptions& options = {}) const {
+    Tensor output = output_for(arguments);
+    Workspace workspace;
+    REQUIRE_OK(forward(arguments.queries.view, arguments.keys.view, arguments.values.view, arguments.lengths.view, output.view,
+                       workspace, options));
+    return output;
+  }
+  Tensor output_for(const Arguments& arguments) const { return Tensor({arguments.batch(), arguments.rows(), width_}); }
+  Tensor weights_for(const Arguments& arguments) const {
+    if (!layer_) return Tensor({arguments.batch(), arguments.rows(), arguments.key_count()});
+    return Tensor({arguments.batch(), layer_->config.num_heads, arguments.rows(), arguments.key_count()});
+  }
+
+ private:
+  DotProductAttention dot_product_;
+  Layer* layer_ = nullptr;
+  std::int64_t width_;
+};
+
+/// Calls `check(engine, D, Dv)` for the core alone and for layers, of several head widths.
+template <class Check>
+void for_each_engine(Isa isa, Check check) {
+  for (std::int64_t D : {7, 64, 100, 160}) {
+    CAPTURE(D);
+    const Engine core(isa, D == 7 ? 33 : D);
+    check(core, D, D == 7 ? 33 : D);
+    Random random(41);
+    const Engine layer(Layer(Layer::square(2 * D, 2, isa, true), random));
+    check(layer, 2 * D, 2 * D);
+  }
+}
+
+ConstTensorView entry_of(const ConstTensorView& view, std::int64_t b) {
+  ConstTensorView entry = view;
+  entry.data += b * view.strides[0];
+  entry.sizes[0] = 1;
+  return entry;
+}
+
+LengthsView entry_of(const LengthsView& view, std::int64_t b) {
+  if (view.absent()) return view;
+  LengthsView entry = view;
+  entry.data += b * view.strides[0];
+  entry.sizes[0] = 1;
+  return entry;
+}
+
+Tensor copy_of(const Tensor& tensor) {
+  Tensor copy(tensor.shape());
+  copy.copy(tensor);
+  return copy;
+}
+
+/// Whether one row of (B, L, E) has the same bits in both.
+bool same_row(const Tensor& a, const Tensor& b, std::int64_t row) {
+  const std::int64_t E = a.view.sizes[2];
+  for (std::int64_t e = row * E; e < (row + 1) * E; ++e) {
+    const float x = a[e], y = b[e];
+    if (std::memcmp(&x, &y, sizeof x) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+// Witnesses: a key with a logit far above all others is the answer, so a dropped or misplaced key shows.
+
+TEST_CASE("witness: the key with a logit of +40 is the row, every key in turn") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    const DotProductAttention attention = make_dot_product(isa);
+    Random random(42);
+    Workspace workspace;
+    for (std::int64_t D : {1, 3, 16}) {
+      for (std::int64_t L : {1, 37}) {
+        const std::int64_t S = 300, Dv = 5;
+        Arguments arguments(1, L, S, D, Dv, random);
+        arguments.keys.fill(0.0f);
+        arguments.queries.fill(1.0f);
+        Tensor output({1, L, Dv});
+        for (std::int64_t j = 0; j < S; ++j) {
+          arguments.keys.at(0, j, D - 1) = static_cast<float>(40.0 * std::sqrt(static_cast<double>(D)));
+          REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace));
+          arguments.keys.at(0, j, D - 1) = 0.0f;
+          double worst = 0.0;
+          for (std::int64_t n = 0; n < output.count(); ++n) {
+            const double error = std::abs(static_cast<double>(output[n]) - static_cast<double>(arguments.values.at(0, j, n % Dv)));
+            if (!(error <= worst)) worst = error;
+          }
+          CAPTURE(text_of({D, L, j}));
+          REQUIRE(worst <= 8 * u);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("witness: each row of a layer finds its own key, wherever all scores lie") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(43);
+    for (std::int64_t D : {64, 100, 192}) {
+      const std::int64_t H = 2, E = H * D, S = 300, L = S;
+      const Layer layer = Layer::identity(E, H, isa);
+      Tensor queries({1, L, E}), keys({1, S, E}), values({1, S, E}), output({1, L, E});
+      values.fill(random);
+      // Keys are random signs, and query i is a multiple of one of them, another in each head; the last
+      // column shifts all scores of a head.
+      std::vector<std::vector<std::int64_t>> order(static_cast<std::size_t>(H));
+      for (std::int64_t h = 0; h < H; ++h) {
+        std::vector<std::int64_t>& found = order[static_cast<std::size_t>(h)];
+        found.resize(static_cast<std::size_t>(L));
+        std::iota(found.begin(), found.end(), 0);
+        for (std::size_t i = found.size() - 1; i > 0; --i) std::swap(found[i], found[static_cast<std::size_t>(random.between(0, static_cast<std::int64_t>(i)))]);
+        for (std::int64_t j = 0; j < S; ++j) {
+          for (std::int64_t d = 0; d < D - 1; ++d) keys.at(0, j, h * D + d) = random.once_in(2) ? 1.0f : -1.0f;
+        }
+        double gap = static_cast<double>(D);  // between the product with itself and any other
+        for (std::int64_t i = 0; i < S; ++i) {
+          for (std::int64_t j = 0; j < i; ++j) {
+            double product = 0.0;
+            for (std::int64_t d = 0; d < D - 1; ++d) product += keys.at(0, i, h * D + d) * keys.at(0, j, h * D + d);
+            gap = std::min(gap, static_cast<double>(D - 1) - product);
+          }
+        }
+        const float factor = static_cast<float>(40.0 * std::sqrt(static_cast<double>(D)) / gap);
+        for (std::int64_t i = 0; i < L; ++i) {
+          for (std::int64_t d = 0; d < D - 1; ++d) {
+            queries.at(0, i, h * D + d) = factor * keys.at(0, found[static_cast<std::size_t>(i)], h * D + d);
+          }
+          queries.at(0, i, h * D + D - 1) = 1.0f;
+        }
+      }
+      for (double shift : {0.0, 1000.0, -1000.0, 1e5, -1e5}) {
+        CAPTURE(D);
+        CAPTURE(shift);
+        for (std::int64_t n = D - 1; n < keys.count(); n += D) keys[n] = static_cast<float>(shift * std::sqrt(static_cast<double>(D)));
+        output.fill(not_a_number);
+        REQUIRE_OK(layer.forward(queries, keys, values, {}, output));
+        std::int64_t wrong = 0;
+        for (std::int64_t n = 0; n < output.count(); ++n) {
+          const std::int64_t i = n / E, h = n % E / D;
+          const std::int64_t j = order[static_cast<std::size_t>(h)][static_cast<std::size_t>(i)];
+          const double error = std::abs(static_cast<double>(output[n]) - static_cast<double>(values.at(0, j, n % E)));
+          wrong += !(error <= 8 * u);
+        }
+        CHECK(wrong == 0);
+      }
+    }
+  }
+}
+
+// Invariants.
+
+TEST_CASE("invariant: values that are all 1 give 1") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(44);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    for (int round = 0; round < share_of(60); ++round) {
+      const std::int64_t L = random.between(1, 40), S = random.between(1, 400), D = random.between(1, 130), Dv = random.between(1, 40);
+      Arguments arguments(2, L, S, D, Dv, random);
+      arguments.queries.fill(random, random.one_of({1.0f, 20.0f}));
+      arguments.values.fill(1.0f);
+      const Lengths lengths = Lengths::random(random, 2, L, S);
+      Tensor output({2, L, Dv});
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, lengths.view, output.view, workspace));
+      CAPTURE(text_of({L, S, D, Dv}));
+      CHECK_CLOSE(output.view, Array::filled({2, L, Dv}, 1.0), reference::core_bound(1.0, 0.0, D, S, Data::structured));
+    }
+  }
+}
+
+TEST_CASE("invariant: attention weights are at least 0, sum to 1, and give the output") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(45);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    for (int round = 0; round < share_of(60); ++round) {
+      const std::int64_t L = random.between(1, 40), S = random.between(1, 400), D = random.between(1, 80), Dv = random.between(1, 40);
+      Arguments arguments(2, L, S, D, Dv, random);
+      const Lengths lengths = Lengths::random(random, 2, L, S);
+      Tensor output({2, L, Dv}), weights({2, L, S});
+      ForwardOptions options;
+      options.attention_weights = weights.view;
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, lengths.view, output.view, workspace, options));
+      CAPTURE(text_of({L, S, D, Dv}));
+      for (std::int64_t row = 0; row < 2 * L; ++row) {
+        double sum = 0.0, least = 0.0;
+        for (std::int64_t j = 0; j < S; ++j) {
+          sum += weights[row * S + j];
+          least = std::min(least, static_cast<double>(weights[row * S + j]));
+        }
+        CHECK(least == 0.0);
+        CHECK(std::abs(sum - 1.0) <= reference::core_bound(1.0, 0.0, D, S, Data::structured));
+      }
+      // The same weights and values, so only the two sums differ.
+      CHECK_CLOSE(output.view, reference::matmul(weights.view, arguments.values.view), reference::core_bound(1.0, 0.0, D, S, Data::structured));
+    }
+  }
+}
+
+TEST_CASE("invariant: the order of the keys does not matter") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(46);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    for (int round = 0; round < share_of(30); ++round) {
+      const std::int64_t L = random.between(1, 40), S = random.between(2, 300), D = random.between(1, 80), Dv = random.between(1, 40);
+      Arguments arguments(1, L, S, D, Dv, random), permuted(1, L, S, D, Dv, random);
+      permuted.queries.copy(arguments.queries);
+      std::vector<std::int64_t> order(static_cast<std::size_t>(S));
+      std::iota(order.begin(), order.end(), 0);
+      for (std::size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[static_cast<std::size_t>(random.between(0, static_cast<std::int64_t>(i)))]);
+      for (std::int64_t j = 0; j < S; ++j) {
+        const std::int64_t from = order[static_cast<std::size_t>(j)];
+        for (std::int64_t d = 0; d < D; ++d) permuted.keys.at(0, j, d) = arguments.keys.at(0, from, d);
+        for (std::int64_t d = 0; d < Dv; ++d) permuted.values.at(0, j, d) = arguments.values.at(0, from, d);
+      }
+      Tensor first({1, L, Dv}), second({1, L, Dv});
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, first.view, workspace));
+      REQUIRE_OK(attention.forward(permuted.queries.view, permuted.keys.view, permuted.values.view, {}, second.view, workspace));
+      Array bounds = reference::dot_product_attention_bounds(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, {}, Data::random).output;
+      for (double& bound : bounds.values) bound *= 2.0;  // each is within one of the truth
+      CAPTURE(text_of({L, S, D, Dv}));
+      CHECK_CLOSE(second.view, first.array(), bounds);
+    }
+  }
+}
+
+TEST_CASE("shifted logits: a constant added to all scores of a row") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(47);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    for (double shift : {1000.0, -1000.0, 1e5, -1e5}) {
+      for (std::int64_t L : {1, 5, 37}) {
+        CAPTURE(shift);
+        CAPTURE(L);
+        const std::int64_t S = 300, D = 4, Dv = 3;
+        Arguments arguments(1, L, S, D, Dv, random);
+        for (std::int64_t i = 0; i < L; ++i) arguments.queries.at(0, i, 0) = i % 3 == 0 ? 1.0f : i % 3 == 1 ? -1.0f : 0.0f;
+        for (std::int64_t j = 0; j < S; ++j) arguments.keys.at(0, j, 0) = static_cast<float>(2.0 * shift);  // times 1 / sqrt(D)
+        Tensor output({1, L, Dv}), weights({1, L, S});
+        ForwardOptions options;
+        options.attention_weights = weights.view;
+        REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
+        const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
+        const reference::DotProductAttentionResult expected = reference::dot_product_attention(q, k, v);
+        const reference::DotProductAttentionBounds bounds = reference::dot_product_attention_bounds(q, k, v, {}, {}, Data::structured);
+        CHECK_CLOSE(output.view, expected.output, bounds.output);
+        CHECK_CLOSE(weights.view, expected.weights, bounds.weights);
+      }
+    }
+  }
+}
+
+TEST_CASE("moving maximum: scores that rise, fall and jump within and across key blocks") {
+  const std::int64_t S = 400, L = 37, Dv = 5;
+  const std::vector<std::pair<const char*, float (*)(std::int64_t)>> patterns = {
+      {"rising by 30 a key", [](std::int64_t j) { return 30.0f * static_cast<float>(j); }},
+      {"falling by 30 a key", [](std::int64_t j) { return -30.0f * static_cast<float>(j); }},
+      {"rising by 0.3 a key", [](std::int64_t j) { return 0.3f * static_cast<float>(j); }},
+      {"a saw", [](std::int64_t j) { return 25.0f * static_cast<float>(j % 7); }},
+      {"a saw across blocks", [](std::int64_t j) { return 3.0f * static_cast<float>(j % 150); }},
+      {"far below at first", [](std::int64_t j) { return j < 130 ? -1000.0f : 0.01f * static_cast<float>(j % 10); }},
+      {"very far below at first", [](std::int64_t j) { return j < 130 ? -1e5f : 0.01f * static_cast<float>(j % 10); }},
+      {"far below, then far above", [](std::int64_t j) { return j < 130 ? -1e5f : j < 260 ? 0.5f : 1e5f; }},
+      {"far above, then far below", [](std::int64_t j) { return j < 130 ? 1e5f : j < 260 ? 0.5f : -1e5f; }},
+      {"all just below the headroom", [](std::int64_t j) { return -16.6f + 0.001f * static_cast<float>(j % 9); }},
+      {"all far below", [](std::int64_t j) { return -800.0f + 0.1f * static_cast<float>(j % 9); }},
+      {"one spike", [](std::int64_t j) { return j == 199 ? 200.0f : 0.0f; }},
+      {"one spike in the last key", [](std::int64_t j) { return j == 399 ? 90.0f : -90.0f; }},
+  };
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(48);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    for (const auto& pattern : patterns) {
+      CAPTURE(std::string(pattern.first));
+      Arguments arguments(1, L, S, 1, Dv, random);  // D = 1: a score is the product itself
+      const std::initializer_list<float> factors = {1.0f, -1.0f, 0.5f, 0.0f, 0.01f};
+      for (std::int64_t i = 0; i < L; ++i) arguments.queries[i] = factors.begin()[i % 5];
+      for (std::int64_t j = 0; j < S; ++j) arguments.keys[j] = pattern.second(j);
+      Tensor output({1, L, Dv}), weights({1, L, S});
+      ForwardOptions options;
+      options.attention_weights = weights.view;
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
+      const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
+      const reference::DotProductAttentionResult expected = reference::dot_product_attention(q, k, v);
+      const reference::DotProductAttentionBounds bounds = reference::dot_product_attention_bounds(q, k, v, {}, {}, Data::structured);
+      CHECK_CLOSE(output.view, expected.output, bounds.output);
+      CHECK_CLOSE(weights.view, expected.weights, bounds.weights);
+    }
+  }
+}
+
+// Equal bits.
+
+TEST_CASE("bits: strided arguments give those of contiguous ones") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(51);
+      for (int round = 0; round < share_of(12); ++round) {
+        const std::int64_t B = random.between(1, 2), L = random.one_of<std::int64_t>({1, 3, 17, 40});
+        const std::int64_t S = random.one_of<std::int64_t>({2, 50, 130, 520});  // from 512 on, strided keys are copied
+        CAPTURE(text_of({B, L, S}));
+        Arguments arguments(B, L, S, D, Dv, random);
+        arguments.lengths = Lengths::random(random, B, L, S);
+        Tensor weights = engine.weights_for(arguments);
+        ForwardOptions options;
+        options.attention_weights = weights.view;
+        const Tensor expected = engine.run(arguments, options);
+
+        Tensor queries({B, L, D}, random), keys({B, S, D}, random), values({B, S, Dv}, random);
+        Tensor output(expected.shape(), random), strided_weights(weights.shape(), random);
+        queries.copy(arguments.queries);
+        keys.copy(arguments.keys);
+        values.copy(arguments.values);
+        options.attention_weights = strided_weights.view;
+        Workspace workspace;
+        REQUIRE_OK(engine.forward(queries.view, keys.view, values.view, arguments.lengths.view, output.view, workspace, options));
+        CHECK_SAME_BITS(output, expected);
+        CHECK_SAME_BITS(strided_weights, weights);
+      }
+    });
+  }
+}
+
+TEST_CASE("bits: a row stride of whole pages gives those of contiguous arguments") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(52);
+    const DotProductAttention attention = make_dot_product(isa);
+    const std::int64_t L = 40, S = 70, D = 20;
+    Arguments arguments(1, L, S, D, D, random);
+    Tensor expected({1, L, D}), output({1, L, D}), wide({1, S, 2048});
+    Workspace workspace;
+    REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, expected.view, workspace));
+    ConstTensorView keys = wide.view, values = wide.view;
+    keys.sizes[2] = values.sizes[2] = D;
+    values.data += D;
+    for (std::int64_t n = 0; n < S * D; ++n) {
+      wide.at(0, n / D, n % D) = arguments.keys[n];
+      wide.at(0, n / D, D + n % D) = arguments.values[n];
+    }
+    REQUIRE_OK(attention.forward(arguments.queries.view, keys, values, {}, output.view, workspace));
+    CHECK_SAME_BITS(output, expected);
+  }
+}
+
+TEST_CASE("bits: matmul strided gives those of contiguous, and a row alone those of the row among others") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(53);
+    OperationOptions options;
+    options.isa = isa;
+    Workspace workspace;
+    for (int round = 0; round < share_of(40); ++round) {
+      const std::int64_t B = random.between(1, 3), L = random.between(1, 40), K = random.between(0, 200), N = random.between(1, 100);
+      CAPTURE(text_of({B, L, K, N}));
+      Tensor a({B, L, K}), b({K, N}), expected({B, L, N});
+      a.fill(random);
+      b.fill(random);
+      REQUIRE_OK(matmul(a.view, b.view, false, {}, expected.view, workspace, options));
+      Tensor strided_a({B, L, K}, random), strided_b({N, K}, random), output({B, L, N}, random);
+      strided_a.copy(a);
+      for (std::int64_t k = 0; k < K; ++k) {
+        for (std::int64_t n = 0; n < N; ++n) strided_b.at(n, k) = b.at(k, n);
+      }
+      REQUIRE_OK(matmul(strided_a.view, strided_b.view, true, {}, output.view, workspace, options));
+      CHECK_SAME_BITS(output, expected);
+      Tensor row({1, N});
+      const std::int64_t at = random.between(0, B * L - 1);
+      REQUIRE_OK(matmul(ConstTensorView(a.view.data + at * K, 1, K), b.view, false, {}, row.view, workspace, options));
+      for (std::int64_t n = 0; n < N; ++n) REQUIRE(row[n] == expected[at * N + n]);
+    }
+  }
+}
+
+TEST_CASE("bits: a batch gives those of its entries one by one") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(54);
+      for (int round = 0; round < share_of(6); ++round) {
+        const std::int64_t B = 4, L = random.one_of<std::int64_t>({1, 6, 33}), S = random.one_of<std::int64_t>({5, 140});
+        CAPTURE(text_of({B, L, S}));
+        Arguments arguments(B, L, S, D, Dv, random);
+        arguments.lengths = Lengths::random(random, B, L, S);
+        for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
+          ForwardOptions options;
+          options.empty_rows = empty_rows;
+          const Tensor together = engine.run(arguments, options);
+          Tensor one_by_one = engine.output_for(arguments);
+          for (std::int64_t b = 0; b < B; ++b) {
+            TensorView output = one_by_one.view;
+            output.data += b * output.strides[0];
+            output.sizes[0] = 1;
+            Workspace workspace;
+            REQUIRE_OK(engine.forward(entry_of(arguments.queries.view, b), entry_of(arguments.keys.view, b), entry_of(arguments.values.view, b),
+                                      entry_of(arguments.lengths.view, b), output, workspace, options));
+          }
+          CHECK_SAME_BITS(one_by_one, together);
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("bits: a row alone gives those of the row among others, and asking for weights changes none") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(55);
+      const std::int64_t L = 37, S = 200;
+      for (int round = 0; round < 3; ++round) {
+        CAPTURE(round);
+        Arguments arguments(1, L, S, D, Dv, random);
+        std::vector<std::int64_t> numbers;
+        for (std::int64_t i = 0; i < L; ++i) numbers.push_back(random.between(0, S));
+        if (round > 0) arguments.lengths = round == 1 ? Lengths({150}, 1) : Lengths(numbers, 1, L);
+        const Tensor together = engine.run(arguments);
+        Tensor weights = engine.weights_for(arguments);
+        ForwardOptions options;
+        options.attention_weights = weights.view;
+        CHECK_SAME_BITS(engine.run(arguments, options), together);
+
+        Tensor alone = engine.output_for(arguments);
+        for (std::int64_t i = 0; i < L; ++i) {
+          ConstTensorView query = arguments.queries.view;
+          TensorView output = alone.view;
+          LengthsView lengths = arguments.lengths.view;
+          query.data += i * query.strides[1];
+          output.data += i * output.strides[1];
+          query.sizes[1] = output.sizes[1] = 1;
+          if (lengths.rank == 2) {
+            lengths.data += i;
+            lengths.sizes[1] = 1;
+          }
+          Workspace workspace;
+          REQUIRE_OK(engine.forward(query, arguments.keys.view, arguments.values.view, lengths, output, workspace));
+        }
+        CHECK_SAME_BITS(alone, together);
+      }
+    });
+  }
+}
+
+TEST_CASE("bits: keys beyond the length change none, whether they are there or not") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(56);
+      const std::int64_t L = 20, S = 200, shorter = 131;
+      Arguments all(1, L, S, D, Dv, random), some(1, L, shorter, D, Dv, random);
+      all.lengths = Lengths({shorter}, 1);
+      some.queries.copy(all.queries);
+      for (std::int64_t n = 0; n < some.keys.count(); ++n) some.keys[n] = all.keys[n];
+      for (std::int64_t n = 0; n < some.values.count(); ++n) some.values[n] = all.values[n];
+      CHECK_SAME_BITS(engine.run(all), engine.run(some));
+    });
+  }
+}
+
+namespace {
+
+/// What the caller may have set: denormals flushed, as audio and game code does.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+  static bool active() { return (_mm_getcsr() & 0x8040u) == 0x8040u; }
+
+ private:
+  unsigned before_;
+#elif defined(__aarch64__)
+  FlushDenormals() : before_(read()) { write(before_ | flush); }
+  ~FlushDenormals() { write(before_); }
+  static bool active() { return (read() & flush) != 0; }
+
+ private:
+  static constexpr std::uint64_t flush = 1u << 24;
+  static std::uint64_t read() {
+    std::uint64_t mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+  }
+  static void write(std::uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+  std::uint64_t before_;
+#endif
+};
+
+}  // namespace
+
+TEST_CASE("bits: the caller's flushing of denormals changes none, and stays as it was") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(57);
+      Arguments arguments(2, 20, 150, D, Dv, random);
+      for (std::int64_t n = 0; n < arguments.values.count(); ++n) arguments.values[n] *= 1e-39f;
+      for (std::int64_t n = 0; n < arguments.keys.count(); n += 2) arguments.keys[n] *= 1e-39f;
+      const Tensor expected = engine.run(arguments);
+      Tensor output = engine.output_for(arguments), pooled = engine.output_for(arguments);
+      bool still_active = false;
+      ThreadPool pool;
+      REQUIRE_OK(ThreadPool::make(2, &pool));
+      {
+        const FlushDenormals flush;
+        Workspace workspace;
+        REQUIRE_OK(engine.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace));
+        ForwardOptions options;
+        options.threads = pool.threads();
+        REQUIRE_OK(engine.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, pooled.view, workspace, options));
+        still_active = FlushDenormals::active();
+      }
+      CHECK(still_active);
+      CHECK_SAME_BITS(output, expected);
+      CHECK_SAME_BITS(pooled, expected);
+    });
+    // The numbers above are such that flushing would show.
+    Random random(58);
+    OperationOptions options;
+    options.isa = isa;
+    Tensor a({4, 3}), b({3, 5}), expected({4, 5}), output({4, 5});
+    a.fill(random, 1e-20f);
+    b.fill(random, 1e-20f);
+    Workspace workspace;
+    REQUIRE_OK(matmul(a.view, b.view, false, {}, expected.view, workspace, options));
+    CHECK(expected[0] != 0.0f);
+    {
+      const FlushDenormals flush;
+      REQUIRE_OK(matmul(a.view, b.view, false, {}, output.view, workspace, options));
+    }
+    CHECK_SAME_BITS(output, expected);
+  }
+}
+
+// Poison.
+
+TEST_CASE("poison: what lies past the lengths of an entry changes no bit") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(61);
+      const std::int64_t B = 3, S = 300;
+      for (std::int64_t L : {1, 5, 37}) {
+        CAPTURE(L);
+        Arguments arguments(B, L, S, D, Dv, random);
+        arguments.lengths = Lengths({1, 128, 201}, B);
+        Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
+        ForwardOptions options;
+        options.attention_weights = clean_weights.view;
+        const Tensor clean = engine.run(arguments, options);
+        options.attention_weights = weights.view;
+        for (float poison : {not_a_number, infinite, -infinite, 3e38f}) {
+          CAPTURE(poison);
+          for (std::int64_t b = 0; b < B; ++b) {
+            for (std::int64_t j = arguments.lengths.values[static_cast<std::size_t>(b)]; j < S; ++j) {
+              for (std::int64_t d = 0; d < D; ++d) arguments.keys.at(b, j, d) = poison;
+              for (std::int64_t d = 0; d < Dv; ++d) arguments.values.at(b, j, d) = poison;
+            }
+          }
+          CHECK_SAME_BITS(engine.run(arguments, options), clean);
+          CHECK_SAME_BITS(weights, clean_weights);
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("poison: a key that only some rows see reaches those and no other") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(62);
+      const std::int64_t S = 300;
+      for (std::int64_t L : {2, 5, 37}) {
+        Arguments arguments(1, L, S, D, Dv, random);
+        std::vector<std::int64_t> numbers;
+        for (std::int64_t i = 0; i < L; ++i) numbers.push_back(i % 5 == 4 ? 0 : random.between(1, S));
+        numbers[0] = S;
+        arguments.lengths = Lengths(numbers, 1, L);
+        Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
+        ForwardOptions options;
+        options.attention_weights = clean_weights.view;
+        const Tensor clean = engine.run(arguments, options);
+        const std::int64_t heads = weights.count() / (L * S);
+        options.attention_weights = weights.view;
+        for (float poison : {not_a_number, infinite, -infinite, 3e38f}) {
+          for (bool in_keys : {false, true}) {
+            for (std::int64_t j : {std::int64_t{0}, std::int64_t{1}, std::int64_t{127}, random.between(2, S - 1), S - 1}) {
+              CAPTURE(L);
+              CAPTURE(poison);
+              CAPTURE(in_keys);
+              CAPTURE(j);
+              Tensor& poisoned = in_keys ? arguments.keys : arguments.values;
+              const std::int64_t width = in_keys ? D : Dv;
+              const Tensor before = copy_of(poisoned);
+              for (std::int64_t d = 0; d < width; ++d) poisoned.at(0, j, d) = poison;
+              const Tensor output = engine.run(arguments, options);
+              poisoned.copy(before);
+              std::int64_t leaked = 0, missed = 0;
+              for (std::int64_t i = 0; i < L; ++i) {
+                const std::int64_t length = numbers[static_cast<std::size_t>(i)];
+                // A row of length 0 takes all values alike in DotProductAttention, and none in a layer.
+                const bool sees = j < length || (length == 0 && !in_keys && heads == 1);
+                if (!sees) leaked += !same_row(output, clean, i);
+                if (sees && std::isnan(poison)) missed += !std::isnan(output.at(0, i, 0));
+                for (std::int64_t h = 0; h < heads && !sees; ++h) {
+                  for (std::int64_t key = 0; key < S; ++key) {
+                    const std::int64_t n = (h * L + i) * S + key;
+                    leaked += weights[n] != clean_weights[n];
+                  }
+                }
+              }
+              CHECK(leaked == 0);
+              CHECK(missed == 0);
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("poison: a value that is not finite stays in its column, in rows that see it and in those that do not") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(63);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    const std::int64_t L = 37, S = 150, D = 8, Dv = 20;
+    for (float poison : {not_a_number, infinite, -infinite}) {
+      for (bool cut : {false, true}) {
+        CAPTURE(poison);
+        CAPTURE(cut);
+        Arguments arguments(1, L, S, D, Dv, random);
+        std::vector<std::int64_t> numbers;
+        for (std::int64_t i = 0; i < L; ++i) numbers.push_back(cut ? random.between(1, S) : S);
+        arguments.lengths = Lengths(numbers, 1, L);
+        Tensor clean({1, L, Dv}), output({1, L, Dv});
+        REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, arguments.lengths.view, clean.view, workspace));
+        arguments.values.at(0, 70, 13) = poison;
+        REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, arguments.lengths.view, output.view, workspace));
+        for (std::int64_t i = 0; i < L; ++i) {
+          if (numbers[static_cast<std::size_t>(i)] <= 70) continue;
+          const float found = output.at(0, i, 13);
+          const bool arrived = std::isnan(poison) ? std::isnan(found) : found == poison;
+          CHECK(arrived);
+          clean.at(0, i, 13) = found;
+        }
+        CHECK_SAME_BITS(output, clean);
+      }
+    }
+  }
+}
+
+TEST_CASE("poison: NaN in a query reaches its own row alone") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(64);
+      const std::int64_t B = 2, L = 37, S = 150;
+      Arguments arguments(B, L, S, D, Dv, random);
+      arguments.lengths = Lengths({S, 99}, B);
+      const Tensor clean = engine.run(arguments);
+      for (std::int64_t row : {0, 20, 36, 50}) {
+        CAPTURE(row);
+        const float before = arguments.queries[row * D + D - 1];
+        arguments.queries[row * D + D - 1] = not_a_number;
+        const Tensor output = engine.run(arguments);
+        arguments.queries[row * D + D - 1] = before;
+        for (std::int64_t i = 0; i < B * L; ++i) {
+          if (i != row) CHECK(same_row(output, clean, i));
+        }
+        CHECK(std::isnan(output[row * output.view.sizes[2]]));
+      }
+    });
+  }
+}
+
+TEST_CASE("poison: infinite scores, as the reference has them") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(65);
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    const std::int64_t L = 20, S = 140, Dv = 3;
+    for (int where : {0, 1, 130, 139, -1}) {
+      CAPTURE(where);
+      Arguments arguments(1, L, S, 1, Dv, random);
+      for (std::int64_t i = 0; i < L; ++i) arguments.queries[i] = i % 2 == 0 ? 1.0f : -1.0f;  // +inf and -inf
+      for (std::int64_t j = 0; j < S; ++j) {
+        if (where == j || where < 0) arguments.keys[j] = infinite;
+      }
+      Tensor output({1, L, Dv}), weights({1, L, S});
+      ForwardOptions options;
+      options.attention_weights = weights.view;
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
+      const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
+      const reference::DotProductAttentionResult expected = reference::dot_product_attention(q, k, v);
+      const reference::DotProductAttentionBounds bounds = reference::dot_product_attention_bounds(q, k, v, {}, {}, Data::random);
+      CHECK_CLOSE(output.view, expected.output, bounds.output);
+      for (std::int64_t i = 1; i < L; i += 2) {  // -inf: weight 0, the others as ever
+        for (std::int64_t j = 0; j < S && where >= 0; ++j) {
+          CHECK(std::abs(static_cast<double>(weights.at(0, i, j)) - expected.weights.at(0, i, j)) <= bounds.weights.at(0, i, j));
+        }
+      }
+    }
+  }
+}
+
+namespace {
+
+/// Random rows (2, S, width): the first `visible` of entry 0 end where its first page ends, and entry 1
+/// starts as many pages later as each entry has.
+class MappedRows {
+ public:
+  static constexpr std::int64_t pages = 4;
+  ConstTensorView view;
+
+  static std::int64_t page_floats() { return sysconf(_SC_PAGESIZE) / static_cast<std::int64_t>(sizeof(float)); }
+
+  MappedRows(std::int64_t visible, std::int64_t S, std::int64_t width, Random& random) {
+    void* mapped = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(mapped != MAP_FAILED);
+    memory_ = static_cast<float*>(mapped);
+    for (std::int64_t n = 0; n < 2 * pages * page_floats(); ++n) memory_[n] = random.number();
+    view = ConstTensorView(memory_ + page_floats() - visible * width, 2, S, width);
+    view.strides[0] = pages * page_floats();
+  }
+  ~MappedRows() { munmap(memory_, bytes()); }
+  MappedRows(const MappedRows&) = delete;
+  MappedRows& operator=(const MappedRows&) = delete;
+
+  /// From now on reading pages [from, to) faults.
+  void close(std::int64_t from, std::int64_t to) {
+    const std::size_t page = static_cast<std::size_t>(page_floats()) * sizeof(float);
+    REQUIRE(mprotect(memory_ + from * page_floats(), static_cast<std::size_t>(to - from) * page, PROT_NONE) == 0);
+  }
+
+ private:
+  static std::size_t bytes() { return static_cast<std::size_t>(2 * pages * page_floats()) * sizeof(float); }
+  float* memory_;
+};
+
+}  // namespace
+
+TEST_CASE("poison: rows past the lengths are never read") {
+  const std::int64_t width = 16, rows_in_page = MappedRows::page_floats() / width, pages = MappedRows::pages, B = 2, L = 5;
+  const std::int64_t short_length = 10, long_length = short_length + rows_in_page, S = 2 * rows_in_page + 40;
+
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(66);
+    const Engine core(isa, width);
+    const Engine layer(Layer(Layer::square(width, 2, isa, true), random));
+    for (const Engine* engine : {&core, &layer}) {
+      for (bool by_query : {false, true}) {
+        MappedRows keys(short_length, S, width, random), values(short_length, S, width, random);
+        Tensor queries({B, L, width}), expected({B, L, width}), output({B, L, width});
+        queries.fill(random);
+        const Lengths lengths = by_query ? Lengths({1, 2, short_length, 4, 5, 1, 2, long_length, 4, 5}, B, L) : Lengths({short_length, long_length}, B);
+        Workspace workspace;
+        REQUIRE_OK(engine->forward(queries.view, keys.view, values.view, lengths.view, expected.view, workspace));
+        for (MappedRows* mapped : {&keys, &values}) {
+          mapped->close(1, pages);
+          mapped->close(pages + 2, 2 * pages);
+        }
+        REQUIRE_OK(engine->forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace));
+        CHECK_SAME_BITS(output, expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("poison: a workspace full of NaN gives the same bits") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for_each_engine(isa, [](const Engine& engine, std::int64_t D, std::int64_t Dv) {
+      Random random(67);
+      std::vector<unsigned char> memory(4u << 20);
+      for (int round = 0; round < share_of(10); ++round) {
+        const std::int64_t B = random.between(1, 2), L = random.one_of<std::int64_t>({1, 4, 17, 40}), S = random.one_of<std::int64_t>({1, 30, 129, 250});
+        CAPTURE(text_of({B, L, S}));
+        Arguments arguments(B, L, S, D, Dv, random);
+        arguments.lengths = Lengths::random(random, B, L, S);
+        Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
+        ForwardOptions options;
+        options.attention_weights = clean_weights.view;
+        const Tensor clean = engine.run(arguments, options);
+        options.attention_weights = weights.view;
+        std::fill(memory.begin(), memory.end(), static_cast<unsigned char>(0xff));
+        Workspace workspace(memory.data(), memory.size());
+        Tensor output = engine.output_for(arguments);
+        REQUIRE_OK(engine.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, arguments.lengths.view, output.view, workspace, options));
+        CHECK_SAME_BITS(output, clean);
+        CHECK_SAME_BITS(weights, clean_weights);
+      }
+    });
+  }
+}
