@@ -21,7 +21,7 @@ const char* const help_text =
     "  --threads N         default: 1\n"
     "  --seconds X         at least so long for each case; default: 0.5\n"
     "  --rounds N          all cases N times; the share of the peak is the median; default: 1\n"
-    "  --cpu-time          by the CPU time of the one thread, for machines that have other work to do\n"
+    "  --cpu-time          by the CPU time of the one thread: for calls of milliseconds, on busy machines\n"
     "  --naive             instead: the scalar ISA beside plain loops, cases of up to a second\n"
     "  --json FILE         writes the results there too\n"
     "  --list              prints the names of the cases\n"

@@ -357,3 +357,442 @@ Returned one_less(const Arguments* arguments) {
 }
 
 }  // namespace
+
+TEST_CASE("kernels: the checks see a count that is one too small") {
+  struct Broken {
+    const char* what;
+    void (*put_into)(Kernels& kernels);
+  };
+#define ONE_LESS(Returned, kernel, Arguments, count) \
+  {#kernel ": " #count, [](Kernels& kernels) { kernels.kernel = one_less<Arguments, &Arguments::count, Returned, &Kernels::kernel>; }}
+  const Broken all[] = {
+      ONE_LESS(void, pack, PackArguments, depth),
+      ONE_LESS(void, pack, PackArguments, columns),
+      ONE_LESS(void, gemm, GemmArguments, row_count),
+      ONE_LESS(void, gemm, GemmArguments, depth),
+      ONE_LESS(void, gemm, GemmArguments, columns),
+      ONE_LESS(void, pack_queries, PackQueriesArguments, count),
+      ONE_LESS(void, pack_queries, PackQueriesArguments, depth),
+      ONE_LESS(bool, scores_plain, ScoreArguments, key_count),
+      ONE_LESS(bool, scores_plain, ScoreArguments, depth),
+      ONE_LESS(bool, scores_general, ScoreArguments, key_count),
+      ONE_LESS(bool, scores_general, ScoreArguments, depth),
+      ONE_LESS(void, move_maximum, MoveArguments, width),
+      ONE_LESS(void, move_maximum, MoveArguments, columns),
+      ONE_LESS(void, accumulate, AccumulateArguments, key_count),
+      ONE_LESS(void, accumulate, AccumulateArguments, lane_count),
+      ONE_LESS(void, accumulate, AccumulateArguments, columns),
+      ONE_LESS(bool, finish, FinishArguments, lane_count),
+      ONE_LESS(bool, finish, FinishArguments, columns),
+      ONE_LESS(void, write_weights, WriteWeightsArguments, key_count),
+      ONE_LESS(void, write_weights, WriteWeightsArguments, lane_count),
+      ONE_LESS(void, softmax, SoftmaxArguments, visible),
+      ONE_LESS(void, softmax, SoftmaxArguments, total),
+      ONE_LESS(void, copy, CopyArguments, rows),
+      ONE_LESS(void, copy, CopyArguments, columns),
+  };
+#undef ONE_LESS
+  sound = find_kernels(Isa::scalar);
+  for (const Broken& broken : all) {
+    Kernels kernels = *sound;
+    broken.put_into(kernels);
+    HeapMemory memory(0);
+    bool seen = false;
+    for (std::uint64_t seed = 0; seed < 50 && !seen; ++seed) seen = !check_random_shapes(kernels, seed, memory).ok;
+    CHECK_MESSAGE(seen, broken.what);
+  }
+}
+
+TEST_CASE("kernels: exp2 is accurate everywhere") {
+  for (const Kernels* kernels : usable_kernels()) {
+    const auto step = static_cast<std::uint32_t>(64 * test_share());  // every 64th float of [-126, 127]
+    double worst = 0.0;
+    float worst_at = 0.0f;
+    std::vector<float> arguments, powers;
+    const auto measure = [&] {
+      powers.resize(arguments.size());
+      kernels->exp2(arguments.data(), powers.data(), static_cast<std::int64_t>(arguments.size()));
+      for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const double exact = std::exp2(static_cast<double>(arguments[i]));
+        const double error = std::abs(powers[i] / exact - 1.0);
+        if (!(error <= worst)) {
+          worst = error;
+          worst_at = arguments[i];
+        }
+      }
+      arguments.clear();
+    };
+    for (const std::uint32_t sign : {0u, 0x80000000u}) {
+      const float last = sign ? 126.0f : 127.0f;
+      std::uint32_t last_bits;
+      std::memcpy(&last_bits, &last, sizeof(last));
+      for (std::uint32_t bits = 0; bits < last_bits; bits += step) {
+        const std::uint32_t number = sign | std::min(last_bits, bits + bits / step % step);
+        float x;
+        std::memcpy(&x, &number, sizeof(x));
+        arguments.push_back(x);
+        if (arguments.size() == 4096) measure();
+      }
+    }
+    for (float x = -126.0f; x <= 127.0f; x += 0x1p-14f * static_cast<float>(test_share())) {
+      arguments.push_back(x);
+      if (arguments.size() == 4096) measure();
+    }
+    measure();
+    MESSAGE(isa_name(kernels->isa), ": worst relative error of exp2 ", worst, " at ", worst_at);
+    CHECK(worst <= exp2_error(kernels->isa));
+  }
+}
+
+TEST_CASE("kernels: exp2 of special numbers") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(isa_name(kernels->isa));
+    const auto power = [&](float x) {
+      Floats arguments(19, x), powers(19);
+      kernels->exp2(arguments.data(), powers.data(), 19);
+      for (const float each : powers) CHECK((same_bits(each, powers[0]) || (std::isnan(each) && std::isnan(powers[0]))));
+      return powers[0];
+    };
+    CHECK(power(0.0f) == 1.0f);
+    CHECK(power(-0.0f) == 1.0f);
+    for (int n = -126; n <= 127; ++n) CHECK(power(static_cast<float>(n)) == std::ldexp(1.0f, n));
+    for (const float x : {std::nextafter(-126.0f, -127.0f), -127.0f, -150.0f, -1e6f, -0x1p24f, -1e38f, -infinity}) {
+      CHECK(same_bits(power(x), 0.0f));
+    }
+    CHECK(std::isnan(power(not_a_number)));
+    CHECK(std::isnan(power(-not_a_number)));
+    CHECK_FALSE(std::isfinite(power(infinity)));
+  }
+}
+
+namespace {
+
+/// One tile of queries of width 1 and what attention keeps of it; scores are keys plus biases.
+struct Tile {
+  const Kernels& kernels;
+  std::int64_t width = kernels.narrow_tile;
+  Aligned queries{width, 1.0f}, maximum{width}, sum{width}, output{width * kernels.lanes};
+  Aligned block_sum{width}, block_maximum{width}, weights{64 * width}, bias{64 * width};
+
+  explicit Tile(const Kernels& table) : kernels(table) {}
+
+  /// The last lane's scores of these keys; the others are hidden.
+  bool score(const Floats& keys) {
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      block_sum[lane] = 0.0f;
+      block_maximum[lane] = -infinity;
+      for (std::int64_t j = 0; j < 64; ++j) bias[j * width + lane] = lane == width - 1 ? 0.0f : -infinity;
+    }
+    ScoreArguments arguments = {};
+    arguments.keys = keys.data();
+    arguments.key_row_stride = arguments.key_stride = 1;
+    arguments.key_count = static_cast<std::int64_t>(keys.size());
+    arguments.depth = 1;
+    arguments.queries = queries.data();
+    arguments.width = width;
+    arguments.maximum = maximum.data();
+    arguments.sum = sum.data();
+    arguments.bias = bias.data();
+    arguments.weights = weights.data();
+    arguments.block_sum = block_sum.data();
+    arguments.block_maximum = block_maximum.data();
+    return kernels.scores_general(&arguments);
+  }
+  void move() {
+    MoveArguments arguments = {};
+    arguments.width = width;
+    arguments.block_maximum = block_maximum.data();
+    arguments.maximum = maximum.data();
+    arguments.sum = sum.data();
+    arguments.output = output.data();
+    arguments.output_stride = kernels.lanes;
+    arguments.columns = 1;
+    kernels.move_maximum(&arguments);
+  }
+  float& last(Aligned& array) { return array[width - 1]; }
+  float& last_output() { return output[(width - 1) * kernels.lanes]; }
+  float weight(std::int64_t key) { return weights[key * width + width - 1]; }
+};
+
+}  // namespace
+
+TEST_CASE("kernels: the maximum moves when it has to") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(isa_name(kernels->isa));
+    SUBCASE("up by more than 24, and what was accumulated goes down with it") {
+      Tile tile(*kernels);
+      tile.last(tile.sum) = 3.0f;
+      tile.last_output() = -5.0f;
+      CHECK_FALSE(tile.score({1.0f, 24.0f, -30.0f}));
+      CHECK(tile.last(tile.block_maximum) == 24.0f);
+      CHECK(tile.score({1.0f, 30.5f, 2.0f}));
+      CHECK(tile.last(tile.block_maximum) == 30.5f);
+      tile.move();
+      CHECK(tile.last(tile.maximum) == 31.0f);
+      CHECK(tile.last(tile.sum) == std::ldexp(3.0f, -31));
+      CHECK(tile.last_output() == std::ldexp(-5.0f, -31));
+      for (std::int64_t lane = 0; lane < tile.width - 1; ++lane) CHECK(tile.maximum[lane] == 0.0f);
+      CHECK_FALSE(tile.score({1.0f, 30.5f, 2.0f}));
+      CHECK(tile.weight(0) == std::ldexp(1.0f, -30));
+      CHECK(tile.weight(1) == doctest::Approx(std::sqrt(0.5)));
+    }
+    SUBCASE("just above 24") {
+      Tile tile(*kernels);
+      CHECK(tile.score({std::nextafter(24.0f, 25.0f)}));
+      tile.move();
+      CHECK(tile.last(tile.maximum) == 25.0f);
+    }
+    SUBCASE("down in the first block that a lane sees") {
+      Tile tile(*kernels);
+      CHECK_FALSE(tile.score({-24.0f}));
+      CHECK(tile.score({-1000.25f, -1001.0f}));
+      tile.move();
+      CHECK(tile.last(tile.maximum) == -1000.0f);
+      CHECK(tile.last(tile.sum) == 0.0f);
+      CHECK(tile.last_output() == 0.0f);
+      CHECK_FALSE(tile.score({-1000.25f, -1001.0f}));
+      CHECK(tile.weight(0) == doctest::Approx(std::exp2(-0.25)));
+      CHECK(tile.weight(1) == 0.5f);
+    }
+    SUBCASE("not down later") {
+      Tile tile(*kernels);
+      tile.last(tile.sum) = 1.0f;
+      CHECK_FALSE(tile.score({-1000.0f}));
+      CHECK(tile.weight(0) == 0.0f);
+    }
+    SUBCASE("so far up that nothing is left of what was there") {
+      Tile tile(*kernels);
+      tile.last(tile.sum) = 3.0f;
+      tile.last_output() = -5.0f;
+      CHECK(tile.score({1000.5f}));
+      tile.move();
+      CHECK(tile.last(tile.maximum) == 1001.0f);
+      CHECK(tile.last(tile.sum) == 0.0f);
+      CHECK(tile.last_output() == 0.0f);
+    }
+    SUBCASE("not for keys of -inf") {
+      Tile tile(*kernels);
+      CHECK_FALSE(tile.score({-infinity, -infinity}));
+      CHECK(tile.last(tile.block_maximum) == -infinity);
+      CHECK(tile.last(tile.block_sum) == 0.0f);
+    }
+    SUBCASE("for +inf, which no maximum contains: the row is lost") {
+      Tile tile(*kernels);
+      tile.last(tile.sum) = 1.0f;
+      CHECK(tile.score({1.0f, infinity}));
+      CHECK(tile.last(tile.block_maximum) == infinity);
+      tile.move();
+      CHECK(std::isfinite(tile.last(tile.maximum)));
+      CHECK(tile.score({1.0f, infinity}));
+      CHECK_FALSE(std::isfinite(tile.last(tile.block_sum)));
+    }
+    SUBCASE("not for NaN, which reaches the sum") {
+      Tile tile(*kernels);
+      for (const Floats& keys : {Floats{not_a_number, 1.0f}, Floats{1.0f, not_a_number}}) {
+        CHECK_FALSE(tile.score(keys));
+        CHECK(tile.last(tile.block_maximum) == 1.0f);
+        CHECK(std::isnan(tile.last(tile.block_sum)));
+        CHECK(std::isnan(tile.weight(0)) == std::isnan(keys[0]));
+      }
+      for (std::int64_t lane = 0; lane < tile.width - 1; ++lane) CHECK(tile.block_sum[lane] == 0.0f);
+    }
+  }
+}
+
+namespace {
+
+/// Columns [first, first + columns) of a b, rows [row, row + rows), from matrices that are contiguous.
+Floats product(const Kernels& kernels, const Floats& a, const Floats& b, std::int64_t depth, std::int64_t all_columns,
+               std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t columns) {
+  Aligned panel(depth * kernels.gemm_columns);
+  PackArguments pack = {};
+  pack.source = b.data() + first;
+  pack.k_stride = all_columns;
+  pack.n_stride = 1;
+  pack.depth = depth;
+  pack.columns = columns;
+  pack.width = round_up(columns, kernels.lanes);
+  pack.panel = panel.data();
+  kernels.pack(&pack);
+  Floats c(index(rows * columns));
+  std::vector<const float*> inputs;
+  std::vector<float*> outputs;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    inputs.push_back(a.data() + (row + r) * depth);
+    outputs.push_back(c.data() + r * columns);
+  }
+  GemmArguments gemm = {};
+  gemm.rows = inputs.data();
+  gemm.outputs = outputs.data();
+  gemm.row_count = rows;
+  gemm.k_stride = 1;
+  gemm.depth = depth;
+  gemm.panel = panel.data();
+  gemm.width = pack.width;
+  gemm.columns = columns;
+  gemm.head_size = columns;
+  gemm.element_stride = 1;
+  gemm.ahead = panel.data();
+  kernels.gemm(&gemm);
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("kernels: a product has the same bits in any tile") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(isa_name(kernels->isa));
+    const std::int64_t rows = 2 * kernels->gemm_rows + 3, columns = kernels->gemm_columns, depth = 37;
+    const Floats a = random_floats(index(rows * depth), 1), b = random_floats(index(depth * columns), 2);
+    const Floats whole = product(*kernels, a, b, depth, columns, 0, rows, 0, columns);
+    std::int64_t differing = 0;
+    const auto compare = [&](std::int64_t row, std::int64_t count, std::int64_t first, std::int64_t width) {
+      const Floats part = product(*kernels, a, b, depth, columns, row, count, first, width);
+      for (std::int64_t r = 0; r < count; ++r) {
+        for (std::int64_t c = 0; c < width; ++c) {
+          differing += !same_bits(part[index(r * width + c)], whole[index((row + r) * columns + first + c)]);
+        }
+      }
+    };
+    for (std::int64_t count = 1; count <= rows; ++count) compare(rows - count, count, 0, columns);
+    for (std::int64_t width = 1; width <= columns; ++width) compare(0, rows, columns - width, width);
+    CHECK(differing == 0);
+  }
+}
+
+namespace {
+
+struct Scores {
+  Floats weights, sums, maxima;  // [key][query], [query], [query]
+};
+
+/// Scores of keys [key, key + keys) and queries [query, query + count), from contiguous rows; in as
+/// many calls as `step` makes of the keys. Zero biases make it the general kernel.
+Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int64_t depth, std::int64_t key, std::int64_t keys,
+             std::int64_t query, std::int64_t count, std::int64_t width, std::int64_t step, bool general) {
+  Aligned panel(depth * width), maximum(width, 2.0f), sum(width), block_sum(width), block_maximum(width, -infinity);
+  Aligned weights(keys * width), bias(keys * width);
+  std::vector<const float*> queries;
+  for (std::int64_t lane = 0; lane < count; ++lane) queries.push_back(q.data() + (query + lane) * depth);
+  PackQueriesArguments pack = {};
+  pack.queries = queries.data();
+  pack.count = count;
+  pack.stride = 1;
+  pack.depth = depth;
+  pack.width = width;
+  pack.scale = 0.7f;
+  pack.panel = panel.data();
+  kernels.pack_queries(&pack);
+  for (std::int64_t first = 0; first < keys; first += step) {
+    ScoreArguments arguments = {};
+    arguments.keys = k.data() + (key + first) * depth;
+    arguments.key_row_stride = depth;
+    arguments.key_stride = 1;
+    arguments.key_count = std::min(step, keys - first);
+    arguments.depth = depth;
+    arguments.queries = panel.data();
+    arguments.width = width;
+    arguments.maximum = maximum.data();
+    arguments.sum = sum.data();
+    arguments.bias = bias.data() + first * width;
+    arguments.weights = weights.data() + first * width;
+    arguments.block_sum = block_sum.data();
+    arguments.block_maximum = block_maximum.data();
+    general ? kernels.scores_general(&arguments) : kernels.scores_plain(&arguments);
+  }
+  Scores scores;
+  for (std::int64_t j = 0; j < keys; ++j) {
+    for (std::int64_t lane = 0; lane < count; ++lane) scores.weights.push_back(weights[j * width + lane]);
+  }
+  scores.sums.assign(block_sum.data(), block_sum.data() + count);
+  scores.maxima.assign(block_maximum.data(), block_maximum.data() + count);
+  return scores;
+}
+
+}  // namespace
+
+TEST_CASE("kernels: scores have the same bits in any tile, and in both kernels") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(isa_name(kernels->isa));
+    const std::int64_t wide = kernels->wide_tile, narrow = kernels->narrow_tile, keys = 21, depth = 37;
+    const Floats k = random_floats(index(keys * depth), 3), q = random_floats(index(wide * depth), 4);
+    const Scores whole = score(*kernels, k, q, depth, 0, keys, 0, wide, wide, keys, false);
+    std::int64_t differing = 0;
+    const auto compare = [&](std::int64_t key, std::int64_t key_count, std::int64_t query, std::int64_t count,
+                             std::int64_t width, std::int64_t step, bool general) {
+      const Scores part = score(*kernels, k, q, depth, key, key_count, query, count, width, step, general);
+      for (std::int64_t lane = 0; lane < count; ++lane) {
+        for (std::int64_t j = 0; j < key_count; ++j) {
+          differing += !same_bits(part.weights[index(j * count + lane)], whole.weights[index((key + j) * wide + query + lane)]);
+        }
+        if (key_count < keys) continue;
+        differing += !same_bits(part.sums[index(lane)], whole.sums[index(query + lane)]);
+        differing += !same_bits(part.maxima[index(lane)], whole.maxima[index(query + lane)]);
+      }
+    };
+    for (const bool general : {false, true}) {
+      for (std::int64_t step = 1; step <= keys; ++step) compare(0, keys, 0, wide, wide, step, general);
+      for (std::int64_t count = 1; count <= keys; ++count) compare(keys - count, count, 0, wide, wide, count, general);
+      for (std::int64_t count = 1; count <= wide; ++count) compare(0, keys, wide - count, count, wide, keys, general);
+      for (std::int64_t count = 1; count <= narrow; ++count) compare(0, keys, wide - count, count, narrow, keys, general);
+      for (std::int64_t count = 1; count <= keys; ++count) compare(keys - count, count, 0, narrow, narrow, count, general);
+    }
+    CHECK(differing == 0);
+  }
+}
+
+TEST_CASE("kernels: accumulated outputs have the same bits in any tile") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(isa_name(kernels->isa));
+    const std::int64_t wide = kernels->wide_tile, narrow = kernels->narrow_tile, keys = 21;
+    const std::int64_t columns = 5 * kernels->lanes + 3;
+    const Floats weights = random_floats(index(keys * wide), 5), values = random_floats(index(keys * columns), 6);
+    const Floats start = random_floats(index(wide * columns), 7);
+    // Lanes [lane, lane + count) of the whole, from lane `at` on in a tile of `width`; `step` keys a call.
+    const auto accumulate = [&](std::int64_t lane, std::int64_t count, std::int64_t at, std::int64_t width,
+                                std::int64_t column, std::int64_t column_count, std::int64_t step) {
+      const std::int64_t stride = round_up(column_count, kernels->lanes);
+      Aligned tile(keys * width), output(width * stride);
+      for (std::int64_t i = 0; i < count; ++i) {
+        for (std::int64_t j = 0; j < keys; ++j) tile[j * width + at + i] = weights[index(j * wide + lane + i)];
+        for (std::int64_t c = 0; c < column_count; ++c) output[(at + i) * stride + c] = start[index((lane + i) * columns + column + c)];
+      }
+      for (std::int64_t first = 0; first < keys; first += step) {
+        AccumulateArguments arguments = {};
+        arguments.weights = tile.data() + first * width;
+        arguments.width = width;
+        arguments.first_lane = at;
+        arguments.lane_count = count;
+        arguments.values = values.data() + first * columns + column;
+        arguments.value_row_stride = columns;
+        arguments.key_count = std::min(step, keys - first);
+        arguments.columns = column_count;
+        arguments.output = output.data();
+        arguments.output_stride = stride;
+        kernels->accumulate(&arguments);
+      }
+      Floats sums;
+      for (std::int64_t i = 0; i < count; ++i) {
+        for (std::int64_t c = 0; c < column_count; ++c) sums.push_back(output[(at + i) * stride + c]);
+      }
+      return sums;
+    };
+    const Floats whole = accumulate(0, wide, 0, wide, 0, columns, keys);
+    std::int64_t differing = 0;
+    const auto compare = [&](std::int64_t lane, std::int64_t count, std::int64_t at, std::int64_t width,
+                             std::int64_t column, std::int64_t column_count, std::int64_t step) {
+      const Floats part = accumulate(lane, count, at, width, column, column_count, step);
+      for (std::int64_t i = 0; i < count; ++i) {
+        for (std::int64_t c = 0; c < column_count; ++c) {
+          differing += !same_bits(part[index(i * column_count + c)], whole[index((lane + i) * columns + column + c)]);
+        }
+      }
+    };
+    for (std::int64_t step = 1; step <= keys; ++step) compare(0, wide, 0, wide, 0, columns, step);
+    for (std::int64_t count = 1; count <= wide; ++count) compare(wide - count, count, 0, wide, 0, columns, keys);
+    for (std::int64_t count = 1; count <= wide; ++count) compare(0, count, wide - count, wide, 0, columns, keys);
+    for (std::int64_t count = 1; count <= narrow; ++count) compare(wide - count, count, narrow - count, narrow, 0, columns, keys);
+    for (std::int64_t count = 1; count <= columns; ++count) compare(0, wide, 0, wide, columns - count, count, keys);
+    CHECK(differing == 0);
+  }
+}

@@ -30,7 +30,6 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
       for (int v = 0; v < vectors; ++v) {
         sums[r][v] = multiply_add_scalar(group, r % scalar_group, value[v], sums[r][v]);
       }
-      ATTEND_KEEP_ORDER;
     }
     values += row_stride;
   }

@@ -17,11 +17,3 @@
 #define ATTEND_UNROLL _Pragma("GCC unroll 64")
 #define ATTEND_UNROLL_BY(n) ATTEND_PRAGMA(GCC unroll n)
 #endif
-
-// No load moves across: clang would fetch a whole step's scalars first, and spill an accumulator of a tile
-// that takes all 16 registers (AVX2, 4x24: 43 % of the peak, with it 96).
-#if defined(__clang__)
-#define ATTEND_KEEP_ORDER asm volatile("" ::: "memory")
-#else
-#define ATTEND_KEEP_ORDER (void)0
-#endif

@@ -21,7 +21,7 @@ ATTEND_INLINE void multiply_step(Vector (&accumulators)[rows][vectors], const fl
     for (int v = 0; v < vectors; ++v) {
       accumulators[r][v] = multiply_add_scalar(scalar, 0, b[v], accumulators[r][v]);
     }
-    ATTEND_KEEP_ORDER;
+    if constexpr (vectors > 2) keep_order(accumulators[r][vectors - 1]);
   }
 }
 

@@ -44,6 +44,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
   return c;
 #endif
 }
+ATTEND_INLINE void keep_order(Vector&) {}
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // rows[i][j] <-> rows[j][i]: by pairs, by fours, then by quarters of the register.

@@ -55,6 +55,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector 
     default: return vfmaq_laneq_f32(c, b, a, 3);
   }
 }
+ATTEND_INLINE void keep_order(Vector&) {}
 ATTEND_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 
 // rows[i][j] <-> rows[j][i].

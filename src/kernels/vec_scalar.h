@@ -25,6 +25,7 @@ ATTEND_INLINE bool any(Mask a) { return a; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return m ? a : b; }
 ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return *p; }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
+ATTEND_INLINE void keep_order(Vector&) {}
 ATTEND_INLINE void prefetch(const float*) {}
 
 ATTEND_INLINE void transpose(Vector (&)[1]) {}

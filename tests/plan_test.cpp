@@ -1,0 +1,159 @@
+// Tests of the plans: the scratch bound of attention's tiles, and the grid of key blocks.
+#include <doctest.h>
+
+#include <cstdint>
+#include <string>
+
+#include "attend/attend.hpp"
+#include "attention.h"
+#include "kernels/kernels.h"
+#include "plan.h"
+
+// Every table of this build, whether this CPU can run it or not: a plan is arithmetic.
+namespace attend {
+namespace scalar { extern const Kernels kernels; }
+#if ATTEND_ISA_avx2
+namespace avx2 { extern const Kernels kernels; }
+#endif
+#if ATTEND_ISA_avx512
+namespace avx512 { extern const Kernels kernels; }
+#endif
+#if ATTEND_ISA_neon
+namespace neon { extern const Kernels kernels; }
+#endif
+}  // namespace attend
+
+using namespace attend;
+
+namespace {
+
+const Kernels* const tables[] = {
+    &scalar::kernels,
+#if ATTEND_ISA_avx2
+    &avx2::kernels,
+#endif
+#if ATTEND_ISA_avx512
+    &avx512::kernels,
+#endif
+#if ATTEND_ISA_neon
+    &neon::kernels,
+#endif
+};
+
+std::string name_of(const Kernels* table) { return isa_name(table->isa); }
+
+/// One head, contiguous.
+AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
+  return {1, 1, queries, keys, depth, value_depth, depth, value_depth, 1};
+}
+
+}  // namespace
+
+TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D + Dv > 512") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    std::size_t largest_narrow = 0, largest_wide = 0;
+    std::int64_t wrong = 0;
+    for (std::int64_t D = 1; D <= 512; ++D) {
+      for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
+        for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{1000}}) {
+          const AttentionPlan plan = plan_attention(*table, shape_of(queries, 4096, D, Dv));
+          std::size_t& largest = D + Dv <= 512 ? largest_narrow : largest_wide;
+          if (plan.thread_bytes > largest) largest = plan.thread_bytes;
+          wrong += plan.copy_keys || plan.copy_values;  // contiguous: nothing to copy
+          wrong += plan.thread_bytes < TileScratch::bytes(plan.tile, plan.key_block, D, plan.value_stride);
+          wrong += plan.thread_bytes % 64 != 0;
+          wrong += plan.tile != table->narrow_tile && plan.tile != table->wide_tile;
+          wrong += plan.value_stride < Dv || plan.value_stride % table->lanes != 0;
+          wrong += plan.tiles * plan.tile < queries || (plan.tiles - 1) * plan.tile >= queries;
+          wrong += plan.tasks != plan.tiles;
+        }
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(largest_narrow <= 64 * 1024);
+    CHECK(largest_wide <= 80 * 1024);
+  }
+}
+
+TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    std::int64_t wrong = 0;
+    for (std::int64_t D = 1; D <= 512; ++D) {
+      const std::int64_t expected = plan_attention(*table, shape_of(1, 1, D, D)).key_block;
+      for (std::int64_t Dv : {1, 64, 512}) {
+        for (std::int64_t queries : {1, 8, 17, 1000}) {
+          for (std::int64_t keys : {1, 128, 100000}) {
+            AttentionShape shape = shape_of(queries, keys, D, Dv);
+            shape.batch = 3;
+            shape.heads = 5;
+            wrong += plan_attention(*table, shape).key_block != expected;
+            shape.key_row_stride = shape.value_row_stride = 4096;
+            shape.value_stride = 2;
+            wrong += plan_attention(*table, shape).key_block != expected;
+          }
+        }
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("plan: copies of keys and values are in the thread's bytes") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    const AttentionPlan plain = plan_attention(*table, shape_of(100, 600, 64, 48));
+    AttentionShape strided = shape_of(100, 600, 64, 48);
+    strided.key_row_stride = strided.value_row_stride = 1000;
+    const AttentionPlan copied = plan_attention(*table, strided);
+    CHECK(copied.copy_keys);
+    CHECK(copied.copy_values);
+    CHECK(copied.tasks == 1);
+    CHECK(copied.thread_bytes == plain.thread_bytes + 600 * (64 + 48) * sizeof(float));
+    strided.queries = 1;  // one query reads each key once
+    CHECK(!plan_attention(*table, strided).copy_keys);
+  }
+}
+
+TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of their own") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    MultiHeadAttentionConfig config;
+    config.key_size = config.query_size = config.value_size = 30;
+    config.num_hiddens = 60;
+    config.num_heads = 3;
+    ForwardPlan plan;
+    REQUIRE(plan_forward(*table, config, {2, 7, 11}, 3, &plan));
+    const std::size_t queries = 2 * 7 * 60 * sizeof(float), keys = 2 * 11 * 60 * sizeof(float), counts = 3 * sizeof(std::int64_t);
+    const struct {
+      std::size_t start, bytes;
+    } parts[] = {{plan.queries, queries}, {plan.keys, keys},         {plan.values, keys},
+                 {plan.heads, queries},   {plan.query_rows, counts}, {plan.key_rows, counts},
+                 {plan.threads, 3 * plan.attention.thread_bytes}};
+    std::size_t at = 0;
+    for (const auto& part : parts) {
+      CHECK(part.start == at);
+      CHECK(part.start % 64 == 0);
+      at = (part.start + part.bytes + 63) / 64 * 64;
+    }
+    CHECK(plan.bytes == at);
+  }
+}
+
+TEST_CASE("plan: sizes that overflow are refused") {
+  MultiHeadAttentionConfig config;
+  config.key_size = config.query_size = config.value_size = config.num_hiddens = 64;
+  config.num_heads = 1;
+  ForwardPlan plan;
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    const std::int64_t large = std::int64_t{1} << 58;
+    CHECK(!plan_forward(*table, config, {large, 1, 1}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {1, large, 1}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {1, 1, large}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {INT64_MAX, INT64_MAX, INT64_MAX}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {INT64_MAX, 0, 0}, 1, &plan));
+    CHECK(plan_forward(*table, config, {1, 1, 1}, max_threads, &plan));
+  }
+}
