@@ -7,9 +7,9 @@
 namespace attend { namespace scalar { namespace {
 
 constexpr Isa isa = Isa::scalar;
-constexpr int gemm_rows = 4, gemm_vectors = 4;
-constexpr int score_rows = 4, wide_vectors = 4, narrow_score_rows = 4, narrow_vectors = 1;
-constexpr int value_rows = 4, value_vectors = 4;
+constexpr int gemm_rows = 4, gemm_vectors = 2;
+constexpr int score_rows = 4, wide_vectors = 2, narrow_score_rows = 4, narrow_vectors = 1;
+constexpr int value_rows = 4, value_vectors = 2;
 constexpr int key_block = 64;
 
 #include "kernels/exp.inl"
