@@ -51,7 +51,7 @@ Status check_view(const char* name, const View<Element>& view) {
   if (view.rank < 0 || view.rank > max_rank) {
     return Status::error(invalid, "%s: rank %d, expected 0 to %d", name, view.rank, max_rank);
   }
-  std::int64_t last = 0, bytes = 0, elements = 1;
+  std::int64_t last = 0, count = 0, bytes = 0, elements = 1;
   for (int axis = 0; axis < view.rank; ++axis) {
     const std::int64_t size = view.sizes[axis], stride = view.strides[axis];
     if (size < 0) {
@@ -64,8 +64,8 @@ Status check_view(const char* name, const View<Element>& view) {
     std::int64_t span = 0;
     if (__builtin_mul_overflow(elements, size > 0 ? size : 1, &elements) ||
         __builtin_mul_overflow(size > 0 ? size - 1 : 0, stride, &span) ||
-        __builtin_add_overflow(last, span, &last) ||
-        __builtin_mul_overflow(last + 1, static_cast<std::int64_t>(sizeof(Element)), &bytes) ||
+        __builtin_add_overflow(last, span, &last) || __builtin_add_overflow(last, 1, &count) ||
+        __builtin_mul_overflow(count, static_cast<std::int64_t>(sizeof(Element)), &bytes) ||
         __builtin_mul_overflow(elements, static_cast<std::int64_t>(sizeof(Element)), &bytes)) {
       return Status::error(invalid, "%s: shape %s overflows the address space", name, shape_text(view).text);
     }
@@ -147,10 +147,12 @@ Status check_apart(const char* output_name, const TensorView& output, const char
   return Status::error(invalid, "%s: its memory meets that of %s", output_name, input_name);
 }
 
-// The same view exactly, or apart.
+// The same view exactly (the stride of a single element means nothing), or apart.
 Status check_in_place(const TensorView& output, const ConstTensorView& input) {
   bool same = output.data == input.data;
-  for (int axis = 0; same && axis < input.rank; ++axis) same = output.strides[axis] == input.strides[axis];
+  for (int axis = 0; same && axis < input.rank; ++axis) {
+    same = output.strides[axis] == input.strides[axis] || input.sizes[axis] < 2;
+  }
   if (same || apart(output, input)) return Status();
   return Status::error(invalid, "output: its memory meets that of input without being the same view");
 }
@@ -196,12 +198,13 @@ Status check_empty_rows(EmptyRows empty_rows) {
 
 // The weights output, once its shape is right.
 Status check_weights_output(const TensorView& output, const ForwardOptions& options, const ConstTensorView& queries,
-                            const ConstTensorView& keys, const ConstTensorView& values) {
+                            const ConstTensorView& keys, const ConstTensorView& values, const LengthsView& valid_lens) {
   const TensorView& weights = options.attention_weights;
   ATTEND_CHECK(check_distinct("attention_weights", weights));
   ATTEND_CHECK(check_apart("attention_weights", weights, "queries", queries));
   ATTEND_CHECK(check_apart("attention_weights", weights, "keys", keys));
   ATTEND_CHECK(check_apart("attention_weights", weights, "values", values));
+  ATTEND_CHECK(check_apart("attention_weights", weights, "valid_lens", valid_lens));
   if (!apart(weights, output)) {
     return Status::error(invalid, "attention_weights: its memory meets that of output");
   }
@@ -289,7 +292,7 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
   ATTEND_CHECK(check_attention(queries, keys, values, valid_lens, output, options));
   if (options.attention_weights.absent()) return Status();
   ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, config.num_heads, rows, keys.sizes[1]));
-  return check_weights_output(output, options, queries, keys, values);
+  return check_weights_output(output, options, queries, keys, values, valid_lens);
 }
 
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
@@ -308,11 +311,15 @@ Status validate_dot_product(const ConstTensorView& queries, const ConstTensorVie
     return Status::error(invalid, "values: width %lld, expected 1 to %lld", static_cast<long long>(value_depth),
                          static_cast<long long>(largest_head));
   }
+  // Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
+  if (static_cast<double>(keys.sizes[1]) * static_cast<double>(depth + value_depth) * max_threads > 0x1p58) {
+    return Status::error(invalid, "keys: shape %s is too large", shape_text(keys).text);
+  }
   ATTEND_CHECK(check_view("output", output, batch, rows, value_depth));
   ATTEND_CHECK(check_attention(queries, keys, values, valid_lens, output, options));
   if (options.attention_weights.absent()) return Status();
   ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, rows, keys.sizes[1]));
-  return check_weights_output(output, options, queries, keys, values);
+  return check_weights_output(output, options, queries, keys, values, valid_lens);
 }
 
 Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
@@ -335,6 +342,10 @@ Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool 
     ATTEND_CHECK(check_view("b", b, batch, first, second));
   } else {
     ATTEND_CHECK(check_view("b", b, first, second));
+  }
+  // b is packed; where it repeats by stride 0, that can be more than its memory.
+  if (static_cast<double>(depth + 1) * (static_cast<double>(columns) + 64.0) > 0x1p58) {
+    return Status::error(invalid, "b: shape %s is too large", shape_text(b).text);
   }
   if (!bias.absent()) ATTEND_CHECK(check_view("bias", bias, columns));
   if (a.rank == 3) {

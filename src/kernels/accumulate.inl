@@ -22,13 +22,16 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
       value[v] = partial && v == vectors - 1 ? load_partial(values + v * lanes, last)
                                              : load(values + v * lanes);
     }
-    Scalars group = load_scalars(weights, 1);
+    Scalars group;
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
-      if (r % scalar_group == 0 && r > 0) group = load_scalars(weights + r, 1);
+      const int within = r % scalar_group;
+      const bool whole = r - within + scalar_group <= rows;  // or a load would pass the last lane
+      if (!whole) group = broadcast(weights[r]);
+      if (whole && within == 0) group = load_scalars(weights + r, 1);
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) {
-        sums[r][v] = multiply_add_scalar(group, r % scalar_group, value[v], sums[r][v]);
+        sums[r][v] = multiply_add_scalar(group, whole ? within : 0, value[v], sums[r][v]);
       }
     }
     values += row_stride;

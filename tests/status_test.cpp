@@ -1,0 +1,1097 @@
+// Tests of every error: its code, what its message says, and that outputs stay as they were.
+
+#include <doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "reference/reference.h"
+
+namespace engine_test {
+
+using namespace attend;
+using reference::Shape;
+
+inline constexpr double u = reference::unit_roundoff;
+inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float infinite = std::numeric_limits<float>::infinity();
+
+inline std::vector<Isa> usable_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    if (isa_usable(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+inline std::string name_of(Isa isa) { return isa_name(isa); }
+
+/// How many random shapes to take instead of `count`: emulators set ATTEND_TEST_SHARE=N for 1 / N of them.
+inline int share_of(int count) {
+  const char* share = std::getenv("ATTEND_TEST_SHARE");
+  const int divisor = share ? std::atoi(share) : 1;
+  return divisor > 1 ? (count + divisor - 1) / divisor : count;
+}
+
+/// splitmix64.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  std::int64_t between(std::int64_t least, std::int64_t most) {
+    return least + static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(most - least + 1));
+  }
+  bool once_in(int times) { return between(1, times) == 1; }
+  template <class Value>
+  Value one_of(std::initializer_list<Value> values) {
+    return values.begin()[between(0, static_cast<std::int64_t>(values.size()) - 1)];
+  }
+  /// In [-1, 1).
+  float number() { return static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f; }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A tensor with memory of its own. The gaps between its elements, a margin on both sides, and at first
+/// the elements too, hold a canary: a NaN of its own bits, so that reading it shows as well as writing it.
+class Tensor {
+ public:
+  TensorView view;
+
+  /// Contiguous.
+  explicit Tensor(const Shape& shape) { lay_out(shape, nullptr); }
+  /// Axes in any order in memory, with gaps.
+  Tensor(const Shape& shape, Random& layout) { lay_out(shape, &layout); }
+
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(places_.size()); }
+  /// The n-th element, row-major.
+  float& operator[](std::int64_t n) { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  float operator[](std::int64_t n) const { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  template <class... Indices>
+  float& at(Indices... indices) { return (*this)[flat_index(indices...)]; }
+  template <class... Indices>
+  float at(Indices... indices) const { return (*this)[flat_index(indices...)]; }
+
+  Tensor& fill(float value) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = value;
+    return *this;
+  }
+  Tensor& fill(Random& random, float scale = 1.0f) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = scale * random.number();
+    return *this;
+  }
+  Tensor& fill(std::initializer_list<float> values) {
+    REQUIRE(static_cast<std::int64_t>(values.size()) == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = values.begin()[n];
+    return *this;
+  }
+  Tensor& copy(const Tensor& other) {
+    REQUIRE(other.count() == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = other[n];
+    return *this;
+  }
+
+  Shape shape() const { return Shape(view.sizes, view.sizes + view.rank); }
+  reference::Array array() const { return reference::Array(view); }
+
+  /// No element and no byte around them was written.
+  bool untouched() const { return canaries_from(false); }
+  /// No byte but the elements was written.
+  bool gaps_untouched() const { return canaries_from(true); }
+
+ private:
+  static constexpr std::size_t margin = 80;  // floats: more than any ISA's vector or tile row
+  static bool is_canary(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits == 0x7fc0beadu;
+  }
+
+  template <class... Indices>
+  std::int64_t flat_index(Indices... indices) const {
+    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
+    std::int64_t flat = 0;
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
+    return flat;
+  }
+
+  void lay_out(const Shape& shape, Random* layout) {
+    view.rank = static_cast<int>(shape.size());
+    int order[max_rank] = {0, 1, 2, 3};  // innermost last
+    std::int64_t stride = layout ? layout->one_of<std::int64_t>({1, 1, 2, 3}) : 1;
+    if (layout && layout->once_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
+    for (int place = view.rank - 1; place >= 0; --place) {
+      const std::size_t axis = static_cast<std::size_t>(order[place]);
+      view.sizes[axis] = shape[axis];
+      view.strides[axis] = stride;
+      stride *= shape[axis] > 0 ? shape[axis] : 1;
+      if (layout) stride += layout->one_of<std::int64_t>({0, 0, 1, 5});
+    }
+    const std::uint32_t canary = 0x7fc0beadu;
+    float value;
+    std::memcpy(&value, &canary, sizeof value);
+    memory_.assign(static_cast<std::size_t>(stride) + 2 * margin, value);
+    view.data = memory_.data() + margin;
+    const std::int64_t elements = reference::count_of(shape);
+    for (std::int64_t n = 0; n < elements; ++n) {
+      std::int64_t rest = n, place = 0;
+      for (int axis = view.rank - 1; axis >= 0; --axis) {
+        place += rest % view.sizes[axis] * view.strides[axis];
+        rest /= view.sizes[axis];
+      }
+      places_.push_back(margin + static_cast<std::size_t>(place));
+    }
+  }
+
+  bool canaries_from(bool gaps_alone) const {
+    std::vector<bool> element(memory_.size(), false);
+    if (gaps_alone) {
+      for (std::size_t place : places_) element[place] = true;
+    }
+    for (std::size_t i = 0; i < memory_.size(); ++i) {
+      if (!element[i] && !is_canary(memory_[i])) return false;
+    }
+    return true;
+  }
+
+  std::vector<float> memory_;
+  std::vector<std::size_t> places_;
+};
+
+/// Valid lengths, (B,), (B, L) or none.
+struct Lengths {
+  std::vector<std::int64_t> values;
+  LengthsView view;
+
+  Lengths() = default;
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch);
+  }
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch, std::int64_t queries) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch, queries);
+  }
+  Lengths(Lengths&&) = default;
+  Lengths& operator=(Lengths&&) = default;
+
+  /// Of any of the three forms; lengths from 0 to a bit more than S, often at the ends.
+  static Lengths random(Random& random, std::int64_t B, std::int64_t L, std::int64_t S) {
+    const auto draw = [&](std::int64_t count) {
+      std::vector<std::int64_t> drawn(static_cast<std::size_t>(count));
+      for (std::int64_t& length : drawn) {
+        length = random.once_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
+      }
+      return drawn;
+    };
+    switch (random.between(0, 2)) {
+      case 0: return Lengths();
+      case 1: return Lengths(draw(B), B);
+      default: return Lengths(draw(B * L), B, L);
+    }
+  }
+};
+
+/// The first element whose bits differ (NaN equals NaN), or -1.
+inline std::int64_t first_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.count() == b.count());
+  for (std::int64_t n = 0; n < a.count(); ++n) {
+    const float x = a[n], y = b[n];
+    if (std::memcmp(&x, &y, sizeof x) != 0 && !(std::isnan(x) && std::isnan(y))) return n;
+  }
+  return -1;
+}
+#define CHECK_SAME_BITS(a, b) CHECK(engine_test::first_difference(a, b) == -1)
+
+#define REQUIRE_OK(call)                       \
+  do {                                         \
+    const attend::Status status_of_ = (call);  \
+    REQUIRE_MESSAGE(status_of_.ok(), std::string(status_of_.message())); \
+  } while (false)
+
+#define CHECK_CLOSE(actual, expected, tolerance)                                                    \
+  do {                                                                                              \
+    const attend::reference::Comparison compared_ = attend::reference::compare(actual, expected, tolerance); \
+    CHECK_MESSAGE(compared_.ok, #actual ": " << compared_.message);                                 \
+  } while (false)
+
+inline std::string text_of(const Shape& shape) {
+  std::string text;
+  for (std::int64_t size : shape) text += (text.empty() ? "" : " ") + std::to_string(size);
+  return text;
+}
+
+/// A layer with random weights, and the same for the reference.
+struct Layer {
+  MultiHeadAttentionConfig config;
+  std::vector<Tensor> tensors;  // query, key, value, output, then their biases
+  MultiHeadAttentionWeights weights;
+  MultiHeadAttention attention;
+
+  explicit Layer(const MultiHeadAttentionConfig& wanted, Random& random, Random* layout = nullptr) : config(wanted) {
+    const std::int64_t E = config.num_hiddens;
+    for (std::int64_t inputs : {config.query_size, config.key_size, config.value_size, E}) {
+      add({E, inputs}, layout);
+      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(inputs + E))));
+    }
+    for (int bias = 0; bias < 4 && config.bias; ++bias) {
+      add({E}, layout);
+      tensors.back().fill(random);
+    }
+    make();
+  }
+
+  /// Square, with identity matrices: what comes in are the heads themselves.
+  static Layer identity(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa) {
+    Random random(1);
+    Layer layer(square(num_hiddens, num_heads, isa), random);
+    for (Tensor& tensor : layer.tensors) {
+      tensor.fill(0.0f);
+      for (std::int64_t n = 0; n < num_hiddens; ++n) tensor.at(n, n) = 1.0f;
+    }
+    layer.make();
+    return layer;
+  }
+
+  static MultiHeadAttentionConfig square(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa, bool bias = false) {
+    MultiHeadAttentionConfig config;
+    config.key_size = config.query_size = config.value_size = config.num_hiddens = num_hiddens;
+    config.num_heads = num_heads;
+    config.bias = bias;
+    config.isa = isa;
+    return config;
+  }
+
+  void make() {
+    ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
+                                      &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+    for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
+    REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
+  }
+
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
+
+  Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
+                 Tensor& output, const ForwardOptions& options = {}) const {
+    Workspace workspace;
+    return attention.forward(queries.view, keys.view, values.view, valid_lens, output.view, workspace, options);
+  }
+
+ private:
+  void add(const Shape& shape, Random* layout) { tensors.push_back(layout ? Tensor(shape, *layout) : Tensor(shape)); }
+};
+
+}  // namespace engine_test
+
+using namespace engine_test;
+
+namespace {
+
+constexpr StatusCode invalid = StatusCode::invalid_argument;
+
+/// That a call was refused with this very message.
+void check_refused(const Status& status, StatusCode code, const std::string& message) {
+  CHECK(status.code() == code);
+  CHECK(std::string(status.message()) == message);
+  CHECK(!status.ok());
+}
+
+// The view with one size or one stride changed.
+template <class Element>
+View<Element> with_size(View<Element> view, int axis, std::int64_t size) {
+  view.sizes[axis] = size;
+  return view;
+}
+template <class Element>
+View<Element> with_stride(View<Element> view, int axis, std::int64_t stride) {
+  view.strides[axis] = stride;
+  return view;
+}
+template <class Element>
+View<Element> with_rank(View<Element> view, int rank) {
+  view.rank = rank;
+  return view;
+}
+template <class Element>
+View<Element> with_data(View<Element> view, Element* data) {
+  view.data = data;
+  return view;
+}
+
+Isa missing_isa() {
+  for (Isa isa : {Isa::neon, Isa::avx512, Isa::avx2}) {
+    if (!isa_usable(isa)) return isa;
+  }
+  return Isa::best;  // none is missing
+}
+
+std::string missing_message(Isa isa) {
+  return "isa: " + std::string(isa_name(isa)) + " is " +
+         (isa_compiled(isa) ? "not supported by this CPU" : "not part of this build") + "; the best here is " + isa_name(best_isa());
+}
+
+void run_in_order(void*, int count, void (*task)(void*, int), void* context) {
+  for (int index = 0; index < count; ++index) task(context, index);
+}
+
+/// Threads that are wrong, each with what is said of them.
+std::vector<std::pair<Threads, std::string>> wrong_threads() {
+  std::vector<std::pair<Threads, std::string>> wrong;
+  for (int count : {0, -1, max_threads + 1}) {
+    Threads threads;
+    threads.count = count;
+    threads.parallel_for = run_in_order;
+    wrong.push_back({threads, "threads: count " + std::to_string(count) + ", expected 1 to 256"});
+  }
+  Threads nobody;
+  nobody.count = 2;
+  wrong.push_back({nobody, "threads: count 2 needs a parallel_for, which is null"});
+  return wrong;
+}
+
+constexpr std::int64_t huge = std::int64_t{1} << 61;
+
+/// A layer, (2, 3) queries and 5 keys of widths that all differ, and arguments that are right for it.
+struct LayerCall {
+  Layer layer;
+  Tensor queries, keys, values, output, attention_weights;
+  Lengths lengths;
+  Workspace workspace;
+  ForwardOptions options;
+  ConstTensorView query_view, key_view, value_view;
+  LengthsView lengths_view;
+  TensorView output_view;
+
+  static Layer make_layer() {
+    Random random(91);
+    MultiHeadAttentionConfig config;
+    config.query_size = 6;
+    config.key_size = 7;
+    config.value_size = 8;
+    config.num_hiddens = 12;
+    config.num_heads = 3;
+    return Layer(config, random);
+  }
+  LayerCall()
+      : layer(make_layer()), queries({2, 3, 6}), keys({2, 5, 7}), values({2, 5, 8}), output({2, 3, 12}), attention_weights({2, 3, 3, 5}),
+        lengths({5, 2}, 2) {
+    for (Tensor* tensor : {&queries, &keys, &values}) tensor->fill(1.0f);
+    query_view = queries.view;
+    key_view = keys.view;
+    value_view = values.view;
+    lengths_view = lengths.view;
+    output_view = output.view;
+    options.attention_weights = attention_weights.view;
+  }
+  Status run() {
+    return layer.attention.forward(query_view, key_view, value_view, lengths_view, output_view, workspace, options);
+  }
+  void refuse(const std::string& message, StatusCode code = invalid) {
+    check_refused(run(), code, message);
+    CHECK(output.untouched());
+    CHECK(attention_weights.untouched());
+  }
+};
+
+struct CoreCall {
+  DotProductAttention attention;
+  Tensor queries, keys, values, output, attention_weights;
+  Lengths lengths;
+  Workspace workspace;
+  ForwardOptions options;
+  ConstTensorView query_view, key_view, value_view;
+  LengthsView lengths_view;
+  TensorView output_view;
+
+  CoreCall() : queries({2, 3, 6}), keys({2, 5, 6}), values({2, 5, 8}), output({2, 3, 8}), attention_weights({2, 3, 5}), lengths({5, 2}, 2) {
+    REQUIRE_OK(DotProductAttention::make(0.0f, &attention));
+    for (Tensor* tensor : {&queries, &keys, &values}) tensor->fill(1.0f);
+    query_view = queries.view;
+    key_view = keys.view;
+    value_view = values.view;
+    lengths_view = lengths.view;
+    output_view = output.view;
+    options.attention_weights = attention_weights.view;
+  }
+  void refuse(const std::string& message, StatusCode code = invalid) {
+    check_refused(attention.forward(query_view, key_view, value_view, lengths_view, output_view, workspace, options), code, message);
+    CHECK(output.untouched());
+    CHECK(attention_weights.untouched());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Status: ok is empty, an error has its message, cut to the buffer") {
+  const Status ok;
+  CHECK(ok.ok());
+  CHECK(ok.code() == StatusCode::ok);
+  CHECK(std::string(ok.message()).empty());
+  const Status error = Status::error(StatusCode::unsupported, "%s: %d", "this", 7);
+  check_refused(error, StatusCode::unsupported, "this: 7");
+  const std::string longest(1000, 'x');
+  const Status cut = Status::error(invalid, "%s", longest.c_str());
+  CHECK(std::string(cut.message()) == longest.substr(0, 235));
+}
+
+TEST_CASE("Isa: names, and what is usable is compiled") {
+  for (Isa isa : {Isa::best, Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    Isa found = Isa::neon;
+    CHECK(isa_from_name(isa_name(isa), &found));
+    CHECK(found == isa);
+    if (isa_usable(isa)) CHECK(isa_compiled(isa));
+  }
+  Isa untouched = Isa::avx2;
+  CHECK(!isa_from_name("AVX2", &untouched));
+  CHECK(!isa_from_name("", &untouched));
+  CHECK(!isa_from_name(nullptr, &untouched));
+  CHECK(untouched == Isa::avx2);
+  CHECK(std::string(isa_name(static_cast<Isa>(99))) == "unknown");
+  CHECK(!isa_compiled(static_cast<Isa>(99)));
+  CHECK(!isa_usable(static_cast<Isa>(99)));
+  CHECK(isa_usable(Isa::scalar));
+  CHECK(isa_usable(Isa::best));
+  CHECK(best_isa() != Isa::best);
+  CHECK(isa_usable(best_isa()));
+  CHECK(std::string(version()) == ATTEND_VERSION);
+}
+
+TEST_CASE("errors: an ISA that does not exist, or is not here") {
+  Tensor x({2, 2, 2}), output({2, 2, 2});
+  x.fill(1.0f);
+  Workspace workspace;
+  const Lengths lengths({1, 1}, 2);
+  std::vector<std::pair<Isa, std::string>> wrong = {{static_cast<Isa>(99), "isa: 99 is not one of attend::Isa"},
+                                                    {static_cast<Isa>(-1), "isa: -1 is not one of attend::Isa"}};
+  if (missing_isa() != Isa::best) wrong.push_back({missing_isa(), missing_message(missing_isa())});
+  for (const auto& [isa, message] : wrong) {
+    const StatusCode code = isa == missing_isa() ? StatusCode::unsupported : invalid;
+    OperationOptions options;
+    options.isa = isa;
+    check_refused(matmul(x.view, x.view, false, {}, output.view, workspace, options), code, message);
+    check_refused(sequence_mask(x.view, lengths.view, 0.0f, output.view, options), code, message);
+    check_refused(masked_softmax(x.view, {}, output.view, options), code, message);
+    check_refused(transpose_qkv(x.view, 1, output.view, options), code, message);
+    check_refused(transpose_output(x.view, 1, output.view, options), code, message);
+    CHECK(output.untouched());
+    DotProductAttention attention;
+    check_refused(DotProductAttention::make(0.0f, &attention, isa), code, message);
+    check_refused(attention.forward(x.view, x.view, x.view, {}, output.view, workspace), invalid, "this DotProductAttention has not been made");
+    MultiHeadAttention layer;
+    const MultiHeadAttentionConfig config = Layer::square(2, 1, isa);
+    check_refused(MultiHeadAttention::make(config, {}, &layer), code, message);
+    check_refused(MultiHeadAttention::make_random(config, 1, &layer), code, message);
+  }
+}
+
+TEST_CASE("errors: objects that were not made, or moved from") {
+  LayerCall call;
+  MultiHeadAttention made = static_cast<MultiHeadAttention&&>(call.layer.attention);
+  CHECK(call.layer.attention.isa() == Isa::best);
+  call.refuse("this MultiHeadAttention has not been made");
+  call.layer.attention = static_cast<MultiHeadAttention&&>(made);
+  REQUIRE_OK(call.run());
+
+  MultiHeadAttention never;
+  CHECK(never.isa() == Isa::best);
+  check_refused(never.forward({}, {}, {}, {}, {}, call.workspace), invalid, "this MultiHeadAttention has not been made");
+  const DotProductAttention core;
+  check_refused(core.forward({}, {}, {}, {}, {}, call.workspace), invalid, "this DotProductAttention has not been made");
+  check_refused(MultiHeadAttention::make(call.layer.config, call.layer.weights, nullptr), invalid, "attention: null");
+  check_refused(MultiHeadAttention::make_random(call.layer.config, 1, nullptr), invalid, "attention: null");
+  check_refused(DotProductAttention::make(0.0f, nullptr), invalid, "attention: null");
+  check_refused(ThreadPool::make(2, nullptr), invalid, "pool: null");
+  ThreadPool pool;
+  for (int count : {0, -3, max_threads + 1}) {
+    check_refused(ThreadPool::make(count, &pool), invalid, "count: " + std::to_string(count) + " threads, expected 1 to 256");
+  }
+  CHECK(pool.threads().count == 1);
+}
+
+TEST_CASE("errors: configs") {
+  Random random(92);
+  const Layer good(Layer::square(12, 3, Isa::best), random);
+  const struct {
+    std::int64_t MultiHeadAttentionConfig::*size;
+    const char* name;
+  } sizes[] = {{&MultiHeadAttentionConfig::key_size, "key_size"},
+               {&MultiHeadAttentionConfig::query_size, "query_size"},
+               {&MultiHeadAttentionConfig::value_size, "value_size"},
+               {&MultiHeadAttentionConfig::num_hiddens, "num_hiddens"},
+               {&MultiHeadAttentionConfig::num_heads, "num_heads"}};
+  const auto refuse = [&](const MultiHeadAttentionConfig& config, const std::string& message) {
+    MultiHeadAttention attention;
+    check_refused(MultiHeadAttention::make(config, good.weights, &attention), invalid, message);
+    check_refused(MultiHeadAttention::make_random(config, 1, &attention), invalid, message);
+    CHECK(attention.isa() == Isa::best);
+    CHECK(MultiHeadAttention::packed_bytes(config) == 0);
+  };
+  for (const auto& size : sizes) {
+    for (std::int64_t wrong : {std::int64_t{0}, std::int64_t{-4}, (std::int64_t{1} << 24) + 1, INT64_MAX, INT64_MIN}) {
+      MultiHeadAttentionConfig config = good.config;
+      config.*size.size = wrong;
+      refuse(config, std::string(size.name) + ": " + std::to_string(wrong) + ", expected 1 to 16777216");
+    }
+  }
+  MultiHeadAttentionConfig config = good.config;
+  config.num_heads = 5;
+  refuse(config, "num_heads: 5 does not divide num_hiddens, 12");
+  config = Layer::square(1026, 2, Isa::best);
+  refuse(config, "num_heads: 2 heads of 1026 hiddens are 513 wide, expected at most 512");
+  config = good.config;
+  config.dropout = 1.0f;
+  refuse(config, "dropout: 1, expected 0 <= dropout < 1");
+  config.dropout = -0.5f;
+  refuse(config, "dropout: -0.5, expected 0 <= dropout < 1");
+  config.dropout = infinite;
+  refuse(config, "dropout: inf, expected 0 <= dropout < 1");
+  DotProductAttention attention;
+  check_refused(DotProductAttention::make(1.5f, &attention), invalid, "dropout: 1.5, expected 0 <= dropout < 1");
+  CHECK(!DotProductAttention::make(not_a_number, &attention).ok());
+  config.dropout = not_a_number;
+  CHECK(MultiHeadAttention::packed_bytes(config) == 0);
+}
+
+TEST_CASE("errors: weights that disagree with the config") {
+  Random random(93);
+  MultiHeadAttentionConfig config = Layer::square(12, 3, Isa::best, true);
+  config.query_size = 5;
+  config.key_size = 6;
+  config.value_size = 7;
+  const Layer good(config, random);
+  const auto refuse = [&](const MultiHeadAttentionWeights& weights, const std::string& message, bool bias = true) {
+    MultiHeadAttentionConfig other = good.config;
+    other.bias = bias;
+    MultiHeadAttention attention;
+    check_refused(MultiHeadAttention::make(other, weights, &attention), invalid, message);
+    CHECK(attention.isa() == Isa::best);
+  };
+  const struct {
+    ConstTensorView MultiHeadAttentionWeights::*view;
+    const char* name;
+    std::int64_t inputs;
+  } matrices[] = {{&MultiHeadAttentionWeights::query, "weights.query", 5},
+                  {&MultiHeadAttentionWeights::key, "weights.key", 6},
+                  {&MultiHeadAttentionWeights::value, "weights.value", 7},
+                  {&MultiHeadAttentionWeights::output, "weights.output", 12}};
+  for (const auto& matrix : matrices) {
+    const std::string name = matrix.name, inputs = std::to_string(matrix.inputs);
+    MultiHeadAttentionWeights weights = good.weights;
+    ConstTensorView& view = weights.*matrix.view;
+    const ConstTensorView right = view;
+    view = with_size(right, 1, matrix.inputs + 1);
+    refuse(weights, name + ": shape (12, " + std::to_string(matrix.inputs + 1) + "), expected (12, " + inputs + ")");
+    view = with_size(right, 0, 11);
+    refuse(weights, name + ": shape (11, " + inputs + "), expected (12, " + inputs + ")");
+    view = with_rank(right, 1);
+    refuse(weights, name + ": shape (12) has 1 axes, expected 2");
+    view = ConstTensorView();
+    refuse(weights, name + ": shape () has 0 axes, expected 2");
+    view = with_data<const float>(right, nullptr);
+    refuse(weights, name + ": data is null, but its shape is (12, " + inputs + ")");
+    view = with_stride(right, 1, -1);
+    refuse(weights, name + ": stride -1 of axis 1, expected 0 or more");
+  }
+  const struct {
+    ConstTensorView MultiHeadAttentionWeights::*view;
+    const char* name;
+  } biases[] = {{&MultiHeadAttentionWeights::query_bias, "weights.query_bias"},
+                {&MultiHeadAttentionWeights::key_bias, "weights.key_bias"},
+                {&MultiHeadAttentionWeights::value_bias, "weights.value_bias"},
+                {&MultiHeadAttentionWeights::output_bias, "weights.output_bias"}};
+  for (const auto& bias : biases) {
+    const std::string name = bias.name;
+    MultiHeadAttentionWeights weights = good.weights;
+    weights.*bias.view = with_size(good.weights.*bias.view, 0, 13);
+    refuse(weights, name + ": shape (13), expected (12)");
+    weights.*bias.view = with_data<const float>(good.weights.*bias.view, nullptr);
+    refuse(weights, name + ": data is null, but its shape is (12)");
+    MultiHeadAttentionWeights only = good.weights;
+    only.query_bias = only.key_bias = only.value_bias = only.output_bias = ConstTensorView();
+    only.*bias.view = good.weights.*bias.view;
+    refuse(only, name + ": given, but config.bias is false", false);
+  }
+}
+
+TEST_CASE("errors: a make that fails leaves the object as it was") {
+  LayerCall call;
+  Tensor before({2, 3, 12});
+  const TensorView output = call.output_view;
+  call.output_view = before.view;
+  REQUIRE_OK(call.run());
+  MultiHeadAttentionWeights wrong = call.layer.weights;
+  wrong.key = ConstTensorView();
+  CHECK(!MultiHeadAttention::make(call.layer.config, wrong, &call.layer.attention).ok());
+  call.output_view = output;
+  REQUIRE_OK(call.run());
+  CHECK_SAME_BITS(call.output, before);
+}
+
+TEST_CASE("errors: MultiHeadAttention::forward") {
+  LayerCall call;
+  const ConstTensorView queries = call.query_view, keys = call.key_view, values = call.value_view;
+  const LengthsView lengths = call.lengths_view;
+  const TensorView output = call.output_view, weights = call.options.attention_weights;
+  const auto restore = [&] {
+    call.query_view = queries;
+    call.key_view = keys;
+    call.value_view = values;
+    call.lengths_view = lengths;
+    call.output_view = output;
+    call.options = ForwardOptions();
+    call.options.attention_weights = weights;
+  };
+
+  SUBCASE("shapes") {
+    call.query_view = with_size(queries, 2, 5);
+    call.refuse("queries: shape (2, 3, 5), expected (2, 3, 6)");
+    call.query_view = with_rank(queries, 2);
+    call.refuse("queries: shape (2, 3) has 2 axes, expected 3");
+    call.query_view = ConstTensorView();
+    call.refuse("queries: shape () has 0 axes, expected 3");
+    restore();
+    call.key_view = with_size(keys, 2, 6);
+    call.refuse("keys: shape (2, 5, 6), expected (2, 5, 7)");
+    call.key_view = with_size(keys, 0, 1);
+    call.refuse("keys: shape (1, 5, 7), expected (2, 5, 7)");
+    restore();
+    call.value_view = with_size(values, 1, 4);
+    call.refuse("values: shape (2, 4, 8), expected (2, 5, 8)");
+    call.value_view = with_size(values, 2, 7);
+    call.refuse("values: shape (2, 5, 7), expected (2, 5, 8)");
+    call.value_view = with_size(values, 0, 3);
+    call.refuse("values: shape (3, 5, 8), expected (2, 5, 8)");
+    restore();
+    call.output_view = with_size(output, 1, 2);
+    call.refuse("output: shape (2, 2, 12), expected (2, 3, 12)");
+    call.output_view = with_size(output, 2, 11);
+    call.refuse("output: shape (2, 3, 11), expected (2, 3, 12)");
+    call.output_view = TensorView();
+    call.refuse("output: shape () has 0 axes, expected 3");
+    restore();
+    call.options.attention_weights = with_size(weights, 1, 2);
+    call.refuse("attention_weights: shape (2, 2, 3, 5), expected (2, 3, 3, 5)");
+    call.options.attention_weights = with_rank(weights, 3);
+    call.refuse("attention_weights: shape (2, 3, 3) has 3 axes, expected 4");
+  }
+  SUBCASE("views that make no sense") {
+    call.query_view = with_rank(queries, 5);
+    call.refuse("queries: rank 5, expected 0 to 4");
+    call.query_view = with_rank(queries, -1);
+    call.refuse("queries: rank -1, expected 0 to 4");
+    call.query_view = with_size(queries, 1, -3);
+    call.refuse("queries: shape (2, -3, 6) has a negative size");
+    call.query_view = with_stride(queries, 0, -18);
+    call.refuse("queries: stride -18 of axis 0, expected 0 or more");
+    restore();
+    call.key_view = with_stride(keys, 2, -1);
+    call.refuse("keys: stride -1 of axis 2, expected 0 or more");
+    restore();
+    call.value_view = with_stride(values, 1, INT64_MIN);
+    call.refuse("values: stride -9223372036854775808 of axis 1, expected 0 or more");
+    restore();
+    call.output_view = with_stride(output, 1, -12);
+    call.refuse("output: stride -12 of axis 1, expected 0 or more");
+    restore();
+    call.options.attention_weights = with_stride(weights, 3, -1);
+    call.refuse("attention_weights: stride -1 of axis 3, expected 0 or more");
+  }
+  SUBCASE("sizes and strides that overflow") {
+    const std::string too_many = std::to_string(huge);
+    call.query_view = with_size(queries, 1, huge);
+    call.refuse("queries: shape (2, " + too_many + ", 6) overflows the address space");
+    for (std::int64_t stride : {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2 + 1, INT64_MAX / 4 + 1}) {
+      call.query_view = with_stride(queries, 0, stride);
+      call.refuse("queries: shape (2, 3, 6) overflows the address space");
+      call.query_view = with_stride(with_stride(queries, 0, stride), 1, stride);
+      call.refuse("queries: shape (2, 3, 6) overflows the address space");
+    }
+    restore();
+    call.key_view = with_stride(with_size(keys, 1, huge), 1, 0);  // even where all of it is one row
+    call.refuse("keys: shape (2, " + too_many + ", 7) overflows the address space");
+    restore();
+    call.output_view = with_stride(output, 0, INT64_MAX);
+    call.refuse("output: shape (2, 3, 12) overflows the address space");
+    restore();
+    call.options.attention_weights = with_stride(weights, 0, INT64_MAX);
+    call.refuse("attention_weights: shape (2, 3, 3, 5) overflows the address space");
+    restore();
+    // As many keys as can be counted, all the same, and too many to project.
+    call.query_view = ConstTensorView(queries.data, 1, 1, 6);
+    call.output_view = TensorView(output.data, 1, 1, 12);
+    call.options.attention_weights = TensorView();
+    call.lengths_view = LengthsView();
+    for (std::int64_t count : {std::int64_t{1} << 40, std::int64_t{1} << 54, std::int64_t{1} << 57}) {
+      CAPTURE(count);
+      call.key_view = with_stride(with_size(ConstTensorView(keys.data, 1, 1, 7), 1, count), 1, 0);
+      call.value_view = with_stride(with_size(ConstTensorView(values.data, 1, 1, 8), 1, count), 1, 0);
+      const Status status = call.run();
+      CHECK(!status.ok());
+      CHECK(call.output.untouched());
+    }
+    check_refused(call.run(), invalid, "queries: a batch of 1 with 1 queries and 144115188075855872 keys is too large");
+  }
+  SUBCASE("null data") {
+    call.query_view = with_data<const float>(queries, nullptr);
+    call.refuse("queries: data is null, but its shape is (2, 3, 6)");
+    restore();
+    call.key_view = with_data<const float>(keys, nullptr);
+    call.refuse("keys: data is null, but its shape is (2, 5, 7)");
+    restore();
+    call.value_view = with_data<const float>(values, nullptr);
+    call.refuse("values: data is null, but its shape is (2, 5, 8)");
+    restore();
+    call.output_view = with_data<float>(output, nullptr);
+    call.refuse("output: data is null, but its shape is (2, 3, 12)");
+    restore();
+    call.lengths_view = with_data<const std::int64_t>(lengths, nullptr);
+    call.refuse("valid_lens: data is null, but its shape is (2)");
+    restore();
+    call.options.attention_weights = with_data<float>(weights, nullptr);
+    call.refuse("attention_weights: data is null, but its shape is (2, 3, 3, 5)");
+  }
+  SUBCASE("lengths") {
+    const std::int64_t numbers[] = {5, -2, 0, 1, 2, -9};
+    call.lengths_view = LengthsView(numbers, 2);
+    call.refuse("valid_lens: [1] is -2, expected 0 or more");
+    call.lengths_view = LengthsView(numbers, 2, 3);
+    call.refuse("valid_lens: [0, 1] is -2, expected 0 or more");
+    call.lengths_view = LengthsView(numbers, 3);
+    call.refuse("valid_lens: shape (3), expected (2)");
+    call.lengths_view = LengthsView(numbers, 3, 2);
+    call.refuse("valid_lens: shape (3, 2), expected (2, 3)");
+    call.lengths_view = LengthsView(numbers, 2, 1);
+    call.refuse("valid_lens: shape (2, 1), expected (2, 3)");
+    call.lengths_view = with_stride(LengthsView(numbers, 2), 0, -1);
+    call.refuse("valid_lens: stride -1 of axis 0, expected 0 or more");
+    call.lengths_view = LengthsView(numbers, 1, 2, 3);
+    CHECK(!call.run().ok());
+    const std::int64_t least[] = {INT64_MIN, 0};
+    call.lengths_view = LengthsView(least, 2);
+    call.refuse("valid_lens: [0] is -9223372036854775808, expected 0 or more");
+  }
+  SUBCASE("outputs that overlap themselves") {
+    call.output_view = with_stride(output, 0, 0);
+    call.refuse("output: stride 0 of axis 0 makes elements of an output share memory");
+    call.output_view = with_stride(output, 1, 11);
+    call.refuse("output: stride 11 of axis 1 makes elements of an output share memory");
+    call.output_view = with_stride(output, 0, 35);
+    call.refuse("output: stride 35 of axis 0 makes elements of an output share memory");
+    restore();
+    call.options.attention_weights = with_stride(weights, 1, 0);
+    call.refuse("attention_weights: stride 0 of axis 1 makes elements of an output share memory");
+  }
+  SUBCASE("outputs that meet inputs, or each other") {
+    call.output_view = with_data(output, const_cast<float*>(queries.data));
+    call.refuse("output: its memory meets that of queries");
+    call.output_view = with_data(output, const_cast<float*>(keys.data) + 69);  // its last element
+    call.refuse("output: its memory meets that of keys");
+    call.output_view = with_data(output, const_cast<float*>(values.data) - 71);  // its first element
+    call.refuse("output: its memory meets that of values");
+    std::int64_t numbers[40] = {};
+    call.lengths_view = LengthsView(numbers, 2);
+    call.output_view = with_data(output, reinterpret_cast<float*>(numbers));
+    call.refuse("output: its memory meets that of valid_lens");
+    restore();
+    call.options.attention_weights = with_data(weights, const_cast<float*>(queries.data));
+    call.refuse("attention_weights: its memory meets that of queries");
+    call.options.attention_weights = with_data(weights, const_cast<float*>(keys.data));
+    call.refuse("attention_weights: its memory meets that of keys");
+    call.options.attention_weights = with_data(weights, const_cast<float*>(values.data));
+    call.refuse("attention_weights: its memory meets that of values");
+    call.options.attention_weights = with_data(weights, output.data + 71);
+    call.refuse("attention_weights: its memory meets that of output");
+    std::int64_t more_numbers[50] = {};
+    call.lengths_view = LengthsView(more_numbers, 2);
+    call.options.attention_weights = with_data(weights, reinterpret_cast<float*>(more_numbers));
+    call.refuse("attention_weights: its memory meets that of valid_lens");
+  }
+  SUBCASE("options") {
+    call.options.empty_rows = static_cast<EmptyRows>(7);
+    call.refuse("empty_rows: 7 is not one of attend::EmptyRows");
+    restore();
+    for (const auto& [threads, message] : wrong_threads()) {
+      call.options.threads = threads;
+      call.refuse(message);
+    }
+  }
+  SUBCASE("memory") {
+    unsigned char little[64];
+    Workspace workspace(little, sizeof little);
+    const Status status = call.layer.attention.forward(queries, keys, values, lengths, output, workspace, call.options);
+    CHECK(status.code() == StatusCode::out_of_memory);
+    CHECK(std::string(status.message()).find("workspace: holds ") == 0);
+    CHECK(call.output.untouched());
+    CHECK(call.attention_weights.untouched());
+  }
+  restore();
+  REQUIRE_OK(call.run());  // and all that was right is accepted
+  CHECK(!call.output.untouched());
+}
+
+TEST_CASE("errors: DotProductAttention::forward") {
+  CoreCall call;
+  const ConstTensorView queries = call.query_view, keys = call.key_view, values = call.value_view;
+  const LengthsView lengths = call.lengths_view;
+  const TensorView output = call.output_view, weights = call.options.attention_weights;
+
+  SUBCASE("queries") {
+    call.query_view = with_rank(queries, 2);
+    call.refuse("queries: shape (2, 3) has 2 axes, expected 3");
+    call.query_view = with_size(queries, 2, 0);
+    call.refuse("queries: width 0, expected 1 to 512");
+    call.query_view = with_stride(with_size(queries, 2, 513), 2, 0);
+    call.refuse("queries: width 513, expected 1 to 512");
+    call.query_view = with_data<const float>(queries, nullptr);
+    call.refuse("queries: data is null, but its shape is (2, 3, 6)");
+  }
+  SUBCASE("keys") {
+    call.key_view = with_size(keys, 2, 5);
+    call.refuse("keys: shape (2, 5, 5), expected (2, 5, 6)");
+    call.key_view = with_size(keys, 0, 1);
+    call.refuse("keys: shape (1, 5, 6), expected (2, 5, 6)");
+    call.key_view = with_stride(keys, 1, -6);
+    call.refuse("keys: stride -6 of axis 1, expected 0 or more");
+  }
+  SUBCASE("values") {
+    call.value_view = with_size(values, 1, 4);
+    call.refuse("values: shape (2, 4, 8), expected (2, 5, 8)");
+    call.value_view = with_size(values, 2, 0);
+    call.refuse("values: width 0, expected 1 to 512");
+    call.value_view = with_stride(with_size(values, 2, 513), 2, 0);
+    call.refuse("values: width 513, expected 1 to 512");
+  }
+  SUBCASE("lengths") {
+    const std::int64_t numbers[] = {5, -2, 0, 1, 2, -9};
+    call.lengths_view = LengthsView(numbers, 2);
+    call.refuse("valid_lens: [1] is -2, expected 0 or more");
+    call.lengths_view = LengthsView(numbers, 3, 2);
+    call.refuse("valid_lens: shape (3, 2), expected (2, 3)");
+  }
+  SUBCASE("outputs") {
+    call.output_view = with_size(output, 2, 7);
+    call.refuse("output: shape (2, 3, 7), expected (2, 3, 8)");
+    call.output_view = with_stride(output, 2, 0);
+    call.refuse("output: stride 0 of axis 2 makes elements of an output share memory");
+    call.output_view = with_data(output, const_cast<float*>(keys.data));
+    call.refuse("output: its memory meets that of keys");
+    call.output_view = output;
+    call.options.attention_weights = with_size(weights, 2, 4);
+    call.refuse("attention_weights: shape (2, 3, 4), expected (2, 3, 5)");
+    call.options.attention_weights = with_data(weights, output.data);
+    call.refuse("attention_weights: its memory meets that of output");
+  }
+  SUBCASE("options") {
+    call.options.empty_rows = static_cast<EmptyRows>(-1);
+    call.refuse("empty_rows: -1 is not one of attend::EmptyRows");
+    call.options.empty_rows = EmptyRows::zero;
+    for (const auto& [threads, message] : wrong_threads()) {
+      call.options.threads = threads;
+      call.refuse(message);
+    }
+  }
+  SUBCASE("copies that no memory can hold") {
+    // Values that repeat within a row are copied: as many as can be counted, for one thread or for four,
+    // where a product of sizes would wrap to a small one.
+    call.query_view = ConstTensorView(queries.data, 1, 1, 6);
+    call.output_view = TensorView(output.data, 1, 1, 8);
+    call.options.attention_weights = TensorView();
+    call.lengths_view = LengthsView();
+    call.options.threads.parallel_for = run_in_order;
+    for (std::int64_t count : {std::int64_t{1} << 50, std::int64_t{1} << 56, std::int64_t{1} << 57}) {
+      for (int threads : {1, 4, 8, 256}) {
+        CAPTURE(count);
+        CAPTURE(threads);
+        call.options.threads.count = threads;
+        call.key_view = with_stride(with_size(ConstTensorView(keys.data, 1, 1, 6), 1, count), 1, 0);
+        call.value_view = with_stride(with_stride(with_size(ConstTensorView(values.data, 1, 1, 8), 1, count), 1, 0), 2, 0);
+        const Status status = call.attention.forward(call.query_view, call.key_view, call.value_view, call.lengths_view, call.output_view,
+                                                     call.workspace, call.options);
+        CHECK(!status.ok());
+        CHECK(call.output.untouched());
+      }
+    }
+    call.refuse("keys: shape (1, 144115188075855872, 6) is too large");
+  }
+  call.query_view = queries;
+  call.key_view = keys;
+  call.value_view = values;
+  call.lengths_view = lengths;
+  call.output_view = output;
+  call.options = ForwardOptions();
+  REQUIRE_OK(call.attention.forward(queries, keys, values, lengths, output, call.workspace, call.options));
+}
+
+TEST_CASE("errors: matmul") {
+  Tensor a({2, 3, 4}), b({4, 5}), batched_b({2, 4, 5}), bias({5}), output({2, 3, 5});
+  for (Tensor* tensor : {&a, &b, &batched_b, &bias}) tensor->fill(1.0f);
+  Workspace workspace;
+  const auto refuse = [&](const ConstTensorView& a_view, const ConstTensorView& b_view, const ConstTensorView& bias_view, const TensorView& output_view,
+                          const std::string& message, bool transposed = false) {
+    check_refused(matmul(a_view, b_view, transposed, bias_view, output_view, workspace), invalid, message);
+    CHECK(output.untouched());
+  };
+  const ConstTensorView a_view = a.view, b_view = b.view, bias_view = bias.view;
+  refuse(with_rank(a_view, 1), b_view, bias_view, output.view, "a: shape (2) has 1 axes, expected 2 or 3");
+  refuse(ConstTensorView(a_view.data, 1, 2, 3, 4), b_view, bias_view, output.view, "a: shape (1, 2, 3, 4) has 4 axes, expected 2 or 3");
+  refuse(a_view, with_rank(b_view, 1), bias_view, output.view, "b: shape (4) has 1 axes, expected 2 or 3");
+  refuse(ConstTensorView(a_view.data, 3, 4), batched_b.view, bias_view, output.view, "b: shape (2, 4, 5) has 3 axes, expected 2");
+  refuse(a_view, with_size(b_view, 0, 3), bias_view, output.view, "b: shape (3, 5), expected (4, 5)");
+  refuse(a_view, b_view, bias_view, output.view, "b: shape (4, 5), expected (4, 4)", true);
+  refuse(a_view, with_size(ConstTensorView(batched_b.view), 0, 1), bias_view, output.view, "b: shape (1, 4, 5), expected (2, 4, 5)");
+  refuse(a_view, b_view, with_size(bias_view, 0, 4), output.view, "bias: shape (4), expected (5)");
+  refuse(a_view, b_view, ConstTensorView(bias_view.data, 1, 5), output.view, "bias: shape (1, 5) has 2 axes, expected 1");
+  refuse(a_view, b_view, bias_view, with_size(output.view, 1, 2), "output: shape (2, 2, 5), expected (2, 3, 5)");
+  refuse(a_view, b_view, bias_view, with_rank(output.view, 2), "output: shape (2, 3) has 2 axes, expected 3");
+  refuse(a_view, b_view, bias_view, with_stride(output.view, 1, 4), "output: stride 4 of axis 1 makes elements of an output share memory");
+  refuse(a_view, b_view, bias_view, with_data(output.view, a.view.data), "output: its memory meets that of a");
+  refuse(a_view, b_view, bias_view, with_data(output.view, b.view.data), "output: its memory meets that of b");
+  refuse(a_view, b_view, bias_view, with_data(output.view, bias.view.data), "output: its memory meets that of bias");
+  refuse(with_data<const float>(a_view, nullptr), b_view, bias_view, output.view, "a: data is null, but its shape is (2, 3, 4)");
+  refuse(a_view, with_data<const float>(b_view, nullptr), bias_view, output.view, "b: data is null, but its shape is (4, 5)");
+  refuse(a_view, b_view, with_data<const float>(bias_view, nullptr), output.view, "bias: data is null, but its shape is (5)");
+  refuse(a_view, b_view, bias_view, with_data<float>(output.view, nullptr), "output: data is null, but its shape is (2, 3, 5)");
+  refuse(with_stride(a_view, 2, -1), b_view, bias_view, output.view, "a: stride -1 of axis 2, expected 0 or more");
+  refuse(with_size(a_view, 1, -1), b_view, bias_view, output.view, "a: shape (2, -1, 4) has a negative size");
+  refuse(with_stride(a_view, 1, INT64_MAX), b_view, bias_view, output.view, "a: shape (2, 3, 4) overflows the address space");
+
+  // Products of as many terms as can be counted, of one number with itself: b packed would wrap to a few bytes.
+  for (std::int64_t terms : {std::int64_t{1} << 45, std::int64_t{1} << 57, std::int64_t{1} << 58, std::int64_t{1} << 60}) {
+    CAPTURE(terms);
+    const ConstTensorView row = with_stride(with_size(ConstTensorView(a_view.data, 1, 1), 1, terms), 1, 0);
+    ConstTensorView column = with_stride(with_size(ConstTensorView(b_view.data, 1, 1), 0, terms), 0, 0);
+    const Status status = matmul(row, column, false, {}, TensorView(output.view.data, 1, 1), workspace);
+    CHECK(!status.ok());
+    CHECK(output.untouched());
+  }
+  refuse(with_stride(with_size(ConstTensorView(a_view.data, 1, 1), 1, std::int64_t{1} << 58), 1, 0),
+         with_stride(with_size(ConstTensorView(b_view.data, 1, 1), 0, std::int64_t{1} << 58), 0, 0), {}, TensorView(output.view.data, 1, 1),
+         "b: shape (288230376151711744, 1) is too large");
+  for (const auto& [threads, message] : wrong_threads()) {
+    OperationOptions options;
+    options.threads = threads;
+    check_refused(matmul(a_view, b_view, false, bias_view, output.view, workspace, options), invalid, message);
+  }
+  CHECK(output.untouched());
+  REQUIRE_OK(matmul(a_view, b_view, false, bias_view, output.view, workspace));
+}
+
+TEST_CASE("errors: sequence_mask") {
+  Tensor input({2, 3, 4}), output({2, 3, 4});
+  input.fill(1.0f);
+  const Lengths lengths({1, 2}, 2), negative({1, -1}, 2), three({1, 1, 1}, 3), by_query({1, 1, 1, 1, 1, 1}, 2, 3);
+  const auto refuse = [&](const ConstTensorView& input_view, const LengthsView& lengths_view, const TensorView& output_view, const std::string& message) {
+    check_refused(sequence_mask(input_view, lengths_view, 0.0f, output_view), invalid, message);
+    CHECK(output.untouched());
+  };
+  const ConstTensorView view = input.view;
+  refuse(with_rank(view, 1), lengths.view, output.view, "input: shape (2) has 1 axes, expected 2 or 3");
+  refuse(with_rank(view, 4), lengths.view, output.view, "input: shape (2, 3, 4, 0) has 4 axes, expected 2 or 3");
+  refuse(view, lengths.view, with_size(output.view, 2, 3), "output: shape (2, 3, 3), expected (2, 3, 4)");
+  refuse(view, lengths.view, with_rank(output.view, 2), "output: shape (2, 3), expected (2, 3, 4)");
+  refuse(view, {}, output.view, "valid_lens: absent, expected (2)");
+  refuse(view, three.view, output.view, "valid_lens: shape (3), expected (2)");
+  refuse(view, by_query.view, output.view, "valid_lens: shape (2, 3) has 2 axes, expected 1");
+  refuse(view, negative.view, output.view, "valid_lens: [1] is -1, expected 0 or more");
+  refuse(view, lengths.view, with_stride(output.view, 0, 3), "output: stride 3 of axis 0 makes elements of an output share memory");
+  refuse(view, lengths.view, with_data(output.view, input.view.data + 1), "output: its memory meets that of input without being the same view");
+  refuse(view, lengths.view, with_stride(with_data(output.view, input.view.data), 0, 13), "output: its memory meets that of input without being the same view");
+  refuse(with_data<const float>(view, nullptr), lengths.view, output.view, "input: data is null, but its shape is (2, 3, 4)");
+  refuse(view, lengths.view, with_data<float>(output.view, nullptr), "output: data is null, but its shape is (2, 3, 4)");
+  refuse(with_stride(view, 1, -4), lengths.view, output.view, "input: stride -4 of axis 1, expected 0 or more");
+  refuse(with_size(view, 0, huge), lengths.view, output.view, "input: shape (2305843009213693952, 3, 4) overflows the address space");
+  std::int64_t numbers[20] = {};
+  refuse(view, LengthsView(numbers, 2), with_data(output.view, reinterpret_cast<float*>(numbers)), "output: its memory meets that of valid_lens");
+  for (const auto& [threads, message] : wrong_threads()) {
+    OperationOptions options;
+    options.threads = threads;
+    check_refused(sequence_mask(view, lengths.view, 0.0f, output.view, options), invalid, message);
+  }
+  CHECK(output.untouched());
+}
+
+TEST_CASE("errors: masked_softmax") {
+  Tensor input({2, 3, 4}), output({2, 3, 4});
+  input.fill(1.0f);
+  const Lengths lengths({1, 2}, 2), negative({1, 1, 1, 1, -7, 1}, 2, 3), three({1, 1, 1}, 3);
+  const auto refuse = [&](const ConstTensorView& input_view, const LengthsView& lengths_view, const TensorView& output_view, const std::string& message) {
+    check_refused(masked_softmax(input_view, lengths_view, output_view), invalid, message);
+    CHECK(output.untouched());
+  };
+  const ConstTensorView view = input.view;
+  refuse(with_rank(view, 2), lengths.view, output.view, "input: shape (2, 3) has 2 axes, expected 3");
+  refuse(view, lengths.view, with_size(output.view, 2, 3), "output: shape (2, 3, 3), expected (2, 3, 4)");
+  refuse(view, three.view, output.view, "valid_lens: shape (3), expected (2)");
+  refuse(view, negative.view, output.view, "valid_lens: [1, 1] is -7, expected 0 or more");
+  refuse(view, lengths.view, with_stride(output.view, 2, 0), "output: stride 0 of axis 2 makes elements of an output share memory");
+  refuse(view, lengths.view, with_data(output.view, input.view.data + 23), "output: its memory meets that of input without being the same view");
+  refuse(with_data<const float>(view, nullptr), lengths.view, output.view, "input: data is null, but its shape is (2, 3, 4)");
+  refuse(view, lengths.view, with_data<float>(output.view, nullptr), "output: data is null, but its shape is (2, 3, 4)");
+  refuse(with_stride(view, 0, -12), lengths.view, output.view, "input: stride -12 of axis 0, expected 0 or more");
+  refuse(with_stride(view, 0, INT64_MAX), lengths.view, output.view, "input: shape (2, 3, 4) overflows the address space");
+  std::int64_t numbers[20] = {};
+  refuse(view, LengthsView(numbers, 2), with_data(output.view, reinterpret_cast<float*>(numbers)), "output: its memory meets that of valid_lens");
+  for (const auto& [threads, message] : wrong_threads()) {
+    OperationOptions options;
+    options.threads = threads;
+    check_refused(masked_softmax(view, lengths.view, output.view, options), invalid, message);
+  }
+  CHECK(output.untouched());
+  // In place, an axis of one element may have any stride.
+  Tensor row({1, 3, 4});
+  row.fill(1.0f);
+  REQUIRE_OK(masked_softmax(with_stride(ConstTensorView(row.view), 0, 77), {}, row.view));
+}
+
+TEST_CASE("errors: transpose_qkv and transpose_output") {
+  Tensor wide({2, 3, 4}), split({4, 3, 2}), output({2, 3, 4});
+  wide.fill(1.0f);
+  split.fill(1.0f);
+  const ConstTensorView wide_view = wide.view, split_view = split.view;
+  const TensorView as_split(output.view.data, 4, 3, 2), as_wide = output.view;
+  const auto refuse = [&](const Status& status, const std::string& message) {
+    check_refused(status, invalid, message);
+    CHECK(output.untouched());
+  };
+  refuse(transpose_qkv(wide_view, 0, as_split), "num_heads: 0, expected 1 or more");
+  refuse(transpose_qkv(wide_view, -2, as_split), "num_heads: -2, expected 1 or more");
+  refuse(transpose_qkv(wide_view, 3, as_split), "num_heads: 3 does not divide the width of input, 4");
+  refuse(transpose_qkv(wide_view, INT64_MAX, as_split), "num_heads: 9223372036854775807 does not divide the width of input, 4");
+  refuse(transpose_qkv(with_rank(wide_view, 2), 2, as_split), "input: shape (2, 3) has 2 axes, expected 3");
+  refuse(transpose_qkv(wide_view, 2, as_wide), "output: shape (2, 3, 4), expected (4, 3, 2)");
+  refuse(transpose_qkv(wide_view, 2, with_stride(as_split, 0, 5)), "output: stride 5 of axis 0 makes elements of an output share memory");
+  refuse(transpose_qkv(wide_view, 2, with_data(as_split, wide.view.data)), "output: its memory meets that of input");
+  refuse(transpose_qkv(with_data<const float>(wide_view, nullptr), 2, as_split), "input: data is null, but its shape is (2, 3, 4)");
+  refuse(transpose_qkv(wide_view, 2, with_data<float>(as_split, nullptr)), "output: data is null, but its shape is (4, 3, 2)");
+  refuse(transpose_qkv(with_size(wide_view, 2, 0), INT64_MAX, as_split), "num_heads: 9223372036854775807 is too large");
+
+  refuse(transpose_output(split_view, 0, as_wide), "num_heads: 0, expected 1 or more");
+  refuse(transpose_output(split_view, 3, as_wide), "num_heads: 3 does not divide the first size of input, 4");
+  refuse(transpose_output(with_rank(split_view, 1), 2, as_wide), "input: shape (4) has 1 axes, expected 3");
+  refuse(transpose_output(split_view, 2, as_split), "output: shape (4, 3, 2), expected (2, 3, 4)");
+  refuse(transpose_output(split_view, 2, with_stride(as_wide, 2, 0)), "output: stride 0 of axis 2 makes elements of an output share memory");
+  refuse(transpose_output(split_view, 2, with_data(as_wide, split.view.data)), "output: its memory meets that of input");
+  refuse(transpose_output(with_data<const float>(split_view, nullptr), 2, as_wide), "input: data is null, but its shape is (4, 3, 2)");
+  refuse(transpose_output(with_size(split_view, 0, 0), INT64_MAX, as_wide), "num_heads: 9223372036854775807 is too large");
+  for (const auto& [threads, message] : wrong_threads()) {
+    OperationOptions options;
+    options.threads = threads;
+    refuse(transpose_qkv(wide_view, 2, as_split, options), message);
+    refuse(transpose_output(split_view, 2, as_wide, options), message);
+  }
+}
