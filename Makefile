@@ -89,7 +89,7 @@ $(BUILD)/attend-test: $(call object,$(test_sources)) $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
 
 # doctest: a folder that was given or found; else Debian's package, unpacked under build/.
-doctest := $(firstword $(foreach folder,$(DOCTEST) $(DOCTEST)/doctest /usr/include/doctest /usr/local/include/doctest build/doctest/usr/include/doctest,\
+doctest := $(firstword $(foreach folder,$(DOCTEST) $(DOCTEST:%=%/doctest) /usr/include/doctest /usr/local/include/doctest build/doctest/usr/include/doctest,\
   $(if $(wildcard $(folder)/doctest.h),$(folder))))
 doctest_header := $(if $(doctest),$(doctest)/doctest.h,build/doctest/usr/include/doctest/doctest.h)
 build/doctest/usr/include/doctest/doctest.h:

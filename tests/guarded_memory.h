@@ -14,7 +14,8 @@ namespace attend {
 class GuardedMemory : public checks::ArgumentMemory {
  public:
   GuardedMemory() : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))) {
-    void* memory = mmap(nullptr, slots * (slot_bytes + page_) + page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* memory = mmap(nullptr, slots * (slot_bytes + page_) + page_, PROT_NONE, flags, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     memory_ = static_cast<unsigned char*>(memory);
     for (std::size_t slot = 0; slot < slots; ++slot) {
@@ -30,6 +31,8 @@ class GuardedMemory : public checks::ArgumentMemory {
     misalignment_ = misalignment;
   }
   void against_page_after() { before_ = false; }
+  /// Whole vectors between arrays and the page after them, for emulators that load what a mask hides.
+  void keep_from_page_after(std::size_t bytes) { distance_ = bytes; }
 
   void clear() override {
     ArgumentMemory::clear();
@@ -46,7 +49,7 @@ class GuardedMemory : public checks::ArgumentMemory {
       unsigned char* first = begin + (alignment > element ? 0 : misalignment_ * element);
       return {begin, first, first + bytes, first + bytes + margin};
     }
-    unsigned char* first = end - (bytes + alignment - 1) / alignment * alignment;
+    unsigned char* first = end - distance_ - (bytes + alignment - 1) / alignment * alignment;
     return {first - margin, first, first + bytes, end};
   }
 
@@ -56,7 +59,7 @@ class GuardedMemory : public checks::ArgumentMemory {
 
   std::size_t page_;
   unsigned char* memory_;
-  std::size_t used_ = 0, misalignment_ = 0;
+  std::size_t used_ = 0, misalignment_ = 0, distance_ = 0;
   bool before_ = true;
 };
 

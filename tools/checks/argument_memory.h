@@ -33,7 +33,9 @@ class ArgumentMemory {
 
   /// What the element of an output was before the call.
   static void restore(float* element) { std::memcpy(element, &output_poison, sizeof(output_poison)); }
-  static bool untouched(const float* element) { return std::memcmp(element, &output_poison, sizeof(output_poison)) == 0; }
+  static bool untouched(const float* element) {
+    return std::memcmp(element, &output_poison, sizeof(output_poison)) == 0;
+  }
 
   /// The first float that was written and not restored, in an output or around any array: its array
   /// and its index there; null if there is none.
@@ -75,7 +77,9 @@ class ArgumentMemory {
 
   void* take(const char* name, std::int64_t count, std::size_t element, std::size_t alignment, std::uint32_t poison) {
     const Space space = place(static_cast<std::size_t>(count) * element, element, alignment);
-    for (unsigned char* at = space.begin; at != space.end; at += sizeof(poison)) std::memcpy(at, &poison, sizeof(poison));
+    for (unsigned char* at = space.begin; at != space.end; at += sizeof(poison)) {
+      std::memcpy(at, &poison, sizeof(poison));
+    }
     arrays_.push_back({name, space, poison});
     return space.first;
   }

@@ -14,6 +14,8 @@
 
 namespace attend::checks {
 
+using Seed = std::uint64_t;
+
 struct PackShape {
   std::int64_t depth = 1, columns = 1, width = 1;
   std::int64_t k_stride = 1, n_stride = 1;
@@ -83,23 +85,23 @@ struct Exp2Shape {
 };
 
 template <class Shape>
-using Check = Result (*)(const Kernels& kernels, const Shape& shape, std::uint64_t seed, ArgumentMemory& memory);
+using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
-Result check_pack(const Kernels& kernels, const PackShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_gemm(const Kernels& kernels, const GemmShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_scores(const Kernels& kernels, const ScoreShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_finish(const Kernels& kernels, const FinishShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_copy(const Kernels& kernels, const CopyShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_fill(const Kernels& kernels, const FillShape& shape, std::uint64_t seed, ArgumentMemory& memory);
-Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, std::uint64_t seed, ArgumentMemory& memory);
+Result check_pack(const Kernels& kernels, const PackShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_copy(const Kernels& kernels, const CopyShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_fill(const Kernels& kernels, const FillShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, Seed seed, ArgumentMemory& memory);
 
 /// Every kernel at a few random shapes.
-Result check_random_shapes(const Kernels& kernels, std::uint64_t seed, ArgumentMemory& memory);
+Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);
 
 /// The worst relative error of exp2 for arguments in [-126, 127].
 double exp2_error(Isa isa);

@@ -1,0 +1,300 @@
+// What the tests of the engine share: random views with strides, canaries, layers and their references.
+#pragma once
+
+#include <doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "attend/attend.hpp"
+#include "reference/reference.h"
+
+namespace engine_test {
+
+using namespace attend;
+using reference::Shape;
+
+inline constexpr double u = reference::unit_roundoff;
+inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float infinite = std::numeric_limits<float>::infinity();
+
+inline std::vector<Isa> usable_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
+    if (isa_usable(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+inline std::string name_of(Isa isa) { return isa_name(isa); }
+
+/// How many random shapes to take instead of `count`: emulators set ATTEND_TEST_SHARE=N for 1 / N of them.
+inline int share_of(int count) {
+  const char* share = std::getenv("ATTEND_TEST_SHARE");
+  const int divisor = share ? std::atoi(share) : 1;
+  return divisor > 1 ? (count + divisor - 1) / divisor : count;
+}
+
+/// splitmix64.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t bits() {
+    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  std::int64_t between(std::int64_t least, std::int64_t most) {
+    return least + static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(most - least + 1));
+  }
+  bool once_in(int times) { return between(1, times) == 1; }
+  template <class Value>
+  Value one_of(std::initializer_list<Value> values) {
+    return values.begin()[between(0, static_cast<std::int64_t>(values.size()) - 1)];
+  }
+  /// In [-1, 1).
+  float number() { return static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f; }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A tensor with memory of its own. The gaps between its elements, a margin on both sides, and at first
+/// the elements too, hold a canary: a NaN of its own bits, so that reading it shows as well as writing it.
+class Tensor {
+ public:
+  TensorView view;
+
+  /// Contiguous.
+  explicit Tensor(const Shape& shape) { lay_out(shape, nullptr); }
+  /// Axes in any order in memory, with gaps.
+  Tensor(const Shape& shape, Random& layout) { lay_out(shape, &layout); }
+
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(places_.size()); }
+  /// The n-th element, row-major.
+  float& operator[](std::int64_t n) { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  float operator[](std::int64_t n) const { return memory_[places_[static_cast<std::size_t>(n)]]; }
+  template <class... Indices>
+  float& at(Indices... indices) { return (*this)[flat_index(indices...)]; }
+  template <class... Indices>
+  float at(Indices... indices) const { return (*this)[flat_index(indices...)]; }
+
+  Tensor& fill(float value) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = value;
+    return *this;
+  }
+  Tensor& fill(Random& random, float scale = 1.0f) {
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = scale * random.number();
+    return *this;
+  }
+  Tensor& fill(std::initializer_list<float> values) {
+    REQUIRE(static_cast<std::int64_t>(values.size()) == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = values.begin()[n];
+    return *this;
+  }
+  Tensor& copy(const Tensor& other) {
+    REQUIRE(other.count() == count());
+    for (std::int64_t n = 0; n < count(); ++n) (*this)[n] = other[n];
+    return *this;
+  }
+
+  Shape shape() const { return Shape(view.sizes, view.sizes + view.rank); }
+  reference::Array array() const { return reference::Array(view); }
+
+  /// No element and no byte around them was written.
+  bool untouched() const { return canaries_from(false); }
+  /// No byte but the elements was written.
+  bool gaps_untouched() const { return canaries_from(true); }
+
+ private:
+  static constexpr std::size_t margin = 80;  // floats: more than any ISA's vector or tile row
+  static bool is_canary(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits == 0x7fc0beadu;
+  }
+
+  template <class... Indices>
+  std::int64_t flat_index(Indices... indices) const {
+    const std::int64_t list[] = {static_cast<std::int64_t>(indices)...};
+    std::int64_t flat = 0;
+    for (std::size_t axis = 0; axis < sizeof...(indices); ++axis) flat = flat * view.sizes[axis] + list[axis];
+    return flat;
+  }
+
+  void lay_out(const Shape& shape, Random* layout) {
+    view.rank = static_cast<int>(shape.size());
+    int order[max_rank] = {0, 1, 2, 3};  // innermost last
+    std::int64_t stride = layout ? layout->one_of<std::int64_t>({1, 1, 2, 3}) : 1;
+    if (layout && layout->once_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
+    for (int place = view.rank - 1; place >= 0; --place) {
+      const std::size_t axis = static_cast<std::size_t>(order[place]);
+      view.sizes[axis] = shape[axis];
+      view.strides[axis] = stride;
+      stride *= shape[axis] > 0 ? shape[axis] : 1;
+      if (layout) stride += layout->one_of<std::int64_t>({0, 0, 1, 5});
+    }
+    const std::uint32_t canary = 0x7fc0beadu;
+    float value;
+    std::memcpy(&value, &canary, sizeof value);
+    memory_.assign(static_cast<std::size_t>(stride) + 2 * margin, value);
+    view.data = memory_.data() + margin;
+    const std::int64_t elements = reference::count_of(shape);
+    for (std::int64_t n = 0; n < elements; ++n) {
+      std::int64_t rest = n, place = 0;
+      for (int axis = view.rank - 1; axis >= 0; --axis) {
+        place += rest % view.sizes[axis] * view.strides[axis];
+        rest /= view.sizes[axis];
+      }
+      places_.push_back(margin + static_cast<std::size_t>(place));
+    }
+  }
+
+  bool canaries_from(bool gaps_alone) const {
+    std::vector<bool> element(memory_.size(), false);
+    if (gaps_alone) {
+      for (std::size_t place : places_) element[place] = true;
+    }
+    for (std::size_t i = 0; i < memory_.size(); ++i) {
+      if (!element[i] && !is_canary(memory_[i])) return false;
+    }
+    return true;
+  }
+
+  std::vector<float> memory_;
+  std::vector<std::size_t> places_;
+};
+
+/// Valid lengths, (B,), (B, L) or none.
+struct Lengths {
+  std::vector<std::int64_t> values;
+  LengthsView view;
+
+  Lengths() = default;
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch);
+  }
+  Lengths(std::vector<std::int64_t> numbers, std::int64_t batch, std::int64_t queries) : values(std::move(numbers)) {
+    view = LengthsView(values.data(), batch, queries);
+  }
+  Lengths(Lengths&&) = default;
+  Lengths& operator=(Lengths&&) = default;
+
+  /// Of any of the three forms; lengths from 0 to a bit more than S, often at the ends.
+  static Lengths random(Random& random, std::int64_t B, std::int64_t L, std::int64_t S) {
+    const auto draw = [&](std::int64_t count) {
+      std::vector<std::int64_t> drawn(static_cast<std::size_t>(count));
+      for (std::int64_t& length : drawn) {
+        length = random.once_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
+      }
+      return drawn;
+    };
+    switch (random.between(0, 2)) {
+      case 0: return Lengths();
+      case 1: return Lengths(draw(B), B);
+      default: return Lengths(draw(B * L), B, L);
+    }
+  }
+};
+
+/// The first element whose bits differ (NaN equals NaN), or -1.
+inline std::int64_t first_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.count() == b.count());
+  for (std::int64_t n = 0; n < a.count(); ++n) {
+    const float x = a[n], y = b[n];
+    if (std::memcmp(&x, &y, sizeof x) != 0 && !(std::isnan(x) && std::isnan(y))) return n;
+  }
+  return -1;
+}
+#define CHECK_SAME_BITS(a, b) CHECK(engine_test::first_difference(a, b) == -1)
+
+#define REQUIRE_OK(call)                       \
+  do {                                         \
+    const attend::Status status_of_ = (call);  \
+    REQUIRE_MESSAGE(status_of_.ok(), std::string(status_of_.message())); \
+  } while (false)
+
+#define CHECK_CLOSE(actual, expected, tolerance)                                                    \
+  do {                                                                                              \
+    const attend::reference::Comparison compared_ = attend::reference::compare(actual, expected, tolerance); \
+    CHECK_MESSAGE(compared_.ok, #actual ": " << compared_.message);                                 \
+  } while (false)
+
+inline std::string text_of(const Shape& shape) {
+  std::string text;
+  for (std::int64_t size : shape) text += (text.empty() ? "" : " ") + std::to_string(size);
+  return text;
+}
+
+/// A layer with random weights, and the same for the reference.
+struct Layer {
+  MultiHeadAttentionConfig config;
+  std::vector<Tensor> tensors;  // query, key, value, output, then their biases
+  MultiHeadAttentionWeights weights;
+  MultiHeadAttention attention;
+
+  explicit Layer(const MultiHeadAttentionConfig& wanted, Random& random, Random* layout = nullptr) : config(wanted) {
+    const std::int64_t E = config.num_hiddens;
+    for (std::int64_t inputs : {config.query_size, config.key_size, config.value_size, E}) {
+      add({E, inputs}, layout);
+      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(inputs + E))));
+    }
+    for (int bias = 0; bias < 4 && config.bias; ++bias) {
+      add({E}, layout);
+      tensors.back().fill(random);
+    }
+    make();
+  }
+
+  /// Square, with identity matrices: what comes in are the heads themselves.
+  static Layer identity(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa) {
+    Random random(1);
+    Layer layer(square(num_hiddens, num_heads, isa), random);
+    for (Tensor& tensor : layer.tensors) {
+      tensor.fill(0.0f);
+      for (std::int64_t n = 0; n < num_hiddens; ++n) tensor.at(n, n) = 1.0f;
+    }
+    layer.make();
+    return layer;
+  }
+
+  static MultiHeadAttentionConfig square(std::int64_t num_hiddens, std::int64_t num_heads, Isa isa, bool bias = false) {
+    MultiHeadAttentionConfig config;
+    config.key_size = config.query_size = config.value_size = config.num_hiddens = num_hiddens;
+    config.num_heads = num_heads;
+    config.bias = bias;
+    config.isa = isa;
+    return config;
+  }
+
+  void make() {
+    ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
+                                      &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+    for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
+    REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
+  }
+
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
+
+  Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
+                 Tensor& output, const ForwardOptions& options = {}) const {
+    Workspace workspace;
+    return attention.forward(queries.view, keys.view, values.view, valid_lens, output.view, workspace, options);
+  }
+
+ private:
+  void add(const Shape& shape, Random* layout) { tensors.push_back(layout ? Tensor(shape, *layout) : Tensor(shape)); }
+};
+
+}  // namespace engine_test
