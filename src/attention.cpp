@@ -45,23 +45,25 @@ KeyRange part_of(const KeySegment& segment, std::int64_t begin, std::int64_t end
   return {larger(begin - segment.begin, 0), smaller(end - segment.begin, segment.count)};
 }
 
-// -inf where a lane does not see a key of [begin, end), 0 where it does.
+// -inf where a lane does not see a key of [begin, end); else by how much its maximum has moved, mostly 0.
 void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
+  const TileScratch& scratch = tile.scratch;
   for (std::int64_t j = begin; j < end; ++j) {
-    float* row = tile.scratch.bias + (j - begin) * tile.width;
-    for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-      const KeyRange& range = tile.scratch.lanes[lane].range;
-      row[lane] = j >= range.begin && j < range.end ? 0.0f : -infinity;
+    float* row = scratch.bias + (j - begin) * tile.width;
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) {
+      const bool hidden = lane < tile.count && (j < scratch.lanes[lane].range.begin || j >= scratch.lanes[lane].range.end);
+      row[lane] = hidden ? -infinity : scratch.start[lane] - scratch.maximum[lane];
     }
-    for (std::int64_t lane = tile.count; lane < tile.width; ++lane) row[lane] = 0.0f;
   }
 }
 
-// Scores of keys [begin, end), one block or a part of it; true if a maximum has to move first.
-bool score(const Tile& tile, std::int64_t begin, std::int64_t end) {
+// Scores of keys [begin, end), one block or a part of it; true if a maximum has to move. `again`: it has
+// moved since. The chains then start where they did before, and the difference comes at their end: begun
+// anew, scores beyond 2^24 would round to something else.
+bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool again) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
-  const bool plain = tile.inner.begin <= begin && end <= tile.inner.end;
+  const bool plain = !again && tile.inner.begin <= begin && end <= tile.inner.end;
   if (!plain) fill_bias(tile, begin, end);
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
     scratch.block_sum[lane] = 0.0f;
@@ -81,7 +83,7 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end) {
     arguments.depth = attention.depth;
     arguments.queries = scratch.queries;
     arguments.width = tile.width;
-    arguments.maximum = scratch.maximum;
+    arguments.maximum = scratch.start;
     arguments.sum = scratch.sum;
     arguments.bias = scratch.bias + offset;
     arguments.weights = scratch.weights + offset;
@@ -143,7 +145,7 @@ void move_maximum(const Tile& tile) {
 void run_blocks(const Tile& tile, bool careful, bool uniform) {
   TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.maximum[lane] = 0.0f;
+    scratch.maximum[lane] = scratch.start[lane] = 0.0f;
     scratch.sum[lane] = 0.0f;
   }
   for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
@@ -153,9 +155,10 @@ void run_blocks(const Tile& tile, bool careful, bool uniform) {
     if (uniform) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
       for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
-    } else if (score(tile, begin, end)) {
+    } else if (score(tile, begin, end, false)) {
       move_maximum(tile);
-      score(tile, begin, end);
+      score(tile, begin, end, true);
+      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
     }
     for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
@@ -198,7 +201,7 @@ void write_weights(const Tile& tile, bool uniform) {
     if (uniform) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
     } else {
-      score(tile, begin, end);
+      score(tile, begin, end, true);
     }
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
@@ -305,6 +308,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.bias = cursor.take<float>(key_block * tile);
   scratch.output = cursor.take<float>(tile * value_stride);
   scratch.maximum = cursor.take<float>(tile);
+  scratch.start = cursor.take<float>(tile);
   scratch.sum = cursor.take<float>(tile);
   scratch.block_sum = cursor.take<float>(tile);
   scratch.block_maximum = cursor.take<float>(tile);

@@ -54,7 +54,8 @@ struct TileScratch {
   float* weights;        // [key block][tile]
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
-  float* maximum;        // [tile], as the four that follow
+  float* maximum;        // [tile], as the five that follow
+  float* start;          // what scores start from: the maximum before it moved
   float* sum;
   float* block_sum;
   float* block_maximum;

@@ -31,7 +31,7 @@ class GuardedMemory : public checks::ArgumentMemory {
     misalignment_ = misalignment;
   }
   void against_page_after() { before_ = false; }
-  /// Whole vectors between arrays and the page after them, for emulators that load what a mask hides.
+  /// So many bytes, a multiple of 64, stay free before that page: for emulators that load what a mask hides.
   void keep_from_page_after(std::size_t bytes) { distance_ = bytes; }
 
   void clear() override {

@@ -314,6 +314,49 @@ TEST_CASE("shifted logits: a constant added to all scores of a row") {
   }
 }
 
+TEST_CASE("huge scores: rows stay finite, and the largest score takes its row") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    const DotProductAttention attention = make_dot_product(isa);
+    Workspace workspace;
+    // At 1e18 float32 scores are off by more than they differ from one another near the top, so what can be
+    // asked of every row is a mean of values; at the scores' float64 gap, the value itself.
+    for (float amplitude : {1e2f, 3e3f, 1e4f, 3e4f, 1e8f, 1e18f}) {
+      CAPTURE(amplitude);
+      Random random(53);
+      const std::int64_t L = 37, S = 300, D = 64, Dv = 3;
+      Arguments arguments(1, L, S, D, Dv, random);
+      arguments.queries.fill(random, amplitude);
+      arguments.keys.fill(random, amplitude);
+      Tensor output({1, L, Dv});
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace));
+      for (std::int64_t i = 0; i < L; ++i) {
+        double first = -infinite, second = -infinite, largest = 0.0;
+        std::int64_t winner = 0;
+        for (std::int64_t j = 0; j < S; ++j) {
+          double score = 0.0, magnitude = 0.0;
+          for (std::int64_t d = 0; d < D; ++d) {
+            const double term = static_cast<double>(arguments.queries.at(0, i, d)) * static_cast<double>(arguments.keys.at(0, j, d));
+            score += term / 8.0;
+            magnitude += std::fabs(term) / 8.0;
+          }
+          largest = std::max(largest, magnitude);
+          if (score > first) winner = j;
+          second = score > first ? first : std::max(second, score);
+          first = std::max(first, score);
+        }
+        for (std::int64_t c = 0; c < Dv; ++c) {
+          const float got = output.at(0, i, c);
+          REQUIRE(std::isfinite(got));
+          CHECK(std::fabs(got) <= 4.0f);  // values are drawn from -2 to 2 at the most
+          // Clear of every rounding: the row is the value of its largest score.
+          if (first - second > 200.0 * u * largest + 40.0) CHECK(std::fabs(got - arguments.values.at(0, winner, c)) <= 1e-5f);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("moving maximum: scores that rise, fall and jump within and across key blocks") {
   const std::int64_t S = 400, L = 37, Dv = 5;
   const std::vector<std::pair<const char*, float (*)(std::int64_t)>> patterns = {

@@ -29,7 +29,7 @@ struct GemmArguments {
   std::int64_t row_count;
   std::int64_t k_stride;     // of a
   std::int64_t depth;
-  const float* panel;        // [depth][width], 64-byte aligned
+  const float* panel;        // [depth][width]; aligned for speed alone
   std::int64_t width;        // lanes to gemm_columns, a multiple of lanes
   std::int64_t columns;      // 1 to width: those that are stored
   const float* bias;         // null, or `width` values
@@ -49,8 +49,8 @@ struct PackQueriesArguments {
 /// Scores of one key block against a tile of queries, and their exponentials.
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
-/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; plus bias[j][lane] in the general
-/// kernel; weights[j][lane] = 2^s; block_sum[lane] = the weights' sum over ascending j.
+/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; in the general kernel plus bias[j][lane],
+/// and a finite s at most 96; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
 /// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
 /// where to, and the block is to be scored again after move_maximum.
 struct ScoreArguments {
@@ -64,7 +64,7 @@ struct ScoreArguments {
   const float* sum;      // [width]; of the blocks before; 0: none was seen
   const float* bias;     // [key_count][width], log2 units; -inf hides
   float* weights;        // [key_count][width]
-  float* block_sum;      // [width]
+  float* block_sum;      // [width]; in and out, as the next: a block may come in parts
   float* block_maximum;  // [width]; largest score of the block, relative to maximum; -inf: none
 };
 

@@ -5,6 +5,7 @@
 // lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare.
 
 constexpr float headroom = 24.0f;
+constexpr float largest_score = 96.0f;
 
 template <int rows, int vectors, bool general>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
@@ -28,11 +29,17 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
     for (int r = 0; r < rows; ++r) {
       const std::int64_t at = (key + r) * width + v * lanes;
       Vector s = scores[r][v];
-      if constexpr (general) {  // a hidden score is -inf even where it is NaN
-        const Vector bias = load(a.bias + at);
-        s = select(less(broadcast(-__builtin_inff()), bias), add(s, bias), broadcast(-__builtin_inff()));
+      if constexpr (general) {
+        const Vector bias = load(a.bias + at), none = broadcast(-__builtin_inff());
+        s = select(unlike(bias, none), add(s, bias), none);  // hidden even where the score is NaN
       }
       top = maximum(s, top);  // a NaN leaves it, and reaches the sum
+      if constexpr (general) {
+        // A finite score stays where its exponential is finite: far beyond 2^24, rounding alone can put it
+        // there. +inf stays what it is, and makes its row NaN.
+        const Vector most = broadcast(largest_score);
+        s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
+      }
       const Vector weight = exp2(s);
       sum = add(sum, weight);
       store(a.weights + at, weight);
@@ -78,12 +85,16 @@ void move_maximum(const MoveArguments* arguments) {
     float top = a.block_maximum[lane];
     const bool unseen = a.sum[lane] < 0x1p-126f;
     if (!(top > headroom || (unseen && top < -headroom && top > -__builtin_inff()))) continue;
-    if (top > 0x1p120f) top = 0x1p120f;  // +inf: the row is NaN whatever the maximum
+    if (top > 0x1p127f * 1.9999999f) top = 0x1p120f;  // +inf: the row is NaN whatever the maximum
     float up = static_cast<float>(top < 0x1p23f && top > -0x1p23f ? static_cast<std::int32_t>(top) : top);
     if (up < top) up += 1.0f;
-    a.maximum[lane] += up;
+    const float before = a.maximum[lane];
+    float after = before + up;
+    // Beyond 2^24 the sum rounds: downwards, so that the largest weight does not vanish.
+    while (after - before > up) after = __builtin_nextafterf(after, -__builtin_inff());
+    a.maximum[lane] = after;
     if (unseen) continue;  // sum and output are zero, and 2^-up may overflow
-    const Vector factor = exp2(broadcast(-up));
+    const Vector factor = exp2(broadcast(before - after));  // not -up, which is not what it moved by
     float factors[lanes];
     store(factors, factor);
     a.sum[lane] *= factors[0];
