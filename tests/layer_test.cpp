@@ -401,8 +401,8 @@ TEST_CASE("dropout: drops at its rate, each weight by itself, others by another 
       neighbours += drops(first, n) && drops(first, n + 1);
       rows += drops(first, n) && drops(first, n + S);
     }
-    const auto expect = [&](double found, double probability) {  // within five standard deviations
-      CHECK(std::abs(found / count - probability) < 5.0 * std::sqrt(probability * (1.0 - probability) / count) * 1.5);
+    const auto expect = [&](double found, double probability) {  // within six standard deviations
+      CHECK(std::abs(found / count - probability) < 6.0 * std::sqrt(probability * (1.0 - probability) / count));
     };
     const double p = static_cast<double>(rate);
     expect(dropped, p);

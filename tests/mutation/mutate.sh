@@ -8,7 +8,9 @@ isas=$(uname -m | sed 's/x86_64/avx2/; t; s/aarch64/neon/; t; d')  # and scalar
 
 # One step too few. The loops over the rows, vectors and lanes of a tile (of type int) are left out, and
 # those after which a tail takes what is left, whatever that is.
-one_less='s/\(for (std::int64_t [^;]*; [^;&]* < [^;&]*[^;& ]\)\(;\| &&\)/\1 - 1\2/
+one_less='s/\(for (std::int64_t [^;]*; [^;&]* < [^;&]*\)\(; [a-z]* += \([a-z]*\))\)/\1 - \3\2/
+t
+s/\(for (std::int64_t [^;]*; [^;&]* < [^;&]*[^;& ]\)\(;\| &&\)/\1 - 1\2/
 s/\(for (; [a-z]* < [^;]*\);/\1 - 1;/
 s/\(for (; [a-z]* + rows\) <= /\1 < /
 s/for (; \([a-z]*\) != end; \1 += width)/for (; \1 + width < end; \1 += width)/'
