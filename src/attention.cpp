@@ -191,18 +191,26 @@ bool finish(const Tile& tile) {
   return tile.attention.kernels->finish(&arguments);
 }
 
-// The attention weights: the scores once more, now with the final maxima and sums.
+// The attention weights: the scores once more, now with the final maxima. Their chains start elsewhere
+// than those of the output did and round to something else, so they are divided by sums of their own:
+// the weights of a row add up to 1.
 void write_weights(const Tile& tile, bool uniform) {
   TileScratch& scratch = tile.scratch;
   const Kernels& kernels = *tile.attention.kernels;
   const std::int64_t stride = tile.attention.weights.stride, step = tile.plan.key_block;
+  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
+    scratch.sum[lane] = 0.0f;
+    scratch.factors[lane] = 1.0f;
+  }
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
     if (uniform) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
+      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
     } else {
       score(tile, begin, end, true);
     }
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
     }
@@ -220,6 +228,8 @@ void write_weights(const Tile& tile, bool uniform) {
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     float* row = scratch.lanes[lane].weights;
     const KeyRange& range = scratch.lanes[lane].range;
+    const float factor = 1.0f / scratch.sum[lane];
+    for (std::int64_t j = range.begin; j < range.end; ++j) row[j * stride] *= factor;
     kernels.fill(row, stride, range.begin, 0.0f);
     kernels.fill(row + range.end * stride, stride, tile.attention.keys - range.end, 0.0f);
   }
