@@ -2,6 +2,7 @@
 # rebuild.sh: what make compiles anew, tried on a copy of the engine: nothing when nothing changed; what
 # includes a changed header; everything when a flag or the compiler changed; one build folder never another.
 set -eu
+unset MAKEFLAGS MFLAGS  # a -s from above would hide what compiles
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r Makefile include src "$copy"
