@@ -15,11 +15,14 @@ namespace attend {
 
 namespace {
 
-void pause_briefly() noexcept {
+void pause_briefly([[maybe_unused]] int spins) noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
+#endif
+#if ATTEND_THREADS
+  if (spins > 2000) sched_yield();  // more threads than cores
 #endif
 }
 
@@ -47,10 +50,7 @@ void take_part(void* pointer, int thread) noexcept {
     }
     if (done > 0) __atomic_fetch_add(&region.ended[s], done, __ATOMIC_RELEASE);
     for (int spins = 0; __atomic_load_n(&region.ended[s], __ATOMIC_ACQUIRE) < stage.count; ++spins) {
-      pause_briefly();
-#if ATTEND_THREADS
-      if (spins > 2000) sched_yield();  // more threads than cores
-#endif
+      pause_briefly(spins);
     }
   }
 }
