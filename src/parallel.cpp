@@ -15,7 +15,7 @@ namespace attend {
 
 namespace {
 
-void pause_briefly([[maybe_unused]] int spins) noexcept {
+void pause_briefly([[maybe_unused]] long spins) noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -49,7 +49,7 @@ void take_part(void* pointer, int thread) noexcept {
       ++done;
     }
     if (done > 0) __atomic_fetch_add(&region.ended[s], done, __ATOMIC_RELEASE);
-    for (int spins = 0; __atomic_load_n(&region.ended[s], __ATOMIC_ACQUIRE) < stage.count; ++spins) {
+    for (long spins = 0; __atomic_load_n(&region.ended[s], __ATOMIC_ACQUIRE) < stage.count; ++spins) {
       pause_briefly(spins);
     }
   }
