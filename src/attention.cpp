@@ -140,27 +140,39 @@ void move_maximum(const Tile& tile) {
   tile.attention.kernels->move_maximum(&arguments);
 }
 
-// Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
-// its key, for 0 times NaN is NaN. `uniform`: every key weighs the same, and no key is read.
-void run_blocks(const Tile& tile, bool careful, bool uniform) {
+void begin_blocks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
     scratch.maximum[lane] = scratch.start[lane] = 0.0f;
     scratch.sum[lane] = 0.0f;
   }
+}
+
+// Unnormalised weights of the keys [begin, end) of a block, relative to 2^maximum, and their sums, after
+// those of the blocks before. `uniform`: every key weighs the same, and no key is read.
+void weigh(const Tile& tile, std::int64_t begin, std::int64_t end, bool uniform) {
+  TileScratch& scratch = tile.scratch;
+  if (uniform) {
+    for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
+  } else if (score(tile, begin, end, false)) {
+    move_maximum(tile);
+    score(tile, begin, end, true);
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
+  }
+  for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
+}
+
+// Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
+// its key, for 0 times NaN is NaN.
+void run_blocks(const Tile& tile, bool careful, bool uniform) {
+  TileScratch& scratch = tile.scratch;
+  begin_blocks(tile);
   for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
   const std::int64_t step = tile.plan.key_block;
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
-    if (uniform) {
-      for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
-      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
-    } else if (score(tile, begin, end, false)) {
-      move_maximum(tile);
-      score(tile, begin, end, true);
-      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
-    }
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
+    weigh(tile, begin, end, uniform);
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
     if (!careful) {
       accumulate(tile, begin, begin, end, 0, tile.count);
@@ -191,26 +203,28 @@ bool finish(const Tile& tile) {
   return tile.attention.kernels->finish(&arguments);
 }
 
-// The attention weights: the scores once more, now with the final maxima. Their chains start elsewhere
-// than those of the output did and round to something else, so they are divided by sums of their own:
-// the weights of a row add up to 1.
+// The attention weights: the blocks once more, scored and moved as for the output, so that their weights
+// are those behind it, then brought from the maximum of their block to the last one and divided by the sum.
 void write_weights(const Tile& tile, bool uniform) {
   TileScratch& scratch = tile.scratch;
   const Kernels& kernels = *tile.attention.kernels;
   const std::int64_t stride = tile.attention.weights.stride, step = tile.plan.key_block;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.sum[lane] = 0.0f;
-    scratch.factors[lane] = 1.0f;
+    scratch.last_maximum[lane] = scratch.maximum[lane];
+    // A score of +inf makes its row NaN, as it does the output.
+    scratch.last_factors[lane] = scratch.sum[lane] < infinity ? 1.0f / scratch.sum[lane] : __builtin_nanf("");
   }
+  begin_blocks(tile);
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
-    if (uniform) {
-      for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
-      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
-    } else {
-      score(tile, begin, end, true);
+    weigh(tile, begin, end, uniform);
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) {
+      // Above the last one is the maximum of lanes alone that have not seen a key: their weights are 0.
+      const float below = scratch.maximum[lane] - scratch.last_maximum[lane];
+      scratch.factors[lane] = below < 0.0f ? below : 0.0f;
     }
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
+    kernels.exp2(scratch.factors, scratch.factors, tile.width);
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.factors[lane] *= scratch.last_factors[lane];
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
     }
@@ -228,8 +242,6 @@ void write_weights(const Tile& tile, bool uniform) {
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     float* row = scratch.lanes[lane].weights;
     const KeyRange& range = scratch.lanes[lane].range;
-    const float factor = 1.0f / scratch.sum[lane];
-    for (std::int64_t j = range.begin; j < range.end; ++j) row[j * stride] *= factor;
     kernels.fill(row, stride, range.begin, 0.0f);
     kernels.fill(row + range.end * stride, stride, tile.attention.keys - range.end, 0.0f);
   }
@@ -323,6 +335,8 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.block_sum = cursor.take<float>(tile);
   scratch.block_maximum = cursor.take<float>(tile);
   scratch.factors = cursor.take<float>(tile);
+  scratch.last_maximum = cursor.take<float>(tile);
+  scratch.last_factors = cursor.take<float>(tile);
   scratch.query_rows = cursor.take<const float*>(tile);
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);

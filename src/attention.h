@@ -54,12 +54,14 @@ struct TileScratch {
   float* weights;        // [key block][tile]
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
-  float* maximum;        // [tile], as the five that follow
+  float* maximum;        // [tile], as the seven that follow
   float* start;          // what scores start from: the maximum before it moved
   float* sum;
   float* block_sum;
   float* block_maximum;
   float* factors;
+  float* last_maximum;   // behind the output, while the weights are written
+  float* last_factors;
   const float** query_rows;
   float** rows;          // outputs, then weights
   Lane* lanes;

@@ -115,7 +115,9 @@ void attend_mha_destroy(attend_mha* layer) {
   release(heap);
 }
 
-attend_isa attend_mha_isa(const attend_mha* layer) { return static_cast<attend_isa>(layer->layer.isa()); }
+attend_isa attend_mha_isa(const attend_mha* layer) {
+  return layer == nullptr ? ATTEND_ISA_BEST : static_cast<attend_isa>(layer->layer.isa());
+}
 
 size_t attend_mha_workspace_bytes(const attend_mha* layer, int64_t batch, int64_t num_queries, int64_t num_keys) {
   return layer == nullptr ? 0 : layer->layer.workspace_bytes({batch, num_queries, num_keys});

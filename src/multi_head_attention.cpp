@@ -3,6 +3,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "cpu.h"
 #include "dispatch.h"
 #include "dropout.h"
 #include "memory.h"
@@ -131,6 +132,7 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
   if (!status.ok()) return status;
   if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
 
+  const FloatingPointMode mode;
   const std::size_t bytes = packed_size(*kernels, config);
   MultiHeadAttention made;
   if (memory == nullptr) {
@@ -163,6 +165,7 @@ Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, s
                                        std::size_t memory_bytes) noexcept {
   const Status status = validate_config(config);
   if (!status.ok()) return status;
+  const FloatingPointMode mode;
   const std::int64_t width = config.num_hiddens;
   std::int64_t floats = 0;
   for (int which = 0; which < projection_count; ++which) floats += width * input_width(config, which);
@@ -211,11 +214,9 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   const ForwardShape shape = {queries.sizes[0], queries.sizes[1], keys.sizes[1]};
   if (shape.batch == 0 || shape.queries == 0) return Status();
 
-  const double rows = static_cast<double>(shape.batch) * static_cast<double>(shape.queries + shape.keys);
+  const FloatingPointMode mode;
   Threads threads = options.threads;
-  if (2.0 * rows * static_cast<double>(config_.num_hiddens) * static_cast<double>(config_.num_hiddens) < least_threaded_work) {
-    threads.count = 1;
-  }
+  if (forward_work(config_, shape) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
   if (!plan_forward(kernels, config_, shape, threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",

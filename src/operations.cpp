@@ -3,6 +3,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "cpu.h"
 #include "dispatch.h"
 #include "memory.h"
 #include "parallel.h"
@@ -41,6 +42,15 @@ struct Matmul {
   float* packed;
 };
 
+// The packed b, then the rows before each entry.
+std::size_t packed_bytes(const Kernels& kernels, std::int64_t depth, std::int64_t columns) {
+  return aligned_bytes(static_cast<std::size_t>(PackedProjection::size(kernels, depth, columns)) * sizeof(float));
+}
+
+std::size_t matmul_bytes(const Kernels& kernels, std::int64_t batch, std::int64_t depth, std::int64_t columns) {
+  return packed_bytes(kernels, depth, columns) + static_cast<std::size_t>(batch + 1) * sizeof(std::int64_t);
+}
+
 void run_pack(const void* context, std::int64_t, int) {
   const Matmul& matmul = *static_cast<const Matmul*>(context);
   pack_projection(*matmul.projection.kernels, matmul.b, matmul.n_stride, matmul.k_stride, matmul.bias,
@@ -54,6 +64,13 @@ void run_product(const void* context, std::int64_t task, int) {
 
 }  // namespace
 
+std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, Isa isa) noexcept {
+  const Kernels* kernels = find_kernels(isa);
+  if (kernels == nullptr || !validate_factors(a, b, b_transposed).ok()) return 0;
+  const std::int64_t columns = b.sizes[b.rank - (b_transposed ? 2 : 1)];
+  return matmul_bytes(*kernels, a.rank == 3 ? a.sizes[0] : 1, a.sizes[a.rank - 1], columns) + alignment - 1;
+}
+
 Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const ConstTensorView& bias,
               const TensorView& output, Workspace& workspace, const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
@@ -64,14 +81,12 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   const std::int64_t depth = a.sizes[a.rank - 1], columns = output.sizes[output.rank - 1];
   if (batch == 0 || rows == 0 || columns == 0) return Status();
 
-  const std::int64_t packed = PackedProjection::size(*kernels, depth, columns);
-  const std::size_t packed_bytes = aligned_bytes(static_cast<std::size_t>(packed) * sizeof(float));
-  const std::size_t bytes = packed_bytes + static_cast<std::size_t>(batch + 1) * sizeof(std::int64_t);
+  const std::size_t bytes = matmul_bytes(*kernels, batch, depth, columns);
   char* memory = static_cast<char*>(workspace.reserve(bytes));
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
   }
-  std::int64_t* before = reinterpret_cast<std::int64_t*>(memory + packed_bytes);
+  std::int64_t* before = reinterpret_cast<std::int64_t*>(memory + packed_bytes(*kernels, depth, columns));
   Matmul product;
   product.b = b.data;
   product.k_stride = stride_from_end(b, b_transposed ? 1 : 2);
@@ -269,6 +284,23 @@ struct DotProduct {
   char* scratch;
 };
 
+// What the operands alone say.
+Attention dot_product(const Kernels& kernels, const ConstTensorView& queries, const ConstTensorView& keys,
+                      const ConstTensorView& values) {
+  Attention attention = {};
+  attention.kernels = &kernels;
+  attention.batch = queries.sizes[0];
+  attention.heads = 1;
+  attention.queries = queries.sizes[1];
+  attention.keys = keys.sizes[1];
+  attention.depth = queries.sizes[2];
+  attention.value_depth = values.sizes[2];
+  attention.q = matrices(queries);
+  attention.k = matrices(keys);
+  attention.v = matrices(values);
+  return attention;
+}
+
 void run_dot_product(const void* context, std::int64_t task, int thread) {
   const DotProduct& call = *static_cast<const DotProduct*>(context);
   run_attention_task(call.attention, call.plan, task,
@@ -276,6 +308,13 @@ void run_dot_product(const void* context, std::int64_t task, int thread) {
 }
 
 }  // namespace
+
+std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
+                                                 const ConstTensorView& values, int threads) const noexcept {
+  if (kernels_ == nullptr || threads < 1 || threads > max_threads || !validate_operands(queries, keys, values).ok()) return 0;
+  const AttentionPlan plan = plan_attention(*kernels_, attention_shape(dot_product(*kernels_, queries, keys, values)));
+  return plan.thread_bytes * static_cast<std::size_t>(threads) + alignment - 1;
+}
 
 Status DotProductAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
                                     const ConstTensorView& values, const LengthsView& valid_lens,
@@ -286,18 +325,10 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   }
   const Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
   if (!status.ok()) return status;
+  const FloatingPointMode mode;
   DotProduct call;
+  call.attention = dot_product(*kernels_, queries, keys, values);
   Attention& attention = call.attention;
-  attention.kernels = kernels_;
-  attention.batch = queries.sizes[0];
-  attention.heads = 1;
-  attention.queries = queries.sizes[1];
-  attention.keys = keys.sizes[1];
-  attention.depth = queries.sizes[2];
-  attention.value_depth = values.sizes[2];
-  attention.q = matrices(queries);
-  attention.k = matrices(keys);
-  attention.v = matrices(values);
   attention.output = matrices(output);
   if (!options.attention_weights.absent()) attention.weights = matrices(options.attention_weights);
   attention.scale = static_cast<float>(1.0 / sqrt(static_cast<double>(attention.depth)));

@@ -80,6 +80,14 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   return true;
 }
 
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape) {
+  const double width = static_cast<double>(config.num_hiddens), queries = static_cast<double>(shape.queries);
+  const double keys = static_cast<double>(shape.keys);
+  const double into_heads = queries * static_cast<double>(config.query_size) +
+                            keys * static_cast<double>(config.key_size + config.value_size);
+  return static_cast<double>(shape.batch) * width * (into_heads + 2.0 * queries * keys + queries * width);
+}
+
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth) {
   const std::int64_t floats = 128 * 1024;
   const std::int64_t rows = floats / (depth > 0 ? depth : 1) / kernels.gemm_rows * kernels.gemm_rows;

@@ -47,6 +47,9 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
 /// Rows of a projection that one task takes: what keeps them in a 1 MiB L2 beside a panel of weights.
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth);
 
+/// Multiply-adds of a forward in which every key is visible.
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape);
+
 /// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.
 inline constexpr double least_threaded_work = 1e6;
 

@@ -160,6 +160,9 @@ Status check_in_place(const TensorView& output, const ConstTensorView& input) {
 Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query) {
   if (lengths.absent()) return Status();
   ATTEND_CHECK(check_view("valid_lens", lengths));
+  if (by_query && lengths.rank != 1 && lengths.rank != 2) {
+    return Status::error(invalid, "valid_lens: shape %s has %d axes, expected 1 or 2", shape_text(lengths).text, lengths.rank);
+  }
   if (lengths.rank == 2 && by_query) {
     ATTEND_CHECK(check_view("valid_lens", lengths, batch, queries));
   } else {
@@ -295,11 +298,10 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
   return check_weights_output(output, options, queries, keys, values, valid_lens);
 }
 
-Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
-                            const LengthsView& valid_lens, const TensorView& output,
-                            const ForwardOptions& options) noexcept {
+Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys,
+                         const ConstTensorView& values) noexcept {
   ATTEND_CHECK(check_view("queries", queries, -1, -1, -1));
-  const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1], depth = queries.sizes[2];
+  const std::int64_t batch = queries.sizes[0], depth = queries.sizes[2];
   if (depth < 1 || depth > largest_head) {
     return Status::error(invalid, "queries: width %lld, expected 1 to %lld", static_cast<long long>(depth),
                          static_cast<long long>(largest_head));
@@ -315,16 +317,22 @@ Status validate_dot_product(const ConstTensorView& queries, const ConstTensorVie
   if (static_cast<double>(keys.sizes[1]) * static_cast<double>(depth + value_depth) * max_threads > 0x1p58) {
     return Status::error(invalid, "keys: shape %s is too large", shape_text(keys).text);
   }
-  ATTEND_CHECK(check_view("output", output, batch, rows, value_depth));
+  return Status();
+}
+
+Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
+                            const LengthsView& valid_lens, const TensorView& output,
+                            const ForwardOptions& options) noexcept {
+  ATTEND_CHECK(validate_operands(queries, keys, values));
+  const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
+  ATTEND_CHECK(check_view("output", output, batch, rows, values.sizes[2]));
   ATTEND_CHECK(check_attention(queries, keys, values, valid_lens, output, options));
   if (options.attention_weights.absent()) return Status();
   ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, rows, keys.sizes[1]));
   return check_weights_output(output, options, queries, keys, values, valid_lens);
 }
 
-Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
-                       const ConstTensorView& bias, const TensorView& output,
-                       const OperationOptions& options) noexcept {
+Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed) noexcept {
   ATTEND_CHECK(check_view("a", a));
   ATTEND_CHECK(check_view("b", b));
   if (a.rank != 2 && a.rank != 3) {
@@ -336,7 +344,7 @@ Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool 
   }
   const std::int64_t depth = a.sizes[a.rank - 1];
   const std::int64_t columns = b.sizes[b.rank - (b_transposed ? 2 : 1)];
-  const std::int64_t rows = a.sizes[a.rank - 2], batch = a.rank == 3 ? a.sizes[0] : 1;
+  const std::int64_t batch = a.rank == 3 ? a.sizes[0] : 1;
   const std::int64_t first = b_transposed ? columns : depth, second = b_transposed ? depth : columns;
   if (b.rank == 3) {
     ATTEND_CHECK(check_view("b", b, batch, first, second));
@@ -347,6 +355,15 @@ Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool 
   if (static_cast<double>(depth + 1) * (static_cast<double>(columns) + 64.0) > 0x1p58) {
     return Status::error(invalid, "b: shape %s is too large", shape_text(b).text);
   }
+  return Status();
+}
+
+Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
+                       const ConstTensorView& bias, const TensorView& output,
+                       const OperationOptions& options) noexcept {
+  ATTEND_CHECK(validate_factors(a, b, b_transposed));
+  const std::int64_t columns = b.sizes[b.rank - (b_transposed ? 2 : 1)];
+  const std::int64_t rows = a.sizes[a.rank - 2], batch = a.rank == 3 ? a.sizes[0] : 1;
   if (!bias.absent()) ATTEND_CHECK(check_view("bias", bias, columns));
   if (a.rank == 3) {
     ATTEND_CHECK(check_view("output", output, batch, rows, columns));

@@ -15,6 +15,10 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys,
                             const ConstTensorView& values, const LengthsView& valid_lens,
                             const TensorView& output, const ForwardOptions& options) noexcept;
+/// The operands alone: their shapes and strides, whatever memory they stand for.
+Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys,
+                         const ConstTensorView& values) noexcept;
+Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed) noexcept;
 Status validate_dropout(float dropout) noexcept;
 Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
                        const ConstTensorView& bias, const TensorView& output,

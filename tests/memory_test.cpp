@@ -8,6 +8,8 @@
 
 #include "memory.h"
 
+#include <pthread.h>
+
 // Under a sanitizer too, an allocation that cannot be is null.
 extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
@@ -278,6 +280,66 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
   }
 }
 
+TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, and no byte too many at the worst") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(85);
+    for (int round = 0; round < share_of(20); ++round) {
+      const std::int64_t B = random.between(1, 3), L = random.between(1, 60), S = random.between(1, 150), D = random.between(1, 70);
+      CAPTURE(text_of({B, L, S, D}));
+      Tensor queries({B, L, D}), keys({B, S, D}), output({B, L, D}), expected({B, L, D}), product({B, L, S}), expected_product({B, L, S});
+      queries.fill(random);
+      keys.fill(random);
+      if (random.once_in(2)) keys.view.strides[2] = 0;  // values that are copied
+      DotProductAttention attention;
+      REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+      OperationOptions options;
+      options.isa = isa;
+      Workspace own;
+      REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, expected.view, own));
+      REQUIRE_OK(matmul(queries.view, keys.view, true, {}, expected_product.view, own, options));
+      for (int threads : {1, 3}) {
+        ForwardOptions forward;
+        forward.threads.count = threads;
+        forward.threads.parallel_for = in_order;
+        const std::size_t bytes = attention.workspace_bytes(queries.view, keys.view, keys.view, threads);
+        for (std::size_t offset : {0, 1, 63}) {
+          const CallersMemory memory(bytes, offset);
+          Workspace workspace(memory.data(), memory.size());
+          output.fill(not_a_number);
+          REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, output.view, workspace, forward));
+          CHECK_SAME_BITS(output, expected);
+          CHECK(memory.surroundings_untouched());
+        }
+        const CallersMemory memory(bytes, 1);
+        Workspace workspace(memory.data(), bytes - 1);
+        CHECK(attention.forward(queries.view, keys.view, keys.view, {}, output.view, workspace, forward).code() == StatusCode::out_of_memory);
+      }
+      const std::size_t bytes = matmul_workspace_bytes(queries.view, keys.view, true, isa);
+      for (std::size_t offset : {0, 1, 63}) {
+        const CallersMemory memory(bytes, offset);
+        Workspace workspace(memory.data(), memory.size());
+        product.fill(not_a_number);
+        REQUIRE_OK(matmul(queries.view, keys.view, true, {}, product.view, workspace, options));
+        CHECK_SAME_BITS(product, expected_product);
+        CHECK(memory.surroundings_untouched());
+      }
+      const CallersMemory memory(bytes, 1);
+      Workspace workspace(memory.data(), bytes - 1);
+      CHECK(matmul(queries.view, keys.view, true, {}, product.view, workspace, options).code() == StatusCode::out_of_memory);
+    }
+    Tensor x({2, 3, 4}), y({2, 5, 6});
+    DotProductAttention attention;
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view) == 0);  // not made
+    REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view) > 0);
+    CHECK(attention.workspace_bytes(x.view, y.view, y.view) == 0);
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view, 0) == 0);
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view, max_threads + 1) == 0);
+    CHECK(matmul_workspace_bytes(x.view, y.view, true, isa) == 0);
+  }
+}
+
 TEST_CASE("memory: workspace_bytes is 0 where no call can be") {
   Random random(84);
   const Layer layer(Layer::square(8, 1, Isa::best), random);
@@ -403,6 +465,63 @@ TEST_CASE("memory: a workspace over no memory, or too little, refuses without to
     CHECK(calls.product.untouched());
   }
 }
+
+// Sanitizers have frames of their own.
+#if defined(__has_feature)
+#define HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define HAS_FEATURE(feature) 0
+#endif
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !HAS_FEATURE(address_sanitizer) && !HAS_FEATURE(thread_sanitizer)
+namespace {
+
+/// Runs a call on a painted stack and counts the bytes below the call's own frame that it has written.
+template <class Call>
+std::size_t stack_of(const Call& call) {
+  constexpr std::size_t size = 256 * 1024;
+  struct Run {
+    const Call& call;
+    unsigned char* top;
+  } run = {call, nullptr};
+  unsigned char* stack = static_cast<unsigned char*>(aligned_alloc(4096, size));
+  REQUIRE(stack != nullptr);
+  std::memset(stack, 0xa5, size);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setstack(&attributes, stack, size) == 0);
+  REQUIRE(pthread_create(&thread, &attributes, [](void* pointer) -> void* {
+    Run& started = *static_cast<Run*>(pointer);
+    started.top = static_cast<unsigned char*>(__builtin_frame_address(0));
+    started.call();
+    return nullptr;
+  }, &run) == 0);
+  REQUIRE(pthread_join(thread, nullptr) == 0);
+  pthread_attr_destroy(&attributes);
+  std::size_t below = 0;
+  while (stack[below] == 0xa5) ++below;
+  const std::size_t used = static_cast<std::size_t>(run.top - stack) - below;
+  std::free(stack);
+  return used;
+}
+
+}  // namespace
+
+TEST_CASE("memory: a call takes at most 8 KiB of stack") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Calls calls(isa);
+    Workspace workspace;
+    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::multiply}) {
+      bool ok = false;
+      const std::size_t bytes = stack_of([&] { ok = (calls.*call)(workspace).ok(); });
+      CHECK(ok);
+      CHECK(bytes > 0);
+      CHECK(bytes <= 8192);
+    }
+  }
+}
+#endif
 
 TEST_CASE("memory: what is made gives its memory back, moved or made anew") {
   Random random(86);

@@ -333,9 +333,21 @@ TEST_CASE("huge scores: rows stay finite, and the largest score takes its row") 
       Arguments arguments(1, L, S, D, Dv, random);
       arguments.queries.fill(random, amplitude);
       arguments.keys.fill(random, amplitude);
-      Tensor output({1, L, Dv});
-      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace));
+      Tensor output({1, L, Dv}), weights({1, L, S});
+      ForwardOptions options;
+      options.attention_weights = weights.view;
+      REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
       for (std::int64_t i = 0; i < L; ++i) {
+        // The weights asked for are those behind the output.
+        double sum = 0.0, mean[Dv] = {};
+        for (std::int64_t j = 0; j < S; ++j) {
+          const double weight = static_cast<double>(weights.at(0, i, j));
+          REQUIRE(weight >= 0.0);
+          sum += weight;
+          for (std::int64_t c = 0; c < Dv; ++c) mean[c] += weight * static_cast<double>(arguments.values.at(0, j, c));
+        }
+        CHECK(std::fabs(sum - 1.0) <= 1e-5);
+        for (std::int64_t c = 0; c < Dv; ++c) CHECK(std::fabs(mean[c] - static_cast<double>(output.at(0, i, c))) <= 1e-5);
         double first = -infinite, second = -infinite, largest = 0.0;
         std::int64_t winner = 0;
         for (std::int64_t j = 0; j < S; ++j) {
@@ -812,9 +824,11 @@ TEST_CASE("poison: infinite scores, as the reference has them") {
       const reference::DotProductAttentionResult expected = reference::dot_product_attention(q, k, v);
       const reference::DotProductAttentionBounds bounds = reference::dot_product_attention_bounds(q, k, v, {}, {}, Data::random);
       CHECK_CLOSE(output.view, expected.output, bounds.output);
-      for (std::int64_t i = 1; i < L; i += 2) {  // -inf: weight 0, the others as ever
-        for (std::int64_t j = 0; j < S && where >= 0; ++j) {
-          CHECK(std::abs(static_cast<double>(weights.at(0, i, j)) - expected.weights.at(0, i, j)) <= bounds.weights.at(0, i, j));
+      for (std::int64_t i = 0; i < L; ++i) {
+        for (std::int64_t j = 0; j < S; ++j) {
+          const double weight = static_cast<double>(weights.at(0, i, j));
+          if (i % 2 == 0 || where < 0) CHECK(std::isnan(weight));
+          else CHECK(std::fabs(weight - expected.weights.at(0, i, j)) <= bounds.weights.at(0, i, j));
         }
       }
     }

@@ -470,6 +470,7 @@ TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   refused({"--out", "/dev/full"}, {"/dev/full", "No space"});
   refused({"--attn-weights", layer / "no/a.npy"}, {"no/a.npy"});
   refused({"--attn-weights", layer / "o.npy"}, {"--out and --attn-weights", "o.npy"});
+  refused({"--attn-weights", layer / "./o.npy"}, {"--out and --attn-weights", "o.npy"});
 
   write(layer / "o.npy", "older");
   check_refused(layer.run_words({"--out", layer / "o.npy", "--valid-lens", layer / "negative.npy"}), {"-1"});

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "failure.h"
 #include "io/output_file.h"
 
@@ -24,6 +26,13 @@ bool is_standard_output(const std::string& path) {
   struct stat file, output;
   return stat(path.c_str(), &file) == 0 && fstat(STDOUT_FILENO, &output) == 0 && file.st_dev == output.st_dev &&
          file.st_ino == output.st_ino;
+}
+
+bool same_file(const std::string& first, const std::string& second) {
+  std::error_code error;
+  const std::filesystem::path one = std::filesystem::weakly_canonical(first, error);
+  const std::filesystem::path other = std::filesystem::weakly_canonical(second, error);
+  return first == second || (!error && std::filesystem::absolute(one) == std::filesystem::absolute(other));
 }
 
 void write_text(const std::string& path, const std::string& text) {

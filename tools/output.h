@@ -15,6 +15,9 @@ void require_writable(const std::string& path);
 /// Whether the path leads to where standard output goes.
 bool is_standard_output(const std::string& path);
 
+/// Whether two paths, of files that may not be there yet, lead to the same one.
+bool same_file(const std::string& first, const std::string& second);
+
 /// Writes a whole file, or none. Throws Failure.
 void write_text(const std::string& path, const std::string& text);
 

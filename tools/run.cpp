@@ -43,7 +43,9 @@ int run(const Arguments& arguments) {
   for (const std::string& path : {out, weights_out}) {
     if (!path.empty()) require_writable(path);
   }
-  if (!out.empty() && out == weights_out) throw Failure("--out and --attn-weights are both " + io::quoted(out));
+  if (!out.empty() && !weights_out.empty() && same_file(out, weights_out)) {
+    throw Failure("--out and --attn-weights are both " + io::quoted(out));
+  }
 
   Progress progress;
   progress.show("reading");

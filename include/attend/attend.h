@@ -91,7 +91,7 @@ ATTEND_C_API attend_code attend_mha_make(const attend_mha_config *config,
 /* Frees what the layer holds; NULL is fine. Memory of the caller's stays the caller's. */
 ATTEND_C_API void attend_mha_destroy(attend_mha *layer);
 
-/* The ISA that the layer is bound to. */
+/* The ISA that the layer is bound to; ATTEND_ISA_BEST for NULL. */
 ATTEND_C_API attend_isa attend_mha_isa(const attend_mha *layer);
 
 /* One forward: the arguments and results of attend_mha_forward. */

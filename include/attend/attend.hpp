@@ -182,7 +182,8 @@ class ATTEND_API Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
-  /// Makes room for `bytes` bytes aligned to 64; null if that fails. The library calls this.
+  /// Makes room for `bytes` bytes aligned to 64; null if that fails, or if nothing was asked for and
+  /// nothing is held. The library calls this.
   void* reserve(std::size_t bytes) noexcept;
   /// Bytes held now.
   std::size_t bytes() const noexcept { return bytes_; }
@@ -197,7 +198,7 @@ class ATTEND_API Workspace {
 // The operations
 
 /// What a row that sees no key gives: zeros, or the mean of all S values (as D2L's masking with
-/// -1e6 does). Only with `uniform` are hidden values read, and only for such rows.
+/// -1e6 does). Only with `uniform` are hidden values read: all those of an entry that has such a row.
 enum class EmptyRows : int { zero = 0, uniform };
 
 struct OperationOptions {
@@ -214,6 +215,11 @@ struct OperationOptions {
 ATTEND_API Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
                          const ConstTensorView& bias, const TensorView& output,
                          Workspace& workspace, const OperationOptions& options = {}) noexcept;
+
+/// Bytes that matmul takes from its workspace for such factors, whose data is not read; 0 if they
+/// are not valid ones.
+ATTEND_API std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b,
+                                              bool b_transposed, Isa isa = Isa::best) noexcept;
 
 /// output[b, j, ...] = input[b, j, ...] for j < valid_lens[b], and `value` beyond.
 ///
@@ -263,6 +269,11 @@ class ATTEND_API DotProductAttention {
  public:
   /// dropout in [0, 1).
   static Status make(float dropout, DotProductAttention* attention, Isa isa = Isa::best) noexcept;
+
+  /// Bytes that forward takes from its workspace for such operands, whose data is not read, on so many
+  /// threads; 0 if they are not valid ones.
+  std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
+                              const ConstTensorView& values, int threads = 1) const noexcept;
 
   /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to
   /// 512; options.attention_weights (B, L, S). A row of length 0 gets uniform weights over all S,

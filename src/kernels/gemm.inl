@@ -2,7 +2,8 @@
 
 // A run of a panel's columns that stay together in the output: those of one head.
 struct Segment {
-  std::int64_t start, count, destination;
+  int start, count;
+  std::int64_t destination;
 };
 constexpr int gemm_width = gemm_vectors * lanes;
 
@@ -74,9 +75,10 @@ void gemm(const GemmArguments* arguments) {
   Segment segments[gemm_width];
   int segment_count = 0;
   std::int64_t head = a.first_column / a.head_size, within = a.first_column % a.head_size;
-  for (std::int64_t start = 0; start < a.columns; ++segment_count) {
-    std::int64_t count = a.head_size - within;
-    if (count > a.columns - start) count = a.columns - start;
+  const int columns = static_cast<int>(a.columns);
+  for (int start = 0; start < columns; ++segment_count) {
+    const std::int64_t in_head = a.head_size - within;
+    const int count = in_head < columns - start ? static_cast<int>(in_head) : columns - start;
     segments[segment_count] = {start, count, head * a.head_stride + within * a.element_stride};
     start += count;
     within = 0;

@@ -50,7 +50,7 @@ struct PackQueriesArguments {
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
 /// k[j][d] * queries[d][lane] that starts at -maximum[lane]; in the general kernel plus bias[j][lane],
-/// and a finite s at most 96; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
+/// and a finite s at most 24; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
 /// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
 /// where to, and the block is to be scored again after move_maximum.
 struct ScoreArguments {

@@ -5,7 +5,6 @@
 // lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare.
 
 constexpr float headroom = 24.0f;
-constexpr float largest_score = 96.0f;
 
 template <int rows, int vectors, bool general>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
@@ -35,9 +34,9 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
       }
       top = maximum(s, top);  // a NaN leaves it, and reaches the sum
       if constexpr (general) {
-        // A finite score stays where its exponential is finite: far beyond 2^24, rounding alone can put it
-        // there. +inf stays what it is, and makes its row NaN.
-        const Vector most = broadcast(largest_score);
+        // Above the headroom are scores that call for a move, and after it those that rounding alone put
+        // there, far beyond 2^24. +inf stays what it is, and makes its row NaN.
+        const Vector most = broadcast(headroom);
         s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
       }
       const Vector weight = exp2(s);

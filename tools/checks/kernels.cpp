@@ -336,10 +336,10 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
       const double error = score == -infinity ? 0.0 : linear_bound(magnitude, shape.depth + 1, Data::random);
       if (score > top) top = score;
       top_error = std::max(top_error, std::isnan(error) ? 0.0 : error);
-      const double weight = std::exp2(score);
+      const double weight = std::exp2(shape.general ? std::min(score, 24.0) : score);
       const double relative = std::expm1(error * std::log(2.0)) + exp2_error(kernels.isa);
       total += *weights.at(j, lane);
-      if (score > 127.0) {  // anything
+      if (score > 127.0 && !shape.general) {  // anything
         ArgumentMemory::restore(weights.at(j, lane));
       } else {
         report.close("weights", j, lane, weights.at(j, lane), weight,
