@@ -48,7 +48,7 @@ class CoreWorkload : public Workload {
   std::vector<float> queries_, keys_, values_, result_;
   DotProductAttention attention_;
   Workspace workspace_;
-  ForwardOptions options_;
+  AttentionOptions options_;
 };
 
 }  // namespace

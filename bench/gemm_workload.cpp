@@ -30,7 +30,7 @@ class GemmWorkload : public Workload {
     projection_.kernels = kernels;
     projection_.weights = PackedProjection::at(*kernels, packed_.get(), K, N, true);
     rows_before_[1] = M;
-    projection_.rows = {1, rows_before_};
+    projection_.rows = {1, rows_before_, nullptr};
     projection_.input.data = input_.data();
     projection_.input.row_stride = K;
     projection_.output.data = output_.data();

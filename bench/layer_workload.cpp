@@ -110,7 +110,7 @@ class LayerWorkload : public Workload {
   std::vector<float> transposed_[projection_count], stages_[projection_count];  // of run_naively
   MultiHeadAttention layer_;
   Workspace workspace_;
-  ForwardOptions options_;
+  AttentionOptions options_;
 };
 
 }  // namespace

@@ -4,15 +4,18 @@
 // Gimelshein 2018), then weights times values into the tile's output; the sum divides at the end.
 #include "attention.h"
 
+#include <math.h>
+
 #include "dropout.h"
-#include "keys.h"
 
 namespace attend {
 
 namespace {
 
 constexpr float log2_e = 0x1.715476p+0f;
+constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
+constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
 
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
@@ -28,103 +31,162 @@ struct Cursor {
   }
 };
 
+// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on.
+struct KeySource {
+  PagedRows<const float> k, v;
+  std::int64_t b, group, first;
+};
+
 // A tile that runs: what its kernels and its steps share.
 struct Tile {
   const Attention& attention;
   const AttentionPlan& plan;
-  const KeyList& keys;
+  const KeySource& keys;
   TileScratch& scratch;
-  std::int64_t b, h;
+  std::int64_t b;          // the sequence
   std::int64_t count;      // lanes in use
   std::int64_t width;      // lanes computed: the narrow or the wide tile
-  KeyRange all, inner;     // keys that some lane sees, and that every lane sees
+  KeyRange all, inner;     // keys that some lane sees, and that every lane sees, but for holes
+  bool uniform;            // every key weighs the same, and no key is read
+  bool biased;             // something is added to scores, or hidden, within the ranges
+
+  bool cut() const { return biased || inner.begin != all.begin || inner.end != all.end; }
 };
 
-// The part of a segment that lies in [begin, end), relative to its own start; empty if none does.
-KeyRange part_of(const KeySegment& segment, std::int64_t begin, std::int64_t end) {
-  return {larger(begin - segment.begin, 0), smaller(end - segment.begin, segment.count)};
+// What a lane sees beside its range, and what is added to its scores.
+void describe(const Attention& attention, std::int64_t b, const Lane& lane, BiasLane* bias) {
+  const Visibility& visibility = attention.visibility;
+  const Biases& biases = attention.biases;
+  bias->slope = biases.slopes.absent() ? 0.0f : log2_e * biases.slopes.at(lane.head);
+  bias->position = visibility.position(b, lane.index);
+  bias->mask = visibility.mask.row(b, lane.head, lane.index);
+  bias->mask_stride = visibility.mask.strides[3];
+  bias->additive = visibility.additive.row(b, lane.head, lane.index);
+  bias->additive_stride = visibility.additive.strides[3];
+  bias->relative = biases.relative_of(lane.head);
+  bias->reach = biases.reach;
+  bias->parents = visibility.parents.data;
+  if (bias->parents == nullptr) return;
+  bias->parents += b * visibility.parents.batch_stride;
+  bias->parent_stride = visibility.parents.stride;
+  bias->node = lane.index;
+  bias->root = bias->position - lane.index;
 }
 
-// -inf where a lane does not see a key of [begin, end); else by how much its maximum has moved, mostly 0.
-void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
-  const TileScratch& scratch = tile.scratch;
-  for (std::int64_t j = begin; j < end; ++j) {
-    float* row = scratch.bias + (j - begin) * tile.width;
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-      const bool hidden = lane < tile.count && (j < scratch.lanes[lane].range.begin || j >= scratch.lanes[lane].range.end);
-      row[lane] = hidden ? -infinity : scratch.start[lane] - scratch.maximum[lane];
-    }
+// Before the first bias of a tile: most tiles have none.
+void describe_lanes(const Tile& tile) {
+  for (std::int64_t n = 0; n < tile.count; ++n) {
+    describe(tile.attention, tile.b, tile.scratch.lanes[n], &tile.scratch.bias_lanes[n]);
   }
 }
 
-// Scores of keys [begin, end), one block or a part of it; true if a maximum has to move. `again`: it has
-// moved since. The chains then start where they did before, and the difference comes at their end: begun
-// anew, scores beyond 2^24 would round to something else.
-bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool again) {
+// The kind of a block's bias: whether keys of it are hidden, or added to.
+BiasKind fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
+  TileScratch& scratch = tile.scratch;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    scratch.bias_lanes[lane].shift = scratch.start[lane] - scratch.maximum[lane];
+  }
+  BiasArguments arguments;
+  arguments.lanes = scratch.bias_lanes;
+  arguments.lane_count = tile.count;
+  arguments.width = tile.width;
+  arguments.key = begin;
+  arguments.key_count = end - begin;
+  arguments.bias = scratch.bias;
+  arguments.seen = scratch.seen;
+  return static_cast<BiasKind>(tile.attention.kernels->fill_bias(&arguments));
+}
+
+// Scores of keys [begin, end), one block or a part of it; true if a maximum has to move. Where it has
+// moved since, the chains start where they did before, and the difference comes at their end, with the
+// bias: begun anew, scores beyond 2^24 would round to something else.
+bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
-  const bool plain = !again && tile.inner.begin <= begin && end <= tile.inner.end;
-  if (!plain) fill_bias(tile, begin, end);
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
     scratch.block_sum[lane] = 0.0f;
     scratch.block_maximum[lane] = -infinity;
   }
+  const bool capped = attention.softcap > 0.0f;
+  bool (*const kernel)(const ScoreArguments*) = capped  ? attention.kernels->scores_capped
+                                                : plain ? attention.kernels->scores_plain
+                                                        : attention.kernels->scores_general;
+  ScoreArguments arguments;
+  arguments.key_row_stride = tile.keys.k.row_stride;
+  arguments.key_stride = tile.keys.k.stride;
+  arguments.depth = attention.depth;
+  arguments.queries = scratch.queries;
+  arguments.width = tile.width;
+  arguments.maximum = scratch.start;
+  arguments.sum = scratch.sum;
+  arguments.cap = attention.softcap * log2_e;
+  arguments.block_sum = scratch.block_sum;
+  arguments.block_maximum = scratch.block_maximum;
   bool move = false;
-  for (int s = 0; s < tile.keys.count; ++s) {
-    const KeySegment& segment = tile.keys.segments[s];
-    const KeyRange part = part_of(segment, begin, end);
-    if (part.empty()) continue;
-    const std::int64_t offset = (segment.begin + part.begin - begin) * tile.width;
-    ScoreArguments arguments;
-    arguments.keys = segment.keys + part.begin * segment.key_row_stride;
-    arguments.key_row_stride = segment.key_row_stride;
-    arguments.key_stride = segment.key_stride;
-    arguments.key_count = part.end - part.begin;
-    arguments.depth = attention.depth;
-    arguments.queries = scratch.queries;
-    arguments.width = tile.width;
-    arguments.maximum = scratch.start;
-    arguments.sum = scratch.sum;
-    arguments.bias = scratch.bias + offset;
-    arguments.weights = scratch.weights + offset;
-    arguments.block_sum = scratch.block_sum;
-    arguments.block_maximum = scratch.block_maximum;
-    move = plain ? attention.kernels->scores_plain(&arguments)
-                 : attention.kernels->scores_general(&arguments);
+  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+    const std::int64_t row = tile.keys.first + j;
+    arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.group, row);
+    arguments.key_count = tile.keys.k.end_of_run(row, tile.keys.first + end) - row;
+    arguments.bias = scratch.bias + (j - begin) * tile.width;
+    arguments.weights = scratch.weights + (j - begin) * tile.width;
+    move = kernel(&arguments);
   }
   return move;
 }
 
 void drop_weights(const Tile& tile, std::int64_t begin, std::int64_t end) {
   const Attention& attention = tile.attention;
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    const std::uint64_t row = dropout_row(attention.dropout_seed, tile.b, tile.h, tile.scratch.lanes[lane].index);
+  for (std::int64_t n = 0; n < tile.count; ++n) {
+    const Lane& lane = tile.scratch.lanes[n];
+    const std::uint64_t row = dropout_row(attention.dropout_seed, tile.b, lane.head, lane.index);
     for (std::int64_t j = begin; j < end; ++j) {
-      tile.scratch.weights[(j - begin) * tile.width + lane] *=
-          dropout_factor(row, j, attention.dropout_rate);
+      tile.scratch.weights[(j - begin) * tile.width + n] *= dropout_factor(row, j, attention.dropout_rate);
     }
   }
 }
 
-// Weights of the block at `block`, keys [begin, end) of it, times their values, into some lanes.
+// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes.
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
                 std::int64_t first_lane, std::int64_t lane_count) {
-  for (int s = 0; s < tile.keys.count; ++s) {
-    const KeySegment& segment = tile.keys.segments[s];
-    const KeyRange part = part_of(segment, begin, end);
-    if (part.empty()) continue;
-    AccumulateArguments arguments;
-    arguments.weights = tile.scratch.weights + (segment.begin + part.begin - block) * tile.width;
-    arguments.width = tile.width;
-    arguments.first_lane = first_lane;
-    arguments.lane_count = lane_count;
-    arguments.values = segment.values + part.begin * segment.value_row_stride;
-    arguments.value_row_stride = segment.value_row_stride;
-    arguments.key_count = part.end - part.begin;
-    arguments.columns = tile.attention.value_depth;
-    arguments.output = tile.scratch.output;
-    arguments.output_stride = tile.plan.value_stride;
+  AccumulateArguments arguments;
+  arguments.width = tile.width;
+  arguments.first_lane = first_lane;
+  arguments.lane_count = lane_count;
+  arguments.value_row_stride = tile.keys.v.row_stride;
+  arguments.columns = tile.attention.value_depth;
+  arguments.output = tile.scratch.output;
+  arguments.output_stride = tile.plan.value_stride;
+  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+    const std::int64_t row = tile.keys.first + j;
+    arguments.weights = tile.scratch.weights + (j - block) * tile.width;
+    arguments.values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
+    arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
     tile.attention.kernels->accumulate(&arguments);
+  }
+}
+
+// Values of the keys that each few lanes may see: what lies beyond their ranges weighs 0.
+void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
+  for (std::int64_t first = 0; first < tile.count; first += lane_step) {
+    const std::int64_t count = smaller(lane_step, tile.count - first);
+    KeyRange range = {end, block};
+    for (std::int64_t n = first; n < first + count; ++n) {
+      const BiasLane& lane = tile.scratch.bias_lanes[n];
+      range = {smaller(range.begin, larger(lane.begin, block)), larger(range.end, smaller(lane.end, end))};
+    }
+    if (!range.empty()) accumulate(tile, block, range.begin, range.end, first, count);
+  }
+}
+
+// Values of the keys that each lane sees, run by run: 0 times NaN is NaN.
+void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end, bool plain) {
+  for (std::int64_t n = 0; n < tile.count; ++n) {
+    for (std::int64_t j = block; j < end;) {
+      const std::int64_t from = j;
+      while (j < end && (plain || tile.scratch.bias[(j - block) * tile.width + n] != -infinity)) ++j;
+      if (from < j) accumulate(tile, block, from, j, n, 1);
+      else ++j;
+    }
   }
 }
 
@@ -140,49 +202,84 @@ void move_maximum(const Tile& tile) {
   tile.attention.kernels->move_maximum(&arguments);
 }
 
+// A sink is the first key: its weight is in the sum before any other.
 void begin_blocks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
+  const Numbers<float>& sinks = tile.attention.biases.sinks;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.maximum[lane] = scratch.start[lane] = 0.0f;
-    scratch.sum[lane] = 0.0f;
+    scratch.maximum[lane] = scratch.sum[lane] = 0.0f;
+    if (!sinks.absent() && !tile.uniform && lane < tile.count) {
+      const double sink = static_cast<double>(sinks.at(scratch.lanes[lane].head)) / ln_2;
+      if (sink != -static_cast<double>(infinity)) {
+        scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(ceil(sink));
+        scratch.sum[lane] = static_cast<float>(::exp2(sink - static_cast<double>(scratch.maximum[lane])));
+      }
+    }
+    scratch.start[lane] = scratch.maximum[lane];
   }
 }
 
+enum class Block { hidden, plain, mixed };
+
 // Unnormalised weights of the keys [begin, end) of a block, relative to 2^maximum, and their sums, after
-// those of the blocks before. `uniform`: every key weighs the same, and no key is read.
-void weigh(const Tile& tile, std::int64_t begin, std::int64_t end, bool uniform) {
+// those of the blocks before. A block that nobody sees is left out.
+Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
-  if (uniform) {
+  Block block = Block::plain;
+  if (tile.uniform) {
     for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
     for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
-  } else if (score(tile, begin, end, false)) {
-    move_maximum(tile);
-    score(tile, begin, end, true);
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
+  } else {
+    const bool inside = tile.inner.begin <= begin && end <= tile.inner.end;
+    if (tile.biased || !inside) {
+      const BiasKind kind = fill_bias(tile, begin, end);
+      if (kind == bias_hides_all) return Block::hidden;
+      if (kind == bias_is_mixed) block = Block::mixed;
+    } else {
+      for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.seen[lane] = true;
+      if (tile.attention.softcap > 0.0f) {
+        if (!tile.cut()) describe_lanes(tile);
+        fill_bias(tile, begin, end);
+      }
+    }
+    if (score(tile, begin, end, block == Block::plain)) {
+      move_maximum(tile);
+      if (!tile.cut()) describe_lanes(tile);
+      fill_bias(tile, begin, end);
+      score(tile, begin, end, false);
+      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
+    }
   }
   for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
+  return block;
 }
 
 // Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
-// its key, for 0 times NaN is NaN.
-void run_blocks(const Tile& tile, bool careful, bool uniform) {
+// its key.
+void run_blocks(const Tile& tile, bool careful) {
   TileScratch& scratch = tile.scratch;
   begin_blocks(tile);
   for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
   const std::int64_t step = tile.plan.key_block;
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
-    weigh(tile, begin, end, uniform);
+    const Block kind = weigh(tile, begin, end);
+    if (kind == Block::hidden) continue;
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
-    if (!careful) {
+    if (careful) {
+      accumulate_visible(tile, begin, end, kind == Block::plain);
+    } else if (kind == Block::plain) {
       accumulate(tile, begin, begin, end, 0, tile.count);
-      continue;
+    } else {
+      accumulate_ranges(tile, begin, end);
     }
-    for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-      const KeyRange& range = scratch.lanes[lane].range;
-      const std::int64_t from = larger(begin, range.begin), to = smaller(end, range.end);
-      if (from < to) accumulate(tile, begin, from, to, lane, 1);
-    }
+  }
+  // A row whose keys are all hidden has nothing to divide.
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    if (scratch.seen[lane]) continue;
+    if (scratch.sum[lane] == 0.0f) scratch.maximum[lane] = -infinity;
+    else continue;
+    scratch.sum[lane] = 1.0f;
   }
 }
 
@@ -203,29 +300,55 @@ bool finish(const Tile& tile) {
   return tile.attention.kernels->finish(&arguments);
 }
 
+// ln of the sum of exponentials, from maximum + log2(sum).
+void write_lse(const Tile& tile) {
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    const double maximum = static_cast<double>(tile.scratch.maximum[lane]);
+    *tile.scratch.lanes[lane].lse = static_cast<float>((maximum + log2(static_cast<double>(tile.scratch.sum[lane]))) * ln_2);
+  }
+}
+
+// Weights of a row that is NaN: 0 where a key is hidden.
+void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, Block kind) {
+  TileScratch& scratch = tile.scratch;
+  for (std::int64_t j = begin; j < end; ++j) {
+    const std::int64_t at = (j - begin) * tile.width + lane;
+    const bool hidden = kind == Block::hidden || (kind == Block::mixed && scratch.bias[at] == -infinity);
+    scratch.weights[at] = hidden ? 0.0f : __builtin_nanf("");
+  }
+  scratch.factors[lane] = 1.0f;
+}
+
 // The attention weights: the blocks once more, scored and moved as for the output, so that their weights
 // are those behind it, then brought from the maximum of their block to the last one and divided by the sum.
-void write_weights(const Tile& tile, bool uniform) {
+void write_weights(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
-  const Kernels& kernels = *tile.attention.kernels;
-  const std::int64_t stride = tile.attention.weights.stride, step = tile.plan.key_block;
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
+  const Attention& attention = tile.attention;
+  const Kernels& kernels = *attention.kernels;
+  const std::int64_t stride = attention.weights.stride, step = tile.plan.key_block;
+  const float share = attention.average_weights ? 1.0f / static_cast<float>(attention.heads) : 1.0f;
+  const bool add = attention.average_weights && scratch.lanes[0].head > 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.last_maximum[lane] = scratch.maximum[lane];
     // A score of +inf makes its row NaN, as it does the output.
-    scratch.last_factors[lane] = scratch.sum[lane] < infinity ? 1.0f / scratch.sum[lane] : __builtin_nanf("");
+    scratch.last_factors[lane] = scratch.sum[lane] > 0.0f && scratch.sum[lane] < infinity ? share / scratch.sum[lane] : __builtin_nanf("");
   }
   begin_blocks(tile);
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
-    weigh(tile, begin, end, uniform);
+    const Block kind = weigh(tile, begin, end);
+    if (kind == Block::hidden) {
+      for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
+    }
     for (std::int64_t lane = 0; lane < tile.width; ++lane) {
       // Above the last one is the maximum of lanes alone that have not seen a key: their weights are 0.
-      const float below = scratch.maximum[lane] - scratch.last_maximum[lane];
+      const float below = lane < tile.count ? scratch.maximum[lane] - scratch.last_maximum[lane] : 0.0f;
       scratch.factors[lane] = below < 0.0f ? below : 0.0f;
     }
     kernels.exp2(scratch.factors, scratch.factors, tile.width);
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.factors[lane] *= scratch.last_factors[lane];
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+      scratch.factors[lane] *= scratch.last_factors[lane];
+      if (!(scratch.last_factors[lane] < infinity)) spread_nan(tile, lane, begin, end, kind);
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
     }
     WriteWeightsArguments arguments;
@@ -236,28 +359,32 @@ void write_weights(const Tile& tile, bool uniform) {
     arguments.factors = scratch.factors;
     arguments.destinations = scratch.rows;
     arguments.key_stride = stride;
+    arguments.add = add;
     kernels.write_weights(&arguments);
   }
-  // Hidden keys weigh 0 even in a row that is NaN.
+  if (add) return;
+  const std::int64_t keys = attention.sequences().keys;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     float* row = scratch.lanes[lane].weights;
-    const KeyRange& range = scratch.lanes[lane].range;
-    kernels.fill(row, stride, range.begin, 0.0f);
-    kernels.fill(row + range.end * stride, stride, tile.attention.keys - range.end, 0.0f);
+    kernels.fill(row, stride, tile.all.begin, 0.0f);
+    kernels.fill(row + tile.all.end * stride, stride, keys - tile.all.end, 0.0f);
   }
 }
 
-// Runs the lanes in scratch.lanes, which see at least one key each, or take all of them alike.
-void run_tile(const Attention& attention, const AttentionPlan& plan, const KeyList& keys,
-              TileScratch& scratch, std::int64_t b, std::int64_t h, std::int64_t count, bool uniform) {
-  Tile tile = {attention, plan, keys, scratch, b, h, count, plan.tile,
-               scratch.lanes[0].range, scratch.lanes[0].range};
+// Runs the lanes in scratch.lanes, which see at least one key each but for holes, or take all alike.
+void run_tile(const Attention& attention, const AttentionPlan& plan, const KeySource& keys,
+              TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
+  const Biases& biases = attention.biases;
+  const KeyRange first = {scratch.bias_lanes[0].begin, scratch.bias_lanes[0].end};
+  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false};
+  tile.biased = attention.visibility.has_holes() || biases.relative != nullptr || !biases.slopes.absent();
   if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
   for (std::int64_t lane = 0; lane < count; ++lane) {
-    const KeyRange& range = scratch.lanes[lane].range;
+    const BiasLane& range = scratch.bias_lanes[lane];
     tile.all = {smaller(tile.all.begin, range.begin), larger(tile.all.end, range.end)};
     tile.inner = {larger(tile.inner.begin, range.begin), smaller(tile.inner.end, range.end)};
     scratch.query_rows[lane] = scratch.lanes[lane].query;
+    scratch.seen[lane] = uniform;
   }
   if (!uniform) {
     PackQueriesArguments arguments;
@@ -266,60 +393,103 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const KeyLi
     arguments.stride = attention.q.stride;
     arguments.depth = attention.depth;
     arguments.width = tile.width;
-    arguments.scale = attention.scale * log2_e;
+    arguments.scale = attention.softcap > 0.0f ? attention.scale / attention.softcap : attention.scale * log2_e;
     arguments.panel = scratch.queries;
     attention.kernels->pack_queries(&arguments);
   }
-  run_blocks(tile, false, uniform);
-  const bool cut = tile.inner.begin != tile.all.begin || tile.inner.end != tile.all.end;
-  if (!finish(tile) && cut) {
-    run_blocks(tile, true, uniform);
+  if (tile.cut()) describe_lanes(tile);
+  run_blocks(tile, false);
+  if (!finish(tile) && tile.cut()) {
+    run_blocks(tile, true);
     finish(tile);
   }
-  if (attention.weights.data != nullptr) write_weights(tile, uniform);
+  if (attention.lse.data != nullptr && !uniform) write_lse(tile);
+  if (attention.weights.data != nullptr) write_weights(tile);
 }
 
-// Queries [first, first + count) of one head: those that see keys, then, apart, those that see none.
-void run_queries(const Attention& attention, const AttentionPlan& plan, const KeyList& keys,
-                 TileScratch& scratch, std::int64_t b, std::int64_t h, std::int64_t first,
-                 std::int64_t count) {
-  std::int64_t seeing = 0;
-  for (std::int64_t i = first; i < first + count; ++i) {
+// What a row gives that sees no key, but for uniform weights.
+void write_empty(const Attention& attention, const Lane& lane) {
+  const Kernels& kernels = *attention.kernels;
+  kernels.fill(lane.output, attention.output.stride, attention.value_depth, 0.0f);
+  if (lane.weights != nullptr && !(attention.average_weights && lane.head > 0)) {
+    kernels.fill(lane.weights, attention.weights.stride, attention.sequences().keys, 0.0f);
+  }
+}
+
+void write_empty_lse(const Attention& attention, const Lane& lane) {
+  const Numbers<float>& sinks = attention.biases.sinks;
+  if (lane.lse != nullptr) *lane.lse = sinks.absent() ? -infinity : sinks.at(lane.head);
+}
+
+// Rows [first, first + count) of the heads from `head` on that share one key sequence, head after head.
+void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySource& keys, TileScratch& scratch,
+              std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
+  const Sequences& sequences = attention.sequences();
+  const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
+  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && sequences.key_count(b) > 0;
+  const std::int64_t row = sequences.first_query(b), first_head = head + (first < queries ? 0 : first / queries);
+  const std::int64_t first_index = first - (first_head - head) * queries;
+  const auto lane_of = [&](std::int64_t h, std::int64_t i) {
+    const std::int64_t weight_head = attention.average_weights ? 0 : h;
+    return Lane{attention.q.row(entry, h, row + i), attention.output.row(entry, h, row + i),
+                attention.weights.data ? attention.weights.row(b, weight_head, i) : nullptr,
+                attention.lse.data ? attention.lse.row(entry, h, row + i) : nullptr, i, h};
+  };
+  std::int64_t seeing = 0, blind = 0;
+  for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
     const KeyRange range = attention.visibility.of(b, i);
-    if (range.empty()) continue;
-    scratch.lanes[seeing++] = {attention.q.row(b, h, i), attention.output.row(b, h, i),
-                               attention.weights.data ? attention.weights.row(b, h, i) : nullptr, i, range};
-  }
-  if (seeing > 0) run_tile(attention, plan, keys, scratch, b, h, seeing, false);
-  if (seeing == count) return;
-  std::int64_t blind = 0;
-  for (std::int64_t i = first; i < first + count; ++i) {
-    if (!attention.visibility.of(b, i).empty()) continue;
-    const Lane lane = {nullptr, attention.output.row(b, h, i),
-                       attention.weights.data ? attention.weights.row(b, h, i) : nullptr, i,
-                       {0, attention.keys}};
-    if (attention.visibility.empty_rows == EmptyRows::uniform && attention.keys > 0) {
-      scratch.lanes[blind++] = lane;
-      continue;
+    if (range.empty()) {
+      const Lane lane = lane_of(h, i);
+      write_empty_lse(attention, lane);
+      if (!uniform) write_empty(attention, lane);
+      ++blind;
+    } else {
+      scratch.lanes[seeing] = lane_of(h, i);
+      scratch.bias_lanes[seeing].begin = range.begin;
+      scratch.bias_lanes[seeing].end = range.end;
+      ++seeing;
     }
-    attention.kernels->fill(lane.output, attention.output.stride, attention.value_depth, 0.0f);
-    if (lane.weights) attention.kernels->fill(lane.weights, attention.weights.stride, attention.keys, 0.0f);
+    if (++i == queries) i = 0, ++h;
   }
-  if (blind > 0) run_tile(attention, plan, keys, scratch, b, h, blind, true);
+  if (seeing > 0) {
+    run_tile(attention, plan, keys, scratch, b, seeing, false);
+    for (std::int64_t n = 0; n < seeing; ++n) blind += !scratch.seen[n];
+  }
+  if (!uniform || blind == 0) return;
+  // Those that see no key take all alike. The lanes that masks have blinded are known by what they saw.
+  std::int64_t kept = 0, at = 0;
+  for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
+    if (attention.visibility.of(b, i).empty() || !scratch.seen[at++]) {
+      scratch.lanes[kept] = lane_of(h, i);
+      scratch.bias_lanes[kept].begin = 0;
+      scratch.bias_lanes[kept].end = sequences.key_count(b);
+      ++kept;
+    }
+    if (++i == queries) i = 0, ++h;
+  }
+  run_tile(attention, plan, keys, scratch, b, kept, true);
 }
 
-void copy_rows(const Kernels& kernels, const float* source, std::int64_t row_stride, std::int64_t stride,
-               const KeyRange& range, std::int64_t columns, float* destination) {
+void copy_rows(const Kernels& kernels, const PagedRows<const float>& rows, std::int64_t b, std::int64_t group,
+               std::int64_t first, const KeyRange& range, std::int64_t columns, float* destination) {
   CopyArguments arguments;
-  arguments.source = source + range.begin * row_stride;
-  arguments.source_row_stride = row_stride;
-  arguments.source_stride = stride;
+  arguments.source = rows.row(b, group, first + range.begin);
+  arguments.source_row_stride = rows.row_stride;
+  arguments.source_stride = rows.stride;
   arguments.destination = destination + range.begin * columns;
   arguments.destination_row_stride = columns;
   arguments.destination_stride = 1;
   arguments.rows = range.end - range.begin;
   arguments.columns = columns;
   kernels.copy(&arguments);
+}
+
+// The copies of one sequence, in place of where it was.
+PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
+  PagedRows<const float> rows;
+  rows.data = data;
+  rows.row_stride = columns;
+  return rows;
 }
 
 TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, std::int64_t depth,
@@ -340,6 +510,8 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.query_rows = cursor.take<const float*>(tile);
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
+  scratch.bias_lanes = cursor.take<BiasLane>(tile);
+  scratch.seen = cursor.take<bool>(tile);
   return scratch;
 }
 
@@ -358,45 +530,77 @@ TileScratch TileScratch::at(void* memory, std::int64_t tile, std::int64_t key_bl
   return lay_out(cursor, tile, key_block, depth, value_stride);
 }
 
+void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
+  attention->scale = options.scale ? *options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
+  attention->softcap = options.softcap;
+  attention->average_weights = options.average_weights;
+  attention->biases.slopes = numbers_of(options.alibi_slopes);
+  attention->biases.sinks = numbers_of(options.sinks);
+  attention->dropout_seed = options.dropout_seed;
+  Visibility& visibility = attention->visibility;
+  visibility.lengths = numbers_of(valid_lens);
+  visibility.causal = options.causal || !options.tree_parents.absent();
+  visibility.offset = options.offset;
+  visibility.offsets = numbers_of(options.offsets);
+  const std::int64_t widest = std::int64_t{1} << 48;  // so that no sum overflows
+  visibility.window_left = smaller(options.window_left, widest);
+  visibility.window_right = smaller(options.window_right, widest);
+  visibility.parents = numbers_of(options.tree_parents);
+  if (options.tree_parents.rank == 1) visibility.parents = {options.tree_parents.data, 0, options.tree_parents.strides[0]};
+  visibility.mask = make_mask(options.mask);
+  visibility.additive = make_mask(options.additive_mask);
+  visibility.empty_rows = options.empty_rows;
+}
+
+Operand<float> weights_output(const AttentionOptions& options) {
+  const TensorView& view = options.attention_weights;
+  if (options.average_weights) return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
+  return {view.data, view.strides[0], view.strides[1], view.strides[2], view.strides[3]};
+}
+
 AttentionShape attention_shape(const Attention& attention) {
-  return {attention.batch, attention.heads, attention.queries, attention.keys, attention.depth,
-          attention.value_depth, attention.k.row_stride, attention.v.row_stride, attention.v.stride};
+  const Sequences& sequences = attention.sequences();
+  return {sequences.count, attention.groups, sequences.queries * (attention.heads / attention.groups), sequences.queries, sequences.keys,
+          attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride, attention.v.stride,
+          attention.average_weights};
 }
 
 void run_attention_task(const Attention& attention, const AttentionPlan& plan, std::int64_t task,
                         void* memory) {
   const Kernels& kernels = *attention.kernels;
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
-  const bool copies = plan.copy_keys || plan.copy_values;
-  const std::int64_t tiles = copies ? 1 : plan.tiles, sequence = task / tiles;
-  const std::int64_t b = sequence / attention.heads, h = sequence % attention.heads;
+  const Sequences& sequences = attention.sequences();
+  const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles, groups = plan.all_groups ? 1 : attention.groups;
+  const std::int64_t tile = task % tiles, group = task / tiles % groups, b = task / tiles / groups;
+  const std::int64_t shared = attention.heads / attention.groups;  // heads of a group
+  const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
 
-  KeySegment segment = {attention.k.row(b, h, 0), attention.v.row(b, h, 0), attention.k.row_stride,
-                        attention.k.stride, attention.v.row_stride, 0, attention.keys};
-  if (copies) {
-    Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
-                     aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
-    const KeyRange visible = attention.visibility.of_entry(b);
-    if (plan.copy_keys) {
-      float* copied = cursor.take<float>(attention.keys * attention.depth);
-      copy_rows(kernels, segment.keys, segment.key_row_stride, segment.key_stride, visible, attention.depth, copied);
-      segment.keys = copied;
-      segment.key_row_stride = attention.depth;
-      segment.key_stride = 1;
+  for (std::int64_t g = group; g < last_group; ++g) {
+    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b)};
+    if (plan.copy_keys || plan.copy_values) {
+      Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
+                       aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
+      const KeyRange visible = attention.visibility.of_sequence(b);
+      float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
+      float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
+      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, k);
+      if (v != nullptr) copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, v);
+      // A copy starts with its sequence; what is read in place does so too from here on.
+      if (k != nullptr) keys.k = copied_rows(k, attention.depth);
+      else keys.k.data += keys.first * keys.k.row_stride;
+      if (v != nullptr) keys.v = copied_rows(v, attention.value_depth);
+      else keys.v.data += keys.first * keys.v.row_stride;
+      keys.first = 0;
     }
-    if (plan.copy_values) {
-      float* copied = cursor.take<float>(attention.keys * attention.value_depth);
-      copy_rows(kernels, segment.values, segment.value_row_stride, attention.v.stride, visible,
-                attention.value_depth, copied);
-      segment.values = copied;
-      segment.value_row_stride = attention.value_depth;
+    // Of averaged weights, one head after the other has a share.
+    const std::int64_t heads = attention.average_weights ? 1 : shared;
+    const std::int64_t rows = heads * sequences.query_count(b);
+    for (std::int64_t head = g * shared; head < (g + 1) * shared; head += heads) {
+      for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
+        const std::int64_t start = t * plan.tile;
+        if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));
+      }
     }
-  }
-  const KeyList keys = {&segment, 1};
-  const std::int64_t first = task % tiles, end = copies ? plan.tiles : first + 1;
-  for (std::int64_t t = first; t < end; ++t) {
-    const std::int64_t start = t * plan.tile;
-    run_queries(attention, plan, keys, scratch, b, h, start, smaller(plan.tile, attention.queries - start));
   }
 }
 

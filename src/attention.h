@@ -4,7 +4,9 @@
 #include <cstdint>
 
 #include "attend/attend.hpp"
+#include "bias.h"
 #include "kernels/kernels.h"
+#include "keys.h"
 #include "memory.h"
 #include "plan.h"
 #include "visibility.h"
@@ -21,17 +23,28 @@ struct Operand {
   }
 };
 
-/// softmax(scale q k^T, as far as visible) v, for every entry, head and query.
+/// softmax(scale q k^T, as far as visible) v, for every sequence, head and query.
 struct Attention {
-  const Kernels* kernels;
-  std::int64_t batch, heads, queries, keys, depth, value_depth;
-  Operand<const float> q, k, v;
-  Operand<float> output, weights;
-  float scale;
+  const Kernels* kernels = nullptr;
+  std::int64_t heads = 1, groups = 1, depth = 0, value_depth = 0;  // groups: key/value heads
+  Operand<const float> q;
+  PagedRows<const float> k, v;
+  Operand<float> output, weights, lse;
+  bool average_weights = false;
+  float scale = 1.0f, softcap = 0.0f;
   Visibility visibility;
-  float dropout_rate;  // 0: none
-  std::uint64_t dropout_seed;
+  Biases biases;
+  float dropout_rate = 0.0f;  // 0: none
+  std::uint64_t dropout_seed = 0;
+
+  const Sequences& sequences() const { return visibility.sequences; }
 };
+
+/// What the options of a call say of it, but for its operands and the table of a relative bias.
+void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention);
+
+/// options.attention_weights as an operand: (B, H, L, S), or (B, L, S) of averaged ones.
+Operand<float> weights_output(const AttentionOptions& options);
 
 AttentionShape attention_shape(const Attention& attention);
 
@@ -39,13 +52,13 @@ AttentionShape attention_shape(const Attention& attention);
 void run_attention_task(const Attention& attention, const AttentionPlan& plan, std::int64_t task,
                         void* scratch);
 
-/// One query of a tile: where it reads and writes, and what it sees.
+/// One query of a tile: where it reads and writes.
 struct Lane {
   const float* query;
   float* output;
   float* weights;  // null where they are not asked for
-  std::int64_t index;
-  KeyRange range;
+  float* lse;
+  std::int64_t index, head;
 };
 
 /// A tile's memory: everything its kernels touch but keys, values and outputs.
@@ -65,6 +78,8 @@ struct TileScratch {
   const float** query_rows;
   float** rows;          // outputs, then weights
   Lane* lanes;
+  BiasLane* bias_lanes;  // what each lane sees
+  bool* seen;            // whether it has seen a key
 
   static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
                            std::int64_t value_stride);

@@ -132,7 +132,7 @@ attend_code attend_mha_forward(attend_mha* layer, const attend_mha_call* call, a
   if (c.valid_lens != nullptr) {
     lengths = c.lens_per_query ? LengthsView(c.valid_lens, c.batch, c.num_queries) : LengthsView(c.valid_lens, c.batch);
   }
-  ForwardOptions options;
+  AttentionOptions options;
   options.empty_rows = static_cast<EmptyRows>(c.empty_rows);
   if (c.attention_weights != nullptr) {
     options.attention_weights = TensorView(c.attention_weights, c.batch, config.num_heads, c.num_queries, c.num_keys);

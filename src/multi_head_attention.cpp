@@ -87,6 +87,16 @@ Operand<const float> read_only(const Operand<float>& operand) {
   return {operand.data, operand.batch_stride, operand.head_stride, operand.row_stride, operand.stride};
 }
 
+PagedRows<const float> key_rows_of(const Operand<float>& operand) {
+  PagedRows<const float> rows;
+  rows.data = operand.data;
+  rows.batch_stride = operand.batch_stride;
+  rows.head_stride = operand.head_stride;
+  rows.row_stride = operand.row_stride;
+  rows.stride = operand.stride;
+  return rows;
+}
+
 }  // namespace
 
 MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
@@ -193,9 +203,16 @@ Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, s
 }
 
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int threads) const noexcept {
+  AttentionOptions options;
+  options.threads.count = threads;
+  return workspace_bytes(shape, options);
+}
+
+std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
-  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || threads < 1 ||
-      threads > max_threads || !plan_forward(*kernels_, config_, shape, threads, &plan)) {
+  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
+      options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() ||
+      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan)) {
     return 0;
   }
   return plan.bytes + alignment - 1;
@@ -204,7 +221,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int t
 Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
                                    const ConstTensorView& values, const LengthsView& valid_lens,
                                    const TensorView& result, Workspace& workspace,
-                                   const ForwardOptions& options) const noexcept {
+                                   const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) {
     return Status::error(StatusCode::invalid_argument, "this MultiHeadAttention has not been made");
   }
@@ -218,7 +235,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   Threads threads = options.threads;
   if (forward_work(config_, shape) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
-  if (!plan_forward(kernels, config_, shape, threads.count, &plan)) {
+  if (!plan_forward(kernels, config_, shape, options, threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
                          static_cast<long long>(shape.batch), static_cast<long long>(shape.queries),
                          static_cast<long long>(shape.keys));
@@ -231,14 +248,26 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   Forward forward;
   forward.plan = plan.attention;
   forward.thread_scratch = memory + plan.threads;
-  const Visibility visibility = make_visibility(valid_lens, shape.queries, shape.keys, options.empty_rows);
+  Attention& attention = forward.attention;
+  attention.kernels = &kernels;
+  attention.heads = attention.groups = config_.num_heads;
+  attention.depth = attention.value_depth = config_.num_hiddens / config_.num_heads;
+  apply_options(options, valid_lens, &attention);
+  attention.visibility.sequences.count = shape.batch;
+  attention.visibility.sequences.queries = shape.queries;
+  attention.visibility.sequences.keys = shape.keys;
+  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
   std::int64_t* query_rows = reinterpret_cast<std::int64_t*>(memory + plan.query_rows);
   std::int64_t* key_rows = reinterpret_cast<std::int64_t*>(memory + plan.key_rows);
+  std::int64_t* first_keys = reinterpret_cast<std::int64_t*>(memory + plan.first_keys);
   query_rows[0] = key_rows[0] = 0;
   for (std::int64_t b = 0; b < shape.batch; ++b) {
+    const KeyRange range = attention.visibility.of_sequence(b);
+    first_keys[b] = range.begin;
     query_rows[b + 1] = query_rows[b] + shape.queries;
-    key_rows[b + 1] = key_rows[b] + visibility.of_entry(b).end;
+    key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
   }
+  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
 
   const std::int64_t heads = config_.num_heads, width = config_.num_hiddens, depth = width / heads;
   float* parts[] = {reinterpret_cast<float*>(memory + plan.queries), reinterpret_cast<float*>(memory + plan.keys),
@@ -249,7 +278,8 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
     const std::int64_t in = input_width(config_, which);
     projection.kernels = &kernels;
     projection.weights = PackedProjection::at(kernels, packed_ + packed_offset(kernels, config_, which), in, width, config_.bias);
-    projection.rows = {shape.batch, which == key || which == value ? key_rows : query_rows};
+    const bool of_keys = which == key || which == value;
+    projection.rows = {shape.batch, of_keys ? key_rows : query_rows, of_keys ? first_keys : nullptr};
     projection.rows_per_task = projection_rows(kernels, in);
     if (which == output) {
       projection.input.data = parts[output];
@@ -265,28 +295,15 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
     }
   }
 
-  Attention& attention = forward.attention;
-  attention.kernels = &kernels;
-  attention.batch = shape.batch;
-  attention.heads = heads;
-  attention.queries = shape.queries;
-  attention.keys = shape.keys;
-  attention.depth = attention.value_depth = depth;
   attention.q = read_only(forward.projections[query].output);
-  attention.k = read_only(forward.projections[key].output);
-  attention.v = read_only(forward.projections[value].output);
+  attention.k = key_rows_of(forward.projections[key].output);
+  attention.v = key_rows_of(forward.projections[value].output);
   attention.output.data = parts[output];
   attention.output.batch_stride = shape.queries * width;
   attention.output.head_stride = depth;
   attention.output.row_stride = width;
-  if (!options.attention_weights.absent()) {
-    const TensorView& view = options.attention_weights;
-    attention.weights = {view.data, view.strides[0], view.strides[1], view.strides[2], view.strides[3]};
-  }
-  attention.scale = static_cast<float>(1.0 / sqrt(static_cast<double>(depth)));
-  attention.visibility = visibility;
-  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
-  attention.dropout_seed = options.dropout_seed;
+  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
+  if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
 
   const Stage stages[] = {
       {forward.input_tasks[query] + forward.input_tasks[key] + forward.input_tasks[value], run_inputs},

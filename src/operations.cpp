@@ -1,9 +1,6 @@
 // The seed's functions as operations on views.
-#include <math.h>
-
 #include "attend/attend.hpp"
 #include "attention.h"
-#include "cpu.h"
 #include "dispatch.h"
 #include "memory.h"
 #include "parallel.h"
@@ -105,7 +102,7 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   // A b of its own for each entry is a product of its own; a shared one takes all rows at once.
   const std::int64_t products = b.rank == 3 ? batch : 1, entries = batch / products;
   for (std::int64_t i = 0; i <= entries; ++i) before[i] = i * rows;
-  projection.rows = {entries, before};
+  projection.rows = {entries, before, nullptr};
   for (std::int64_t p = 0; p < products; ++p) {
     const Stage stages[] = {{1, run_pack}, {projection.tasks(), run_product}};
     run_stages(options.threads, stages, 2, &product);
@@ -201,8 +198,9 @@ Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_len
   if (status.ok()) status = validate_masked_softmax(input, valid_lens, output, options);
   if (!status.ok()) return status;
   if (input.sizes[2] == 0) return Status();
-  const MaskedSoftmax softmax = {kernels, input, output,
-                                 make_visibility(valid_lens, input.sizes[1], input.sizes[2], EmptyRows::uniform)};
+  MaskedSoftmax softmax = {kernels, input, output, {}};
+  softmax.visibility.lengths = numbers_of(valid_lens);
+  softmax.visibility.sequences.keys = input.sizes[2];
   const Stage stage = {input.sizes[0] * ((input.sizes[1] + softmax_rows - 1) / softmax_rows), run_masked_softmax};
   run_stages(options.threads, &stage, 1, &softmax);
   return Status();
@@ -263,89 +261,6 @@ Status transpose_qkv(const ConstTensorView& input, std::int64_t num_heads, const
 Status transpose_output(const ConstTensorView& input, std::int64_t num_heads, const TensorView& output,
                         const OperationOptions& options) noexcept {
   return transpose(input, num_heads, output, false, options);
-}
-
-Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
-  const Kernels* kernels = nullptr;
-  Status status = require_kernels(isa, &kernels);
-  if (status.ok()) status = validate_dropout(dropout);
-  if (!status.ok()) return status;
-  if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
-  attention->dropout_ = dropout;
-  attention->kernels_ = kernels;
-  return Status();
-}
-
-namespace {
-
-struct DotProduct {
-  Attention attention;
-  AttentionPlan plan;
-  char* scratch;
-};
-
-// What the operands alone say.
-Attention dot_product(const Kernels& kernels, const ConstTensorView& queries, const ConstTensorView& keys,
-                      const ConstTensorView& values) {
-  Attention attention = {};
-  attention.kernels = &kernels;
-  attention.batch = queries.sizes[0];
-  attention.heads = 1;
-  attention.queries = queries.sizes[1];
-  attention.keys = keys.sizes[1];
-  attention.depth = queries.sizes[2];
-  attention.value_depth = values.sizes[2];
-  attention.q = matrices(queries);
-  attention.k = matrices(keys);
-  attention.v = matrices(values);
-  return attention;
-}
-
-void run_dot_product(const void* context, std::int64_t task, int thread) {
-  const DotProduct& call = *static_cast<const DotProduct*>(context);
-  run_attention_task(call.attention, call.plan, task,
-                     call.scratch + static_cast<std::size_t>(thread) * call.plan.thread_bytes);
-}
-
-}  // namespace
-
-std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
-                                                 const ConstTensorView& values, int threads) const noexcept {
-  if (kernels_ == nullptr || threads < 1 || threads > max_threads || !validate_operands(queries, keys, values).ok()) return 0;
-  const AttentionPlan plan = plan_attention(*kernels_, attention_shape(dot_product(*kernels_, queries, keys, values)));
-  return plan.thread_bytes * static_cast<std::size_t>(threads) + alignment - 1;
-}
-
-Status DotProductAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
-                                    const ConstTensorView& values, const LengthsView& valid_lens,
-                                    const TensorView& output, Workspace& workspace,
-                                    const ForwardOptions& options) const noexcept {
-  if (kernels_ == nullptr) {
-    return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
-  }
-  const Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
-  if (!status.ok()) return status;
-  const FloatingPointMode mode;
-  DotProduct call;
-  call.attention = dot_product(*kernels_, queries, keys, values);
-  Attention& attention = call.attention;
-  attention.output = matrices(output);
-  if (!options.attention_weights.absent()) attention.weights = matrices(options.attention_weights);
-  attention.scale = static_cast<float>(1.0 / sqrt(static_cast<double>(attention.depth)));
-  attention.visibility = make_visibility(valid_lens, attention.queries, attention.keys, EmptyRows::uniform);
-  attention.dropout_rate = options.training ? dropout_ : 0.0f;
-  attention.dropout_seed = options.dropout_seed;
-  if (attention.batch == 0 || attention.queries == 0) return Status();
-
-  call.plan = plan_attention(*kernels_, attention_shape(attention));
-  const std::size_t bytes = call.plan.thread_bytes * static_cast<std::size_t>(options.threads.count);
-  call.scratch = static_cast<char*>(workspace.reserve(bytes));
-  if (call.scratch == nullptr) {
-    return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
-  }
-  const Stage stage = {call.plan.tasks, run_dot_product};
-  run_stages(options.threads, &stage, 1, &call);
-  return Status();
 }
 
 }  // namespace attend

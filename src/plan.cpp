@@ -20,23 +20,25 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   AttentionPlan plan = {};
   plan.key_block = kernels.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
-  plan.tile = shape.queries <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
+  const std::int64_t rows = shape.average_weights ? shape.queries : shape.rows;
+  plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
   const std::size_t bound = shape.depth + shape.value_depth <= 512 ? 64 * 1024 : 80 * 1024;
   if (tile_bytes(plan, shape.depth) > bound) plan.tile = kernels.narrow_tile;
-  plan.tiles = (shape.queries + plan.tile - 1) / plan.tile;
+  plan.tiles = (rows + plan.tile - 1) / plan.tile;
 
   // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
   // S / tile times, pays from there on.
   const std::int64_t page = 1024;
   const bool long_sequence = shape.keys >= 512;
-  plan.copy_keys = shape.queries > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
+  plan.copy_keys = shape.rows > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
                    (long_sequence || shape.key_row_stride % page == 0);
   plan.copy_values = (shape.value_stride != 1 && shape.value_depth > 1) ||
-                     (shape.queries > kernels.narrow_tile &&
+                     (shape.rows > kernels.narrow_tile &&
                       shape.value_row_stride != shape.value_depth &&
                       (long_sequence || shape.value_row_stride % page == 0));
-  const bool copies = plan.copy_keys || plan.copy_values;
-  plan.tasks = shape.batch * shape.heads * (copies ? 1 : plan.tiles);
+  plan.whole_sequences = plan.copy_keys || plan.copy_values;
+  plan.all_groups = shape.average_weights;
+  plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (plan.whole_sequences ? 1 : plan.tiles);
   plan.thread_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
   const std::size_t keys = static_cast<std::size_t>(shape.keys);
   if (plan.copy_keys) plan.thread_bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
@@ -45,7 +47,7 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 }
 
 bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
-                  const ForwardShape& shape, int threads, ForwardPlan* plan) {
+                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan) {
   const std::int64_t width = config.num_hiddens, depth = width / config.num_heads;
   // All that follows fits into 63 bits if this does.
   const double most = 4.0 * static_cast<double>(width) * static_cast<double>(shape.batch) *
@@ -53,12 +55,13 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;
   AttentionShape attention = {};
   attention.batch = shape.batch;
-  attention.heads = config.num_heads;
-  attention.queries = shape.queries;
+  attention.groups = config.num_heads;
+  attention.rows = attention.queries = shape.queries;
   attention.keys = shape.keys;
   attention.depth = attention.value_depth = depth;
   attention.key_row_stride = attention.value_row_stride = depth;
   attention.value_stride = 1;
+  attention.average_weights = options.average_weights;
   plan->attention = plan_attention(kernels, attention);
 
   std::size_t at = 0;
@@ -75,6 +78,8 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   plan->heads = take(row * static_cast<std::size_t>(shape.queries));
   plan->query_rows = take((batch + 1) * sizeof(std::int64_t));
   plan->key_rows = take((batch + 1) * sizeof(std::int64_t));
+  plan->first_keys = take(batch * sizeof(std::int64_t));
+  plan->relative = take(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
   plan->threads = take(plan->attention.thread_bytes * static_cast<std::size_t>(threads));
   plan->bytes = at;
   return true;

@@ -2,7 +2,8 @@
 //
 // Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied.
 // Workspace of a layer's forward: projected q B H L D, k and v B H S D each, heads B L H D, as floats,
-// each rounded up to 64 bytes; 2 (B + 1) row counts; and attention's, for each thread.
+// each rounded up to 64 bytes; 3 B + 2 row counts; a relative bias's table, H (2 (distance + lanes) + 1)
+// floats; and attention's, for each thread.
 #pragma once
 
 #include <cstddef>
@@ -18,15 +19,20 @@ struct AttentionPlan {
   std::int64_t tile;           // query lanes
   std::int64_t key_block;      // the step of the absolute grid of key blocks: the ISA's, for the order of sums
   std::int64_t value_stride;   // Dv rounded up to whole vectors
-  std::int64_t tiles;          // for each sequence of queries
-  bool copy_keys, copy_values; // once a sequence, into the thread's workspace; then a task is a sequence
+  std::int64_t tiles;          // for each sequence and key/value head
+  bool copy_keys, copy_values; // once a sequence, into the thread's workspace
+  bool whole_sequences;        // a task takes all tiles, for a copy serves them
+  bool all_groups;             // a task takes all heads, for they share an output
   std::int64_t tasks;
   std::size_t thread_bytes;
 };
 
 struct AttentionShape {
-  std::int64_t batch, heads, queries, keys, depth, value_depth;
+  std::int64_t batch, groups;
+  std::int64_t rows;           // queries of all heads of a group
+  std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
+  bool average_weights;
 };
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape);
@@ -36,13 +42,15 @@ struct ForwardPlan {
   AttentionPlan attention;
   std::size_t queries, keys, values, heads;   // projected; [B][H][n][D], heads [B][L][H D]
   std::size_t query_rows, key_rows;           // int64 [B + 1]: rows of the entries before
+  std::size_t first_keys;                     // int64 [B]: the first row of keys that is projected
+  std::size_t relative;                       // T5's bias by head and distance
   std::size_t threads;                        // attention.thread_bytes each
   std::size_t bytes;
 };
 
-/// False where the sizes overflow.
+/// `threads` may be fewer than the options ask for. False where the sizes overflow.
 bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
-                  const ForwardShape& shape, int threads, ForwardPlan* plan);
+                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan);
 
 /// Rows of a projection that one task takes: what keeps them in a 1 MiB L2 beside a panel of weights.
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth);

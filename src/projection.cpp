@@ -14,7 +14,7 @@ void Projection::run(std::int64_t task) const {
   std::int64_t row = task / panels * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
-  constexpr int most = 64;  // rows a call, for their pointers live on the stack: 1 KiB
+  constexpr int most = 32;  // rows a call, for their pointers live on the stack: 512 bytes
   const float* inputs[most];
   float* outputs[most];
   GemmArguments arguments;
@@ -42,7 +42,7 @@ void Projection::run(std::int64_t task) const {
     int count = 0;
     for (; count < most && row < end; ++count, ++row) {
       while (rows.before[b + 1] <= row) ++b;
-      const std::int64_t i = row - rows.before[b];
+      const std::int64_t i = row - rows.before[b] + (rows.first != nullptr ? rows.first[b] : 0);
       inputs[count] = input.row(b, 0, i);
       outputs[count] = output.row(b, 0, i);
     }

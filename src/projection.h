@@ -9,11 +9,12 @@
 
 namespace attend {
 
-/// The rows that take part, entry after entry: rows [0, before[b + 1] - before[b]) of entry b, so that
-/// hidden rows cost nothing and short entries share tiles.
+/// The rows that take part, entry after entry: before[b + 1] - before[b] rows of entry b, from row first[b]
+/// on, so that hidden rows cost nothing and short entries share tiles.
 struct Rows {
   std::int64_t batch;
   const std::int64_t* before;  // [batch + 1], before[0] = 0
+  const std::int64_t* first;   // null: all from row 0 on
   std::int64_t total() const { return before[batch]; }
 };
 

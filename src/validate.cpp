@@ -9,6 +9,7 @@ namespace {
 
 constexpr StatusCode invalid = StatusCode::invalid_argument;
 constexpr std::int64_t largest_head = 512;
+constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
 
 // Stops at the first error.
 #define ATTEND_CHECK(call)                    \
@@ -199,31 +200,202 @@ Status check_empty_rows(EmptyRows empty_rows) {
   return Status::error(invalid, "empty_rows: %d is not one of attend::EmptyRows", static_cast<int>(empty_rows));
 }
 
-// The weights output, once its shape is right.
-Status check_weights_output(const TensorView& output, const ForwardOptions& options, const ConstTensorView& queries,
-                            const ConstTensorView& keys, const ConstTensorView& values, const LengthsView& valid_lens) {
-  const TensorView& weights = options.attention_weights;
-  ATTEND_CHECK(check_distinct("attention_weights", weights));
-  ATTEND_CHECK(check_apart("attention_weights", weights, "queries", queries));
-  ATTEND_CHECK(check_apart("attention_weights", weights, "keys", keys));
-  ATTEND_CHECK(check_apart("attention_weights", weights, "values", values));
-  ATTEND_CHECK(check_apart("attention_weights", weights, "valid_lens", valid_lens));
-  if (!apart(weights, output)) {
-    return Status::error(invalid, "attention_weights: its memory meets that of output");
+// The operands of a call, by the names that its caller knows them by.
+struct Operands {
+  struct Input {
+    const char* name;
+    const ConstTensorView& view;
+  };
+  Input q, k, v;
+  std::int64_t batch, heads, queries, keys;
+};
+
+// An output beside the first: its shape is right.
+Status check_second_output(const char* name, const TensorView& second, const TensorView& output, const Operands& operands,
+                           const LengthsView& valid_lens) {
+  ATTEND_CHECK(check_distinct(name, second));
+  for (const Operands::Input& input : {operands.q, operands.k, operands.v}) {
+    ATTEND_CHECK(check_apart(name, second, input.name, input.view));
+  }
+  ATTEND_CHECK(check_apart(name, second, "valid_lens", valid_lens));
+  if (apart(second, output)) return Status();
+  return Status::error(invalid, "%s: its memory meets that of output", name);
+}
+
+template <class Input>
+Status check_apart_from_outputs(const char* name, const View<Input>& input, const TensorView& output, const AttentionOptions& options) {
+  if (input.absent()) return Status();
+  ATTEND_CHECK(check_apart("output", output, name, input));
+  ATTEND_CHECK(check_apart("attention_weights", options.attention_weights, name, input));
+  return check_apart("lse", options.lse, name, input);
+}
+
+// One value a head, where it is given.
+Status check_by_head(const char* name, const ConstTensorView& view, std::int64_t heads) {
+  if (view.absent()) return Status();
+  return check_view(name, view, heads);
+}
+
+// A mask: each axis, aligned to the right, is 1 or that of (B, H, L, S).
+template <class Element>
+Status check_mask(const char* name, const View<Element>& mask, const std::int64_t (&shape)[4]) {
+  if (mask.absent()) return Status();
+  ATTEND_CHECK(check_view(name, mask));
+  bool fits = mask.rank > 0;
+  for (int axis = 0; axis < mask.rank; ++axis) {
+    fits = fits && (mask.sizes[axis] == 1 || mask.sizes[axis] == shape[4 - mask.rank + axis]);
+  }
+  if (fits) return Status();
+  return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s", name, shape_text(mask).text,
+                       shape_text(4, shape).text);
+}
+
+Status check_starts(const char* name, const IndexView& starts, std::int64_t sequences, const char* of, std::int64_t rows) {
+  ATTEND_CHECK(check_view(name, starts, sequences + 1));
+  std::int64_t before = 0;
+  for (std::int64_t b = 0; b <= sequences; ++b) {
+    const std::int64_t start = starts.data[b * starts.strides[0]];
+    if (b == 0 && start != 0) {
+      return Status::error(invalid, "%s: [0] is %lld, expected 0", name, static_cast<long long>(start));
+    }
+    if (start < before) {
+      return Status::error(invalid, "%s: [%lld] is %lld, less than the one before, %lld", name, static_cast<long long>(b),
+                           static_cast<long long>(start), static_cast<long long>(before));
+    }
+    before = start;
+  }
+  if (before == rows) return Status();
+  return Status::error(invalid, "%s: ends at %lld, expected the rows of %s, %lld", name, static_cast<long long>(before), of,
+                       static_cast<long long>(rows));
+}
+
+// Pairs of options that make no sense together.
+Status check_pairs(const AttentionOptions& options, const LengthsView& valid_lens) {
+  const bool packed = !options.query_starts.absent() || !options.key_starts.absent();
+  const struct {
+    const char *first, *second;
+    bool both;
+  } pairs[] = {
+      {"query_starts", "no key_starts", packed && options.key_starts.absent()},
+      {"key_starts", "no query_starts", packed && options.query_starts.absent()},
+      {"query_starts", "mask", packed && !options.mask.absent()},
+      {"query_starts", "additive_mask", packed && !options.additive_mask.absent()},
+      {"query_starts", "tree_parents", packed && !options.tree_parents.absent()},
+      {"query_starts", "attention_weights", packed && !options.attention_weights.absent()},
+      {"query_starts", "valid_lens of rank 2", packed && valid_lens.rank == 2},
+      {"tree_parents", "window_left", !options.tree_parents.absent() && options.window_left >= 0},
+      {"tree_parents", "window_right", !options.tree_parents.absent() && options.window_right >= 0},
+      {"tree_parents", "alibi_slopes", !options.tree_parents.absent() && !options.alibi_slopes.absent()},
+      {"tree_parents", "relative_position_bias", !options.tree_parents.absent() && !options.relative_position_bias.table.absent()},
+  };
+  for (const auto& pair : pairs) {
+    if (!pair.both) continue;
+    return Status::error(invalid, "%s: cannot go with %s", pair.first, pair.second);
   }
   return Status();
 }
 
-Status check_attention(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
-                       const LengthsView& valid_lens, const TensorView& output, const ForwardOptions& options) {
-  ATTEND_CHECK(check_lengths(valid_lens, queries.sizes[0], queries.sizes[1], true));
+Status check_tree(const IndexView& parents, std::int64_t batch, std::int64_t queries) {
+  if (parents.absent()) return Status();
+  if (parents.rank == 2) {
+    ATTEND_CHECK(check_view("tree_parents", parents, batch, queries));
+  } else {
+    ATTEND_CHECK(check_view("tree_parents", parents, queries));
+  }
+  for (std::int64_t b = 0; b < (parents.rank == 2 ? batch : 1); ++b) {
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const std::int64_t parent = parents.data[(parents.rank == 2 ? b * parents.strides[0] : 0) + i * parents.strides[parents.rank - 1]];
+      if (parent >= -1 && parent < i) continue;
+      return Status::error(invalid, "tree_parents: that of query %lld is %lld, expected -1 to %lld", static_cast<long long>(i),
+                           static_cast<long long>(parent), static_cast<long long>(i - 1));
+    }
+  }
+  return Status();
+}
+
+// Everything of a call but the shapes of its operands and its output.
+Status check_attention(const Operands& operands, const LengthsView& valid_lens, const TensorView& output,
+                       const AttentionOptions& options, bool weights_by_head) {
+  const std::int64_t batch = operands.batch, heads = operands.heads, queries = operands.queries, keys = operands.keys;
+  ATTEND_CHECK(check_pairs(options, valid_lens));
+  const bool packed = !options.query_starts.absent();
+  std::int64_t sequences = batch;
+  if (packed) {
+    ATTEND_CHECK(check_view("query_starts", options.query_starts, -1));
+    sequences = options.query_starts.sizes[0] - 1;
+    if (batch != 1 || sequences < 0) {
+      return Status::error(invalid, "query_starts: shape %s with a batch of %lld, expected one more than the sequences, and a batch of 1",
+                           shape_text(options.query_starts).text, static_cast<long long>(batch));
+    }
+    ATTEND_CHECK(check_starts("query_starts", options.query_starts, sequences, operands.q.name, queries));
+    ATTEND_CHECK(check_starts("key_starts", options.key_starts, sequences, operands.k.name, keys));
+  }
+  ATTEND_CHECK(check_lengths(valid_lens, sequences, queries, true));
+  ATTEND_CHECK(validate_scoring(options, heads));
+  if (!options.offsets.absent()) {
+    ATTEND_CHECK(check_view("offsets", options.offsets, sequences));
+    for (std::int64_t b = 0; b < sequences; ++b) {
+      const std::int64_t offset = options.offsets.data[b * options.offsets.strides[0]];
+      if (offset >= -largest_offset && offset <= largest_offset) continue;
+      return Status::error(invalid, "offsets: [%lld] is %lld, expected -2^40 to 2^40", static_cast<long long>(b), static_cast<long long>(offset));
+    }
+  }
+  const std::int64_t shape[4] = {batch, heads, queries, keys};
+  ATTEND_CHECK(check_mask("mask", options.mask, shape));
+  ATTEND_CHECK(check_mask("additive_mask", options.additive_mask, shape));
+  ATTEND_CHECK(check_tree(options.tree_parents, batch, queries));
   ATTEND_CHECK(check_distinct("output", output));
-  ATTEND_CHECK(check_apart("output", output, "queries", queries));
-  ATTEND_CHECK(check_apart("output", output, "keys", keys));
-  ATTEND_CHECK(check_apart("output", output, "values", values));
+  for (const Operands::Input& input : {operands.q, operands.k, operands.v}) {
+    ATTEND_CHECK(check_apart("output", output, input.name, input.view));
+  }
   ATTEND_CHECK(check_apart("output", output, "valid_lens", valid_lens));
+  if (!options.attention_weights.absent()) {
+    if (weights_by_head && !options.average_weights) {
+      ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, heads, queries, keys));
+    } else {
+      ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, queries, keys));
+    }
+    ATTEND_CHECK(check_second_output("attention_weights", options.attention_weights, output, operands, valid_lens));
+  }
+  if (!options.lse.absent()) {
+    if (weights_by_head) {
+      ATTEND_CHECK(check_view("lse", options.lse, batch, heads, queries));
+    } else {
+      ATTEND_CHECK(check_view("lse", options.lse, batch, queries));
+    }
+    ATTEND_CHECK(check_second_output("lse", options.lse, output, operands, valid_lens));
+    if (!apart(options.lse, options.attention_weights)) {
+      return Status::error(invalid, "lse: its memory meets that of attention_weights");
+    }
+  }
+  ATTEND_CHECK(check_apart_from_outputs("mask", options.mask, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("additive_mask", options.additive_mask, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("alibi_slopes", options.alibi_slopes, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("sinks", options.sinks, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("relative_position_bias.table", options.relative_position_bias.table, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("offsets", options.offsets, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("tree_parents", options.tree_parents, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("query_starts", options.query_starts, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("key_starts", options.key_starts, output, options));
   ATTEND_CHECK(check_empty_rows(options.empty_rows));
   return check_threads(options.threads);
+}
+
+Status check_window(const char* name, std::int64_t window) {
+  if (window >= -1) return Status();
+  return Status::error(invalid, "%s: %lld, expected 0 or more, or -1: unbounded", name, static_cast<long long>(window));
+}
+
+Status check_width(const char* name, std::int64_t width) {
+  if (width >= 1 && width <= largest_head) return Status();
+  return Status::error(invalid, "%s: width %lld, expected 1 to %lld", name, static_cast<long long>(width),
+                       static_cast<long long>(largest_head));
+}
+
+// Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
+Status check_copies(const char* name, const ConstTensorView& keys, std::int64_t rows, std::int64_t width) {
+  if (static_cast<double>(rows) * static_cast<double>(width) * max_threads <= 0x1p58) return Status();
+  return Status::error(invalid, "%s: shape %s is too large", name, shape_text(keys).text);
 }
 
 }  // namespace
@@ -286,50 +458,116 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
 
 Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries,
                         const ConstTensorView& keys, const ConstTensorView& values, const LengthsView& valid_lens,
-                        const TensorView& output, const ForwardOptions& options) noexcept {
+                        const TensorView& output, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(check_view("queries", queries, -1, -1, config.query_size));
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
   ATTEND_CHECK(check_view("keys", keys, batch, -1, config.key_size));
   ATTEND_CHECK(check_view("values", values, batch, keys.sizes[1], config.value_size));
   ATTEND_CHECK(check_view("output", output, batch, rows, config.num_hiddens));
-  ATTEND_CHECK(check_attention(queries, keys, values, valid_lens, output, options));
-  if (options.attention_weights.absent()) return Status();
-  ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, config.num_heads, rows, keys.sizes[1]));
-  return check_weights_output(output, options, queries, keys, values, valid_lens);
+  if (!options.query_starts.absent() || !options.key_starts.absent()) {
+    return Status::error(invalid, "query_starts: for attention alone, not for a layer");
+  }
+  const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, config.num_heads, rows, keys.sizes[1]};
+  return check_attention(operands, valid_lens, output, options, true);
 }
 
 Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys,
                          const ConstTensorView& values) noexcept {
   ATTEND_CHECK(check_view("queries", queries, -1, -1, -1));
   const std::int64_t batch = queries.sizes[0], depth = queries.sizes[2];
-  if (depth < 1 || depth > largest_head) {
-    return Status::error(invalid, "queries: width %lld, expected 1 to %lld", static_cast<long long>(depth),
-                         static_cast<long long>(largest_head));
-  }
+  ATTEND_CHECK(check_width("queries", depth));
   ATTEND_CHECK(check_view("keys", keys, batch, -1, depth));
   ATTEND_CHECK(check_view("values", values, batch, keys.sizes[1], -1));
-  const std::int64_t value_depth = values.sizes[2];
-  if (value_depth < 1 || value_depth > largest_head) {
-    return Status::error(invalid, "values: width %lld, expected 1 to %lld", static_cast<long long>(value_depth),
-                         static_cast<long long>(largest_head));
-  }
-  // Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
-  if (static_cast<double>(keys.sizes[1]) * static_cast<double>(depth + value_depth) * max_threads > 0x1p58) {
-    return Status::error(invalid, "keys: shape %s is too large", shape_text(keys).text);
-  }
-  return Status();
+  ATTEND_CHECK(check_width("values", values.sizes[2]));
+  return check_copies("keys", keys, keys.sizes[1], depth + values.sizes[2]);
 }
 
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
                             const LengthsView& valid_lens, const TensorView& output,
-                            const ForwardOptions& options) noexcept {
+                            const AttentionOptions& options) noexcept {
   ATTEND_CHECK(validate_operands(queries, keys, values));
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
   ATTEND_CHECK(check_view("output", output, batch, rows, values.sizes[2]));
-  ATTEND_CHECK(check_attention(queries, keys, values, valid_lens, output, options));
-  if (options.attention_weights.absent()) return Status();
-  ATTEND_CHECK(check_view("attention_weights", options.attention_weights, batch, rows, keys.sizes[1]));
-  return check_weights_output(output, options, queries, keys, values, valid_lens);
+  const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, 1, rows, keys.sizes[1]};
+  return check_attention(operands, valid_lens, output, options, false);
+}
+
+Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept {
+  if (options.scale && !__builtin_isfinite(*options.scale)) {
+    return Status::error(invalid, "scale: %g, expected a finite number", static_cast<double>(*options.scale));
+  }
+  if (!(options.softcap >= 0.0f) || !__builtin_isfinite(options.softcap)) {
+    return Status::error(invalid, "softcap: %g, expected a finite number of at least 0", static_cast<double>(options.softcap));
+  }
+  if (options.offset < -largest_offset || options.offset > largest_offset) {
+    return Status::error(invalid, "offset: %lld, expected -2^40 to 2^40", static_cast<long long>(options.offset));
+  }
+  ATTEND_CHECK(check_window("window_left", options.window_left));
+  ATTEND_CHECK(check_window("window_right", options.window_right));
+  ATTEND_CHECK(check_by_head("alibi_slopes", options.alibi_slopes, heads));
+  ATTEND_CHECK(check_by_head("sinks", options.sinks, heads));
+  const RelativePositionBias& bias = options.relative_position_bias;
+  if (bias.table.absent()) return Status();
+  ATTEND_CHECK(check_view("relative_position_bias.table", bias.table, -1, heads));
+  const std::int64_t buckets = bias.table.sizes[0], sides = bias.bidirectional ? 2 : 1, most = std::int64_t{1} << 20;
+  if (buckets < 2 * sides || buckets > most) {
+    return Status::error(invalid, "relative_position_bias.table: %lld buckets, expected %lld to %lld", static_cast<long long>(buckets),
+                         static_cast<long long>(2 * sides), static_cast<long long>(most));
+  }
+  const std::int64_t exact = buckets / sides / 2;
+  if (bias.max_distance <= exact || bias.max_distance > most) {
+    return Status::error(invalid, "relative_position_bias.max_distance: %lld, expected %lld to %lld", static_cast<long long>(bias.max_distance),
+                         static_cast<long long>(exact + 1), static_cast<long long>(most));
+  }
+  return Status();
+}
+
+Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v) noexcept {
+  ATTEND_CHECK(check_view("q", q, -1, -1, -1, -1));
+  const std::int64_t batch = q.sizes[0], heads = q.sizes[1], depth = q.sizes[3];
+  ATTEND_CHECK(check_width("q", depth));
+  ATTEND_CHECK(check_view("k", k, batch, -1, -1, depth));
+  const std::int64_t groups = k.sizes[1];
+  if (groups < 1 || heads % groups != 0) {
+    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", static_cast<long long>(groups),
+                         static_cast<long long>(heads));
+  }
+  ATTEND_CHECK(check_view("v", v, batch, groups, k.sizes[2], -1));
+  ATTEND_CHECK(check_width("v", v.sizes[3]));
+  return check_copies("k", k, k.sizes[2], depth + v.sizes[3]);
+}
+
+Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
+                     const TensorView& output, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(validate_core_operands(q, k, v));
+  ATTEND_CHECK(check_view("output", output, q.sizes[0], q.sizes[1], q.sizes[2], v.sizes[3]));
+  const Operands operands = {{"q", q}, {"k", k}, {"v", v}, q.sizes[0], q.sizes[1], q.sizes[2], k.sizes[2]};
+  return check_attention(operands, valid_lens, output, options, true);
+}
+
+Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse, const TensorView& output,
+                      const TensorView& lse, const OperationOptions& options) noexcept {
+  ATTEND_CHECK(check_view("output", output, -1, -1, -1, -1));
+  const std::int64_t* sizes = output.sizes;
+  ATTEND_CHECK(check_view("other_output", other_output, sizes[0], sizes[1], sizes[2], sizes[3]));
+  ATTEND_CHECK(check_view("lse", lse, sizes[0], sizes[1], sizes[2]));
+  ATTEND_CHECK(check_view("other_lse", other_lse, sizes[0], sizes[1], sizes[2]));
+  ATTEND_CHECK(check_distinct("output", output));
+  ATTEND_CHECK(check_distinct("lse", lse));
+  ATTEND_CHECK(check_apart("output", output, "other_output", other_output));
+  ATTEND_CHECK(check_apart("output", output, "other_lse", other_lse));
+  ATTEND_CHECK(check_apart("output", output, "lse", lse));
+  ATTEND_CHECK(check_apart("lse", lse, "other_output", other_output));
+  ATTEND_CHECK(check_apart("lse", lse, "other_lse", other_lse));
+  return check_threads(options.threads);
+}
+
+Status validate_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept {
+  if (num_heads < 1) {
+    return Status::error(invalid, "num_heads: %lld, expected 1 or more", static_cast<long long>(num_heads));
+  }
+  ATTEND_CHECK(check_view("slopes", slopes, num_heads));
+  return check_distinct("slopes", slopes);
 }
 
 Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed) noexcept {

@@ -11,10 +11,20 @@ Status validate_weights(const MultiHeadAttentionConfig& config,
 Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries,
                         const ConstTensorView& keys, const ConstTensorView& values,
                         const LengthsView& valid_lens, const TensorView& output,
-                        const ForwardOptions& options) noexcept;
+                        const AttentionOptions& options) noexcept;
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys,
                             const ConstTensorView& values, const LengthsView& valid_lens,
-                            const TensorView& output, const ForwardOptions& options) noexcept;
+                            const TensorView& output, const AttentionOptions& options) noexcept;
+Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                     const LengthsView& valid_lens, const TensorView& output,
+                     const AttentionOptions& options) noexcept;
+Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v) noexcept;
+/// What the options say of scores, whatever the shape of the call.
+Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept;
+Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse,
+                      const TensorView& output, const TensorView& lse,
+                      const OperationOptions& options) noexcept;
+Status validate_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept;
 /// The operands alone: their shapes and strides, whatever memory they stand for.
 Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys,
                          const ConstTensorView& values) noexcept;

@@ -1,4 +1,4 @@
-// Visibility: which keys each query may attend to, reduced to ranges.
+// Visibility: which keys each query may attend to; ranges here, and where masks and trees cut holes into them.
 #pragma once
 
 #include <cstdint>
@@ -7,51 +7,115 @@
 
 namespace attend {
 
-/// Keys [begin, end) of a sequence; empty where begin == end.
+/// Keys [begin, end) of a sequence; empty where begin >= end.
 struct KeyRange {
   std::int64_t begin = 0, end = 0;
   bool empty() const { return begin >= end; }
 };
 
-/// The valid lengths of a call, and what a row that sees no key gives.
-struct Visibility {
-  const std::int64_t* lengths = nullptr;  // null: all keys
-  std::int64_t batch_stride = 0, query_stride = 0;
-  std::int64_t queries = 0, keys = 0;
-  EmptyRows empty_rows = EmptyRows::zero;
+/// Numbers by batch entry, and by query where `stride` is not 0; null data: absent.
+template <class Element>
+struct Numbers {
+  const Element* data = nullptr;
+  std::int64_t batch_stride = 0, stride = 0;
+  bool absent() const { return data == nullptr; }
+  Element at(std::int64_t b, std::int64_t i = 0) const { return data[b * batch_stride + i * stride]; }
+};
 
-  /// The keys that query i of entry b sees.
-  KeyRange of(std::int64_t b, std::int64_t i) const {
-    if (lengths == nullptr) return {0, keys};
-    const std::int64_t length = lengths[b * batch_stride + i * query_stride];
-    return {0, length < keys ? length : keys};
-  }
+/// Of a view (n,) or (n, m).
+template <class Element>
+Numbers<Element> numbers_of(const View<const Element>& view) {
+  return {view.data, view.strides[0], view.rank == 2 ? view.strides[1] : 0};
+}
 
-  /// The keys that any query of entry b reads: those outside are not projected.
-  KeyRange of_entry(std::int64_t b) const {
-    KeyRange range;
-    const std::int64_t distinct = query_stride == 0 ? (queries > 0 ? 1 : 0) : queries;
-    for (std::int64_t i = 0; i < distinct; ++i) {
-      const KeyRange row = of(b, i);
-      if (row.empty() && empty_rows == EmptyRows::uniform) return {0, keys};
-      if (row.end > range.end) range.end = row.end;
-    }
-    return range;
+/// The sequences of a call: the entries of a batch, or rows packed one after the other.
+struct Sequences {
+  std::int64_t count = 0;
+  std::int64_t queries = 0, keys = 0;  // of each, or of the longest
+  Numbers<std::int64_t> query_starts, key_starts;  // absent: entries of a batch
+  const std::int64_t* key_counts = nullptr;  // of each, where they differ without being packed
+
+  bool packed() const { return !query_starts.absent(); }
+  std::int64_t first_query(std::int64_t b) const { return packed() ? query_starts.at(b) : 0; }
+  std::int64_t query_count(std::int64_t b) const { return packed() ? query_starts.at(b + 1) - query_starts.at(b) : queries; }
+  std::int64_t first_key(std::int64_t b) const { return key_starts.absent() ? 0 : key_starts.at(b); }
+  std::int64_t key_count(std::int64_t b) const {
+    if (key_counts != nullptr) return key_counts[b];
+    return key_starts.absent() ? keys : key_starts.at(b + 1) - key_starts.at(b);
   }
 };
 
-inline Visibility make_visibility(const LengthsView& lengths, std::int64_t queries,
-                                  std::int64_t keys, EmptyRows empty_rows) {
-  Visibility visibility;
-  visibility.queries = queries;
-  visibility.keys = keys;
-  visibility.empty_rows = empty_rows;
-  if (!lengths.absent()) {
-    visibility.lengths = lengths.data;
-    visibility.batch_stride = lengths.strides[0];
-    visibility.query_stride = lengths.rank == 2 ? lengths.strides[1] : 0;
+/// A mask of any rank, its strides aligned to (B, H, L, S); null data: none.
+template <class Element>
+struct Mask {
+  const Element* data = nullptr;
+  std::int64_t strides[4] = {};
+  const Element* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
+    return data == nullptr ? nullptr : data + b * strides[0] + h * strides[1] + i * strides[2];
   }
-  return visibility;
+};
+
+template <class Element>
+Mask<Element> make_mask(const View<const Element>& view) {
+  Mask<Element> mask;
+  mask.data = view.data;
+  for (int axis = 0; axis < view.rank; ++axis) {
+    mask.strides[4 - view.rank + axis] = view.sizes[axis] == 1 ? 0 : view.strides[axis];
+  }
+  return mask;
 }
+
+/// What lengths, causal, window, masks and trees leave of the keys, and what a row gives that sees none.
+struct Visibility {
+  Sequences sequences;
+  Numbers<std::int64_t> lengths;
+  bool causal = false;
+  std::int64_t offset = 0;
+  Numbers<std::int64_t> offsets;
+  std::int64_t window_left = -1, window_right = -1;
+  const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
+  Numbers<std::int64_t> parents;
+  Mask<std::uint8_t> mask;
+  Mask<float> additive;
+  EmptyRows empty_rows = EmptyRows::zero;
+
+  /// Where query i of sequence b stands among its keys.
+  std::int64_t position(std::int64_t b, std::int64_t i) const {
+    return i + offset + (offsets.absent() ? 0 : offsets.at(b));
+  }
+
+  /// Whether some keys within the ranges may be hidden.
+  bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
+
+  /// The keys that query i of sequence b sees, but for holes.
+  KeyRange of(std::int64_t b, std::int64_t i) const {
+    KeyRange range = {first_kept == nullptr ? 0 : first_kept[b], sequences.key_count(b)};
+    const auto end_at = [&range](std::int64_t end) { if (end < range.end) range.end = end; };
+    if (!lengths.absent()) end_at(lengths.at(b, i));
+    if (!causal && window_left < 0 && window_right < 0) return range.empty() ? KeyRange() : range;
+    const std::int64_t stands = position(b, i);
+    if (causal) end_at(stands + 1);
+    if (window_right >= 0) end_at(stands + window_right + 1);
+    if (window_left >= 0 && stands - window_left > range.begin) range.begin = stands - window_left;
+    if (range.empty()) range = {0, 0};
+    return range;
+  }
+
+  /// The keys that any query of sequence b reads: those outside are not projected.
+  KeyRange of_sequence(std::int64_t b) const {
+    const std::int64_t count = sequences.query_count(b);
+    KeyRange all;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const KeyRange row = of(b, i);
+      if (empty_rows == EmptyRows::uniform && (row.empty() || has_holes())) {
+        return {first_kept == nullptr ? 0 : first_kept[b], sequences.key_count(b)};
+      }
+      if (row.empty()) continue;
+      if (all.empty() || row.begin < all.begin) all.begin = row.begin;
+      if (row.end > all.end) all.end = row.end;
+    }
+    return all;
+  }
+};
 
 }  // namespace attend

@@ -288,7 +288,7 @@ struct Layer {
   reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
 
   Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
-                 Tensor& output, const ForwardOptions& options = {}) const {
+                 Tensor& output, const AttentionOptions& options = {}) const {
     Workspace workspace;
     return attention.forward(queries.view, keys.view, values.view, valid_lens, output.view, workspace, options);
   }

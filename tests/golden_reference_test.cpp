@@ -114,7 +114,7 @@ void check_mha(const GoldenCase& golden) {
   weights.value_bias = golden.array_if(bias, "W_v.bias");
   weights.output_bias = golden.array_if(bias, "W_o.bias");
   const io::Int64Tensor lens = golden.valid_lens();
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = lens.view;
   options.empty_rows = EmptyRows::uniform;  // as the book's masking with -1e6 gives
   const LayerResult result =
@@ -145,7 +145,7 @@ void check_torch_mha(const GoldenCase& golden) {
   weights.output = golden.array("out_proj.weight");
   weights.output_bias = golden.array_if(bias, "out_proj.bias");
   const io::Int64Tensor lens = golden.valid_lens();
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = lens.view;
   const LayerResult result =
       multi_head_attention(weights, golden.number("num_heads"), golden.array("query"),
@@ -167,7 +167,7 @@ void check_dot_product_attention(const GoldenCase& golden) {
   const auto one_head = [](const Array& x) {
     return x.reshaped({x.size(0), 1, x.size(1), x.size(2)});
   };
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = lens.view;
   options.empty_rows = EmptyRows::uniform;
   const AttentionResult core =

@@ -113,7 +113,7 @@ void check_layer(const MultiHeadAttentionConfig& config, const MultiHeadAttentio
     REQUIRE_OK(MultiHeadAttention::make(bound, weights, &attention));
     Tensor output(expected.shape), attention_weights(expected_weights.shape);
     Workspace workspace;
-    ForwardOptions options;
+    AttentionOptions options;
     options.empty_rows = empty_rows;
     options.attention_weights = attention_weights.view;
     REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths, output.view, workspace, options));
@@ -200,7 +200,7 @@ TEST_CASE("golden: the book's DotProductAttention") {
       REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
       Tensor output(expected.shape), weights(expected_weights.shape);
       Workspace workspace;
-      ForwardOptions options;
+      AttentionOptions options;
       options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
       CHECK_GOLDEN(output.view, expected);

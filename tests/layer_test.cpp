@@ -101,7 +101,7 @@ TEST_CASE("MultiHeadAttention: random shapes, layouts, lengths and forms") {
       other_values.fill(random);
       const Tensor &keys = self ? queries : other_keys, &values = self ? queries : other_values;
       const Lengths lengths = Lengths::random(random, B, L, S);
-      ForwardOptions options;
+      AttentionOptions options;
       options.empty_rows = random.one_of({EmptyRows::zero, EmptyRows::uniform});
       const bool wants_weights = random.once_in(2);
       if (wants_weights) options.attention_weights = weights.view;
@@ -126,7 +126,7 @@ TEST_CASE("MultiHeadAttention: inputs that repeat by stride 0") {
         keys.fill(random);
         values.fill(random);
         (which == 0 ? queries : which == 1 ? keys : values).view.strides[axis] = 0;
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = weights.view;
         REQUIRE_OK(layer.forward(queries, keys, values, {}, output, options));
         check_layer(layer, queries, keys, values, options_of({}, EmptyRows::zero), output, &weights, Data::structured);
@@ -141,7 +141,7 @@ TEST_CASE("MultiHeadAttention: no entries, no queries, no keys") {
     Random random(24);
     const Layer layer(Layer::square(20, 5, isa, true), random);
     Workspace workspace;
-    ForwardOptions options;
+    AttentionOptions options;
     options.attention_weights = TensorView(nullptr, 0, 5, 3, 4);
     REQUIRE_OK(layer.attention.forward(ConstTensorView(nullptr, 0, 3, 20), ConstTensorView(nullptr, 0, 4, 20),
                                        ConstTensorView(nullptr, 0, 4, 20), {}, TensorView(nullptr, 0, 3, 20), workspace, options));
@@ -178,7 +178,7 @@ TEST_CASE("MultiHeadAttention: rows that see no key") {
       CAPTURE(lengths.rank);
       for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
         Tensor output({B, L, E}), weights({B, H, L, S});
-        ForwardOptions options;
+        AttentionOptions options;
         options.empty_rows = empty_rows;
         options.attention_weights = weights.view;
         REQUIRE_OK(layer.forward(queries, keys, values, lengths, output, options));
@@ -309,7 +309,7 @@ TEST_CASE("dropout: the identity in inference") {
     const Layer dropping(config, again);
     Tensor x({2, 9, 24}), expected({2, 9, 24}), output({2, 9, 24});
     x.fill(random);
-    ForwardOptions options;
+    AttentionOptions options;
     options.dropout_seed = 77;
     REQUIRE_OK(plain.forward(x, x, x, {}, expected, options));
     REQUIRE_OK(dropping.forward(x, x, x, {}, output, options));
@@ -339,7 +339,7 @@ TEST_CASE("dropout: in training as the reference, given the multipliers") {
       keys.fill(random);
       values.fill(random);
       const Lengths lengths = Lengths::random(random, B, L, S);
-      ForwardOptions options;
+      AttentionOptions options;
       options.training = true;
       options.dropout_seed = random.bits();
       options.empty_rows = random.one_of({EmptyRows::zero, EmptyRows::uniform});
@@ -370,7 +370,7 @@ TEST_CASE("dropout of DotProductAttention, as the reference") {
     keys.fill(random);
     values.fill(random);
     const Lengths lengths({0, 140}, B);
-    ForwardOptions options;
+    AttentionOptions options;
     options.training = true;
     options.dropout_seed = 9;
     Workspace workspace;
@@ -421,7 +421,7 @@ TEST_CASE("dropout: another seed gives another output, the same seed the same") 
     const Layer layer(config, random);
     Tensor x({1, 9, 24}), first({1, 9, 24}), same({1, 9, 24}), other({1, 9, 24});
     x.fill(random);
-    ForwardOptions options;
+    AttentionOptions options;
     options.training = true;
     options.dropout_seed = 3;
     REQUIRE_OK(layer.forward(x, x, x, {}, first, options));

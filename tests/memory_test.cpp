@@ -101,6 +101,7 @@ struct Calls {
   Layer layer;
   DotProductAttention attention;
   OperationOptions options;
+  AttentionOptions with_weights;
 
   static Layer make_layer(Isa isa) {
     Random random(81);
@@ -112,11 +113,10 @@ struct Calls {
     x.fill(random);
     keys.fill(random);
     options.isa = isa;
+    with_weights.attention_weights = weights.view;
     REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
   }
   Status forward(Workspace& workspace) {
-    ForwardOptions with_weights;
-    with_weights.attention_weights = weights.view;
     return layer.attention.forward(x.view, keys.view, keys.view, {}, output.view, workspace, with_weights);
   }
   Status dot_product(Workspace& workspace) {
@@ -251,7 +251,7 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
         CAPTURE(threads);
         // Small calls run on one thread, and then need no more than for one.
         const bool shared = 2.0 * static_cast<double>(B * (L + S) * E * E) >= 1e6;
-        ForwardOptions options;
+        AttentionOptions options;
         options.threads.count = threads;
         options.threads.parallel_for = in_order;
         const std::size_t bytes = layer.attention.workspace_bytes({B, L, S}, threads);
@@ -299,7 +299,7 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
       REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, expected.view, own));
       REQUIRE_OK(matmul(queries.view, keys.view, true, {}, expected_product.view, own, options));
       for (int threads : {1, 3}) {
-        ForwardOptions forward;
+        AttentionOptions forward;
         forward.threads.count = threads;
         forward.threads.parallel_for = in_order;
         const std::size_t bytes = attention.workspace_bytes(queries.view, keys.view, keys.view, threads);

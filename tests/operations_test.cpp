@@ -132,7 +132,7 @@ TEST_CASE("operations: nothing to do") {
     // No keys: no row sees any, and there is nothing to be uniform over.
     Tensor queries({2, 3, 4}), result({2, 3, 5});
     queries.fill(1.0f);
-    ForwardOptions options;
+    AttentionOptions options;
     options.attention_weights = TensorView(nullptr, 2, 3, 0);
     REQUIRE_OK(attention.forward(queries.view, ConstTensorView(nullptr, 2, 0, 4), ConstTensorView(nullptr, 2, 0, 5), {}, result.view,
                                  workspace, options));
@@ -275,7 +275,7 @@ TEST_CASE("DotProductAttention: the book's example") {
     for (std::int64_t n = 0; n < values.count(); ++n) values[n] = static_cast<float>(n % 40);
     const Lengths lengths({2, 6}, 2);
     Workspace workspace;
-    ForwardOptions options;
+    AttentionOptions options;
     options.attention_weights = weights.view;
     REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
     CHECK_CLOSE(output.view, Tensor({2, 1, 4}).fill({2, 3, 4, 5, 10, 11, 12, 13}).array(), 1e-5);
@@ -309,7 +309,7 @@ TEST_CASE("DotProductAttention: random shapes, widths 1 to 512") {
       keys.fill(random);
       values.fill(random);
       const Lengths lengths = Lengths::random(random, B, L, S);
-      ForwardOptions options;
+      AttentionOptions options;
       if (random.once_in(2)) options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
 

@@ -44,7 +44,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, queries, keys, depth, value_depth, depth, value_depth, 1};
+  return {1, 1, queries, queries, keys, depth, value_depth, depth, value_depth, 1, false};
 }
 
 }  // namespace
@@ -87,7 +87,7 @@ TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
           for (std::int64_t keys : {1, 128, 100000}) {
             AttentionShape shape = shape_of(queries, keys, D, Dv);
             shape.batch = 3;
-            shape.heads = 5;
+            shape.groups = 5;
             wrong += plan_attention(*table, shape).key_block != expected;
             shape.key_row_stride = shape.value_row_stride = 4096;
             shape.value_stride = 2;
@@ -111,7 +111,7 @@ TEST_CASE("plan: copies of keys and values are in the thread's bytes") {
     CHECK(copied.copy_values);
     CHECK(copied.tasks == 1);
     CHECK(copied.thread_bytes == plain.thread_bytes + 600 * (64 + 48) * sizeof(float));
-    strided.queries = 1;  // one query reads each key once
+    strided.rows = strided.queries = 1;  // one query reads each key once
     CHECK(!plan_attention(*table, strided).copy_keys);
   }
 }
@@ -124,12 +124,13 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
     config.num_hiddens = 60;
     config.num_heads = 3;
     ForwardPlan plan;
-    REQUIRE(plan_forward(*table, config, {2, 7, 11}, 3, &plan));
+    REQUIRE(plan_forward(*table, config, {2, 7, 11}, {}, 3, &plan));
     const std::size_t queries = 2 * 7 * 60 * sizeof(float), keys = 2 * 11 * 60 * sizeof(float), counts = 3 * sizeof(std::int64_t);
     const struct {
       std::size_t start, bytes;
     } parts[] = {{plan.queries, queries}, {plan.keys, keys},         {plan.values, keys},
                  {plan.heads, queries},   {plan.query_rows, counts}, {plan.key_rows, counts},
+                 {plan.first_keys, 2 * sizeof(std::int64_t)}, {plan.relative, 0},
                  {plan.threads, 3 * plan.attention.thread_bytes}};
     std::size_t at = 0;
     for (const auto& part : parts) {
@@ -149,11 +150,11 @@ TEST_CASE("plan: sizes that overflow are refused") {
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
     const std::int64_t large = std::int64_t{1} << 58;
-    CHECK(!plan_forward(*table, config, {large, 1, 1}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {1, large, 1}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {1, 1, large}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {INT64_MAX, INT64_MAX, INT64_MAX}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {INT64_MAX, 0, 0}, 1, &plan));
-    CHECK(plan_forward(*table, config, {1, 1, 1}, max_threads, &plan));
+    CHECK(!plan_forward(*table, config, {large, 1, 1}, {}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {1, large, 1}, {}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {1, 1, large}, {}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {INT64_MAX, INT64_MAX, INT64_MAX}, {}, 1, &plan));
+    CHECK(!plan_forward(*table, config, {INT64_MAX, 0, 0}, {}, 1, &plan));
+    CHECK(plan_forward(*table, config, {1, 1, 1}, {}, max_threads, &plan));
   }
 }

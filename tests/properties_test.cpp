@@ -49,11 +49,11 @@ class Engine {
 
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
                  const LengthsView& lengths, const TensorView& output, Workspace& workspace,
-                 const ForwardOptions& options = {}) const {
+                 const AttentionOptions& options = {}) const {
     if (layer_) return layer_->attention.forward(queries, keys, values, lengths, output, workspace, options);
     return dot_product_.forward(queries, keys, values, lengths, output, workspace, options);
   }
-  Tensor run(const Arguments& arguments, const ForwardOptions& options = {}) const {
+  Tensor run(const Arguments& arguments, const AttentionOptions& options = {}) const {
     Tensor output = output_for(arguments);
     Workspace workspace;
     REQUIRE_OK(forward(arguments.queries.view, arguments.keys.view, arguments.values.view, arguments.lengths.view, output.view,
@@ -242,7 +242,7 @@ TEST_CASE("invariant: attention weights are at least 0, sum to 1, and give the o
       arguments.queries.fill(random, random.one_of({2.0f, 20.0f, 200.0f}));  // softmax sharpens, scores round more coarsely
       const Lengths lengths = Lengths::random(random, 2, L, S);
       Tensor output({2, L, Dv}), weights({2, L, S});
-      ForwardOptions options;
+      AttentionOptions options;
       options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, lengths.view, output.view, workspace, options));
       CAPTURE(text_of({L, S, D, Dv}));
@@ -306,7 +306,7 @@ TEST_CASE("shifted logits: a constant added to all scores of a row") {
         for (std::int64_t i = 0; i < L; ++i) arguments.queries.at(0, i, 0) = i % 3 == 0 ? 1.0f : i % 3 == 1 ? -1.0f : 0.0f;
         for (std::int64_t j = 0; j < S; ++j) arguments.keys.at(0, j, 0) = static_cast<float>(2.0 * shift);  // times 1 / sqrt(D)
         Tensor output({1, L, Dv}), weights({1, L, S});
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = weights.view;
         REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
         const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
@@ -334,7 +334,7 @@ TEST_CASE("huge scores: rows stay finite, and the largest score takes its row") 
       arguments.queries.fill(random, amplitude);
       arguments.keys.fill(random, amplitude);
       Tensor output({1, L, Dv}), weights({1, L, S});
-      ForwardOptions options;
+      AttentionOptions options;
       options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
       for (std::int64_t i = 0; i < L; ++i) {
@@ -403,7 +403,7 @@ TEST_CASE("moving maximum: scores that rise, fall and jump within and across key
       for (std::int64_t i = 0; i < L; ++i) arguments.queries[i] = factors.begin()[i % 5];
       for (std::int64_t j = 0; j < S; ++j) arguments.keys[j] = pattern.second(j);
       Tensor output({1, L, Dv}), weights({1, L, S});
-      ForwardOptions options;
+      AttentionOptions options;
       options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
       const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
@@ -429,7 +429,7 @@ TEST_CASE("bits: strided arguments give those of contiguous ones") {
         Arguments arguments(B, L, S, D, Dv, random);
         arguments.lengths = Lengths::random(random, B, L, S);
         Tensor weights = engine.weights_for(arguments);
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = weights.view;
         const Tensor expected = engine.run(arguments, options);
 
@@ -510,7 +510,7 @@ TEST_CASE("bits: a batch gives those of its entries one by one") {
         Arguments arguments(B, L, S, D, Dv, random);
         arguments.lengths = Lengths::random(random, B, L, S);
         for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
-          ForwardOptions options;
+          AttentionOptions options;
           options.empty_rows = empty_rows;
           const Tensor together = engine.run(arguments, options);
           Tensor one_by_one = engine.output_for(arguments);
@@ -543,7 +543,7 @@ TEST_CASE("bits: a row alone gives those of the row among others, and asking for
         if (round > 0) arguments.lengths = round == 1 ? Lengths({150}, 1) : Lengths(numbers, 1, L);
         const Tensor together = engine.run(arguments);
         Tensor weights = engine.weights_for(arguments);
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = weights.view;
         CHECK_SAME_BITS(engine.run(arguments, options), together);
 
@@ -632,7 +632,7 @@ TEST_CASE("bits: the caller's flushing of denormals changes none, and stays as i
         const FlushDenormals flush;
         Workspace workspace;
         REQUIRE_OK(engine.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace));
-        ForwardOptions options;
+        AttentionOptions options;
         options.threads = pool.threads();
         REQUIRE_OK(engine.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, pooled.view, workspace, options));
         still_active = FlushDenormals::active();
@@ -672,7 +672,7 @@ TEST_CASE("poison: what lies past the lengths of an entry changes no bit") {
         Arguments arguments(B, L, S, D, Dv, random);
         arguments.lengths = Lengths({1, 128, 201}, B);
         Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = clean_weights.view;
         const Tensor clean = engine.run(arguments, options);
         options.attention_weights = weights.view;
@@ -705,7 +705,7 @@ TEST_CASE("poison: a key that only some rows see reaches those and no other") {
         numbers[0] = S;
         arguments.lengths = Lengths(numbers, 1, L);
         Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = clean_weights.view;
         const Tensor clean = engine.run(arguments, options);
         const std::int64_t heads = weights.count() / (L * S);
@@ -817,7 +817,7 @@ TEST_CASE("poison: infinite scores, as the reference has them") {
         if (where == j || where < 0) arguments.keys[j] = infinite;
       }
       Tensor output({1, L, Dv}), weights({1, L, S});
-      ForwardOptions options;
+      AttentionOptions options;
       options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(arguments.queries.view, arguments.keys.view, arguments.values.view, {}, output.view, workspace, options));
       const Array q(arguments.queries.view), k(arguments.keys.view), v(arguments.values.view);
@@ -911,7 +911,7 @@ TEST_CASE("poison: a workspace full of NaN gives the same bits") {
         Arguments arguments(B, L, S, D, Dv, random);
         arguments.lengths = Lengths::random(random, B, L, S);
         Tensor weights = engine.weights_for(arguments), clean_weights = engine.weights_for(arguments);
-        ForwardOptions options;
+        AttentionOptions options;
         options.attention_weights = clean_weights.view;
         const Tensor clean = engine.run(arguments, options);
         options.attention_weights = weights.view;

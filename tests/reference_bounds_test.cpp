@@ -242,7 +242,7 @@ TEST_CASE("bounds: a layer with hidden NaN, an empty row, dropout and a sink has
   const Array queries({1, 2, 2}, {1, 2, 3, 4}), keys({1, 3, 2}, {1, 2, 3, 4, not_a_number, 1});
   const Array values({1, 3, 2}, {1, 2, 3, 4, 1, not_a_number});
   const std::int64_t lens[] = {0, 2};
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = LengthsView(lens, 1, 2);
   options.sinks = Array({2}, {0.5, -0.5});
   options.dropout_multipliers = Array::filled({1, 2, 2, 3}, 2.0);

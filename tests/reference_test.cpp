@@ -37,7 +37,7 @@ void check_values(const Array& actual, const std::vector<double>& expected) {
 /// One head, D = 1, all scores 0: what matters is who sees whom.
 struct Visibility {
   std::int64_t L, S;
-  AttentionOptions options;
+  reference::AttentionOptions options;
 
   /// Which keys query i sees: those with a weight, which must then be equal.
   std::vector<std::int64_t> seen_by(std::int64_t i) const {
@@ -58,7 +58,7 @@ struct Visibility {
 using Keys = std::vector<std::int64_t>;
 
 /// Attention of one query to two keys with scores 0 and log 3, values 4 and 8.
-AttentionResult quarter(const AttentionOptions& options = {}) {
+AttentionResult quarter(const reference::AttentionOptions& options = {}) {
   return attention(Array({1, 1, 1, 1}, {1.0}), Array({1, 1, 2, 1}, {0.0, std::log(3.0)}),
                    Array({1, 1, 2, 1}, {4.0, 8.0}), options);
 }
@@ -176,7 +176,7 @@ TEST_CASE("reference: attention's scale is 1 / sqrt(D) unless given") {
   const Array q({1, 1, 1, 4}, {1, 1, 1, 1}), k({1, 1, 2, 4}, {0, 0, 0, 0, x, x, x, x}),
       v({1, 1, 2, 1}, {4, 8});
   check_values(attention(q, k, v).weights, {0.25, 0.75});  // 4 x / sqrt(4) = log 3
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.scale = 0.5 * std::log(7.0) / std::log(3.0);
   check_values(attention(q, k, v, options).weights, {0.125, 0.875});
   options.scale = 0.0;
@@ -187,7 +187,7 @@ TEST_CASE("reference: attention's scale is 1 / sqrt(D) unless given") {
 }
 
 TEST_CASE("reference: the score magnitude sums absolute products, biases and softcap") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.scale = -2.0;
   const Array q({1, 1, 1, 2}, {1, -3}), k({1, 1, 2, 2}, {5, 1, 1, 1}), v({1, 1, 2, 1}, {-9, 1});
   check_values(attention(q, k, v, options).score_magnitude,
@@ -304,7 +304,7 @@ TEST_CASE("reference: bool masks broadcast from the right") {
   // (B, 1, 1, S) and (H, 1, 1)
   const Array q = Array::zeros({2, 2, 1, 1}), k = Array::zeros({2, 2, 3, 1}),
               values = Array::zeros({2, 2, 3, 1});
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.mask = View<const bool>(bits, 2, 1, 1, 3);
   const double half = 0.5;
   check_values(attention(q, k, values, options).weights,
@@ -318,7 +318,7 @@ TEST_CASE("reference: bool masks broadcast from the right") {
 }
 
 TEST_CASE("reference: additive masks") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.additive_mask = Array({2}, {std::log(9.0), 0.0});  // scores log 9, log 3
   check_values(quarter(options).weights, {0.75, 0.25});
   options.additive_mask = Array({1, 2}, {-infinity, 5.0});
@@ -330,7 +330,7 @@ TEST_CASE("reference: additive masks") {
 }
 
 TEST_CASE("reference: position bias") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.position_bias = Array({1, 1, 2}, {std::log(9.0), 0.0});
   check_values(quarter(options).weights, {0.75, 0.25});
   // It is the same for every batch entry, and adds to the other biases.
@@ -342,14 +342,14 @@ TEST_CASE("reference: position bias") {
 }
 
 TEST_CASE("reference: -inf in the position bias hides, NaN and all") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.position_bias = Array({1, 1, 2}, {0.0, -infinity});
   const Array q({1, 1, 1, 1}, {1}), k({1, 1, 2, 1}, {0, not_a_number}), v({1, 1, 2, 1}, {4, 8});
   check_values(attention(q, k, v, options).output, {4});
 }
 
 TEST_CASE("reference: softcap comes before the biases") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.softcap = 2.0;  // 2 tanh(log(3) / 2) = 1
   check_values(quarter(options).weights, {1 / (1 + euler), euler / (1 + euler)});
   check_values(quarter(options).lse, {std::log(1 + euler)});
@@ -358,7 +358,7 @@ TEST_CASE("reference: softcap comes before the biases") {
 }
 
 TEST_CASE("reference: ALiBi") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.alibi_slopes = Array({2}, {std::log(2.0), 0.0});
   const Array q = Array::zeros({1, 2, 2, 1}), k = Array::zeros({1, 1, 3, 1}), v = k;
   const double third = 1.0 / 3.0;
@@ -381,7 +381,7 @@ TEST_CASE("reference: the default ALiBi slopes") {
 }
 
 TEST_CASE("reference: sinks take part of the weight") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.sinks = Array({1}, {std::log(4.0)});  // beside 1 and 3
   check_values(quarter(options).weights, {0.125, 0.375});
   check_values(quarter(options).output, {3.5});
@@ -404,7 +404,7 @@ TEST_CASE("reference: sinks take part of the weight") {
 TEST_CASE("reference: a row that sees no key") {
   const std::int64_t each[] = {0, 1};
   const Array q({1, 1, 2, 1}, {1, 1}), k({1, 1, 2, 1}, {1, 2}), v({1, 1, 2, 2}, {4, 40, 8, 80});
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = LengthsView(each, 1, 2);
   const AttentionResult zero = attention(q, k, v, options);
   check_values(zero.output, {0, 0, 4, 40});
@@ -446,7 +446,7 @@ TEST_CASE("reference: a row that sees no key") {
 TEST_CASE("reference: what is hidden reaches nothing, what is visible reaches its rows") {
   const double l = std::log(3.0);
   const Array q({1, 1, 3, 1}, {1, 1, 1});
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.causal = true;
   for (double poison : {not_a_number, infinity, -infinity}) {
     CAPTURE(poison);
@@ -488,14 +488,14 @@ TEST_CASE("reference: what is hidden reaches nothing, what is visible reaches it
 }
 
 TEST_CASE("reference: huge scores") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.scale = 1e6;
   check_values(quarter(options).weights, {0, 1});
   check_values(quarter(options).lse, {1e6 * std::log(3.0)});
 }
 
 TEST_CASE("reference: dropout multiplies the weights, after they are handed out") {
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.dropout_multipliers = Array({1, 1, 1, 2}, {2, 0});
   check_values(quarter(options).output, {2});
   check_values(quarter(options).weights, {0.25, 0.75});
@@ -521,7 +521,7 @@ TEST_CASE("reference: one row of a big case is a view with its position as offse
   for (int n = 0; n < 7; ++n) k[static_cast<std::size_t>(n)] = 0.1f * static_cast<float>(n * n % 5);
   for (int n = 0; n < 7; ++n) v[static_cast<std::size_t>(n)] = static_cast<float>(n);
   for (int n = 0; n < 5; ++n) q[static_cast<std::size_t>(n)] = static_cast<float>(n) - 2.0f;
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.causal = true;
   options.alibi_slopes = Array({1}, {0.5});
   options.offset = 2;
@@ -592,7 +592,7 @@ TEST_CASE("reference: MultiHeadAttention, the book's example") {
     }
   }
   const std::int64_t lens[] = {3, 2};
-  AttentionOptions options;
+  reference::AttentionOptions options;
   options.valid_lens = LengthsView(lens, 2);
   const Array X = Array::filled({2, 4, 100}, 1.0), Y = Array::filled({2, 6, 100}, 1.0);
   const LayerResult result = multi_head_attention(weights, 5, X, Y, Y, options);
@@ -652,7 +652,7 @@ TEST_CASE("reference: MultiHeadAttention by hand") {
   SUBCASE("lengths, rows that see no key") {
     weights.output_bias = Array({2}, {0.5, 0.25});
     const std::int64_t one[] = {1}, none[] = {0};
-    AttentionOptions options;
+    reference::AttentionOptions options;
     options.valid_lens = LengthsView(one, 1);
     check_values(multi_head_attention(weights, 2, queries, keys, values, options).output,
                  {2.5, 4.25});

@@ -76,7 +76,7 @@ struct LayerCall {
   Tensor queries, keys, values, output, attention_weights;
   Lengths lengths;
   Workspace workspace;
-  ForwardOptions options;
+  AttentionOptions options;
   ConstTensorView query_view, key_view, value_view;
   LengthsView lengths_view;
   TensorView output_view;
@@ -117,7 +117,7 @@ struct CoreCall {
   Tensor queries, keys, values, output, attention_weights;
   Lengths lengths;
   Workspace workspace;
-  ForwardOptions options;
+  AttentionOptions options;
   ConstTensorView query_view, key_view, value_view;
   LengthsView lengths_view;
   TensorView output_view;
@@ -357,7 +357,7 @@ TEST_CASE("errors: MultiHeadAttention::forward") {
     call.value_view = values;
     call.lengths_view = lengths;
     call.output_view = output;
-    call.options = ForwardOptions();
+    call.options = AttentionOptions();
     call.options.attention_weights = weights;
   };
 
@@ -637,7 +637,7 @@ TEST_CASE("errors: DotProductAttention::forward") {
   call.value_view = values;
   call.lengths_view = lengths;
   call.output_view = output;
-  call.options = ForwardOptions();
+  call.options = AttentionOptions();
   REQUIRE_OK(call.attention.forward(queries, keys, values, lengths, output, call.workspace, call.options));
 }
 

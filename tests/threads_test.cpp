@@ -69,7 +69,7 @@ TEST_CASE("threads: a layer gives the same bits for any number, in any order") {
       const Lengths lengths({S, 0, 77}, B);
       for (bool training : {false, true}) {
         CAPTURE(training);
-        ForwardOptions options;
+        AttentionOptions options;
         options.training = training;
         Tensor expected({B, L, 96}), expected_weights({B, 3, L, S});
         options.attention_weights = expected_weights.view;
@@ -107,7 +107,7 @@ TEST_CASE("threads: the operations give the same bits for any number, in any ord
       OperationOptions options;
       options.isa = isa;
       options.threads = threads;
-      ForwardOptions forward_options;
+      AttentionOptions forward_options;
       forward_options.threads = threads;
       Workspace workspace;
       const auto result = [&](const Shape& shape) -> const TensorView& {
@@ -140,7 +140,7 @@ TEST_CASE("threads: work too small to share stays with the caller") {
   Tensor x({1, 3, 20}), output({1, 3, 20});
   x.fill(random);
   int calls = 0;
-  ForwardOptions options;
+  AttentionOptions options;
   options.threads = threads_of(4, forwards, &calls);
   REQUIRE_OK(layer.forward(x, x, x, {}, output, options));
   CHECK(calls == 0);
@@ -201,7 +201,7 @@ TEST_CASE("threads: many threads run one layer at once, each with its own worksp
     for (int n = 0; n < callers; ++n) {
       threads.emplace_back([&, n] {
         Workspace workspace;
-        ForwardOptions options;
+        AttentionOptions options;
         if (n % 2 == 1) options.threads = shared.threads();
         for (int round = 0; round < rounds; ++round) {
           const Status status = layer.attention.forward(queries.view, keys.view, values.view, lengths.view,

@@ -56,7 +56,7 @@ int heatmap(const Arguments& arguments) {
   progress.show("computing");
   Floats output({1, L, attention.config().num_hiddens}), weights({1, H, L, L});
   Workspace workspace;
-  ForwardOptions options;
+  AttentionOptions options;
   options.attention_weights = weights.view();
   options.threads = threads.threads();
   require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));

@@ -36,7 +36,7 @@ void print_summary(const Floats& output, double seconds, const MultiHeadAttentio
 int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
-  ForwardOptions options;
+  AttentionOptions options;
   options.empty_rows = empty_rows_of(arguments);
   options.threads = threads.threads();
   const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");

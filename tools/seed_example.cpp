@@ -58,7 +58,7 @@ class Example {
     MultiHeadAttention attention;
     require(MultiHeadAttention::make(config, weights_, &attention));
     Workspace workspace;
-    ForwardOptions options;
+    AttentionOptions options;
     options.threads = threads;
     const ConstTensorView keys = keys_of(inputs);
     const auto forward = [&] {

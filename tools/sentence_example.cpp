@@ -81,7 +81,7 @@ bool show_sentence_example(const std::string& folder, const std::string& svg, Is
     ConstTensorView input = entries_of(hidden.view(), sentence, 1);
     input.sizes[1] = n;
     Floats output({1, n, E}), weights({1, heads, n, n});
-    ForwardOptions options;
+    AttentionOptions options;
     options.threads = threads;
     const auto forward = [&] {
       require(attention.forward(input, input, input, {}, output.view(), workspace, options));

@@ -3,12 +3,15 @@
 // What it is not: no training of weights, no model loading (that is attend_io), no other platform
 // than Linux on x86-64 and aarch64. Nothing here throws, prints, or reads the environment.
 //
-// Symbols used below: B batch, H heads, L queries, S keys, D head width, E model width.
+// Symbols used below: B batch, H query heads, G key/value heads (G divides H; query head h reads
+// key/value head h / (H/G)), L queries, S keys, D head width of queries and keys, Dv of values, E
+// model width.
 // Shapes are in elements, outermost first; strides are in elements too.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #define ATTEND_VERSION_MAJOR 0
 #define ATTEND_VERSION_MINOR 1
@@ -104,6 +107,10 @@ using ConstTensorView = View<const float>;
 /// Valid lengths: rank 1 (B,) one for each batch entry, or rank 2 (B, L) one for each query. A
 /// length beyond S means all S; a negative one is an error; absent means all S everywhere.
 using LengthsView = View<const std::int64_t>;
+/// Any other array of integers: positions, cumulative lengths, parents in a tree, pages.
+using IndexView = View<const std::int64_t>;
+/// A bool mask, one byte an element: 0 hides the key, anything else shows it.
+using BoolMaskView = View<const std::uint8_t>;
 
 // ---------------------------------------------------------------------------------------------
 // Instruction sets
@@ -249,18 +256,104 @@ ATTEND_API Status transpose_output(const ConstTensorView& input, std::int64_t nu
                                    const TensorView& output,
                                    const OperationOptions& options = {}) noexcept;
 
-/// Options of one call that computes attention.
-struct ForwardOptions {
+/// T5's relative position bias: what is added to a score depends on the bucket of j - (i + offset).
+///
+/// Half of the buckets (all, if not bidirectional, of the keys before the query; those after it share
+/// bucket 0) are distances 0, 1, 2 ..; the rest grow logarithmically up to max_distance. Source: Raffel
+/// et al. 2020, section 2.1, as T5's code has it.
+struct RelativePositionBias {
+  ConstTensorView table;  // (buckets, H), as model files hold it; absent: no such bias
+  bool bidirectional = true;
+  std::int64_t max_distance = 128;
+};
+
+/// What a query may attend to, what is added to its scores, and what else a call gives.
+///
+/// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position
+/// bias; hidden keys removed; softmax; dropout; times v. Query i stands at position i + offset among the
+/// keys. A key is visible if all that is given here, and the valid lengths, let it be.
+struct AttentionOptions {
+  /// Of the scores, finite, may be negative; absent: 1 / sqrt(D).
+  std::optional<float> scale;
+  /// c > 0: scores become c tanh(s / c), before masks and biases are added; 0: as they are.
+  float softcap = 0.0f;
+
+  /// Key j is visible to query i iff j <= i + offset.
+  bool causal = false;
+  /// The position of query 0: 0 aligns causal to the upper left, S - L to the lower right, a past length
+  /// to what a cache holds; may be negative.
+  std::int64_t offset = 0;
+  /// One for each batch entry, (B,), on top of `offset`; absent: 0.
+  IndexView offsets;
+  /// Inclusive distances from i + offset that are visible; -1: unbounded.
+  std::int64_t window_left = -1, window_right = -1;
+  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place.
+  BoolMaskView mask;
+  /// The same, added to the scores; -inf hides.
+  ConstTensorView additive_mask;
+  /// (L,) or (B, L): the queries are nodes of a tree, of which each sees its ancestors, itself and all
+  /// keys before position `offset`; query i is key i + offset. A parent comes before its children; -1: a
+  /// root.
+  IndexView tree_parents;
   EmptyRows empty_rows = EmptyRows::zero;
+
+  /// (H,): - slope * |i + offset - j|.
+  ConstTensorView alibi_slopes;
+  RelativePositionBias relative_position_bias;
+  /// (H,): a logit in the softmax's denominator that has no value; -inf: none.
+  ConstTensorView sinks;
+
+  /// (B + 1,): packed sequences of different lengths. Rows query_starts[b] to query_starts[b + 1] - 1 of
+  /// a single batch entry are the queries of sequence b, and so for keys; both or none. Starts begin at
+  /// 0, do not decrease, and end at L and S.
+  IndexView query_starts, key_starts;
+
   /// Training mode: dropout is applied to the attention weights. In inference it is the identity.
   bool training = false;
   /// Selects the dropped weights, together with batch entry, head, query and key; not the threads.
   std::uint64_t dropout_seed = 0;
   /// Where to put the attention weights, before dropout; absent: nowhere. Asking for them does not
-  /// change the other output.
+  /// change the other outputs.
   TensorView attention_weights;
+  /// Their mean over the heads instead, (B, L, S).
+  bool average_weights = false;
+  /// Where to put the natural log of each row's sum of exponentials, sink included, (B, H, L); -inf (or the
+  /// sink) for a row that sees no key. Absent: nowhere.
+  TensorView lse;
   Threads threads;
 };
+
+/// Attention on given queries, keys and values: the core of every layer.
+///
+/// q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in
+/// memory; any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 512.
+/// valid_lens absent, (B,) or (B, L). Keys and values outside the range that lengths, causal and window
+/// leave to their whole sequence are not read; NaN in a hidden one reaches no row. A row that sees no key
+/// gives 0, or with EmptyRows::uniform the mean of the values.
+ATTEND_API Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                            const LengthsView& valid_lens, const TensorView& output,
+                            Workspace& workspace, const AttentionOptions& options = {},
+                            Isa isa = Isa::best) noexcept;
+
+/// Bytes that attention takes from its workspace for such operands, whose data is not read, and such
+/// options; 0 if they are not valid ones.
+ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k,
+                                                 const ConstTensorView& v, const AttentionOptions& options = {},
+                                                 Isa isa = Isa::best) noexcept;
+
+/// Combines attention over some keys with attention over others, in place: (output, lse) becomes
+/// attention over both.
+///
+/// output and other_output (B, H, L, Dv), lse and other_lse (B, H, L), apart in memory. Two rows that
+/// see no key stay (0, -inf). A sink may be part of one of them alone. Source: Dao et al. 2022.
+ATTEND_API Status merge(const ConstTensorView& other_output, const ConstTensorView& other_lse,
+                        const TensorView& output, const TensorView& lse,
+                        const OperationOptions& options = {}) noexcept;
+
+/// The slopes of the ALiBi paper for num_heads heads, also where that is not a power of two.
+///
+/// slopes (num_heads,). Source: Press et al. 2022, and its code.
+ATTEND_API Status default_alibi_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept;
 
 /// D2L's DotProductAttention: softmax(q k^T / sqrt(D), masked by valid_lens) v.
 ///
@@ -281,7 +374,7 @@ class ATTEND_API DotProductAttention {
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
-                 const ForwardOptions& options = {}) const noexcept;
+                 const AttentionOptions& options = {}) const noexcept;
 
  private:
   float dropout_ = 0.0f;
@@ -350,18 +443,21 @@ class ATTEND_API MultiHeadAttention {
   /// Bytes that forward takes from its workspace for such a call on so many threads; 0 if the
   /// shape is not a valid one. The formula stands in src/plan.h.
   std::size_t workspace_bytes(const ForwardShape& shape, int threads = 1) const noexcept;
+  /// The same for a call with these options, threads among them.
+  std::size_t workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept;
 
   /// Computes the layer.
   ///
   /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output
   /// (B, L, E), which must not meet an input in memory; valid_lens absent, (B,) or (B, L);
-  /// options.attention_weights (B, H, L, S). Keys and values at and past the largest length of
-  /// their batch entry are neither read nor projected. A row that sees no key gives W_o's bias,
-  /// or with EmptyRows::uniform what the mean of the values gives.
+  /// options.attention_weights (B, H, L, S). Keys and values outside the range that lengths, causal and
+  /// window leave to their batch entry are neither read nor projected. A row that sees no key gives
+  /// W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Packed sequences
+  /// (options.query_starts) are for `attention` alone.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
-                 const ForwardOptions& options = {}) const noexcept;
+                 const AttentionOptions& options = {}) const noexcept;
 
   const MultiHeadAttentionConfig& config() const noexcept { return config_; }
   /// The ISA that it is bound to; Isa::best before it was made.

@@ -46,11 +46,39 @@ struct PackQueriesArguments {
   float* panel;
 };
 
+/// What is added to the scores of one lane, as numbers of its sources. Keys count from the start of their
+/// sequence; mask rows point to key 0.
+struct BiasLane {
+  float shift;                     // to all
+  float slope;                     // ALiBi: - slope * |key - position|, log2 units
+  std::int64_t begin, end;         // keys outside are hidden
+  std::int64_t position;           // of the query among the keys
+  const std::uint8_t* mask;        // null: none; 0 hides
+  const float* additive;           // null: none; times log2(e); -inf hides
+  std::int64_t mask_stride, additive_stride;
+  const float* relative;           // null: none; at distance 0 of [-reach - lanes, reach + lanes]
+  std::int64_t reach;
+  const std::int64_t* parents;     // null: no tree
+  std::int64_t parent_stride, node, root;  // the query's node, and the key that node 0 is
+};
+
+/// bias[k][lane] for keys key .. key + key_count - 1, -inf for hidden ones; 0 for lanes from lane_count on.
+/// seen[lane] becomes true where one is visible. Returns a BiasKind.
+struct BiasArguments {
+  const BiasLane* lanes;
+  std::int64_t lane_count, width;
+  std::int64_t key, key_count;
+  float* bias;  // [key_count][width]
+  bool* seen;   // [width]
+};
+enum BiasKind : int { bias_is_mixed, bias_is_zero, bias_hides_all };
+
 /// Scores of one key block against a tile of queries, and their exponentials.
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
 /// k[j][d] * queries[d][lane] that starts at -maximum[lane]; in the general kernel plus bias[j][lane],
-/// and a finite s at most 24; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
+/// and a finite s at most 24; in the capped one the chain
+/// starts at 0 and s = cap * tanh(chain) - maximum[lane] + bias[j][lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
 /// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
 /// where to, and the block is to be scored again after move_maximum.
 struct ScoreArguments {
@@ -63,6 +91,7 @@ struct ScoreArguments {
   const float* maximum;  // [width]; log2 units, integers
   const float* sum;      // [width]; of the blocks before; 0: none was seen
   const float* bias;     // [key_count][width], log2 units; -inf hides
+  float cap;             // log2 units
   float* weights;        // [key_count][width]
   float* block_sum;      // [width]; in and out, as the next: a block may come in parts
   float* block_maximum;  // [width]; largest score of the block, relative to maximum; -inf: none
@@ -112,6 +141,7 @@ struct WriteWeightsArguments {
   const float* factors;
   float* const* destinations;
   std::int64_t key_stride;
+  bool add;  // to what is there
 };
 
 /// One row of masked_softmax: softmax over source[0 .. visible) and total - visible further scores
@@ -147,6 +177,8 @@ struct Kernels {
   void (*pack_queries)(const PackQueriesArguments*);
   bool (*scores_plain)(const ScoreArguments*);
   bool (*scores_general)(const ScoreArguments*);
+  bool (*scores_capped)(const ScoreArguments*);
+  int (*fill_bias)(const BiasArguments*);
   void (*move_maximum)(const MoveArguments*);
   void (*accumulate)(const AccumulateArguments*);
   bool (*finish)(const FinishArguments*);

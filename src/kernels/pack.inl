@@ -67,8 +67,10 @@ void write_weights(const WriteWeightsArguments* arguments) {
       }
       transpose(square);
       for (int r = 0; r < lanes && lane + r < a.lane_count; ++r) {
-        copy_out(multiply(square[r], broadcast(a.factors[lane + r])), left,
-                 a.destinations[lane + r] + key * a.key_stride, a.key_stride);
+        float* destination = a.destinations[lane + r] + key * a.key_stride;
+        Vector row = multiply(square[r], broadcast(a.factors[lane + r]));
+        if (a.add) row = add(copy_in(destination, left, a.key_stride, 0.0f), row);
+        copy_out(row, left, destination, a.key_stride);
       }
     }
   }

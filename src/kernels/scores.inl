@@ -6,7 +6,18 @@
 
 constexpr float headroom = 24.0f;
 
-template <int rows, int vectors, bool general>
+enum class ScoreKind { plain, general, capped };
+
+// 1 - 2 / (e^2x + 1): off by less than 2^-22, in units of 1, which is what a cap leaves to be told apart.
+ATTEND_INLINE Vector tanh(Vector x) {
+  const Vector most = broadcast(10.0f), least = broadcast(-10.0f);  // 1 and -1 in float32; NaN stays
+  x = select(less(most, x), most, x);
+  x = select(less(x, least), least, x);
+  const Vector power = exp2(multiply(x, broadcast(2.0f * 0x1.715476p+0f)));
+  return subtract(broadcast(1.0f), divide(broadcast(2.0f), add(power, broadcast(1.0f))));
+}
+
+template <int rows, int vectors, ScoreKind kind>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   constexpr int width = vectors * lanes;
   const float* keys[rows];
@@ -15,7 +26,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    const Vector start = subtract(zero(), load(a.maximum + v * lanes));
+    const Vector start = kind == ScoreKind::capped ? zero() : subtract(zero(), load(a.maximum + v * lanes));
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = start;
   }
@@ -28,12 +39,15 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
     for (int r = 0; r < rows; ++r) {
       const std::int64_t at = (key + r) * width + v * lanes;
       Vector s = scores[r][v];
-      if constexpr (general) {
+      if constexpr (kind == ScoreKind::capped) {
+        s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.maximum + v * lanes)));
+      }
+      if constexpr (kind != ScoreKind::plain) {
         const Vector bias = load(a.bias + at), none = broadcast(-__builtin_inff());
         s = select(unlike(bias, none), add(s, bias), none);  // hidden even where the score is NaN
       }
       top = maximum(s, top);  // a NaN leaves it, and reaches the sum
-      if constexpr (general) {
+      if constexpr (kind != ScoreKind::plain) {
         // Above the headroom are scores that call for a move, and after it those that rounding alone put
         // there, far beyond 2^24. +inf stays what it is, and makes its row NaN.
         const Vector most = broadcast(headroom);
@@ -48,17 +62,17 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   }
 }
 
-template <int rows, int vectors, bool general>
+template <int rows, int vectors, ScoreKind kind>
 ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key) {
-  for (; key + rows <= a.key_count; key += rows) score_tile<rows, vectors, general>(a, key);
+  for (; key + rows <= a.key_count; key += rows) score_tile<rows, vectors, kind>(a, key);
   if constexpr (rows > 1) {
-    score_keys_from<fewer(rows), vectors, general>(a, key);
+    score_keys_from<fewer(rows), vectors, kind>(a, key);
   }
 }
 
-template <int rows, int vectors, bool general>
+template <int rows, int vectors, ScoreKind kind>
 bool score_block(const ScoreArguments& a) {
-  score_keys_from<rows, vectors, general>(a, 0);
+  score_keys_from<rows, vectors, kind>(a, 0);
   bool move = false;
   const Vector none = broadcast(-__builtin_inff());
   ATTEND_UNROLL
@@ -70,12 +84,12 @@ bool score_block(const ScoreArguments& a) {
   return move;
 }
 
-template <bool general>
+template <ScoreKind kind>
 bool scores(const ScoreArguments* arguments) {
   if (arguments->width == narrow_vectors * lanes) {
-    return score_block<narrow_score_rows, narrow_vectors, general>(*arguments);
+    return score_block<narrow_score_rows, narrow_vectors, kind>(*arguments);
   }
-  return score_block<score_rows, wide_vectors, general>(*arguments);
+  return score_block<score_rows, wide_vectors, kind>(*arguments);
 }
 
 void move_maximum(const MoveArguments* arguments) {

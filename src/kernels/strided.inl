@@ -1,5 +1,7 @@
 // Vectors to and from memory whose elements may lie apart, and may be fewer than a vector.
 
+alignas(64) constexpr float ascending[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // destination[i * stride] = x[i] for i < count; count may be more than a vector.
 ATTEND_INLINE void copy_out(Vector x, std::int64_t count, float* destination, std::int64_t stride) {
   if (stride == 1) {

@@ -42,10 +42,15 @@ ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
 ATTEND_INLINE Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
 ATTEND_INLINE Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
 ATTEND_INLINE Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+ATTEND_INLINE Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
+ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
+  const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_cmpgt_epi32(bytes, _mm256_setzero_si256()));
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
 ATTEND_INLINE bool any(Mask a) { return _mm256_movemask_ps(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm256_blendv_ps(b, a, m); }

@@ -25,11 +25,16 @@ ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
 ATTEND_INLINE Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
 ATTEND_INLINE Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
 ATTEND_INLINE Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+ATTEND_INLINE Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 // Masked with all ones: g++ 12 warns of an undefined operand in the plain form.
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm512_maskz_max_ps(0xffff, a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm_test_epi8_mask(bytes, bytes);
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }

@@ -33,10 +33,15 @@ ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
 ATTEND_INLINE Vector add(Vector a, Vector b) { return vaddq_f32(a, b); }
 ATTEND_INLINE Vector subtract(Vector a, Vector b) { return vsubq_f32(a, b); }
 ATTEND_INLINE Vector multiply(Vector a, Vector b) { return vmulq_f32(a, b); }
+ATTEND_INLINE Vector divide(Vector a, Vector b) { return vdivq_f32(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return vcltq_f32(a, b); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return vmvnq_u32(vceqq_f32(a, b)); }
+ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
+  const uint32x4_t bytes = {p[0], p[1], p[2], p[3]};
+  return vtstq_u32(bytes, bytes);
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return vandq_u32(a, b); }
 ATTEND_INLINE bool any(Mask a) { return vmaxvq_u32(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return vbslq_f32(m, a, b); }

@@ -34,9 +34,11 @@ ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
 ATTEND_INLINE Vector add(Vector a, Vector b) { return a + b; }
 ATTEND_INLINE Vector subtract(Vector a, Vector b) { return a - b; }
 ATTEND_INLINE Vector multiply(Vector a, Vector b) { return a * b; }
+ATTEND_INLINE Vector divide(Vector a, Vector b) { return a / b; }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }  // rounds twice
 ATTEND_INLINE Mask less(Vector a, Vector b) { return a < b; }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return a != b; }
+ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) { return Mask{p[0], p[1], p[2], p[3]} != 0; }
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return (a[0] | a[1] | a[2] | a[3]) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) {

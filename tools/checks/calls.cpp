@@ -292,7 +292,7 @@ class Calls {
     Tensor output(draw_, {B, L, E}), weights = weights_output({B, H, L, S});
     MultiHeadAttention attention;
     const Status made = MultiHeadAttention::make(config, parameters, &attention);
-    ForwardOptions forward = forward_options(weights);
+    AttentionOptions forward = forward_options(weights);
     forward.empty_rows = options.empty_rows;
     const Status status = made.ok() ? attention.forward(queries.view, keys.view, values.view, lengths.view,
                                                         output.view, workspace_, forward)
@@ -308,8 +308,8 @@ class Calls {
 
   /// Every other call asks for the attention weights.
   Tensor weights_output(const Shape& shape) { return draw_.one_in(2) ? Tensor(draw_, shape) : Tensor(); }
-  ForwardOptions forward_options(const Tensor& weights) const {
-    ForwardOptions options;
+  AttentionOptions forward_options(const Tensor& weights) const {
+    AttentionOptions options;
     options.attention_weights = weights.view;
     options.threads = options_.threads;
     return options;

@@ -1,0 +1,63 @@
+// The table of T5's relative position bias, and ALiBi's default slopes.
+#include "bias.h"
+
+#include <math.h>
+
+namespace attend {
+
+namespace {
+
+constexpr float log2_e = 0x1.715476p+0f;
+
+std::int64_t reach_of(const RelativePositionBias& bias) {
+  const std::int64_t buckets = bias.table.sizes[0];
+  return bias.max_distance > buckets ? bias.max_distance : buckets;
+}
+
+std::int64_t row_of(const Kernels& kernels, const RelativePositionBias& bias) {
+  return 2 * (reach_of(bias) + kernels.lanes) + 1;
+}
+
+}  // namespace
+
+std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias) {
+  return bias.table.absent() ? 0 : bias.table.sizes[1] * row_of(kernels, bias);
+}
+
+// In float32 with one rounding a step, as the models were trained: where the logarithm meets an integer,
+// another precision falls into the next bucket.
+std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance) {
+  std::int64_t first = 0;
+  if (bidirectional) {
+    buckets /= 2;
+    if (distance > 0) first = buckets;
+    if (distance < 0) distance = -distance;
+  } else {
+    distance = distance < 0 ? -distance : 0;
+  }
+  const std::int64_t exact = buckets / 2;
+  if (distance < exact) return first + distance;
+  const float ratio = logf(static_cast<float>(distance) / static_cast<float>(exact)) /
+                      static_cast<float>(log(static_cast<double>(max_distance) / static_cast<double>(exact)));
+  const std::int64_t bucket = exact + static_cast<std::int64_t>(ratio * static_cast<float>(buckets - exact));
+  return first + (bucket < buckets ? bucket : buckets - 1);
+}
+
+void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases) {
+  if (bias.table.absent()) return;
+  biases->relative = table;
+  biases->reach = reach_of(bias);
+  biases->relative_row = row_of(kernels, bias);
+  const std::int64_t half = (biases->relative_row - 1) / 2;
+  for (std::int64_t n = 0; n < biases->relative_row; ++n) {
+    std::int64_t distance = n - half;
+    if (distance < -biases->reach) distance = -biases->reach;
+    if (distance > biases->reach) distance = biases->reach;
+    const std::int64_t bucket = relative_bucket(distance, bias.table.sizes[0], bias.bidirectional, bias.max_distance);
+    for (std::int64_t h = 0; h < bias.table.sizes[1]; ++h) {
+      table[h * biases->relative_row + n] = log2_e * bias.table.data[bucket * bias.table.strides[0] + h * bias.table.strides[1]];
+    }
+  }
+}
+
+}  // namespace attend

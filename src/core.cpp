@@ -1,0 +1,238 @@
+// The attention core on given queries, keys and values, and the merging of partial results.
+#include <math.h>
+
+#include "attend/attend.hpp"
+#include "attention.h"
+#include "cpu.h"
+#include "dispatch.h"
+#include "memory.h"
+#include "parallel.h"
+#include "plan.h"
+#include "validate.h"
+
+namespace attend {
+
+namespace {
+
+struct Core {
+  Attention attention;
+  AttentionPlan plan;
+  char* scratch;
+};
+
+void run_core(const void* context, std::int64_t task, int thread) {
+  const Core& core = *static_cast<const Core*>(context);
+  run_attention_task(core.attention, core.plan, task, core.scratch + static_cast<std::size_t>(thread) * core.plan.thread_bytes);
+}
+
+template <class Element>
+Operand<Element> by_heads(const View<Element>& view) {
+  return {view.data, view.strides[0], view.strides[1], view.strides[2], view.rank == 4 ? view.strides[3] : 1};
+}
+
+PagedRows<const float> rows_of(const ConstTensorView& view) {
+  PagedRows<const float> rows;
+  rows.data = view.data;
+  rows.batch_stride = view.strides[0];
+  rows.head_stride = view.strides[1];
+  rows.row_stride = view.strides[2];
+  rows.stride = view.strides[3];
+  return rows;
+}
+
+// What the operands and the options say, but for what is written.
+Attention core_of(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                  const LengthsView& valid_lens, const AttentionOptions& options) {
+  Attention attention;
+  attention.kernels = &kernels;
+  attention.heads = q.sizes[1];
+  attention.groups = k.sizes[1];
+  attention.depth = q.sizes[3];
+  attention.value_depth = v.sizes[3];
+  attention.q = by_heads(q);
+  attention.k = rows_of(k);
+  attention.v = rows_of(v);
+  Sequences& sequences = attention.visibility.sequences;
+  sequences.count = q.sizes[0];
+  sequences.queries = q.sizes[2];
+  sequences.keys = k.sizes[2];
+  if (!options.query_starts.absent()) {
+    sequences.query_starts = numbers_of(options.query_starts);
+    sequences.key_starts = numbers_of(options.key_starts);
+    sequences.count = options.query_starts.sizes[0] - 1;
+    if (options.query_starts.data != nullptr) {
+      sequences.queries = sequences.keys = 0;
+      for (std::int64_t b = 0; b < sequences.count; ++b) {
+        const std::int64_t queries = sequences.query_count(b), keys = sequences.key_count(b);
+        if (queries > sequences.queries) sequences.queries = queries;
+        if (keys > sequences.keys) sequences.keys = keys;
+      }
+    }
+  }
+  apply_options(options, valid_lens, &attention);
+  return attention;
+}
+
+// (B, n, ..) as (B, 1, n, ..).
+template <class Element>
+View<Element> one_head(const View<Element>& view) {
+  if (view.absent()) return view;
+  View<Element> heads = view;
+  heads.rank = view.rank + 1;
+  for (int axis = view.rank; axis > 1; --axis) {
+    heads.sizes[axis] = view.sizes[axis - 1];
+    heads.strides[axis] = view.strides[axis - 1];
+  }
+  heads.sizes[1] = 1;
+  heads.strides[1] = 0;
+  return heads;
+}
+
+std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options) {
+  return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
+}
+
+Status compute(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+               const LengthsView& valid_lens, const TensorView& output, Workspace& workspace,
+               const AttentionOptions& options, float dropout_rate) {
+  const FloatingPointMode mode;
+  Core core;
+  core.attention = core_of(kernels, q, k, v, valid_lens, options);
+  Attention& attention = core.attention;
+  if (attention.sequences().count == 0 || attention.sequences().queries == 0 || attention.heads == 0) return Status();
+  attention.output = by_heads(output);
+  attention.lse = by_heads(options.lse);
+  attention.dropout_rate = dropout_rate;
+  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
+  core.plan = plan_attention(kernels, attention_shape(attention));
+
+  const std::size_t table = table_bytes(kernels, options);
+  const std::size_t bytes = table + core.plan.thread_bytes * static_cast<std::size_t>(options.threads.count);
+  char* memory = static_cast<char*>(workspace.reserve(bytes));
+  if (memory == nullptr) {
+    return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
+  }
+  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
+  core.scratch = memory + table;
+  const Stage stage = {core.plan.tasks, run_core};
+  run_stages(options.threads, &stage, 1, &core);
+  return Status();
+}
+
+}  // namespace
+
+std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                                      const AttentionOptions& options, Isa isa) noexcept {
+  const Kernels* kernels = find_kernels(isa);
+  if (kernels == nullptr || !validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
+      options.threads.count < 1 || options.threads.count > max_threads) {
+    return 0;
+  }
+  const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)));
+  return table_bytes(*kernels, options) + plan.thread_bytes * static_cast<std::size_t>(options.threads.count) + alignment - 1;
+}
+
+Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
+                 const TensorView& output, Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(isa, &kernels);
+  if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
+  if (!status.ok()) return status;
+  return compute(*kernels, q, k, v, valid_lens, output, workspace, options, 0.0f);
+}
+
+Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(isa, &kernels);
+  if (status.ok()) status = validate_dropout(dropout);
+  if (!status.ok()) return status;
+  if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
+  attention->dropout_ = dropout;
+  attention->kernels_ = kernels;
+  return Status();
+}
+
+std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
+                                                 const ConstTensorView& values, int threads) const noexcept {
+  if (kernels_ == nullptr || !validate_operands(queries, keys, values).ok()) return 0;
+  AttentionOptions options;
+  options.threads.count = threads;
+  return attention_workspace_bytes(one_head(queries), one_head(keys), one_head(values), options, kernels_->isa);
+}
+
+Status DotProductAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                                    const ConstTensorView& values, const LengthsView& valid_lens,
+                                    const TensorView& output, Workspace& workspace,
+                                    const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) {
+    return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
+  }
+  const Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
+  if (!status.ok()) return status;
+  AttentionOptions one = options;
+  one.empty_rows = EmptyRows::uniform;
+  one.average_weights = false;
+  one.attention_weights = one_head(options.attention_weights);
+  one.lse = one_head(options.lse);
+  return compute(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one_head(output), workspace, one,
+                 options.training ? dropout_ : 0.0f);
+}
+
+namespace {
+
+struct Merge {
+  Operand<const float> other_output, other_lse;
+  Operand<float> output, lse;
+  std::int64_t heads, rows, columns;
+};
+
+void run_merge(const void* context, std::int64_t task, int) {
+  const Merge& merge = *static_cast<const Merge*>(context);
+  const std::int64_t b = task / merge.heads, h = task % merge.heads;
+  for (std::int64_t i = 0; i < merge.rows; ++i) {
+    float& lse = *merge.lse.row(b, h, i);
+    const double one = static_cast<double>(lse), other = static_cast<double>(*merge.other_lse.row(b, h, i));
+    const double largest = one > other ? one : other;
+    if (largest == -HUGE_VAL) continue;  // both see nothing
+    const double one_weight = exp(one - largest), other_weight = exp(other - largest), sum = one_weight + other_weight;
+    const float share = static_cast<float>(one_weight / sum), other_share = static_cast<float>(other_weight / sum);
+    float* output = merge.output.row(b, h, i);
+    const float* other_output = merge.other_output.row(b, h, i);
+    for (std::int64_t c = 0; c < merge.columns; ++c) {
+      float& x = output[c * merge.output.stride];
+      x = share * x + other_share * other_output[c * merge.other_output.stride];
+    }
+    lse = static_cast<float>(largest + log(sum));
+  }
+}
+
+}  // namespace
+
+Status merge(const ConstTensorView& other_output, const ConstTensorView& other_lse, const TensorView& output,
+             const TensorView& lse, const OperationOptions& options) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(options.isa, &kernels);
+  if (status.ok()) status = validate_merge(other_output, other_lse, output, lse, options);
+  if (!status.ok()) return status;
+  const Merge merge = {by_heads(other_output), by_heads(other_lse), by_heads(output), by_heads(lse),
+                       output.sizes[1],        output.sizes[2],     output.sizes[3]};
+  const Stage stage = {output.sizes[0] * output.sizes[1], run_merge};
+  run_stages(options.threads, &stage, 1, &merge);
+  return Status();
+}
+
+Status default_alibi_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept {
+  const Status status = validate_slopes(num_heads, slopes);
+  if (!status.ok()) return status;
+  // Powers of 2^(-8 / n) for the power of two n below; what is left takes every other one of twice n.
+  std::int64_t power = 1;
+  while (2 * power <= num_heads) power *= 2;
+  for (std::int64_t h = 0; h < num_heads; ++h) {
+    const double exponent = h < power ? static_cast<double>(h + 1) / static_cast<double>(power)
+                                      : static_cast<double>(2 * (h - power) + 1) / static_cast<double>(2 * power);
+    slopes.data[h * slopes.strides[0]] = static_cast<float>(::exp2(-8.0 * exponent));
+  }
+  return Status();
+}
+
+}  // namespace attend
