@@ -211,7 +211,8 @@ void begin_blocks(const Tile& tile) {
     if (!sinks.absent() && !tile.uniform && lane < tile.count) {
       const double sink = static_cast<double>(sinks.at(scratch.lanes[lane].head)) / ln_2;
       if (sink != -static_cast<double>(infinity)) {
-        scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(ceil(sink));
+        // Rounded down, so that the sum is at least 1 and no weight of 2^-126 is lost.
+        scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(floor(sink));
         scratch.sum[lane] = static_cast<float>(::exp2(sink - static_cast<double>(scratch.maximum[lane])));
       }
     }

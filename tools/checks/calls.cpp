@@ -64,6 +64,7 @@ struct Tensor {
 
   Tensor() = default;
   Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
   Tensor(Draw& draw, const Shape& shape) {
     view.rank = static_cast<int>(shape.size());
     const bool dense = draw.one_in(2);
@@ -160,8 +161,10 @@ class Calls {
   Calls(Isa isa, std::uint64_t seed, const Threads& threads) : draw_(seed), isa_(isa) { options_ = {isa, threads}; }
 
   bool check() {
-    return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer();
+    return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer() &&
+           core() && core();
   }
+  bool check_core() { return core(); }
   const std::string& message() const { return message_; }
 
  private:
@@ -306,6 +309,201 @@ class Calls {
             agrees(call + ", weights", fault(status, weights, expected.attention.weights, bounds.weights)));
   }
 
+  /// attention() with any of its options, entry by entry against the reference. Keys that nobody sees, and
+  /// their values, are NaN.
+  bool core() {
+    const std::int64_t B = draw_.integer(1, 2), G = draw_.integer(1, 3), shared = draw_.integer(1, 3), H = G * shared;
+    const std::int64_t L = draw_.size(40), S = draw_.one_in(3) ? draw_.integer(1, 260) : draw_.integer(1, 40);
+    const std::int64_t D = draw_.size(70), Dv = draw_.size(70);
+    const Tensor q = Tensor::random(draw_, {B, H, L, D}, 2.0f), k = Tensor::random(draw_, {B, G, S, D}, 2.0f),
+                 v = Tensor::random(draw_, {B, G, S, Dv});
+    const bool tree = draw_.one_in(6) && L <= S;
+    AttentionOptions options;
+    options.threads = options_.threads;
+    std::string asked = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv);
+    const auto sometimes = [&](const char* name, int chances = 3) {
+      if (!draw_.one_in(chances)) return false;
+      asked += std::string(" ") + name;
+      return true;
+    };
+    const Lengths lengths(draw_, B, L, S);
+    if (sometimes("scale")) options.scale = draw_.real(1.0f);
+    if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw_.real(30.0f));
+    options.causal = sometimes("causal");
+    options.offset = tree ? draw_.integer(0, S - L) : draw_.one_in(2) ? S - L : draw_.integer(-L, S);
+    asked += " offset " + std::to_string(options.offset);
+    std::vector<std::int64_t> offsets(static_cast<std::size_t>(B));
+    if (!tree && sometimes("offsets", 4)) {
+      for (std::int64_t& offset : offsets) offset = draw_.integer(-3, 3);
+      options.offsets = IndexView(offsets.data(), B);
+    }
+    if (!tree && sometimes("window_left")) options.window_left = draw_.integer(0, S);
+    if (!tree && sometimes("window_right", 4)) options.window_right = draw_.integer(0, S);
+    const auto mask_shape = [&] {
+      Shape shape = {B, H, L, S};
+      for (std::int64_t& size : shape) size = draw_.one_in(4) ? 1 : size;
+      shape.erase(shape.begin(), shape.begin() + draw_.integer(0, 3));
+      return shape;
+    };
+    // A bool mask at a row stride of its own.
+    std::vector<std::uint8_t> shown;
+    if (sometimes("mask")) {
+      const Shape shape = mask_shape();
+      std::int64_t stride = draw_.integer(1, 2);
+      options.mask.rank = static_cast<int>(shape.size());
+      for (int axis = options.mask.rank - 1; axis >= 0; --axis) {
+        options.mask.sizes[axis] = shape[static_cast<std::size_t>(axis)];
+        options.mask.strides[axis] = stride;
+        stride = stride * options.mask.sizes[axis] + draw_.integer(0, 3);
+      }
+      shown.resize(static_cast<std::size_t>(stride));
+      const int chances = draw_.one_in(4) ? 20 : 2;
+      for (std::uint8_t& byte : shown) byte = draw_.one_in(chances) ? 200 : 0;
+      options.mask.data = shown.data();
+    }
+    Tensor additive;
+    if (sometimes("additive_mask")) {
+      additive = Tensor::random(draw_, mask_shape(), 3.0f);
+      for_each_element(additive.view, [&](float& element) { if (draw_.one_in(4)) element = -std::numeric_limits<float>::infinity(); });
+      options.additive_mask = additive.view;
+    }
+    std::vector<std::int64_t> parents(static_cast<std::size_t>(L));
+    if (tree) {
+      asked += " tree";
+      for (std::int64_t i = 0; i < L; ++i) parents[static_cast<std::size_t>(i)] = draw_.integer(-1, i - 1);
+      options.tree_parents = IndexView(parents.data(), L);
+    }
+    Tensor slopes, sinks, table;
+    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes = Tensor::random(draw_, {H}, 0.5f)).view;
+    if (sometimes("sinks", 4)) options.sinks = (sinks = Tensor::random(draw_, {H}, 40.0f)).view;
+    if (!tree && sometimes("relative_position_bias", 4)) {
+      options.relative_position_bias.bidirectional = draw_.one_in(2);
+      options.relative_position_bias.max_distance = draw_.integer(9, 150);
+      options.relative_position_bias.table = (table = Tensor::random(draw_, {draw_.integer(4, 16), H}, 2.0f)).view;
+    }
+    const bool uniform = sometimes("uniform");
+    options.empty_rows = uniform ? EmptyRows::uniform : EmptyRows::zero;
+    options.average_weights = draw_.one_in(2);
+
+    // The same for the reference: trees and relative biases are written out, for each entry on its own.
+    std::vector<reference::AttentionResult> expected;
+    for (std::int64_t b = 0; b < B; ++b) {
+      const auto entry = [b](auto view) {
+        if (view.rank == 4 && view.sizes[0] > 1) view.data += b * view.strides[0];
+        if (view.rank == 4) view.sizes[0] = 1;
+        return view;
+      };
+      LengthsView valid_lens = lengths.view;
+      if (!valid_lens.absent()) {
+        valid_lens.data += b * valid_lens.strides[0];
+        valid_lens.sizes[0] = 1;
+      }
+      reference::AttentionOptions same;
+      if (options.scale) same.scale = static_cast<double>(*options.scale);
+      same.softcap = static_cast<double>(options.softcap);
+      same.valid_lens = valid_lens;
+      same.causal = options.causal;
+      same.offset = options.offset + (options.offsets.absent() ? 0 : offsets[static_cast<std::size_t>(b)]);
+      same.window_left = options.window_left;
+      same.window_right = options.window_right;
+      same.mask = entry(options.mask);
+      same.additive_mask = entry(options.additive_mask);
+      same.alibi_slopes = options.alibi_slopes;
+      same.sinks = options.sinks;
+      same.empty_rows = options.empty_rows;
+      if (tree) hide_strangers(parents, {1, H, L, S}, &same);
+      if (!options.relative_position_bias.table.absent()) {
+        same.position_bias = relative_bias(options.relative_position_bias, same.offset, {H, L, S});
+      }
+      const TensorView keys = entry(k.view), values = entry(v.view);
+      expected.push_back(reference::attention(entry(q.view), keys, values, same));
+      for (std::int64_t g = 0; g < G && !uniform; ++g) {
+        for (std::int64_t j = 0; j < S; ++j) {
+          bool seen = false;
+          for (std::int64_t h = g * shared; h < (g + 1) * shared; ++h) {
+            for (std::int64_t i = 0; i < L; ++i) seen = seen || reference::visible(same, 0, h, i, j);
+          }
+          for (std::int64_t d = 0; d < D && !seen; ++d) keys.data[g * keys.strides[1] + j * keys.strides[2] + d * keys.strides[3]] = nan;
+          for (std::int64_t d = 0; d < Dv && !seen; ++d) values.data[g * values.strides[1] + j * values.strides[2] + d * values.strides[3]] = nan;
+        }
+      }
+    }
+
+    Tensor output(draw_, {B, H, L, Dv}), lse(draw_, {B, H, L});
+    Tensor weights = weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
+    options.attention_weights = weights.view;
+    options.lse = lse.view;
+    const Status status = attend::attention(q.view, k.view, v.view, lengths.view, output.view, workspace_, options, isa_);
+    asked += " lengths " + lengths.text();
+    Array all_outputs = Array::zeros({B, H, L, Dv}), all_lse = Array::zeros({B, H, L}), all_weights = Array::zeros(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
+    Array output_bounds = Array::zeros({B, H, L}), lse_bounds = all_lse, weight_bounds = all_weights;
+    for (std::int64_t b = 0; b < B; ++b) {
+      const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
+      const auto put = [b](const Array& part, Array* whole) {
+        std::copy(part.values.begin(), part.values.end(), whole->values.begin() + b * part.count());
+      };
+      const auto put_weights = [&](const Array& part, Array* whole) {
+        if (!options.average_weights) return put(part, whole);
+        for (std::int64_t h = 0; h < H; ++h) {
+          for (std::int64_t n = 0; n < L * S; ++n) whole->row(b, 0)[n] += part.row(0, h, 0)[n] / static_cast<double>(H);
+        }
+      };
+      put(entry.output, &all_outputs);
+      put(entry.lse, &all_lse);
+      put_weights(entry.weights, &all_weights);
+      put(reference::core_bounds(entry, D, Data::random), &output_bounds);
+      put(reference::lse_bounds(entry, D, Data::random), &lse_bounds);
+      put_weights(reference::weight_bounds(entry, D, Data::random), &weight_bounds);
+    }
+    if (options.average_weights) {  // a rounding for each head
+      for (std::size_t n = 0; n < weight_bounds.values.size(); ++n) {
+        weight_bounds.values[n] += static_cast<double>(H) * reference::unit_roundoff * all_weights.values[n];
+      }
+    }
+    return agrees(asked, fault(status, output, all_outputs, output_bounds)) &&
+           agrees(asked + ", lse", fault(status, lse, all_lse, lse_bounds)) &&
+           (weights.view.absent() || agrees(asked + ", weights", fault(status, weights, all_weights, weight_bounds)));
+  }
+
+  /// A tree as a mask, together with the mask that is there.
+  static void hide_strangers(const std::vector<std::int64_t>& parents, const Shape& shape, reference::AttentionOptions* options) {
+    Array mask = Array::zeros(shape);
+    for (std::int64_t h = 0; h < shape[1]; ++h) {
+      for (std::int64_t i = 0; i < shape[2]; ++i) {
+        double* row = mask.row(0, h, i);
+        for (std::int64_t j = 0; j < shape[3] && j < options->offset; ++j) row[j] = 1.0;
+        for (std::int64_t node = i; node >= 0; node = parents[static_cast<std::size_t>(node)]) row[options->offset + node] = 1.0;
+        for (std::int64_t j = 0; j < shape[3]; ++j) {
+          if (!reference::visible(*options, 0, h, i, j)) row[j] = 0.0;
+        }
+      }
+    }
+    options->mask = mask;
+  }
+
+  /// T5's bias written out, (H, L, S).
+  static Array relative_bias(const RelativePositionBias& bias, std::int64_t offset, const Shape& shape) {
+    const std::int64_t sides = bias.bidirectional ? 2 : 1, buckets = bias.table.sizes[0] / sides, exact = buckets / 2;
+    const Array table = bias.table;
+    Array written = Array::zeros(shape);
+    for (std::int64_t h = 0; h < shape[0]; ++h) {
+      for (std::int64_t i = 0; i < shape[1]; ++i) {
+        for (std::int64_t j = 0; j < shape[2]; ++j) {
+          const std::int64_t after = j - (i + offset);
+          std::int64_t away = bias.bidirectional ? std::abs(after) : std::max<std::int64_t>(-after, 0);
+          if (away >= exact) {
+            // Where the logarithm is an integer, it shall not fall short of it.
+            const double share = std::log(static_cast<double>(away) / static_cast<double>(exact)) /
+                                 std::log(static_cast<double>(bias.max_distance) / static_cast<double>(exact));
+            away = std::min(exact + static_cast<std::int64_t>(share * static_cast<double>(buckets - exact) + 1e-6), buckets - 1);
+          }
+          written.at(h, i, j) = table.at(away + (bias.bidirectional && after > 0 ? buckets : 0), h);
+        }
+      }
+    }
+    return written;
+  }
+
   /// Every other call asks for the attention weights.
   Tensor weights_output(const Shape& shape) { return draw_.one_in(2) ? Tensor(draw_, shape) : Tensor(); }
   AttentionOptions forward_options(const Tensor& weights) const {
@@ -333,6 +531,15 @@ class Calls {
 };
 
 }  // namespace
+
+Result check_cores(Isa isa, std::uint64_t seed, int count) {
+  Result result;
+  Calls calls(isa, seed, Threads());
+  for (int n = 0; n < count && calls.check_core(); ++n) {}
+  result.ok = calls.message().empty();
+  std::snprintf(result.message, sizeof result.message, "%s", calls.message().c_str());
+  return result;
+}
 
 Result check_calls(Isa isa, std::uint64_t seed, int threads) {
   Result result;

@@ -19,4 +19,7 @@ Result check_kernels(Isa isa, std::uint64_t seed);
 /// Checks whole calls of the public API once at random shapes drawn from the seed.
 Result check_calls(Isa isa, std::uint64_t seed, int threads);
 
+/// Checks `count` calls of attention() with random options.
+Result check_cores(Isa isa, std::uint64_t seed, int count);
+
 }  // namespace attend::checks
