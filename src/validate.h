@@ -41,5 +41,15 @@ Status validate_masked_softmax(const ConstTensorView& input, const LengthsView& 
 Status validate_transpose(const char* wide_name, const ConstTensorView& wide, const char* split_name,
                           const ConstTensorView& split, std::int64_t num_heads, bool to_heads,
                           const OperationOptions& options) noexcept;
+/// The shapes alone, whatever the positions are.
+Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbedding& rotary,
+                              const IndexView& positions) noexcept;
+Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary,
+                                 const IndexView& positions, std::int64_t offset, const TensorView& output,
+                                 const OperationOptions& options) noexcept;
+Status validate_rms_norm(const ConstTensorView& input, const ConstTensorView& weight, float epsilon,
+                         const TensorView& output, const OperationOptions& options) noexcept;
+Status validate_rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
+                                   const TensorView& inverse_frequencies) noexcept;
 
 }  // namespace attend

@@ -378,6 +378,37 @@ TEST_CASE("kernels: exp2 of arrays") {
   }
 }
 
+TEST_CASE("kernels: rotate") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<RotateShape>(*kernels, check_rotate,
+                       {{&RotateShape::pairs, sizes(*kernels, 0, 64), {1, 8, 33}},
+                        {&RotateShape::columns, sizes(*kernels, 0, 64), {0, 1, 19}},
+                        {&RotateShape::source_stride, {0, 1, 2, 3}, {1, 2}},
+                        {&RotateShape::destination_stride, {1, 2, 3}, {1, 2}}},
+                       [&](RotateShape& shape, std::int64_t random) {
+                         shape.columns += 2 * shape.pairs;
+                         shape.interleaved = random % 2 == 0;
+                         shape.in_place = random % 3 == 0;
+                         if (shape.in_place) shape.source_stride = shape.destination_stride;
+                       });
+  }
+}
+
+TEST_CASE("kernels: rms_norm") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<RmsNormShape>(*kernels, check_rms_norm,
+                        {{&RmsNormShape::columns, sizes(*kernels, 1, 64), {1, 8, 33}},
+                         {&RmsNormShape::source_stride, {0, 1, 2, 3}, {1, 2}},
+                         {&RmsNormShape::weight_stride, {0, 1, 2, 3}, {1, 2}},
+                         {&RmsNormShape::destination_stride, {1, 2, 3}, {1, 2}}},
+                        [&](RmsNormShape& shape, std::int64_t random) {
+                          shape.weighted = random % 4 != 0;
+                          shape.in_place = random % 3 == 0;
+                          if (shape.in_place) shape.source_stride = shape.destination_stride;
+                        });
+  }
+}
+
 TEST_CASE("kernels: random shapes") {
   for (const Kernels* kernels : usable_kernels()) {
     CheckMemory memory;
@@ -442,6 +473,9 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
       ONE_LESS(void, softmax, SoftmaxArguments, total),
       ONE_LESS(void, copy, CopyArguments, rows),
       ONE_LESS(void, copy, CopyArguments, columns),
+      ONE_LESS(void, rotate, RotateArguments, pairs),
+      ONE_LESS(void, rotate, RotateArguments, columns),
+      ONE_LESS(void, rms_norm, RmsNormArguments, columns),
   };
 #undef ONE_LESS
   sound = find_kernels(Isa::scalar);
@@ -897,6 +931,87 @@ TEST_CASE("kernels: softmax has the same bits for any strides") {
       for (std::int64_t j = 0; j < total; ++j) {
         differing += !same_bits(strided[index(j * stride)], contiguous[index(j)]);
         differing += !same_bits(in_place[index(j * stride)], contiguous[index(j)]);
+      }
+      CHECK(differing == 0);
+    }
+  }
+}
+
+TEST_CASE("kernels: rotate has the same bits for any strides, and both layouts the same") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(name_of(*kernels));
+    for (const std::int64_t pairs : sizes(*kernels, 1, 64)) {
+      const std::int64_t columns = 2 * pairs + 5;
+      const Floats row = random_floats(index(columns), 9), cosines = random_floats(index(pairs), 10),
+                   sines = random_floats(index(pairs), 11);
+      const auto rotate = [&](const Floats& source, std::int64_t source_stride, Floats& destination,
+                              std::int64_t stride, bool interleaved) {
+        RotateArguments arguments = {};
+        arguments.source = source.data();
+        arguments.source_stride = source_stride;
+        arguments.cosines = cosines.data();
+        arguments.sines = sines.data();
+        arguments.pairs = pairs;
+        arguments.columns = columns;
+        arguments.interleaved = interleaved;
+        arguments.destination = destination.data();
+        arguments.destination_stride = stride;
+        kernels->rotate(&arguments);
+      };
+      Floats halves(index(columns));
+      rotate(row, 1, halves, 1, false);
+      // Where element c of the halves is among pairs.
+      const auto place = [&](std::int64_t c) { return c >= 2 * pairs ? c : c < pairs ? 2 * c : 2 * (c - pairs) + 1; };
+      Floats mixed(index(columns));
+      for (std::int64_t c = 0; c < columns; ++c) mixed[index(place(c))] = row[index(c)];
+      std::int64_t differing = 0;
+      for (const bool interleaved : {false, true}) {
+        for (const std::int64_t stride : {1, 2, 3}) {
+          const Floats source = spread(interleaved ? mixed : row, stride);
+          Floats apart(source.size()), in_place = source;
+          rotate(source, stride, apart, stride, interleaved);
+          rotate(in_place, stride, in_place, stride, interleaved);
+          for (std::int64_t c = 0; c < columns; ++c) {
+            const std::size_t at = index((interleaved ? place(c) : c) * stride);
+            differing += !same_bits(apart[at], halves[index(c)]);
+            differing += !same_bits(in_place[at], halves[index(c)]);
+          }
+        }
+      }
+      CHECK(differing == 0);
+    }
+  }
+}
+
+TEST_CASE("kernels: rms_norm has the same bits for any strides") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(name_of(*kernels));
+    for (const std::int64_t columns : sizes(*kernels, 1, 64)) {
+      const Floats row = random_floats(index(columns), 12), weight = random_floats(index(columns), 13);
+      const auto normalize = [&](const Floats& source, const Floats& weights, Floats& destination, std::int64_t stride) {
+        RmsNormArguments arguments = {};
+        arguments.source = source.data();
+        arguments.source_stride = stride;
+        arguments.weight = weights.data();
+        arguments.weight_stride = stride;
+        arguments.columns = columns;
+        arguments.epsilon = 1e-5f;
+        arguments.destination = destination.data();
+        arguments.destination_stride = stride;
+        kernels->rms_norm(&arguments);
+      };
+      Floats contiguous(index(columns));
+      normalize(row, weight, contiguous, 1);
+      std::int64_t differing = 0;
+      for (const std::int64_t stride : {1, 2, 3}) {
+        const Floats source = spread(row, stride), weights = spread(weight, stride);
+        Floats apart(source.size()), in_place = source;
+        normalize(source, weights, apart, stride);
+        normalize(in_place, weights, in_place, stride);
+        for (std::int64_t c = 0; c < columns; ++c) {
+          differing += !same_bits(apart[index(c * stride)], contiguous[index(c)]);
+          differing += !same_bits(in_place[index(c * stride)], contiguous[index(c)]);
+        }
       }
       CHECK(differing == 0);
     }

@@ -228,7 +228,6 @@ struct RotaryCall {
   std::vector<std::int64_t> positions_;
 };
 
-#if defined(ATTEND_TEST_ENGINE_ROTARY)
 /// As the library computes it, into an output that lies in memory as the operator's does.
 Array engine_rotary(const RotaryCall& call, const Shape& output_shape, Isa isa) {
   Tensor output(output_shape);
@@ -244,7 +243,6 @@ Array engine_rotary(const RotaryCall& call, const Shape& output_shape, Isa isa) 
   CHECK(output.gaps_untouched());
   return output_heads;
 }
-#endif
 
 /// As plain loops in doubles compute it.
 Array looped_rotary(const RotaryCall& call) {
@@ -277,12 +275,10 @@ void check_rotary(const OnnxCase& onnx) {
     INFO("plain loops");
     check_output(looped_rotary(call), expected_heads, tolerance);
   }
-#if defined(ATTEND_TEST_ENGINE_ROTARY)
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     check_output(engine_rotary(call, expected.shape(), isa), expected_heads, tolerance);
   }
-#endif
 }
 
 }  // namespace

@@ -382,6 +382,80 @@ class ATTEND_API DotProductAttention {
 };
 
 // ---------------------------------------------------------------------------------------------
+// Positions
+
+/// Rotary position embedding: each pair of the first R elements of a row of D is turned by an angle, the
+/// row's position times the pair's frequency.
+///
+/// (x, y) becomes (x cos - y sin, y cos + x sin). The angle is computed in double; its cosine and sine,
+/// times attention_factor, are rounded to float once. Give inverse_frequencies, or cosines and sines.
+/// Source: Su et al. 2021.
+struct RotaryEmbedding {
+  ConstTensorView inverse_frequencies;  // (R / 2,), R at most D
+  ConstTensorView cosines, sines;       // (P, R / 2) for positions 0 to P - 1, an attention factor included
+  float attention_factor = 1.0f;        // with inverse_frequencies; 1 with cosines and sines
+  bool interleaved = false;             // pair n is (2n, 2n + 1) as GPT-J has it, else (n, n + R / 2)
+};
+
+/// Rotates the rows of all heads.
+///
+/// input and output (B, H, L, D), the same view or apart in memory. Row i of entry b is at position
+/// i + offset, or with positions, (L,) or (B, L), at positions[(b,) i] + offset; positions may be negative,
+/// but with cosines and sines have to be in [0, P). Elements from R on pass as they are.
+ATTEND_API Status rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary,
+                                   const IndexView& positions, std::int64_t offset,
+                                   const TensorView& output, Workspace& workspace,
+                                   const OperationOptions& options = {}) noexcept;
+
+/// Bytes that rotary_embedding takes from its workspace for such arguments, whose data is not read; 0 if
+/// they are not valid ones. It is R floats for each row of a head, or of an entry's with (B, L) positions.
+ATTEND_API std::size_t rotary_workspace_bytes(const ConstTensorView& input,
+                                              const RotaryEmbedding& rotary,
+                                              const IndexView& positions) noexcept;
+
+/// output[..., d] = input[..., d] / sqrt(mean of the row's squares + epsilon) * weight[d].
+///
+/// input and output (B, H, L, D), the same view or apart in memory; a row is the last axis. weight (D,), or
+/// absent: 1. epsilon >= 0; with 0 a row of zeros gives NaN. Squares are summed in float32: that is accurate
+/// for sqrt(D) |x| below 2^63 and, with epsilon 0, for rows whose largest |x| is above 2^-60.
+/// Source: Zhang and Sennrich 2019; on queries and keys, Henry et al. 2020 (QK-norm).
+ATTEND_API Status rms_norm(const ConstTensorView& input, const ConstTensorView& weight, float epsilon,
+                           const TensorView& output, const OperationOptions& options = {}) noexcept;
+
+/// How rotary frequencies change so that a model reads more positions than it was trained on.
+enum class RotaryScalingKind : int {
+  none = 0,
+  linear,  // every frequency is divided by the factor. Source: Chen et al. 2023
+  ntk,     // the base is multiplied by factor^(R / (R - 2)): the lowest frequency is divided by the factor
+  yarn,    // low frequencies are divided, high ones stay, linear in n in between. Source: Peng et al. 2023
+  llama3,  // the same, linear in the frequency in between. Source: Llama 3.1
+};
+
+/// The formulas are those of Hugging Face's transformers. A frequency makes turns: its share of 2 pi times
+/// original_max_position.
+struct RotaryScaling {
+  RotaryScalingKind kind = RotaryScalingKind::none;
+  double factor = 1.0;                     // above 0
+  std::int64_t original_max_position = 0;  // yarn, llama3: how many positions the model was trained on
+  double beta_fast = 32.0;                 // yarn: frequencies of more turns stay
+  double beta_slow = 1.0;                  // yarn: those of fewer are divided; below beta_fast
+  bool truncate = true;                    // yarn: whether the range between is rounded to whole n, outwards
+  double low_frequency_factor = 1.0;       // llama3: frequencies of fewer turns are divided
+  double high_frequency_factor = 4.0;      // llama3: those of more stay; above low_frequency_factor
+};
+
+/// inverse_frequencies[n] = base^(-2n / R), scaled.
+///
+/// rotary_dim R even, 2 or more; base above 1; inverse_frequencies (R / 2,). Computed in double, rounded to
+/// float once.
+ATTEND_API Status rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
+                                     const TensorView& inverse_frequencies) noexcept;
+
+/// What such a scaling asks of RotaryEmbedding::attention_factor: 0.1 ln(factor) + 1 for yarn with a factor
+/// above 1, else 1.
+ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
+
+// ---------------------------------------------------------------------------------------------
 // The layer
 
 /// The arguments of D2L's MultiHeadAttention, in its order: key, query, value.

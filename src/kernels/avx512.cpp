@@ -24,6 +24,8 @@ constexpr int key_block = 96;
 #include "kernels/accumulate.inl"
 #include "kernels/reshape.inl"
 #include "kernels/softmax.inl"
+#include "kernels/rotate.inl"
+#include "kernels/rms_norm.inl"
 }
 
 extern const Kernels kernels;

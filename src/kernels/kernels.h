@@ -163,6 +163,31 @@ struct CopyArguments {
   std::int64_t rows, columns;
 };
 
+/// One row of a rotary embedding: pair n, (x, y), becomes (x cos - y sin, y cos + x sin) of its angle.
+struct RotateArguments {
+  const float* source;
+  std::int64_t source_stride;
+  const float* cosines;  // [pairs], as the sines
+  const float* sines;
+  std::int64_t pairs;
+  std::int64_t columns;  // 2 pairs or more; what follows the pairs is copied
+  bool interleaved;      // pair n is (2n, 2n + 1), else (n, n + pairs)
+  float* destination;    // may be the source, with its stride
+  std::int64_t destination_stride;
+};
+
+/// One row: destination[d] = source[d] / sqrt(mean of squares + epsilon) * weight[d].
+struct RmsNormArguments {
+  const float* source;
+  std::int64_t source_stride;
+  const float* weight;  // null: 1
+  std::int64_t weight_stride;
+  std::int64_t columns;
+  float epsilon;
+  float* destination;   // may be the source, with its stride
+  std::int64_t destination_stride;
+};
+
 struct Kernels {
   Isa isa;
   int lanes;          // floats in a vector
@@ -187,6 +212,8 @@ struct Kernels {
   void (*copy)(const CopyArguments*);
   void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);
   void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x for x <= 127, 0 below 2^-126
+  void (*rotate)(const RotateArguments*);
+  void (*rms_norm)(const RmsNormArguments*);
 };
 
 }  // namespace attend

@@ -20,6 +20,7 @@ ATTEND_INLINE void copy_out(Vector x, std::int64_t count, float* destination, st
 // source[i * stride] for i < count, `rest` beyond.
 ATTEND_INLINE Vector copy_in(const float* source, std::int64_t count, std::int64_t stride, float rest) {
   if (stride == 1 && count >= lanes) return load(source);
+  if (stride == 1 && rest == 0.0f) return load_partial(source, count);
   float row[lanes];
   for (std::int64_t i = 0; i < lanes; ++i) row[i] = i < count ? source[i * stride] : rest;
   return load(row);

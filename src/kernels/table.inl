@@ -23,4 +23,6 @@ const Kernels kernels = {
     copy,
     fill,
     exp2_array,
+    rotate,
+    rms_norm,
 };

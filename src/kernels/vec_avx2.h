@@ -101,6 +101,21 @@ ATTEND_INLINE void transpose(Vector (&rows)[8]) {
   for (int i = 0; i < 8; ++i) rows[i] = t[i];
 }
 
+// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
+ATTEND_INLINE Vector middle_swapped(Vector x) {  // quarters 0 2 1 3
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));
+}
+ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
+  const Vector x = _mm256_shuffle_ps(a, b, 0x88), y = _mm256_shuffle_ps(a, b, 0xdd);
+  a = middle_swapped(x);
+  b = middle_swapped(y);
+}
+ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
+  const Vector low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
+  a = _mm256_permute2f128_ps(low, high, 0x20);
+  b = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};

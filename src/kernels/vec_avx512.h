@@ -86,6 +86,20 @@ ATTEND_INLINE void transpose(Vector (&rows)[16]) {
   }
 }
 
+// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
+ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const Vector x = _mm512_permutex2var_ps(a, even, b);
+  b = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+  a = x;
+}
+ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const Vector first = _mm512_permutex2var_ps(a, low, b);
+  b = _mm512_permutex2var_ps(a, _mm512_add_epi32(low, _mm512_set1_epi32(8)), b);
+  a = first;
+}
+
 // 2^f on [0, 1): minimax with 2^0 = 1 pinned. The adds and shifts of the other ISAs are no faster within a
 // tile (78.8 % of the peak to 79.6 on Zen 4), and round worse.
 constexpr float exp2_coefficients[5] = {0x1.62e4bap-1f, 0x1.ebdb66p-3f, 0x1.c91ca6p-5f,

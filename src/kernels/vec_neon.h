@@ -75,6 +75,18 @@ ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
 }
 
+// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
+ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
+  const Vector x = vuzp1q_f32(a, b);
+  b = vuzp2q_f32(a, b);
+  a = x;
+}
+ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
+  const Vector first = vzip1q_f32(a, b);
+  b = vzip2q_f32(a, b);
+  a = first;
+}
+
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};

@@ -57,6 +57,18 @@ ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   for (int i = 0; i < 4; ++i) rows[i] = Vector{t[0][i], t[1][i], t[2][i], t[3][i]};
 }
 
+// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
+ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
+  const Vector x = {a[0], a[2], b[0], b[2]};
+  b = Vector{a[1], a[3], b[1], b[3]};
+  a = x;
+}
+ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
+  const Vector first = {a[0], b[0], a[1], b[1]};
+  b = Vector{a[2], b[2], a[3], b[3]};
+  a = first;
+}
+
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};

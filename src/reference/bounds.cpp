@@ -72,6 +72,24 @@ double linear_bound(double magnitude, std::int64_t K, Data data) {
   return roundings * u * magnitude;
 }
 
+double rotary_bound(double magnitude) { return 4.0 * u * magnitude + std::exp2(-148.0); }
+
+double rms_norm_bound(double y, std::int64_t D, Data data) {
+  return (chain(D, data) / 2.0 + 6.0) * u * std::abs(y) + std::exp2(-148.0);
+}
+
+Array rotary_bounds(const RotaryResult& result) {
+  Array bounds = result.magnitude;
+  for (double& bound : bounds.values) bound = bound > 0.0 ? rotary_bound(bound) : 0.0;
+  return bounds;
+}
+
+Array rms_norm_bounds(const Array& y, Data data) {
+  Array bounds = y;
+  for (double& bound : bounds.values) bound = rms_norm_bound(bound, y.shape.back(), data);
+  return bounds;
+}
+
 Array core_bounds(const AttentionResult& result, std::int64_t D, Data data) {
   const std::int64_t S = result.weights.size(3);
   Array bounds = result.score_magnitude;

@@ -11,6 +11,7 @@
 #include "reference/attention.h"
 #include "reference/compare.h"
 #include "reference/multi_head_attention.h"
+#include "reference/positions.h"
 
 namespace attend {
 namespace reference {
@@ -48,6 +49,17 @@ double weight_bound(double weight, double score_magnitude, std::int64_t D, std::
 /// structured: (K + 4) u (sum|x w| + |b|), which holds for any data.
 double linear_bound(double magnitude, std::int64_t K, Data data);
 
+/// A rotated element x cos - y sin: 4 u (|x cos| + |y sin|) + 2^-148.
+/// The angle is the same double as the reference's, so cosine and sine are off by their own rounding
+/// alone: u. Two products and their sum: at most 3 u more. Products below the normal numbers are off by
+/// 2^-150 each, as is what they add up to.
+double rotary_bound(double magnitude);
+
+/// An element y of rms_norm: (sqrt(D) / 2 + 6) u |y| + 2^-148; structured: (D / 2 + 6) u |y| + 2^-148.
+/// The sum of D squares, as a relative error, is halved by the root; its factor, and the products with it
+/// and the weight, are rounded once each. Products below the normal numbers: as above, while |weight| <= 1.
+double rms_norm_bound(double y, std::int64_t D, Data data);
+
 // The same for whole results, ready for compare().
 
 /// (B, H, L), one for each row of result.output; D the head width of q and k.
@@ -63,6 +75,10 @@ Array matmul_bounds(const Array& a, const Array& b, bool b_transposed, const Arr
 Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data data);
 /// (B, L, S), for masked_softmax(x, valid_lens): weight_bound with D = 0, S' = the row's max|x|.
 Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data);
+/// (B, H, L, D), for rotary_embedding; 0 where an element passes.
+Array rotary_bounds(const RotaryResult& result);
+/// The shape of y, what rms_norm gave.
+Array rms_norm_bounds(const Array& y, Data data);
 /// For dot_product_attention: the output's (B, L), the weights' (B, L, S).
 struct DotProductAttentionBounds {
   Array output, weights;

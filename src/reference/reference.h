@@ -9,3 +9,4 @@
 #include "reference/merge.h"
 #include "reference/multi_head_attention.h"
 #include "reference/operations.h"
+#include "reference/positions.h"

@@ -162,7 +162,7 @@ class Calls {
 
   bool check() {
     return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer() &&
-           core() && core();
+           core() && core() && rotary_embedding() && rms_norm();
   }
   bool check_core() { return core(); }
   const std::string& message() const { return message_; }
@@ -502,6 +502,49 @@ class Calls {
       }
     }
     return written;
+  }
+
+  bool rotary_embedding() {
+    const std::int64_t B = draw_.integer(1, 3), H = draw_.integer(1, 4), L = draw_.size(70);
+    const std::int64_t half = draw_.size(70), D = 2 * half + (draw_.one_in(2) ? 0 : draw_.size(40));
+    const std::int64_t positions = draw_.integer(0, 2);  // absent, (L,) or (B, L)
+    const std::int64_t count = positions == 0 ? 0 : positions == 1 ? L : B * L, P = L + 40, offset = draw_.integer(0, 10);
+    std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
+    for (std::int64_t& number : numbers) number = draw_.integer(0, P - 11);
+    IndexView view;
+    if (positions == 1) view = IndexView(numbers.data(), L);
+    if (positions == 2) view = IndexView(numbers.data(), B, L);
+
+    const bool tables = draw_.one_in(2);
+    const Tensor frequencies = tables ? Tensor() : Tensor::random(draw_, {half});
+    const Tensor cosines = tables ? Tensor::random(draw_, {P, half}) : Tensor();
+    const Tensor sines = tables ? Tensor::random(draw_, {P, half}) : Tensor();
+    RotaryEmbedding rotary;
+    rotary.inverse_frequencies = frequencies.view;
+    rotary.cosines = cosines.view;
+    rotary.sines = sines.view;
+    rotary.interleaved = draw_.one_in(2);
+    if (!tables) rotary.attention_factor = 1.25f;
+    const Tensor input = Tensor::random(draw_, {B, H, L, D});
+    Tensor output(draw_, {B, H, L, D});
+    const auto expected = reference::rotary_embedding(input.view, rotary, view, offset);
+    const Status status =
+        attend::rotary_embedding(input.view, rotary, view, offset, output.view, workspace_, options_);
+    return agrees(text("rotary_embedding B %d H %d L %d R %d D %d rank of positions %d%s%s", B, H, L, 2 * half, D,
+                       positions, tables ? " tables" : "", rotary.interleaved ? " interleaved" : ""),
+                  fault(status, output, expected.output, reference::rotary_bounds(expected)));
+  }
+
+  bool rms_norm() {
+    const std::int64_t B = draw_.integer(1, 3), H = draw_.integer(1, 4), L = draw_.size(70), D = draw_.size(150);
+    const Tensor input = Tensor::random(draw_, {B, H, L, D}, 4.0f);
+    const Tensor weight = draw_.one_in(2) ? Tensor::random(draw_, {D}) : Tensor();
+    Tensor output(draw_, {B, H, L, D});
+    const float epsilon = draw_.one_in(2) ? 0.0f : 1e-5f;
+    const Status status = attend::rms_norm(input.view, weight.view, epsilon, output.view, options_);
+    const Array expected = reference::rms_norm(input.view, weight.view, epsilon);
+    return agrees(text("rms_norm B %d H %d L %d D %d%s", B, H, L, D, weight.view.absent() ? "" : " weight"),
+                  fault(status, output, expected, reference::rms_norm_bounds(expected, Data::random)));
   }
 
   /// Every other call asks for the attention weights.

@@ -84,6 +84,18 @@ struct Exp2Shape {
   std::int64_t count = 1;
 };
 
+struct RotateShape {
+  std::int64_t pairs = 1, columns = 2;
+  std::int64_t source_stride = 1, destination_stride = 1;
+  bool interleaved = false, in_place = false;
+};
+
+struct RmsNormShape {
+  std::int64_t columns = 1;
+  std::int64_t source_stride = 1, weight_stride = 1, destination_stride = 1;
+  bool weighted = true, in_place = false;
+};
+
 template <class Shape>
 using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
@@ -99,6 +111,8 @@ Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, Seed see
 Result check_copy(const Kernels& kernels, const CopyShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_fill(const Kernels& kernels, const FillShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, Seed seed, ArgumentMemory& memory);
+Result check_rotate(const Kernels& kernels, const RotateShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_rms_norm(const Kernels& kernels, const RmsNormShape& shape, Seed seed, ArgumentMemory& memory);
 
 /// Every kernel at a few random shapes.
 Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);

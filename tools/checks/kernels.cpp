@@ -628,6 +628,87 @@ Result check_exp2(const Kernels& kernels, const Exp2Shape& shape, Seed seed, Arg
   return report.result();
 }
 
+Result check_rotate(const Kernels& kernels, const RotateShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "rotate",
+                {{"pairs", shape.pairs}, {"columns", shape.columns}, {"source_stride", shape.source_stride},
+                 {"destination_stride", shape.destination_stride}, {"interleaved", shape.interleaved},
+                 {"in_place", shape.in_place}},
+                seed, memory);
+  Random random(seed);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.columns, 0, shape.destination_stride);
+  const Matrix source =
+      shape.in_place ? destination : input_matrix(memory, random, "source", 1, shape.columns, 0, shape.source_stride);
+  const Matrix cosines = input_matrix(memory, random, "cosines", 1, shape.pairs, 0, 1);
+  const Matrix sines = input_matrix(memory, random, "sines", 1, shape.pairs, 0, 1);
+  std::vector<double> row;
+  for (std::int64_t c = 0; c < shape.columns; ++c) {
+    if (shape.in_place) *source.at(0, c) = random.value();
+    row.push_back(*source.at(0, c));
+  }
+  RotateArguments arguments = {};
+  arguments.source = source.data;
+  arguments.source_stride = source.stride;
+  arguments.cosines = cosines.data;
+  arguments.sines = sines.data;
+  arguments.pairs = shape.pairs;
+  arguments.columns = shape.columns;
+  arguments.interleaved = shape.interleaved;
+  arguments.destination = destination.data;
+  arguments.destination_stride = destination.stride;
+  kernels.rotate(&arguments);
+  for (std::int64_t n = 0; n < shape.pairs; ++n) {
+    const std::int64_t first = shape.interleaved ? 2 * n : n, second = shape.interleaved ? 2 * n + 1 : n + shape.pairs;
+    const double x = row[static_cast<std::size_t>(first)], y = row[static_cast<std::size_t>(second)];
+    const double cosine = *cosines.at(0, n), sine = *sines.at(0, n);
+    report.close("destination", 0, first, destination.at(0, first), x * cosine - y * sine,
+                 reference::rotary_bound(std::abs(x * cosine) + std::abs(y * sine)));
+    report.close("destination", 0, second, destination.at(0, second), y * cosine + x * sine,
+                 reference::rotary_bound(std::abs(y * cosine) + std::abs(x * sine)));
+  }
+  for (std::int64_t c = 2 * shape.pairs; c < shape.columns; ++c) {
+    report.equal("destination", 0, c, destination.at(0, c), row[static_cast<std::size_t>(c)]);
+  }
+  return report.result();
+}
+
+Result check_rms_norm(const Kernels& kernels, const RmsNormShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "rms_norm",
+                {{"columns", shape.columns}, {"source_stride", shape.source_stride},
+                 {"weight_stride", shape.weight_stride}, {"destination_stride", shape.destination_stride},
+                 {"weighted", shape.weighted}, {"in_place", shape.in_place}},
+                seed, memory);
+  Random random(seed);
+  const Matrix destination = output_matrix(memory, "destination", 1, shape.columns, 0, shape.destination_stride);
+  const Matrix source =
+      shape.in_place ? destination : input_matrix(memory, random, "source", 1, shape.columns, 0, shape.source_stride);
+  const Matrix weight = input_matrix(memory, random, "weight", 1, shape.weighted ? shape.columns : 0, 0, shape.weight_stride);
+  const float epsilon = random.one_in(3) ? 0.0f : random.uniform(0.0f, 1.0f);
+  double sum = 0.0;
+  std::vector<double> row;
+  for (std::int64_t c = 0; c < shape.columns; ++c) {
+    if (shape.in_place) *source.at(0, c) = random.value();
+    row.push_back(*source.at(0, c));
+    sum += row.back() * row.back();
+  }
+  RmsNormArguments arguments = {};
+  arguments.source = source.data;
+  arguments.source_stride = source.stride;
+  arguments.weight = shape.weighted ? weight.data : nullptr;
+  arguments.weight_stride = weight.stride;
+  arguments.columns = shape.columns;
+  arguments.epsilon = epsilon;
+  arguments.destination = destination.data;
+  arguments.destination_stride = destination.stride;
+  kernels.rms_norm(&arguments);
+  const double root = std::sqrt(sum / static_cast<double>(shape.columns) + epsilon);
+  const Data data = shape.source_stride == 0 ? Data::structured : Data::random;
+  for (std::int64_t c = 0; c < shape.columns; ++c) {
+    const double y = row[static_cast<std::size_t>(c)] / root * (shape.weighted ? *weight.at(0, c) : 1.0f);
+    report.close("destination", 0, c, destination.at(0, c), y, reference::rms_norm_bound(y, shape.columns, data));
+  }
+  return report.result();
+}
+
 namespace {
 
 /// Mostly around the tile's size and its double, sometimes far above.
@@ -783,6 +864,28 @@ Exp2Shape draw_exp2(const Kernels& kernels, Random& random) {
   return shape;
 }
 
+RotateShape draw_rotate(const Kernels& kernels, Random& random) {
+  RotateShape shape;
+  shape.pairs = draw_size(random, 0, kernels.lanes);
+  shape.columns = 2 * shape.pairs + (random.one_in(2) ? 0 : draw_size(random, 0, kernels.lanes));
+  shape.interleaved = random.one_in(2);
+  shape.in_place = random.one_in(2);
+  shape.destination_stride = draw_stride(random, 1);
+  shape.source_stride = shape.in_place ? shape.destination_stride : draw_stride(random, 0);
+  return shape;
+}
+
+RmsNormShape draw_rms_norm(const Kernels& kernels, Random& random) {
+  RmsNormShape shape;
+  shape.columns = draw_size(random, 1, kernels.lanes);
+  shape.weighted = !random.one_in(4);
+  shape.in_place = random.one_in(2);
+  shape.weight_stride = draw_stride(random, 0);
+  shape.destination_stride = draw_stride(random, 1);
+  shape.source_stride = shape.in_place ? shape.destination_stride : draw_stride(random, 0);
+  return shape;
+}
+
 /// Checks `times` random shapes, unless something was found already.
 template <class Shape>
 void check_some(int times, Check<Shape> check, Shape (*draw)(const Kernels&, Random&), const Kernels& kernels,
@@ -810,6 +913,8 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   check_some(5, check_copy, draw_copy, kernels, random, memory, result);
   check_some(5, check_fill, draw_fill, kernels, random, memory, result);
   check_some(5, check_exp2, draw_exp2, kernels, random, memory, result);
+  check_some(10, check_rotate, draw_rotate, kernels, random, memory, result);
+  check_some(10, check_rms_norm, draw_rms_norm, kernels, random, memory, result);
   return result;
 }
 
