@@ -24,7 +24,8 @@ Case gemm(const char* name, const GemmShape& shape) {
 }
 
 Case core(const char* name, const CoreShape& shape) {
-  return {name, 4 * static_cast<double>(shape.heads * shape.length * shape.length * shape.depth), true,
+  const std::int64_t pairs = shape.causal ? shape.length * (shape.length + 1) / 2 : shape.length * shape.length;
+  return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), true,
           [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
 }
 
@@ -49,12 +50,18 @@ const std::vector<Case>& all_cases() {
       gemm("gemm-8x768x768", {8, 768, 768}),
       gemm("gemm-128x768x768", {128, 768, 768}),
       gemm("gemm-512x384x384", {512, 384, 384}),
-      core("core-128-d32", {12, 128, 32}),
-      core("core-128-d64", {12, 128, 64}),
-      core("core-512-d64", {12, 512, 64}),
-      core("core-2048-d64", {8, 2048, 64}),
-      core("core-2048-d128", {8, 2048, 128}),
-      core("core-8192-d64", {4, 8192, 64}),
+      core("core-128-d32", {12, 128, 32, false}),
+      core("core-128-d32-causal", {12, 128, 32, true}),
+      core("core-128-d64", {12, 128, 64, false}),
+      core("core-128-d64-causal", {12, 128, 64, true}),
+      core("core-512-d64", {12, 512, 64, false}),
+      core("core-512-d64-causal", {12, 512, 64, true}),
+      core("core-2048-d64", {8, 2048, 64, false}),
+      core("core-2048-d64-causal", {8, 2048, 64, true}),
+      core("core-2048-d128", {8, 2048, 128, false}),
+      core("core-2048-d128-causal", {8, 2048, 128, true}),
+      core("core-8192-d64", {4, 8192, 64, false}),
+      core("core-8192-d64-causal", {4, 8192, 64, true}),
       exponential("exp"),
   };
   return cases;

@@ -15,38 +15,46 @@ class CoreWorkload : public Workload {
     keys_ = random_floats(count, unit_variance, 2);
     values_ = random_floats(count, unit_variance, 3);
     result_ = unwritten_floats(count);
-    require(DotProductAttention::make(0.0f, &attention_, isa));
+    isa_ = isa;
+    options_.causal = shape.causal;
     options_.threads = threads;
   }
 
   void run() override {
-    const auto [H, L, D] = shape_;
-    require(attention_.forward(ConstTensorView(queries_.data(), H, L, D), ConstTensorView(keys_.data(), H, L, D),
-                               ConstTensorView(values_.data(), H, L, D), LengthsView(),
-                               TensorView(result_.data(), H, L, D), workspace_, options_));
+    require(attention(all(queries_), all(keys_), all(values_), LengthsView(),
+                      TensorView(result_.data(), 1, shape_.heads, shape_.length, shape_.depth), workspace_, options_, isa_));
   }
 
   void run_naively() override {
-    const auto [H, L, D] = shape_;
-    for (std::int64_t start = 0; start < H * L * D; start += L * D) {
-      naive_attention(queries_.data() + start, keys_.data() + start, values_.data() + start, result_.data() + start, L, L,
-                      D, D);
+    const std::int64_t L = shape_.length, D = shape_.depth;
+    for (std::int64_t start = 0; start < shape_.heads * L * D; start += L * D) {
+      const std::int64_t rows = shape_.causal ? 1 : L;  // each with keys of its own
+      for (std::int64_t i = 0; i < L; i += rows) {
+        naive_attention(queries_.data() + start + i * D, keys_.data() + start, values_.data() + start,
+                        result_.data() + start + i * D, rows, shape_.causal ? i + 1 : L, D, D);
+      }
     }
   }
 
   reference::Comparison check() const override {
-    const auto [H, L, D] = shape_;
-    const auto all = [&, H = H, L = L, D = D](const std::vector<float>& x) { return ConstTensorView(x.data(), 1, H, L, D); };
+    reference::AttentionOptions options;
+    const std::int64_t step = sampled(all(queries_), 2, 4).strides[2] / shape_.depth;
+    const std::int64_t seen[] = {1, step + 1, 2 * step + 1, 3 * step + 1};
+    if (shape_.causal) options.valid_lens = LengthsView(seen, 1, 4);  // of the sampled rows
     const reference::AttentionResult expected =
-        reference::attention(sampled(all(queries_), 2, 4), all(keys_), all(values_));
+        reference::attention(sampled(all(queries_), 2, 4), all(keys_), all(values_), options);
     return reference::compare(sampled(all(result_), 2, 4), expected.output,
-                              reference::core_bounds(expected, D, reference::Data::random));
+                              reference::core_bounds(expected, shape_.depth, reference::Data::random));
   }
 
  private:
+  ConstTensorView all(const std::vector<float>& x) const {
+    return ConstTensorView(x.data(), 1, shape_.heads, shape_.length, shape_.depth);
+  }
+
   CoreShape shape_;
   std::vector<float> queries_, keys_, values_, result_;
-  DotProductAttention attention_;
+  Isa isa_;
   Workspace workspace_;
   AttentionOptions options_;
 };

@@ -31,6 +31,7 @@ struct GemmShape {
 };
 struct CoreShape {
   std::int64_t heads, length, depth;
+  bool causal;
 };
 
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results

@@ -408,6 +408,62 @@ TEST_CASE("tool: run writes to standard output, or says what came out") {
   check_agrees(read(layer / "o.npy"), golden("mha/self_small") + "attention_weights.npy");
 }
 
+TEST_CASE("tool: sdpa is attention() on files, and run takes masks") {
+  const SmallLayer layer;
+  const auto numbers = [&](const std::string& name, const std::vector<std::int64_t>& shape, float step) {
+    std::int64_t count = 1;
+    for (const std::int64_t size : shape) count *= size;
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(step * static_cast<float>(i + 1));
+    REQUIRE(io::write_npy(layer / name, io::ElementType::float32, shape, values.data()).ok());
+    return values;
+  };
+  const std::vector<float> q = numbers("q.npy", {2, 4, 5, 8}, 0.7f), k = numbers("k.npy", {2, 2, 7, 8}, 1.3f);
+  const std::vector<float> v = numbers("v.npy", {2, 2, 7, 3}, 2.1f), sinks = numbers("sinks.npy", {4}, 0.3f);
+  const std::vector<unsigned char> mask = {1, 1, 0, 1, 1, 1, 0};
+  REQUIRE(io::write_npy(layer / "mask.npy", io::ElementType::boolean, {7}, mask.data()).ok());
+  layer.lengths_file("lens.npy", {2}, {7, 4});
+  REQUIRE(run({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy", "--scale", "-0.5", "--mask",
+               layer / "mask.npy", "--causal", "--causal-offset", "2", "--window-left", "3", "--valid-lens", layer / "lens.npy", "--softcap",
+               "4", "--alibi-slopes", layer / "sinks.npy", "--sinks", layer / "sinks.npy", "--empty-rows", "uniform", "--out",
+               layer / "o.npy", "--lse", layer / "l.npy", "--attn-weights", layer / "w.npy"})
+              .code == 0);
+  AttentionOptions options;
+  options.scale = -0.5f;
+  options.mask = BoolMaskView(mask.data(), 7);
+  options.causal = true;
+  options.offset = 2;
+  options.window_left = 3;
+  options.softcap = 4.0f;
+  options.alibi_slopes = options.sinks = ConstTensorView(sinks.data(), 4);
+  options.empty_rows = EmptyRows::uniform;
+  const std::int64_t lengths[] = {7, 4};
+  std::vector<float> output(2 * 4 * 5 * 3), lse(2 * 4 * 5), weights(2 * 4 * 5 * 7);
+  options.lse = TensorView(lse.data(), 2, 4, 5);
+  options.attention_weights = TensorView(weights.data(), 2, 4, 5, 7);
+  Workspace workspace;
+  REQUIRE(attention(ConstTensorView(q.data(), 2, 4, 5, 8), ConstTensorView(k.data(), 2, 2, 7, 8), ConstTensorView(v.data(), 2, 2, 7, 3),
+                    LengthsView(lengths, 2), TensorView(output.data(), 2, 4, 5, 3), workspace, options).ok());
+  CHECK(floats(read(layer / "o.npy")) == output);
+  CHECK(floats(read(layer / "l.npy")) == lse);
+  CHECK(floats(read(layer / "w.npy")) == weights);
+  const Outcome summary = run({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy"});
+  CHECK(summary.code == 0);
+  CHECK(contains(summary.out, "(2, 4, 5, 3)"));
+  check_refused({"sdpa", "--query", layer / "q.npy", "--key", layer / "v.npy", "--value", layer / "v.npy"}, {"--key", "(2, 2, 7, 3)"});
+  check_refused({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy", "--window-left", "-2"}, {"--window-left '-2'"});
+
+  // Causal in a layer: the first row sees itself alone, whatever comes after it.
+  REQUIRE(run(layer.run_words({"--causal", "--attn-weights", layer / "a.npy"})).code == 0);
+  const std::vector<float> causal = floats(read(layer / "a.npy"));
+  CHECK(causal[0] == 1.0f);
+  CHECK(causal[1] == 0.0f);
+  layer.floats_file("additive.npy", {3, 1, 1, 5});
+  check_refused(layer.run_words({"--mask", layer / "additive.npy"}), {"--mask", "3", "2"});
+  layer.floats_file("wide_mask.npy", {4});
+  check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"additive_mask", "(4)"});
+}
+
 TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   const SmallLayer layer;
   write(layer / "text.npy", "not an array");

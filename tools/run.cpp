@@ -14,16 +14,10 @@
 #include "progress.h"
 #include "text.h"
 #include "verbs.h"
+#include "visibility_options.h"
 
 namespace attend::tool {
 namespace {
-
-EmptyRows empty_rows_of(const Arguments& arguments) {
-  const std::string word = arguments.text("--empty-rows");
-  if (word == "" || word == "zero") return EmptyRows::zero;
-  if (word == "uniform") return EmptyRows::uniform;
-  throw Failure("--empty-rows " + io::quoted(word) + " is neither zero nor uniform");
-}
 
 void print_summary(const Floats& output, double seconds, const MultiHeadAttention& attention) {
   std::printf("output %s in %.0f us (%s); give --out to keep it\n", io::shape_text(output.shape).c_str(),
@@ -37,7 +31,7 @@ int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   AttentionOptions options;
-  options.empty_rows = empty_rows_of(arguments);
+  const VisibilityOptions visibility(arguments);
   options.threads = threads.threads();
   const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");
   for (const std::string& path : {out, weights_out}) {
@@ -78,6 +72,7 @@ int run(const Arguments& arguments) {
     progress.show(format("computing: %lld of %lld sequences", static_cast<long long>(first),
                          static_cast<long long>(B)));
     const std::int64_t count = std::min(step, B - first);
+    visibility.apply(&options, B, first, count);
     if (!weights_out.empty()) options.attention_weights = entries_of(weights.view(), first, count);
     require(attention.forward(entries_of(queries.view(), first, count), entries_of(keys, first, count),
                               entries_of(values, first, count), entries_of(lengths.view, first, count),
@@ -120,7 +115,10 @@ const Verb run_verb = {
         {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
         {"--value", "V.npy", "values (B, S, value_size); default: the keys"},
         {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
-        {"--empty-rows", "zero|uniform", "what a query gives that sees no key; default: zero"},
+        mask_flag,
+        causal_flag,
+        causal_offset_flag,
+        empty_rows_flag,
         {"--out", "O.npy", "where the output goes"},
         {"--attn-weights", "A.npy", "where the attention weights go"},
     },
