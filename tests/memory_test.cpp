@@ -101,7 +101,8 @@ struct Calls {
   Layer layer;
   DotProductAttention attention;
   OperationOptions options;
-  AttentionOptions with_weights;
+  AttentionOptions with_weights, core_options;
+  Tensor table = Tensor({8, 2});
 
   static Layer make_layer(Isa isa) {
     Random random(81);
@@ -114,6 +115,8 @@ struct Calls {
     keys.fill(random);
     options.isa = isa;
     with_weights.attention_weights = weights.view;
+    core_options.causal = true;
+    core_options.relative_position_bias.table = table.fill(random).view;
     REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
   }
   Status forward(Workspace& workspace) {
@@ -121,6 +124,16 @@ struct Calls {
   }
   Status dot_product(Workspace& workspace) {
     return attention.forward(x.view, keys.view, keys.view, {}, output.view, workspace);
+  }
+  Status core(Workspace& workspace) {
+    return attend::attention(one_head(x), one_head(keys), one_head(keys), {}, one_head(output), workspace, core_options, options.isa);
+  }
+  // (B, n, 40) as two heads of 20 in place.
+  static TensorView one_head(Tensor& tensor) {
+    TensorView view(tensor.view.data, tensor.view.sizes[0], 2, tensor.view.sizes[1], 20);
+    view.strides[1] = 20;
+    view.strides[2] = 40;
+    return view;
   }
   Status multiply(Workspace& workspace) { return matmul(x.view, keys.view, true, {}, product.view, workspace, options); }
 };
@@ -131,7 +144,7 @@ TEST_CASE("memory: after the first call of a shape the heap is left alone") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     Calls calls(isa);
-    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::multiply}) {
+    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
       Workspace workspace;
       {
         const WatchedHeap heap;
@@ -453,7 +466,7 @@ TEST_CASE("memory: a workspace over no memory, or too little, refuses without to
     for (std::size_t bytes : {std::size_t{0}, std::size_t{1}, sizeof little}) {
       Workspace none(nullptr, bytes), some(little, bytes);
       for (Workspace* workspace : {&none, &some}) {
-        for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::multiply}) {
+        for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
           const Status status = (calls.*call)(*workspace);
           CHECK(status.code() == StatusCode::out_of_memory);
           CHECK(std::string(status.message()).find("workspace: holds ") == 0);
@@ -512,7 +525,7 @@ TEST_CASE("memory: a call takes at most 8 KiB of stack") {
     CAPTURE(name_of(isa));
     Calls calls(isa);
     Workspace workspace;
-    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::multiply}) {
+    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
       bool ok = false;
       const std::size_t bytes = stack_of([&] { ok = (calls.*call)(workspace).ok(); });
       CHECK(ok);
