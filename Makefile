@@ -66,6 +66,8 @@ endif
 $(call object,$(engine_sources)): flags = $(engine_flags)
 $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
 $(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(flags_$(isa))))
+# A long list of checks that run once a call: small rather than unrolled (87 KB with -O3).
+$(BUILD)/src/validate.o: flags = $(engine_flags) -Os
 $(BUILD)/%.o: %.cpp $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(flags) -c $< -o $@

@@ -108,9 +108,8 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain) {
     scratch.block_maximum[lane] = -infinity;
   }
   const bool capped = attention.softcap > 0.0f;
-  bool (*const kernel)(const ScoreArguments*) = capped  ? attention.kernels->scores_capped
-                                                : plain ? attention.kernels->scores_plain
-                                                        : attention.kernels->scores_general;
+  bool (*const kernel)(const ScoreArguments*) =
+      plain && !capped ? attention.kernels->scores_plain : attention.kernels->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;

@@ -77,7 +77,7 @@ enum BiasKind : int { bias_is_mixed, bias_is_zero, bias_hides_all };
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
 /// k[j][d] * queries[d][lane] that starts at -maximum[lane]; in the general kernel plus bias[j][lane],
-/// and a finite s at most 24; in the capped one the chain
+/// and a finite s at most 24; with a cap the chain
 /// starts at 0 and s = cap * tanh(chain) - maximum[lane] + bias[j][lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
 /// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
 /// where to, and the block is to be scored again after move_maximum.
@@ -91,7 +91,7 @@ struct ScoreArguments {
   const float* maximum;  // [width]; log2 units, integers
   const float* sum;      // [width]; of the blocks before; 0: none was seen
   const float* bias;     // [key_count][width], log2 units; -inf hides
-  float cap;             // log2 units
+  float cap;             // of the general kernel, log2 units; 0: none
   float* weights;        // [key_count][width]
   float* block_sum;      // [width]; in and out, as the next: a block may come in parts
   float* block_maximum;  // [width]; largest score of the block, relative to maximum; -inf: none
@@ -202,7 +202,6 @@ struct Kernels {
   void (*pack_queries)(const PackQueriesArguments*);
   bool (*scores_plain)(const ScoreArguments*);
   bool (*scores_general)(const ScoreArguments*);
-  bool (*scores_capped)(const ScoreArguments*);
   int (*fill_bias)(const BiasArguments*);
   void (*move_maximum)(const MoveArguments*);
   void (*accumulate)(const AccumulateArguments*);

@@ -6,7 +6,7 @@
 
 constexpr float headroom = 24.0f;
 
-enum class ScoreKind { plain, general, capped };
+enum class ScoreKind { plain, general };
 
 // 1 - 2 / (e^2x + 1): off by less than 2^-22, in units of 1, which is what a cap leaves to be told apart.
 ATTEND_INLINE Vector tanh(Vector x) {
@@ -17,6 +17,8 @@ ATTEND_INLINE Vector tanh(Vector x) {
   return subtract(broadcast(1.0f), divide(broadcast(2.0f), add(power, broadcast(1.0f))));
 }
 
+// The plain kernel takes exponentials in registers; the others leave the chains in `weights`, for the loop
+// over all that follows is as long as it is, and in each tile's registers it would be 75 KB in all.
 template <int rows, int vectors, ScoreKind kind>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   constexpr int width = vectors * lanes;
@@ -26,39 +28,55 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key) {
   for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    const Vector start = kind == ScoreKind::capped ? zero() : subtract(zero(), load(a.maximum + v * lanes));
+    const Vector start = kind != ScoreKind::plain && a.cap > 0.0f ? zero() : subtract(zero(), load(a.maximum + v * lanes));
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = start;
   }
   multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
+  if constexpr (kind != ScoreKind::plain) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) store(a.weights + (key + r) * width + v * lanes, scores[r][v]);
+    }
+    return;
+  }
   // Sums and maxima wait in memory: kept in registers over the loop above, they would crowd its tile.
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     Vector sum = load(a.block_sum + v * lanes), top = load(a.block_maximum + v * lanes);
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
-      const std::int64_t at = (key + r) * width + v * lanes;
-      Vector s = scores[r][v];
-      if constexpr (kind == ScoreKind::capped) {
-        s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.maximum + v * lanes)));
-      }
-      if constexpr (kind != ScoreKind::plain) {
-        const Vector bias = load(a.bias + at), none = broadcast(-__builtin_inff());
-        s = select(unlike(bias, none), add(s, bias), none);  // hidden even where the score is NaN
-      }
-      top = maximum(s, top);  // a NaN leaves it, and reaches the sum
-      if constexpr (kind != ScoreKind::plain) {
-        // Above the headroom are scores that call for a move, and after it those that rounding alone put
-        // there, far beyond 2^24. +inf stays what it is, and makes its row NaN.
-        const Vector most = broadcast(headroom);
-        s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
-      }
+      top = maximum(scores[r][v], top);  // a NaN leaves it, and reaches the sum
+      const Vector weight = exp2(scores[r][v]);
+      sum = add(sum, weight);
+      store(a.weights + (key + r) * width + v * lanes, weight);
+    }
+    store(a.block_sum + v * lanes, sum);
+    store(a.block_maximum + v * lanes, top);
+  }
+}
+
+// From chains to weights: cap, bias, exponential.
+void weigh_scores(const ScoreArguments& a) {
+  const Vector none = broadcast(-__builtin_inff()), most = broadcast(headroom);
+  for (std::int64_t lane = 0; lane < a.width; lane += lanes) {
+    Vector sum = load(a.block_sum + lane), top = load(a.block_maximum + lane);
+    for (std::int64_t at = lane; at < a.key_count * a.width; at += a.width) {
+      Vector s = load(a.weights + at);
+      if (a.cap > 0.0f) s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.maximum + lane)));
+      const Vector bias = load(a.bias + at);
+      s = select(unlike(bias, none), add(s, bias), none);  // hidden even where the score is NaN
+      top = maximum(s, top);
+      // Above the headroom are scores that call for a move, and after it those that rounding alone put
+      // there, far beyond 2^24. +inf stays what it is, and makes its row NaN.
+      s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
       const Vector weight = exp2(s);
       sum = add(sum, weight);
       store(a.weights + at, weight);
     }
-    store(a.block_sum + v * lanes, sum);
-    store(a.block_maximum + v * lanes, top);
+    store(a.block_sum + lane, sum);
+    store(a.block_maximum + lane, top);
   }
 }
 
@@ -73,6 +91,7 @@ ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key) {
 template <int rows, int vectors, ScoreKind kind>
 bool score_block(const ScoreArguments& a) {
   score_keys_from<rows, vectors, kind>(a, 0);
+  if constexpr (kind != ScoreKind::plain) weigh_scores(a);
   bool move = false;
   const Vector none = broadcast(-__builtin_inff());
   ATTEND_UNROLL

@@ -13,7 +13,6 @@ const Kernels kernels = {
     pack_queries,
     scores<ScoreKind::plain>,
     scores<ScoreKind::general>,
-    scores<ScoreKind::capped>,
     fill_bias,
     move_maximum,
     accumulate,
