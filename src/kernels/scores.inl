@@ -62,7 +62,8 @@ void weigh_scores(const ScoreArguments& a) {
   const Vector none = broadcast(-__builtin_inff()), most = broadcast(headroom);
   for (std::int64_t lane = 0; lane < a.width; lane += lanes) {
     Vector sum = load(a.block_sum + lane), top = load(a.block_maximum + lane);
-    for (std::int64_t at = lane; at < a.key_count * a.width; at += a.width) {
+    for (std::int64_t key = 0; key < a.key_count; ++key) {
+      const std::int64_t at = key * a.width + lane;
       Vector s = load(a.weights + at);
       if (a.cap > 0.0f) s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.maximum + lane)));
       const Vector bias = load(a.bias + at);
