@@ -48,6 +48,7 @@ Result summary(const Case& each, const Rounds& rounds, Isa isa, int threads) {
   result.us_min = smallest(rounds.us_min);
   result.us_median = median(rounds.us_median);
   result.gflops = each.flops / result.us_min * 1e-3;
+  if (each.bytes > 0) result.gb_per_s = each.bytes / result.us_min * 1e-3;
   result.percent_of_peak = median(rounds.percent);
   result.percent_lowest = smallest(rounds.percent);
   result.percent_highest = *std::max_element(rounds.percent.begin(), rounds.percent.end());
@@ -81,13 +82,16 @@ int run_cases(const Options& options) {
         all_right = false;
         continue;
       }
-      const double peak_before = measure_peak(options.isa, threads);
+      const bool reads = each.bytes > 0;  // where it has to read, that is the bound
+      const auto bound = [&] { return reads ? measure_read_bandwidth(threads) : measure_peak(options.isa, threads); };
+      const double bound_before = bound();
       const Timing timing = measure([&] { workload->run(); }, options.seconds, clock);
-      const double peak = std::max(peak_before, measure_peak(options.isa, threads));
-      machine.peak_gflops = std::max(machine.peak_gflops, peak);
+      const double peak = std::max(bound_before, bound());
+      double& highest = reads ? machine.read_gb_per_s : machine.peak_gflops;
+      highest = std::max(highest, peak);
       rounds.us_min.push_back(timing.min * 1e6);
       rounds.us_median.push_back(timing.median * 1e6);
-      rounds.percent.push_back(each.flops / timing.min * 1e-9 / peak * 100);
+      rounds.percent.push_back((reads ? each.bytes : each.flops) / timing.min * 1e-9 / peak * 100);
       if (round == 0 && options.isa != Isa::scalar) {
         if (const auto scalar = scalar_seconds(each, threads, clock)) rounds.times_scalar = *scalar / timing.min;
       }

@@ -14,25 +14,32 @@ Case layer(const char* name, const LayerShape& shape) {
   const double rows = static_cast<double>(shape.batch * shape.queries), width = static_cast<double>(shape.width);
   const double projections = 2 * (2 * rows + 2 * keys) * width * width;
   const double attention = 4 * static_cast<double>(shape.queries) * keys * width;
-  return {name, projections + attention, true,
+  return {name, projections + attention, 0, true,
           [shape](Isa isa, const Threads& threads) { return layer_workload(shape, isa, threads); }};
 }
 
 Case gemm(const char* name, const GemmShape& shape) {
-  return {name, 2 * static_cast<double>(shape.rows * shape.inputs * shape.outputs), true,
+  return {name, 2 * static_cast<double>(shape.rows * shape.inputs * shape.outputs), 0, true,
           [shape](Isa isa, const Threads& threads) { return gemm_workload(shape, isa, threads); }};
 }
 
 Case core(const char* name, const CoreShape& shape) {
   const std::int64_t pairs = shape.causal ? shape.length * (shape.length + 1) / 2 : shape.length * shape.length;
-  return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), true,
+  return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), 0, true,
           [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
+}
+
+// Keys and values are read once, whatever the number of heads that share them.
+Case decode(const char* name, const DecodeShape& shape) {
+  const double numbers = static_cast<double>(shape.keys * shape.depth);
+  return {name, 4 * static_cast<double>(shape.heads) * numbers, 2 * sizeof(float) * static_cast<double>(shape.groups) * numbers, true,
+          [shape](Isa isa, const Threads& threads) { return decode_workload(shape, isa, threads); }};
 }
 
 // Only the five multiply-adds of a polynomial of degree 5 count: what 2^x costs beyond them, in
 // scaling, loads and stores, is what its share of the peak falls short of.
 Case exponential(const char* name) {
-  return {name, 10 * static_cast<double>(exp_count), false, [](Isa isa, const Threads&) { return exp_workload(isa); }};
+  return {name, 10 * static_cast<double>(exp_count), 0, false, [](Isa isa, const Threads&) { return exp_workload(isa); }};
 }
 
 }  // namespace
@@ -62,6 +69,12 @@ const std::vector<Case>& all_cases() {
       core("core-2048-d128-causal", {8, 2048, 128, true}),
       core("core-8192-d64", {4, 8192, 64, false}),
       core("core-8192-d64-causal", {4, 8192, 64, true}),
+      decode("decode-512", {32, 8, 512, 128, false}),
+      decode("decode-4096", {32, 8, 4096, 128, false}),
+      decode("decode-32768", {32, 8, 32768, 128, false}),
+      decode("decode-32768-token-major", {32, 8, 32768, 128, true}),
+      decode("decode-mha-128", {12, 12, 128, 64, false}),
+      decode("decode-mha-1024", {12, 12, 1024, 64, false}),
       exponential("exp"),
   };
   return cases;

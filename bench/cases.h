@@ -13,6 +13,7 @@ namespace attend::bench {
 struct Case {
   std::string name;
   double flops;   // of visible work: what hidden keys would cost is not counted
+  double bytes;   // that have to be read, where they and not the arithmetic are the bound; else 0
   bool threaded;  // whether it can use more than one thread
   std::function<std::unique_ptr<Workload>(Isa isa, const Threads& threads)> prepare;
 };

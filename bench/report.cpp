@@ -10,13 +10,13 @@ namespace attend::bench {
 void print_table_head(const Machine& machine, Isa isa, int threads, int rounds) {
   std::printf("%s; %s, %d thread%s: peak %.1f GFLOP/s, memory read %.1f GB/s\n\n", machine.name.c_str(), isa_name(isa),
               threads, threads == 1 ? "" : "s", machine.peak_gflops, machine.read_gb_per_s);
-  std::printf("%-18s %11s %11s %9s %10s %9s%s\n", "case", "us, min", "median", "GFLOP/s", "% of peak", "x scalar",
+  std::printf("%-24s %11s %11s %9s %10s %9s%s\n", "case", "us, min", "median", "GFLOP/s", "% of peak", "x scalar",
               rounds > 1 ? "   rounds, %" : "");
 }
 
 void print_table_row(const Result& result, int rounds) {
-  std::printf("%-18s %11.2f %11.2f %9.1f %10.1f ", result.name.c_str(), result.us_min, result.us_median, result.gflops,
-              result.percent_of_peak);
+  std::printf("%-24s %11.2f %11.2f %9.1f %9.1f%s ", result.name.c_str(), result.us_min, result.us_median, result.gflops,
+              result.percent_of_peak, result.gb_per_s ? "r" : " ");
   if (result.times_scalar) {
     std::printf("%9.1f", *result.times_scalar);
   } else {
@@ -34,12 +34,13 @@ std::string json_report(const Machine& machine, const std::vector<Result>& resul
   std::string report = "{\"machine\": " + io::json_string(machine.name) + text;
   const char* separator = "\n";
   for (const Result& result : results) {
-    // gb_per_s: no case is bound by memory.
+    char gb_per_s[32] = "null";
+    if (result.gb_per_s) std::snprintf(gb_per_s, sizeof gb_per_s, "%.6g", *result.gb_per_s);
     std::snprintf(text, sizeof text,
                   "%s{\"case\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"us_min\": %.6g, \"us_median\": %.6g, "
-                  "\"gflops\": %.6g, \"percent_of_peak\": %.6g, \"gb_per_s\": null}",
+                  "\"gflops\": %.6g, \"percent_of_peak\": %.6g, \"gb_per_s\": %s}",
                   separator, result.name.c_str(), isa_name(result.isa), result.threads, result.us_min, result.us_median,
-                  result.gflops, result.percent_of_peak);
+                  result.gflops, result.percent_of_peak, gb_per_s);
     report += text;
     separator = ",\n";
   }

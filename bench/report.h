@@ -21,7 +21,8 @@ struct Result {
   int threads;
   double us_min, us_median;
   double gflops;                          // in the fastest call
-  double percent_of_peak;                 // the median of the rounds
+  std::optional<double> gb_per_s;         // in the fastest call, where reading is the bound
+  double percent_of_peak;                 // the median of the rounds; where reading is the bound, of the bandwidth
   double percent_lowest, percent_highest; // of the rounds
   std::optional<double> times_scalar;
 };

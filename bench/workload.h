@@ -34,11 +34,18 @@ struct CoreShape {
   bool causal;
 };
 
+/// One query against a cache of `keys` keys.
+struct DecodeShape {
+  std::int64_t heads, groups, keys, depth;
+  bool token_major;  // (S, G, D) in memory, else (G, S, D)
+};
+
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results
 
 std::unique_ptr<Workload> layer_workload(const LayerShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> gemm_workload(const GemmShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> core_workload(const CoreShape& shape, Isa isa, const Threads& threads);
+std::unique_ptr<Workload> decode_workload(const DecodeShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> exp_workload(Isa isa);
 
 }  // namespace attend::bench

@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "decode.h"
 #include "dropout.h"
 
 namespace attend {
@@ -53,30 +54,11 @@ struct Tile {
   bool cut() const { return biased || inner.begin != all.begin || inner.end != all.end; }
 };
 
-// What a lane sees beside its range, and what is added to its scores.
-void describe(const Attention& attention, std::int64_t b, const Lane& lane, BiasLane* bias) {
-  const Visibility& visibility = attention.visibility;
-  const Biases& biases = attention.biases;
-  bias->slope = biases.slopes.absent() ? 0.0f : log2_e * biases.slopes.at(lane.head);
-  bias->position = visibility.position(b, lane.index);
-  bias->mask = visibility.mask.row(b, lane.head, lane.index);
-  bias->mask_stride = visibility.mask.strides[3];
-  bias->additive = visibility.additive.row(b, lane.head, lane.index);
-  bias->additive_stride = visibility.additive.strides[3];
-  bias->relative = biases.relative_of(lane.head);
-  bias->reach = biases.reach;
-  bias->parents = visibility.parents.data;
-  if (bias->parents == nullptr) return;
-  bias->parents += b * visibility.parents.batch_stride;
-  bias->parent_stride = visibility.parents.stride;
-  bias->node = lane.index;
-  bias->root = bias->position - lane.index;
-}
-
 // Before the first bias of a tile: most tiles have none.
 void describe_lanes(const Tile& tile) {
   for (std::int64_t n = 0; n < tile.count; ++n) {
-    describe(tile.attention, tile.b, tile.scratch.lanes[n], &tile.scratch.bias_lanes[n]);
+    const Lane& lane = tile.scratch.lanes[n];
+    describe_lane(tile.attention, tile.b, lane.head, lane.index, &tile.scratch.bias_lanes[n]);
   }
 }
 
@@ -515,7 +497,64 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   return scratch;
 }
 
+// A tile, or all of a sequence and group where they share copies of its keys.
+void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+               std::int64_t tile, void* memory) {
+  const Kernels& kernels = *attention.kernels;
+  TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
+  const Sequences& sequences = attention.sequences();
+  const std::int64_t shared = attention.heads / attention.groups;  // heads of a group
+  const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
+
+  for (std::int64_t g = group; g < last_group; ++g) {
+    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b)};
+    if (plan.copy_keys || plan.copy_values) {
+      Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
+                       aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
+      const KeyRange visible = attention.visibility.of_sequence(b);
+      float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
+      float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
+      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, k);
+      if (v != nullptr) copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, v);
+      // A copy starts with its sequence; what is read in place does so too from here on.
+      if (k != nullptr) keys.k = copied_rows(k, attention.depth);
+      else keys.k.data += keys.first * keys.k.row_stride;
+      if (v != nullptr) keys.v = copied_rows(v, attention.value_depth);
+      else keys.v.data += keys.first * keys.v.row_stride;
+      keys.first = 0;
+    }
+    // Of averaged weights, one head after the other has a share.
+    const std::int64_t heads = attention.average_weights ? 1 : shared;
+    const std::int64_t rows = heads * sequences.query_count(b);
+    for (std::int64_t head = g * shared; head < (g + 1) * shared; head += heads) {
+      for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
+        const std::int64_t start = t * plan.tile;
+        if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* bias) {
+  const Visibility& visibility = attention.visibility;
+  const Biases& biases = attention.biases;
+  bias->slope = biases.slopes.absent() ? 0.0f : log2_e * biases.slopes.at(head);
+  bias->position = visibility.position(b, query);
+  bias->mask = visibility.mask.row(b, head, query);
+  bias->mask_stride = visibility.mask.strides[3];
+  bias->additive = visibility.additive.row(b, head, query);
+  bias->additive_stride = visibility.additive.strides[3];
+  bias->relative = biases.relative_of(head);
+  bias->reach = biases.reach;
+  bias->parents = visibility.parents.data;
+  if (bias->parents == nullptr) return;
+  bias->parents += b * visibility.parents.batch_stride;
+  bias->parent_stride = visibility.parents.stride;
+  bias->node = query;
+  bias->root = bias->position - query;
+}
 
 std::size_t TileScratch::bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
                                std::int64_t value_stride) {
@@ -560,47 +599,34 @@ Operand<float> weights_output(const AttentionOptions& options) {
 
 AttentionShape attention_shape(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
-  return {sequences.count, attention.groups, sequences.queries * (attention.heads / attention.groups), sequences.queries, sequences.keys,
+  return {sequences.count, attention.groups, attention.heads / attention.groups, sequences.queries, sequences.keys,
           attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride, attention.v.stride,
-          attention.average_weights};
+          attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, sequences.packed_keys};
 }
 
-void run_attention_task(const Attention& attention, const AttentionPlan& plan, std::int64_t task,
-                        void* memory) {
-  const Kernels& kernels = *attention.kernels;
-  TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
-  const Sequences& sequences = attention.sequences();
-  const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles, groups = plan.all_groups ? 1 : attention.groups;
-  const std::int64_t tile = task % tiles, group = task / tiles % groups, b = task / tiles / groups;
-  const std::int64_t shared = attention.heads / attention.groups;  // heads of a group
-  const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
+std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& plan, AttentionStage stage) {
+  if (stage == AttentionStage::compute) return plan.tasks;
+  if (plan.slots == 0) return 0;
+  const std::int64_t count = attention.sequences().count;
+  if (stage == AttentionStage::merge) return count * attention.groups;
+  return attention.weights.data != nullptr ? count * plan.chunks : 0;
+}
 
-  for (std::int64_t g = group; g < last_group; ++g) {
-    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b)};
-    if (plan.copy_keys || plan.copy_values) {
-      Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
-                       aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
-      const KeyRange visible = attention.visibility.of_sequence(b);
-      float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
-      float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
-      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, k);
-      if (v != nullptr) copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, v);
-      // A copy starts with its sequence; what is read in place does so too from here on.
-      if (k != nullptr) keys.k = copied_rows(k, attention.depth);
-      else keys.k.data += keys.first * keys.k.row_stride;
-      if (v != nullptr) keys.v = copied_rows(v, attention.value_depth);
-      else keys.v.data += keys.first * keys.v.row_stride;
-      keys.first = 0;
-    }
-    // Of averaged weights, one head after the other has a share.
-    const std::int64_t heads = attention.average_weights ? 1 : shared;
-    const std::int64_t rows = heads * sequences.query_count(b);
-    for (std::int64_t head = g * shared; head < (g + 1) * shared; head += heads) {
-      for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
-        const std::int64_t start = t * plan.tile;
-        if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));
-      }
-    }
+void run_attention_task(const Attention& attention, const AttentionPlan& plan, AttentionStage stage, std::int64_t task,
+                        void* memory, int thread) {
+  void* const scratch = static_cast<char*>(memory) + plan.shared_bytes + static_cast<std::size_t>(thread) * plan.thread_bytes;
+  const std::int64_t groups = plan.all_groups ? 1 : attention.groups;
+  if (stage == AttentionStage::compute) {
+    const std::int64_t parts = plan.tasks / (attention.sequences().count * groups);
+    const std::int64_t part = task % parts, group = task / parts % groups, b = task / parts / groups;
+    if (decodes(attention, plan, b)) run_decode_chunk(attention, plan, b, group, part, memory, scratch);
+    else run_tiles(attention, plan, b, group, part, scratch);
+  } else if (stage == AttentionStage::merge) {
+    const std::int64_t b = task / attention.groups, group = task % attention.groups;
+    if (decodes(attention, plan, b)) merge_decode_chunks(attention, plan, b, group, memory, scratch);
+  } else {
+    const std::int64_t b = task / plan.chunks, chunk = task % plan.chunks;
+    if (decodes(attention, plan, b)) write_decode_weights(attention, plan, b, chunk, memory, scratch);
   }
 }
 

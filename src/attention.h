@@ -48,9 +48,17 @@ Operand<float> weights_output(const AttentionOptions& options);
 
 AttentionShape attention_shape(const Attention& attention);
 
-/// Runs task `task` of plan.tasks; scratch: plan.thread_bytes bytes, 64-byte aligned, this task's alone.
-void run_attention_task(const Attention& attention, const AttentionPlan& plan, std::int64_t task,
-                        void* scratch);
+/// The stages of a call, each of independent tasks: tiles, and chunks of the keys of sequences that decode;
+/// those merged; and their weights.
+enum class AttentionStage { compute, merge, write_weights };
+std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& plan, AttentionStage stage);
+
+/// Runs a task; memory: plan.bytes(threads) bytes, 64-byte aligned, of the call.
+void run_attention_task(const Attention& attention, const AttentionPlan& plan, AttentionStage stage, std::int64_t task,
+                        void* memory, int thread);
+
+/// What a query sees beside its range, and what is added to its scores.
+void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* lane);
 
 /// One query of a tile: where it reads and writes.
 struct Lane {

@@ -20,9 +20,15 @@ struct Core {
   char* scratch;
 };
 
+template <AttentionStage stage>
 void run_core(const void* context, std::int64_t task, int thread) {
   const Core& core = *static_cast<const Core*>(context);
-  run_attention_task(core.attention, core.plan, task, core.scratch + static_cast<std::size_t>(thread) * core.plan.thread_bytes);
+  run_attention_task(core.attention, core.plan, stage, task, core.scratch, thread);
+}
+
+template <AttentionStage stage>
+Stage stage_of(const Core& core) {
+  return {attention_tasks(core.attention, core.plan, stage), run_core<stage>};
 }
 
 template <class Element>
@@ -60,6 +66,7 @@ Attention core_of(const Kernels& kernels, const ConstTensorView& q, const ConstT
     sequences.query_starts = numbers_of(options.query_starts);
     sequences.key_starts = numbers_of(options.key_starts);
     sequences.count = options.query_starts.sizes[0] - 1;
+    sequences.packed_keys = k.sizes[2];
     if (options.query_starts.data != nullptr) {
       sequences.queries = sequences.keys = 0;
       for (std::int64_t b = 0; b < sequences.count; ++b) {
@@ -107,15 +114,16 @@ Status compute(const Kernels& kernels, const ConstTensorView& q, const ConstTens
   core.plan = plan_attention(kernels, attention_shape(attention));
 
   const std::size_t table = table_bytes(kernels, options);
-  const std::size_t bytes = table + core.plan.thread_bytes * static_cast<std::size_t>(options.threads.count);
+  const std::size_t bytes = table + core.plan.bytes(options.threads.count);
   char* memory = static_cast<char*>(workspace.reserve(bytes));
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
   }
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
   core.scratch = memory + table;
-  const Stage stage = {core.plan.tasks, run_core};
-  run_stages(options.threads, &stage, 1, &core);
+  const Stage stages[] = {stage_of<AttentionStage::compute>(core), stage_of<AttentionStage::merge>(core),
+                          stage_of<AttentionStage::write_weights>(core)};
+  run_stages(options.threads, stages, 3, &core);
   return Status();
 }
 
@@ -129,7 +137,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTenso
     return 0;
   }
   const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)));
-  return table_bytes(*kernels, options) + plan.thread_bytes * static_cast<std::size_t>(options.threads.count) + alignment - 1;
+  return table_bytes(*kernels, options) + plan.bytes(options.threads.count) + alignment - 1;
 }
 
 Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,

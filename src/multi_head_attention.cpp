@@ -43,7 +43,7 @@ struct Forward {
   std::int64_t input_tasks[3];
   Attention attention;
   AttentionPlan plan;
-  char* thread_scratch;
+  char* attention_memory;
 };
 
 void run_inputs(const void* context, std::int64_t task, int) {
@@ -53,10 +53,15 @@ void run_inputs(const void* context, std::int64_t task, int) {
   forward.projections[which].run(task);
 }
 
+template <AttentionStage stage>
 void run_heads(const void* context, std::int64_t task, int thread) {
   const Forward& forward = *static_cast<const Forward*>(context);
-  run_attention_task(forward.attention, forward.plan, task,
-                     forward.thread_scratch + static_cast<std::size_t>(thread) * forward.plan.thread_bytes);
+  run_attention_task(forward.attention, forward.plan, stage, task, forward.attention_memory, thread);
+}
+
+template <AttentionStage stage>
+Stage stage_of(const Forward& forward) {
+  return {attention_tasks(forward.attention, forward.plan, stage), run_heads<stage>};
 }
 
 void run_output(const void* context, std::int64_t task, int) {
@@ -247,7 +252,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
 
   Forward forward;
   forward.plan = plan.attention;
-  forward.thread_scratch = memory + plan.threads;
+  forward.attention_memory = memory + plan.attention_memory;
   Attention& attention = forward.attention;
   attention.kernels = &kernels;
   attention.heads = attention.groups = config_.num_heads;
@@ -307,10 +312,12 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
 
   const Stage stages[] = {
       {forward.input_tasks[query] + forward.input_tasks[key] + forward.input_tasks[value], run_inputs},
-      {plan.attention.tasks, run_heads},
+      stage_of<AttentionStage::compute>(forward),
+      stage_of<AttentionStage::merge>(forward),
+      stage_of<AttentionStage::write_weights>(forward),
       {forward.projections[output].tasks(), run_output},
   };
-  run_stages(threads, stages, 3, &forward);
+  run_stages(threads, stages, 5, &forward);
   return Status();
 }
 

@@ -14,7 +14,7 @@ struct Stage {
   void (*run)(const void* context, std::int64_t task, int thread);
 };
 
-inline constexpr int max_stages = 4;
+inline constexpr int max_stages = 6;
 
 /// Runs the stages, one parallel region for all of them. With one thread: plain loops, no lock, no
 /// atomic operation.

@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include "attention.h"
+#include "decode.h"
 #include "memory.h"
 
 namespace attend {
@@ -20,29 +21,43 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   AttentionPlan plan = {};
   plan.key_block = kernels.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
-  const std::int64_t rows = shape.average_weights ? shape.queries : shape.rows;
+  const std::int64_t all_rows = shape.queries * shape.shared, rows = shape.average_weights ? shape.queries : all_rows;
   plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
   const std::size_t bound = shape.depth + shape.value_depth <= 512 ? 64 * 1024 : 80 * 1024;
   if (tile_bytes(plan, shape.depth) > bound) plan.tile = kernels.narrow_tile;
   plan.tiles = (rows + plan.tile - 1) / plan.tile;
 
+  // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
+  const bool packed = shape.packed_keys > 0;
+  if (shape.may_decode && shape.shared <= decode_rows && (packed || shape.queries == 1)) {
+    plan.query_stride = round_up(shape.depth, kernels.lanes);
+    plan.chunks = shape.keys > 0 ? (shape.keys + decode_chunk - 1) / decode_chunk : 1;
+    plan.slots = packed ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
+    plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);
+    plan.thread_bytes = decode_scratch_bytes(shape.shared, plan.query_stride);
+    plan.tasks = shape.batch * shape.groups * plan.chunks;
+    if (!packed) return plan;  // all of them
+  }
+
   // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
   // S / tile times, pays from there on.
   const std::int64_t page = 1024;
   const bool long_sequence = shape.keys >= 512;
-  plan.copy_keys = shape.rows > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
+  plan.copy_keys = all_rows > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
                    (long_sequence || shape.key_row_stride % page == 0);
   plan.copy_values = (shape.value_stride != 1 && shape.value_depth > 1) ||
-                     (shape.rows > kernels.narrow_tile &&
+                     (all_rows > kernels.narrow_tile &&
                       shape.value_row_stride != shape.value_depth &&
                       (long_sequence || shape.value_row_stride % page == 0));
   plan.whole_sequences = plan.copy_keys || plan.copy_values;
   plan.all_groups = shape.average_weights;
-  plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (plan.whole_sequences ? 1 : plan.tiles);
-  plan.thread_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
+  const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles;
+  plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (tiles > plan.chunks ? tiles : plan.chunks);
+  std::size_t bytes = aligned_bytes(tile_bytes(plan, shape.depth));
   const std::size_t keys = static_cast<std::size_t>(shape.keys);
-  if (plan.copy_keys) plan.thread_bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
-  if (plan.copy_values) plan.thread_bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
+  if (plan.copy_keys) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
+  if (plan.copy_values) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
+  if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
   return plan;
 }
 
@@ -56,12 +71,14 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   AttentionShape attention = {};
   attention.batch = shape.batch;
   attention.groups = config.num_heads;
-  attention.rows = attention.queries = shape.queries;
+  attention.shared = 1;
+  attention.queries = shape.queries;
   attention.keys = shape.keys;
   attention.depth = attention.value_depth = depth;
   attention.key_row_stride = attention.value_row_stride = depth;
   attention.value_stride = 1;
   attention.average_weights = options.average_weights;
+  attention.may_decode = options.empty_rows == EmptyRows::zero;
   plan->attention = plan_attention(kernels, attention);
 
   std::size_t at = 0;
@@ -80,7 +97,7 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   plan->key_rows = take((batch + 1) * sizeof(std::int64_t));
   plan->first_keys = take(batch * sizeof(std::int64_t));
   plan->relative = take(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
-  plan->threads = take(plan->attention.thread_bytes * static_cast<std::size_t>(threads));
+  plan->attention_memory = take(plan->attention.bytes(threads));
   plan->bytes = at;
   return true;
 }

@@ -1,6 +1,8 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
 //
-// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied.
+// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied. Where
+// sequences have one query: H/G (D + 512) floats and 512 bytes a thread, and what each chunk of 1024 keys comes
+// to, H (Dv + 6) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B H S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 B + 2 row counts; a relative bias's table, H (2 (distance + lanes) + 1)
 // floats; and attention's, for each thread.
@@ -23,16 +25,25 @@ struct AttentionPlan {
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
   bool all_groups;             // a task takes all heads, for they share an output
-  std::int64_t tasks;
-  std::size_t thread_bytes;
+  std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
+  std::int64_t query_stride;   // D rounded up to whole vectors
+  std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
+  std::size_t shared_bytes, thread_bytes;
+
+  std::size_t bytes(int threads) const { return shared_bytes + thread_bytes * static_cast<std::size_t>(threads); }
 };
+
+/// Keys whose attention a decoding sequence computes apart, on an absolute grid: threads share them.
+inline constexpr std::int64_t decode_chunk = 1024;
 
 struct AttentionShape {
   std::int64_t batch, groups;
-  std::int64_t rows;           // queries of all heads of a group
+  std::int64_t shared;         // heads of a group
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
   bool average_weights;
+  bool may_decode;             // rows that see no key give 0, not the mean of all values
+  std::int64_t packed_keys;    // rows of keys in all, of packed sequences; 0: entries of a batch
 };
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape);
@@ -44,7 +55,7 @@ struct ForwardPlan {
   std::size_t query_rows, key_rows;           // int64 [B + 1]: rows of the entries before
   std::size_t first_keys;                     // int64 [B]: the first row of keys that is projected
   std::size_t relative;                       // T5's bias by head and distance
-  std::size_t threads;                        // attention.thread_bytes each
+  std::size_t attention_memory;               // attention.bytes
   std::size_t bytes;
 };
 

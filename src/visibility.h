@@ -33,6 +33,7 @@ struct Sequences {
   std::int64_t count = 0;
   std::int64_t queries = 0, keys = 0;  // of each, or of the longest
   Numbers<std::int64_t> query_starts, key_starts;  // absent: entries of a batch
+  std::int64_t packed_keys = 0;                    // rows of keys in all, of packed ones
   const std::int64_t* key_counts = nullptr;  // of each, where they differ without being packed
 
   bool packed() const { return !query_starts.absent(); }

@@ -44,7 +44,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, queries, queries, keys, depth, value_depth, depth, value_depth, 1, false};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, 0};
 }
 
 }  // namespace
@@ -100,6 +100,37 @@ TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
   }
 }
 
+TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunks are on an absolute grid") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    std::int64_t wrong = 0;
+    for (std::int64_t D = 1; D <= 512; ++D) {
+      for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
+        AttentionShape shape = shape_of(1, 5000, D, Dv);
+        shape.shared = decode_rows;
+        shape.may_decode = true;
+        const AttentionPlan plan = plan_attention(*table, shape);
+        wrong += plan.thread_bytes > (D + Dv <= 512 ? 64u : 80u) * 1024;
+        wrong += plan.chunks != 5 || plan.slots != 5 || plan.tasks != 5 || plan.copy_keys || plan.copy_values;
+      }
+    }
+    CHECK(wrong == 0);
+    AttentionShape shape = shape_of(1, 5000, 64, 64);
+    shape.may_decode = true;
+    shape.shared = decode_rows + 1;
+    CHECK(plan_attention(*table, shape).slots == 0);
+    shape.shared = 1;
+    shape.queries = 2;
+    CHECK(plan_attention(*table, shape).slots == 0);
+    // Packed: any sequence may be one of one query. Those before may leave a part of a chunk each.
+    shape.batch = 3;
+    shape.packed_keys = 7000;
+    const AttentionPlan plan = plan_attention(*table, shape);
+    CHECK(plan.slots == 6 + 3);
+    CHECK(plan.thread_bytes >= TileScratch::bytes(plan.tile, plan.key_block, 64, 64));
+  }
+}
+
 TEST_CASE("plan: copies of keys and values are in the thread's bytes") {
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
@@ -111,7 +142,7 @@ TEST_CASE("plan: copies of keys and values are in the thread's bytes") {
     CHECK(copied.copy_values);
     CHECK(copied.tasks == 1);
     CHECK(copied.thread_bytes == plain.thread_bytes + 600 * (64 + 48) * sizeof(float));
-    strided.rows = strided.queries = 1;  // one query reads each key once
+    strided.queries = 1;  // one query reads each key once
     CHECK(!plan_attention(*table, strided).copy_keys);
   }
 }
@@ -131,7 +162,7 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
     } parts[] = {{plan.queries, queries}, {plan.keys, keys},         {plan.values, keys},
                  {plan.heads, queries},   {plan.query_rows, counts}, {plan.key_rows, counts},
                  {plan.first_keys, 2 * sizeof(std::int64_t)}, {plan.relative, 0},
-                 {plan.threads, 3 * plan.attention.thread_bytes}};
+                 {plan.attention_memory, 3 * plan.attention.thread_bytes}};
     std::size_t at = 0;
     for (const auto& part : parts) {
       CHECK(part.start == at);

@@ -17,6 +17,7 @@ constexpr int value_rows = 4, value_vectors = 2;
 constexpr int score_rows = 4, wide_vectors = 3, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 4, value_vectors = 3;
 #endif
+constexpr int decode_accumulators = 8;
 constexpr int key_block = 64;
 
 #include "kernels/exp.inl"
@@ -27,6 +28,7 @@ constexpr int key_block = 64;
 #include "kernels/scores.inl"
 #include "kernels/bias.inl"
 #include "kernels/accumulate.inl"
+#include "kernels/decode.inl"
 #include "kernels/reshape.inl"
 #include "kernels/softmax.inl"
 #include "kernels/rotate.inl"

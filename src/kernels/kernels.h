@@ -144,6 +144,47 @@ struct WriteWeightsArguments {
   bool add;  // to what is there
 };
 
+/// Decode: one query of each of a few heads that share keys. Arrays by row and key are [rows][decode_block].
+inline constexpr std::int64_t decode_block = 512;  // keys a call at most
+inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
+
+/// scores[r][j] = queries[r] . keys[j]: each lane of the vector one chain over ascending d, then one tree.
+struct DecodeScoresArguments {
+  const float* queries;       // [rows][query_stride], zero from depth to whole vectors
+  std::int64_t query_stride;  // depth rounded up to lanes
+  std::int64_t rows, depth;
+  const float* keys;
+  std::int64_t key_row_stride, key_stride;
+  std::int64_t key_count;
+  float* scores;
+};
+
+/// One row's scores to unnormalised weights: cap, bias, and 2^(s - maximum) after the maximum has moved up
+/// to the integer at or above the largest of them.
+struct DecodeWeightsArguments {
+  float* weights;           // [key_count]; scores come in
+  std::int64_t key_count;
+  float cap;                // log2 units; 0: none
+  const BiasLane* bias;     // null: every key is seen as it is
+  std::int64_t key;         // the first one, for the bias
+  float maximum;            // in and out; -inf: no score yet
+  float sum;                // in and out, relative to 2^maximum
+  float factor;             // out: what the move makes of outputs so far
+  bool seen;                // in and out: becomes true where a key is visible
+  std::uint8_t* visible;    // null, or [key_count]: out, whether each key is
+};
+
+/// output[r][c] += sum over ascending keys of weights[r][j] * values[j][c], one chain each.
+struct DecodeValuesArguments {
+  const float* weights;
+  std::int64_t rows, columns;
+  const float* values;
+  std::int64_t value_row_stride, value_stride;
+  std::int64_t key_count;
+  float* output;               // [rows][output_stride]
+  std::int64_t output_stride;  // columns rounded up to lanes
+};
+
 /// One row of masked_softmax: softmax over source[0 .. visible) and total - visible further scores
 /// of -1e6. source and destination may be the same.
 struct SoftmaxArguments {
@@ -207,6 +248,9 @@ struct Kernels {
   void (*accumulate)(const AccumulateArguments*);
   bool (*finish)(const FinishArguments*);
   void (*write_weights)(const WriteWeightsArguments*);
+  void (*decode_scores)(const DecodeScoresArguments*);
+  void (*decode_weights)(DecodeWeightsArguments*);
+  void (*decode_values)(const DecodeValuesArguments*);
   void (*softmax)(const SoftmaxArguments*);
   void (*copy)(const CopyArguments*);
   void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);

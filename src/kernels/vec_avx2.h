@@ -101,6 +101,22 @@ ATTEND_INLINE void transpose(Vector (&rows)[8]) {
   for (int i = 0; i < 8; ++i) rows[i] = t[i];
 }
 
+// Element i: the sum of rows[i]'s elements, by one tree.
+ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[8]) {
+  Vector fours[2];
+  ATTEND_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    Vector twos[2];
+    ATTEND_UNROLL
+    for (int n = 0; n < 2; ++n) {
+      const Vector a = rows[4 * i + 2 * n], b = rows[4 * i + 2 * n + 1];
+      twos[n] = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    }
+    fours[i] = _mm256_add_ps(_mm256_shuffle_ps(twos[0], twos[1], 0x44), _mm256_shuffle_ps(twos[0], twos[1], 0xee));
+  }
+  return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+}
+
 // (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE Vector middle_swapped(Vector x) {  // quarters 0 2 1 3
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));

@@ -86,6 +86,29 @@ ATTEND_INLINE void transpose(Vector (&rows)[16]) {
   }
 }
 
+// Element i: the sum of rows[i]'s elements, by one tree.
+ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[16]) {
+  Vector fours[4], eights[2];
+  ATTEND_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    __m512d twos[2];
+    ATTEND_UNROLL
+    for (int n = 0; n < 2; ++n) {
+      const Vector a = rows[4 * i + 2 * n], b = rows[4 * i + 2 * n + 1];
+      twos[n] = _mm512_castps_pd(_mm512_add_ps(_mm512_maskz_unpacklo_ps(0xffff, a, b), _mm512_maskz_unpackhi_ps(0xffff, a, b)));
+    }
+    fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, twos[0], twos[1])),
+                             _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, twos[0], twos[1])));
+  }
+  ATTEND_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    eights[i] = _mm512_add_ps(_mm512_maskz_shuffle_f32x4(0xffff, fours[2 * i], fours[2 * i + 1], 0x88),
+                              _mm512_maskz_shuffle_f32x4(0xffff, fours[2 * i], fours[2 * i + 1], 0xdd));
+  }
+  return _mm512_add_ps(_mm512_maskz_shuffle_f32x4(0xffff, eights[0], eights[1], 0x88),
+                       _mm512_maskz_shuffle_f32x4(0xffff, eights[0], eights[1], 0xdd));
+}
+
 // (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

@@ -75,6 +75,11 @@ ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
 }
 
+// Element i: the sum of rows[i]'s elements, by one tree.
+ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[4]) {
+  return vpaddq_f32(vpaddq_f32(rows[0], rows[1]), vpaddq_f32(rows[2], rows[3]));
+}
+
 // (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const Vector x = vuzp1q_f32(a, b);

@@ -57,6 +57,13 @@ ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   for (int i = 0; i < 4; ++i) rows[i] = Vector{t[0][i], t[1][i], t[2][i], t[3][i]};
 }
 
+// Element i: the sum of rows[i]'s elements, by one tree.
+ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[4]) {
+  Vector t[4] = {rows[0], rows[1], rows[2], rows[3]};
+  transpose(t);
+  return (t[0] + t[1]) + (t[2] + t[3]);
+}
+
 // (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const Vector x = {a[0], a[2], b[0], b[2]};

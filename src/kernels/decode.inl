@@ -1,0 +1,264 @@
+// Decode: one query of each of a few heads that share keys. The width of a row stands in lanes, so that keys
+// and values are read as they lie, once for all rows, in the order of their addresses.
+
+// Fetches the rows of a matrix ahead of their use, one cache line after the other.
+struct Stream {
+  const float* line;
+  std::int64_t left, lines, skip;  // lines left in this row, lines of a row, from the end of one to the next
+
+  ATTEND_INLINE void fetch(int count) {
+    ATTEND_UNROLL
+    for (int i = 0; i < count; ++i) {
+      prefetch(line);
+      line += 16;
+      if (--left > 0) continue;
+      left = lines;
+      line += skip;
+    }
+  }
+};
+
+constexpr std::int64_t stream_ahead = 512;  // 2 KiB
+
+ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns) {
+  const std::int64_t lines = (columns + 15) / 16, rows_ahead = (stream_ahead + columns - 1) / columns;
+  return {rows + rows_ahead * row_stride, lines, lines, row_stride - lines * 16};
+}
+
+// Elements d .. d + lanes - 1 of each key times those of each query; `whole`: all exist, side by side.
+template <int rows, int keys, int at_once, bool whole>
+ATTEND_INLINE void decode_score_step(Vector (&sums)[lanes], int first, const float* const (&key)[at_once],
+                                     const DecodeScoresArguments& a, const float* queries, std::int64_t d) {
+  ATTEND_UNROLL
+  for (int i = 0; i < at_once; ++i) {
+    const Vector k = whole ? load(key[i] + d) : copy_in(key[i] + d * a.key_stride, a.depth - d, a.key_stride, 0.0f);
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      Vector& sum = sums[r * keys + first + i];
+      sum = multiply_add(load(queries + r * a.query_stride + d), k, sum);
+    }
+  }
+}
+
+// `rows` rows by lanes / rows keys, as many accumulators as a vector has lanes; `count` of the keys exist.
+template <int rows, bool fetch>
+ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_t row, std::int64_t key,
+                                     std::int64_t count, Stream& stream) {
+  constexpr int keys = lanes / rows, at_once = keys < 8 ? keys : 8;
+  const float* queries = a.queries + row * a.query_stride;
+  const std::int64_t whole = a.key_stride == 1 ? a.depth / lanes * lanes : 0;
+  Vector sums[lanes];  // [row][key]
+  ATTEND_UNROLL
+  for (int i = 0; i < lanes; ++i) sums[i] = zero();
+  ATTEND_UNROLL
+  for (int first = 0; first < keys; first += at_once) {
+    const float* rows_of_keys[at_once];
+    ATTEND_UNROLL
+    for (int i = 0; i < at_once; ++i) {  // a key that does not exist is the last one again
+      rows_of_keys[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
+    }
+    std::int64_t d = 0;
+    for (; d < whole; d += lanes) {
+      if constexpr (fetch) stream.fetch(at_once * lanes / 16);
+      decode_score_step<rows, keys, at_once, true>(sums, first, rows_of_keys, a, queries, d);
+    }
+    for (; d < a.depth; d += lanes) {
+      decode_score_step<rows, keys, at_once, false>(sums, first, rows_of_keys, a, queries, d);
+    }
+  }
+  float scores[lanes];
+  store(scores, sum_lanes(sums));
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    float* destination = a.scores + (row + r) * decode_block + key;
+    for (int i = 0; i < keys && i < count; ++i) destination[i] = scores[r * keys + i];
+  }
+}
+
+template <int rows, bool fetch>
+ATTEND_INLINE void decode_score_keys(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
+                                     std::int64_t end, Stream& stream) {
+  constexpr int keys = lanes / rows;
+  for (std::int64_t key = begin; key < end; key += keys) decode_score_tile<rows, fetch>(a, row, key, end - key, stream);
+}
+
+// Four rows, or as many as are left; returns the row after them.
+template <bool fetch>
+ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
+                                             std::int64_t end, Stream& stream) {
+  if (row + 4 <= a.rows) return decode_score_keys<4, fetch>(a, row, begin, end, stream), row + 4;
+  if (row + 2 <= a.rows) return decode_score_keys<2, fetch>(a, row, begin, end, stream), row + 2;
+  return decode_score_keys<1, fetch>(a, row, begin, end, stream), row + 1;
+}
+
+// Few keys at a time, so that they are in the L1 for the rows after the first four.
+void decode_scores(const DecodeScoresArguments* arguments) {
+  const DecodeScoresArguments& a = *arguments;
+  constexpr std::int64_t step = 16;
+  Stream stream = stream_from(a.keys, a.key_row_stride, a.depth);
+  for (std::int64_t key = 0; key < a.key_count; key += step) {
+    const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
+    std::int64_t row = decode_score_rows<true>(a, 0, key, end, stream);
+    while (row < a.rows) row = decode_score_rows<false>(a, row, key, end, stream);
+  }
+}
+
+// By halves.
+ATTEND_INLINE float sum_of(Vector x) {
+  float all[lanes];
+  store(all, x);
+  for (int half = lanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) all[i] += all[i + half];
+  }
+  return all[0];
+}
+ATTEND_INLINE float largest_of(Vector x) {
+  float all[lanes];
+  store(all, x);
+  for (int i = 1; i < lanes; ++i) all[0] = all[i] > all[0] ? all[i] : all[0];
+  return all[0];
+}
+
+// Cap and bias of a vector of scores of which `count` exist; hidden ones and the others become -inf.
+ATTEND_INLINE Vector decode_biased(DecodeWeightsArguments& a, std::int64_t j, Vector s, std::int64_t count) {
+  const Vector none = broadcast(-__builtin_inff());
+  if (a.cap > 0.0f) s = multiply(tanh(s), broadcast(a.cap));
+  if (a.bias == nullptr) {
+    a.seen = true;
+  } else {
+    float spread[lanes];
+    store(spread, bias_of(*a.bias, a.key + j, count));
+    if (a.bias->parents != nullptr) hide_strangers(*a.bias, a.key + j, spread);
+    for (int i = 0; i < lanes && i < count; ++i) {
+      const bool visible = spread[i] != -__builtin_inff();
+      a.seen = a.seen || visible;
+      if (a.visible != nullptr) a.visible[j + i] = visible;
+    }
+    const Vector bias = load(spread);
+    s = select(unlike(bias, none), add(s, bias), none);
+  }
+  return count < lanes ? select(less(load(ascending), broadcast(static_cast<float>(count))), s, none) : s;
+}
+
+void decode_weights(DecodeWeightsArguments* arguments) {
+  DecodeWeightsArguments& a = *arguments;
+  const Vector none = broadcast(-__builtin_inff());
+  const bool plain = a.bias == nullptr && !(a.cap > 0.0f);
+  const std::int64_t whole = plain ? a.key_count / lanes * lanes : 0;
+  Vector tops = none;
+  for (std::int64_t j = 0; j < whole; j += lanes) tops = maximum(load(a.weights + j), tops);  // NaN leaves it
+  for (std::int64_t j = whole; j < a.key_count; j += lanes) {
+    const std::int64_t count = a.key_count - j;
+    const Vector s = decode_biased(a, j, load_partial(a.weights + j, count), count);
+    tops = maximum(s, tops);
+    store_partial(a.weights + j, s, count);
+  }
+  if (plain && a.key_count > 0) a.seen = true;
+
+  // An integer, so that a move is exact. Those above 2^23 are integers.
+  const float top = largest_of(tops);
+  float up = top;
+  if (top < 0x1p23f && top > -0x1p23f) {
+    up = static_cast<float>(static_cast<std::int32_t>(top));
+    if (up < top) up += 1.0f;
+  }
+  a.factor = 1.0f;
+  if (up > a.maximum) {
+    float moved[lanes];
+    store(moved, exp2(broadcast(a.maximum - up)));
+    a.factor = moved[0];
+    a.maximum = up;
+  }
+  const Vector from = broadcast(a.maximum == -__builtin_inff() ? 0.0f : a.maximum);
+  Vector sums = zero();
+  std::int64_t j = 0;
+  for (; j + lanes <= a.key_count; j += lanes) {
+    const Vector weight = exp2(subtract(load(a.weights + j), from));
+    sums = add(sums, weight);
+    store(a.weights + j, weight);
+  }
+  if (j < a.key_count) {
+    const std::int64_t count = a.key_count - j;
+    const Vector s = select(less(load(ascending), broadcast(static_cast<float>(count))), load_partial(a.weights + j, count), none);
+    const Vector weight = exp2(subtract(s, from));
+    sums = add(sums, weight);
+    store_partial(a.weights + j, weight, count);
+  }
+  a.sum = a.sum * a.factor + sum_of(sums);
+}
+
+// `rows` rows by `vectors` vectors of columns, over keys [begin, end); `whole`: all columns exist, side by side.
+template <int rows, int vectors, bool whole, bool fetch>
+ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
+                                     std::int64_t begin, std::int64_t end, Stream& stream) {
+  const float* weights = a.weights + row * decode_block;
+  const float* values = a.values + begin * a.value_row_stride + column * a.value_stride;
+  float* output = a.output + row * a.output_stride + column;
+  Vector sums[rows][vectors];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
+  }
+  for (std::int64_t key = begin; key < end; ++key, values += a.value_row_stride) {
+    if constexpr (fetch) stream.fetch(vectors * lanes / 16);
+    Vector value[vectors];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      value[v] = whole ? load(values + v * lanes) : copy_in(values, a.columns - column, a.value_stride, 0.0f);
+    }
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const Vector weight = broadcast(weights[r * decode_block + key]);
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
+    }
+  }
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) store(output + r * a.output_stride + v * lanes, sums[r][v]);
+  }
+}
+
+// Columns from `column` on: by `vectors` vectors, what is left by half as many, the last ones by one.
+template <int rows, int vectors, bool fetch>
+ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
+                                        std::int64_t begin, std::int64_t end, Stream& stream) {
+  const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
+  for (; column + vectors * lanes <= whole; column += vectors * lanes) {
+    decode_value_tile<rows, vectors, true, fetch>(a, row, column, begin, end, stream);
+  }
+  if constexpr (vectors > 1) {
+    decode_value_columns<rows, vectors / 2, fetch>(a, row, column, begin, end, stream);
+  } else {
+    for (; column < a.columns; column += lanes) {
+      decode_value_tile<rows, 1, false, false>(a, row, column, begin, end, stream);
+    }
+  }
+}
+
+constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ? decode_accumulators / rows : 8; }
+
+// Four rows, or as many as are left; returns the row after them.
+template <bool fetch>
+ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, std::int64_t begin,
+                                             std::int64_t end, Stream& stream) {
+  if (row + 4 <= a.rows) return decode_value_columns<4, decode_vectors(4), fetch>(a, row, 0, begin, end, stream), row + 4;
+  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2), fetch>(a, row, 0, begin, end, stream), row + 2;
+  return decode_value_columns<1, decode_vectors(1), fetch>(a, row, 0, begin, end, stream), row + 1;
+}
+
+// Few keys at a time, so that their values are in the L1 for the tiles after the first one; all of them where
+// one tile takes them.
+void decode_values(const DecodeValuesArguments* arguments) {
+  const DecodeValuesArguments& a = *arguments;
+  const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
+  const std::int64_t step = one_tile ? a.key_count : 8;
+  Stream stream = stream_from(a.values, a.value_row_stride, a.columns);
+  for (std::int64_t key = 0; key < a.key_count; key += step) {
+    const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
+    std::int64_t row = decode_value_rows<true>(a, 0, key, end, stream);
+    while (row < a.rows) row = decode_value_rows<false>(a, row, key, end, stream);
+  }
+}
