@@ -1,28 +1,30 @@
 // Decode: one query of each of a few heads that share keys. The width of a row stands in lanes, so that keys
 // and values are read as they lie, once for all rows, in the order of their addresses.
 
-// Fetches the rows of a matrix ahead of their use, one cache line after the other.
+// Fetches the rows of a matrix ahead of their use, cache line after cache line.
 struct Stream {
+  const float* row;
   const float* line;
-  std::int64_t left, lines, skip;  // lines left in this row, lines of a row, from the end of one to the next
+  std::int64_t row_stride, lines, left;  // lines of a row, and those of this one that are left
 
+  // `count` lines at a time, for a check of each costs as much as all else does.
   ATTEND_INLINE void fetch(int count) {
     ATTEND_UNROLL
-    for (int i = 0; i < count; ++i) {
-      prefetch(line);
-      line += 16;
-      if (--left > 0) continue;
-      left = lines;
-      line += skip;
-    }
+    for (int i = 0; i < count; ++i) prefetch(line + 16 * i);
+    line += 16 * count;
+    left -= count;
+    if (left > 0) return;
+    row += row_stride;
+    line = row;
+    left = lines;
   }
 };
-
 constexpr std::int64_t stream_ahead = 512;  // 2 KiB
 
 ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns) {
-  const std::int64_t lines = (columns + 15) / 16, rows_ahead = (stream_ahead + columns - 1) / columns;
-  return {rows + rows_ahead * row_stride, lines, lines, row_stride - lines * 16};
+  const float* row = rows + (stream_ahead + columns - 1) / columns * row_stride;
+  const std::int64_t lines = (columns + 15) / 16;
+  return {row, row, row_stride, lines, lines};
 }
 
 // Elements d .. d + lanes - 1 of each key times those of each query; `whole`: all exist, side by side.
