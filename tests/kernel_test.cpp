@@ -304,6 +304,46 @@ TEST_CASE("kernels: accumulate") {
   }
 }
 
+TEST_CASE("kernels: decode_scores") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<DecodeScoresShape>(*kernels, check_decode_scores,
+                             {{&DecodeScoresShape::rows, range(1, decode_rows), {1, 3, 8}},
+                              {&DecodeScoresShape::keys, range(0, 4 * kernels->lanes + 1), {1, 7, 33}},
+                              {&DecodeScoresShape::depth, sizes(*kernels, 1, 64), {1, 8, 21}},
+                              {&DecodeScoresShape::stride, {0, 1, 2}, {1, 3}}},
+                             [&](DecodeScoresShape& shape, std::int64_t random) { shape.gap = random % 3; });
+  }
+}
+
+TEST_CASE("kernels: decode_weights") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<DecodeWeightsShape>(*kernels, check_decode_weights, {{&DecodeWeightsShape::keys, range(0, 4 * kernels->lanes + 1), {1, 33, 512}}},
+                              [&](DecodeWeightsShape& shape, std::int64_t random) {
+                                shape.capped = random % 3 == 0;
+                                shape.biased = random % 2 == 0;
+                                shape.visible = random % 5 < 2;
+                                const float levels[] = {0.0f, 1000.0f, -1000.0f, 3e7f};
+                                shape.level = levels[random / 8 % 4];
+                                if (random % 4 < 2 || shape.keys == 0) return;
+                                shape.special_score = random % shape.keys;
+                                const float specials[] = {not_a_number, infinity, -infinity};
+                                shape.special = specials[random / 32 % 3];
+                              });
+  }
+}
+
+TEST_CASE("kernels: decode_values") {
+  for (const Kernels* kernels : usable_kernels()) {
+    const std::int64_t lanes = kernels->lanes;
+    sweep<DecodeValuesShape>(*kernels, check_decode_values,
+                             {{&DecodeValuesShape::rows, range(1, decode_rows), {1, 3, 8}},
+                              {&DecodeValuesShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
+                              {&DecodeValuesShape::columns, range(1, 10 * lanes + 1), {1, lanes, 4 * lanes - 1}},
+                              {&DecodeValuesShape::stride, {0, 1, 2}, {1, 3}}},
+                             [&](DecodeValuesShape& shape, std::int64_t random) { shape.gap = random % 3; });
+  }
+}
+
 TEST_CASE("kernels: finish") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<FinishShape>(*kernels, check_finish,
@@ -465,6 +505,12 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
       ONE_LESS(void, accumulate, AccumulateArguments, key_count),
       ONE_LESS(void, accumulate, AccumulateArguments, lane_count),
       ONE_LESS(void, accumulate, AccumulateArguments, columns),
+      ONE_LESS(void, decode_scores, DecodeScoresArguments, rows),
+      ONE_LESS(void, decode_scores, DecodeScoresArguments, key_count),
+      ONE_LESS(void, decode_scores, DecodeScoresArguments, depth),
+      ONE_LESS(void, decode_values, DecodeValuesArguments, rows),
+      ONE_LESS(void, decode_values, DecodeValuesArguments, key_count),
+      ONE_LESS(void, decode_values, DecodeValuesArguments, columns),
       ONE_LESS(bool, finish, FinishArguments, lane_count),
       ONE_LESS(bool, finish, FinishArguments, columns),
       ONE_LESS(void, write_weights, WriteWeightsArguments, key_count),

@@ -60,9 +60,10 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
       rows_of_keys[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
     }
     std::int64_t d = 0;
-    for (; d < whole; d += lanes) {
+    while (d < whole) {
       if constexpr (fetch) stream.fetch(at_once * lanes / 16);
       decode_score_step<rows, keys, at_once, true>(sums, first, rows_of_keys, a, queries, d);
+      d += lanes;
     }
     for (; d < a.depth; d += lanes) {
       decode_score_step<rows, keys, at_once, false>(sums, first, rows_of_keys, a, queries, d);

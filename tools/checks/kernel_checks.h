@@ -62,6 +62,24 @@ struct WriteWeightsShape {
   std::int64_t keys = 1, width = 1, lane_count = 1, stride = 1;
 };
 
+struct DecodeScoresShape {
+  std::int64_t rows = 1, keys = 1, depth = 1;
+  std::int64_t stride = 1, gap = 0;  // of keys
+};
+
+struct DecodeWeightsShape {
+  std::int64_t keys = 1;
+  bool capped = false, biased = false, visible = false;
+  float level = 0.0f;               // added to all scores
+  std::int64_t special_score = -1;  // this one is `special`
+  float special = 0.0f;
+};
+
+struct DecodeValuesShape {
+  std::int64_t rows = 1, keys = 1, columns = 1;
+  std::int64_t stride = 1, gap = 0;  // of values
+};
+
 struct SoftmaxShape {
   std::int64_t visible = 1, total = 1;
   std::int64_t source_stride = 1, destination_stride = 1;
@@ -107,6 +125,9 @@ Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed s
 Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_copy(const Kernels& kernels, const CopyShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_fill(const Kernels& kernels, const FillShape& shape, Seed seed, ArgumentMemory& memory);

@@ -524,6 +524,171 @@ Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shap
   return report.result();
 }
 
+Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "decode_scores",
+                {{"rows", shape.rows}, {"keys", shape.keys}, {"depth", shape.depth}, {"stride", shape.stride}, {"gap", shape.gap}},
+                seed, memory);
+  Random random(seed);
+  const std::int64_t padded = round_up(shape.depth, kernels.lanes);
+  const Matrix queries = input_matrix(memory, random, "queries", shape.rows, padded, padded, 1, cache_line);
+  const Matrix keys = input_matrix(memory, random, "keys", shape.keys, shape.depth, shape.depth * shape.stride + shape.gap, shape.stride);
+  const Matrix scores = output_matrix(memory, "scores", shape.rows, shape.keys, decode_block, 1);
+  for (std::int64_t r = 0; r < shape.rows; ++r) std::fill(queries.at(r, shape.depth), queries.at(r, padded), 0.0f);
+  DecodeScoresArguments arguments = {};
+  arguments.queries = queries.data;
+  arguments.query_stride = padded;
+  arguments.rows = shape.rows;
+  arguments.depth = shape.depth;
+  arguments.keys = keys.data;
+  arguments.key_row_stride = keys.row_stride;
+  arguments.key_stride = keys.stride;
+  arguments.key_count = shape.keys;
+  arguments.scores = scores.data;
+  kernels.decode_scores(&arguments);
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t j = 0; j < shape.keys; ++j) {
+      double score = 0.0, magnitude = 0.0;
+      for (std::int64_t d = 0; d < shape.depth; ++d) {
+        const double term = static_cast<double>(*queries.at(r, d)) * *keys.at(j, d);
+        score += term;
+        magnitude += std::abs(term);
+      }
+      report.close("scores", r, j, scores.at(r, j), score, linear_bound(magnitude, shape.depth, Data::random));
+    }
+  }
+  return report.result();
+}
+
+Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "decode_weights",
+                {{"keys", shape.keys}, {"capped", shape.capped}, {"biased", shape.biased}, {"visible", shape.visible},
+                 {"special_score", shape.special_score}},
+                seed, memory);
+  Random random(seed);
+  float* weights = memory.output("weights", shape.keys);
+  const std::int64_t first = random.between(0, 40);
+  // Masks point to key 0 of their sequence; only the keys at hand may be read.
+  const std::int64_t additive_stride = random.between(0, 2), mask_stride = random.between(1, 3);
+  float* additive = memory.input<float>("additive", shape.keys == 0 ? 0 : (shape.keys - 1) * additive_stride + 1);
+  std::vector<std::uint8_t> mask(static_cast<std::size_t>((first + shape.keys) * mask_stride + 1), 1);
+  std::vector<std::uint8_t> visible(static_cast<std::size_t>(shape.keys), 7);
+  std::vector<double> scores;
+  for (std::int64_t j = 0; j < shape.keys; ++j) {
+    weights[j] = (shape.capped ? 1.0f : 8.0f) * random.value() + (shape.capped ? 0.0f : shape.level);
+    if (j == shape.special_score) weights[j] = shape.special;
+    additive[j * additive_stride] = random.one_in(5) ? -infinity : random.value();
+    mask[static_cast<std::size_t>((first + j) * mask_stride)] = random.one_in(4) ? 0 : 255;
+    scores.push_back(weights[j]);
+  }
+  BiasLane lane = {};
+  lane.slope = random.uniform(0.0f, 0.5f);
+  lane.position = first + random.between(-5, shape.keys + 5);
+  lane.begin = first + random.between(0, 3);
+  lane.end = first + shape.keys - random.between(0, 3);
+  lane.mask = random.one_in(3) ? nullptr : mask.data();
+  lane.mask_stride = mask_stride;
+  lane.additive = random.one_in(3) ? nullptr : additive - first * additive_stride;
+  lane.additive_stride = additive_stride;
+
+  DecodeWeightsArguments arguments = {};
+  arguments.weights = weights;
+  arguments.key_count = shape.keys;
+  arguments.cap = shape.capped ? 11.0f : 0.0f;
+  arguments.bias = shape.biased ? &lane : nullptr;
+  arguments.key = first;
+  const bool before = random.one_in(2);
+  const float first_maximum = before ? static_cast<float>(random.between(-9, 9)) : -infinity;
+  const float first_sum = before ? random.uniform(0.5f, 2.0f) : 0.0f;
+  arguments.maximum = first_maximum;
+  arguments.sum = first_sum;
+  arguments.seen = before;
+  arguments.visible = shape.visible ? visible.data() : nullptr;
+  kernels.decode_weights(&arguments);
+
+  bool seen = before;
+  double top = -infinity, magnitude = 0.0;
+  for (std::int64_t j = 0; j < shape.keys; ++j) {
+    double& score = scores[static_cast<std::size_t>(j)];
+    if (shape.capped) score = 11.0 * std::tanh(score);
+    magnitude = std::max(magnitude, std::isfinite(score) ? std::abs(score) + (shape.capped ? 11.0 : 0.0) : 0.0);
+    bool hidden = false;
+    if (shape.biased) {
+      hidden = first + j < lane.begin || first + j >= lane.end;
+      score -= static_cast<double>(lane.slope) * static_cast<double>(std::abs(first + j - lane.position));
+      if (lane.additive != nullptr) score += std::log2(std::exp(1.0)) * additive[j * additive_stride];
+      hidden = hidden || (lane.additive != nullptr && additive[j * additive_stride] == -infinity);
+      hidden = hidden || (lane.mask != nullptr && mask[static_cast<std::size_t>((first + j) * mask_stride)] == 0);
+      magnitude = std::max(magnitude, std::isfinite(score) ? std::abs(score) + 30.0 : 0.0);
+    }
+    if (hidden) score = -infinity;
+    seen = seen || !hidden;
+    if (shape.visible && shape.biased) report.returned(visible[static_cast<std::size_t>(j)] != 0, !hidden);
+    if (score > top) top = score;
+  }
+  report.returned(arguments.seen, seen);
+  // The integer at or above the largest score, where rounding may be on either side of one.
+  const double error = 8.0 * magnitude * 0x1p-24;
+  float maximum = arguments.maximum;
+  const bool right = maximum == first_maximum ? !(top > static_cast<double>(first_maximum) + error)
+                                              : maximum >= top - error && (maximum == top || maximum < top + 1.0 + error);
+  report.returned(right && maximum == std::ceil(maximum), true);
+  const double factor = maximum == first_maximum ? 1.0 : std::exp2(static_cast<double>(first_maximum) - maximum);
+  report.returned(std::abs(arguments.factor - factor) <= smallest_normal, true);
+  double sum = first_sum * factor;
+  for (std::int64_t j = 0; j < shape.keys; ++j) {
+    const double score = scores[static_cast<std::size_t>(j)];
+    const double weight = std::exp2(score - (maximum == -infinity ? 0.0 : static_cast<double>(maximum)));
+    const double relative = std::expm1((error + magnitude * 0x1p-24) * std::log(2.0)) + exp2_error(kernels.isa);
+    sum += static_cast<double>(weights[j]);
+    report.close("weights", 0, j, weights + j, weight, score == -infinity ? 0.0 : weight * relative + smallest_normal);
+  }
+  float total = arguments.sum;
+  const bool same = std::isnan(sum) ? std::isnan(total) : std::abs(static_cast<double>(total) - sum) <= sum * 0x1p-20 + smallest_normal;
+  report.returned(same, true);
+  return report.result();
+}
+
+Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "decode_values",
+                {{"rows", shape.rows}, {"keys", shape.keys}, {"columns", shape.columns}, {"stride", shape.stride}, {"gap", shape.gap}},
+                seed, memory);
+  Random random(seed);
+  const std::int64_t padded = round_up(shape.columns, kernels.lanes);
+  const Matrix weights = input_matrix(memory, random, "weights", shape.rows, shape.keys, decode_block, 1);
+  const Matrix values = input_matrix(memory, random, "values", shape.keys, shape.columns, shape.columns * shape.stride + shape.gap, shape.stride);
+  const Matrix output = output_matrix(memory, "output", shape.rows, padded, padded, 1, cache_line);
+  std::vector<float> before;
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t c = 0; c < padded; ++c) {
+      before.push_back(c < shape.columns ? random.value() : 0.0f);
+      *output.at(r, c) = before.back();
+    }
+  }
+  DecodeValuesArguments arguments = {};
+  arguments.weights = weights.data;
+  arguments.rows = shape.rows;
+  arguments.columns = shape.columns;
+  arguments.values = values.data;
+  arguments.value_row_stride = values.row_stride;
+  arguments.value_stride = values.stride;
+  arguments.key_count = shape.keys;
+  arguments.output = output.data;
+  arguments.output_stride = padded;
+  kernels.decode_values(&arguments);
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t c = 0; c < padded; ++c) {  // past the columns: 0 as before
+      double sum = before[static_cast<std::size_t>(r * padded + c)], magnitude = std::abs(sum);
+      for (std::int64_t j = 0; c < shape.columns && j < shape.keys; ++j) {
+        const double term = static_cast<double>(*weights.at(r, j)) * *values.at(j, c);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      report.close("output", r, c, output.at(r, c), sum, linear_bound(magnitude, shape.keys, Data::random));
+    }
+  }
+  return report.result();
+}
+
 Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, "softmax",
                 {{"visible", shape.visible}, {"total", shape.total}, {"source_stride", shape.source_stride},
@@ -875,6 +1040,36 @@ RotateShape draw_rotate(const Kernels& kernels, Random& random) {
   return shape;
 }
 
+DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random) {
+  DecodeScoresShape shape;
+  shape.rows = random.between(1, decode_rows);
+  shape.keys = draw_size(random, 0, 2 * kernels.lanes);
+  shape.depth = draw_size(random, 1, kernels.lanes);
+  shape.stride = draw_stride(random, 0);
+  shape.gap = shape.stride == 0 ? 0 : random.between(0, 2);
+  return shape;
+}
+
+DecodeWeightsShape draw_decode_weights(const Kernels& kernels, Random& random) {
+  DecodeWeightsShape shape;
+  shape.keys = draw_size(random, 0, kernels.lanes);
+  shape.capped = random.one_in(3);
+  shape.biased = random.one_in(2);
+  shape.visible = random.one_in(2);
+  shape.level = random.one_in(2) ? 0.0f : random.uniform(-1000.0f, 1000.0f);
+  return shape;
+}
+
+DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random) {
+  DecodeValuesShape shape;
+  shape.rows = random.between(1, decode_rows);
+  shape.keys = draw_size(random, 0, 8);
+  shape.columns = draw_size(random, 1, 3 * kernels.lanes);
+  shape.stride = draw_stride(random, 0);
+  shape.gap = random.between(0, 2);
+  return shape;
+}
+
 RmsNormShape draw_rms_norm(const Kernels& kernels, Random& random) {
   RmsNormShape shape;
   shape.columns = draw_size(random, 1, kernels.lanes);
@@ -904,6 +1099,9 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   check_some(20, check_gemm, draw_gemm, kernels, random, memory, result);
   check_some(20, check_scores, draw_scores, kernels, random, memory, result);
   check_some(20, check_accumulate, draw_accumulate, kernels, random, memory, result);
+  check_some(20, check_decode_scores, draw_decode_scores, kernels, random, memory, result);
+  check_some(20, check_decode_weights, draw_decode_weights, kernels, random, memory, result);
+  check_some(20, check_decode_values, draw_decode_values, kernels, random, memory, result);
   check_some(10, check_softmax, draw_softmax, kernels, random, memory, result);
   check_some(5, check_pack, draw_pack, kernels, random, memory, result);
   check_some(5, check_pack_queries, draw_pack_queries, kernels, random, memory, result);

@@ -1,0 +1,350 @@
+// Tests of decoding: one query a sequence, whose keys are computed in chunks and merged.
+
+#include "engine_test.h"
+#include "plan.h"
+#include "reference_call.h"
+
+using namespace engine_test;
+
+namespace {
+
+struct Step {
+  std::int64_t B, H, G, S, D, Dv;
+  Tensor q, k, v;
+  Step(std::int64_t B, std::int64_t H, std::int64_t G, std::int64_t S, std::int64_t D, std::int64_t Dv, Random& random)
+      : B(B), H(H), G(G), S(S), D(D), Dv(Dv), q({B, H, 1, D}), k({B, G, S, D}), v({B, G, S, Dv}) {
+    q.fill(random, 2.0f);
+    k.fill(random, 2.0f);
+    v.fill(random);
+  }
+  Tensor output() const { return Tensor({B, H, 1, Dv}); }
+  Tensor run(const AttentionOptions& options, Isa isa, const LengthsView& lengths = {}) const {
+    Tensor result = output();
+    Workspace workspace;
+    REQUIRE_OK(attention(q.view, k.view, v.view, lengths, result.view, workspace, options, isa));
+    return result;
+  }
+};
+
+std::vector<std::uint8_t> random_mask(std::int64_t count, int once_in, Random& random) {
+  std::vector<std::uint8_t> mask(static_cast<std::size_t>(count));
+  for (std::uint8_t& byte : mask) byte = random.once_in(once_in) ? 0 : 1;
+  return mask;
+}
+
+constexpr std::int64_t ends[] = {1, 2, 63, decode_block - 1, decode_block, decode_block + 1, decode_chunk - 1, decode_chunk,
+                                 decode_chunk + 1, 2 * decode_chunk + 77, 5 * decode_chunk};
+
+}  // namespace
+
+TEST_CASE("decode: output, LSE and weights as the reference, over the ends of blocks and chunks, for every number of heads that share keys") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(201);
+    for (int round = 0; round < share_of(66); ++round) {
+      const std::int64_t shared = random.between(1, decode_rows + 1), G = random.between(1, 2);
+      const Step step(1, shared * G, G, ends[round % 11], random.one_of<std::int64_t>({1, 8, 20, 64, 67, 128}),
+                      random.one_of<std::int64_t>({1, 16, 24, 64, 80, 131}), random);
+      CAPTURE(text_of({step.B, step.H, step.G, step.S, step.D, step.Dv}));
+      Tensor slopes({step.H}), sinks({step.H}), lse({step.B, step.H, 1}), weights({step.B, step.H, 1, step.S}), mean({step.B, 1, step.S});
+      AttentionOptions options;
+      if (random.once_in(3)) options.softcap = 5.0f;
+      if (random.once_in(3)) options.alibi_slopes = slopes.fill(random, 0.01f).view;
+      if (random.once_in(3)) options.sinks = sinks.fill(random, 20.0f).view;
+      if (random.once_in(4)) options.scale = -0.3f;
+      options.offset = step.S - 1 - random.between(0, 3);
+      options.causal = random.once_in(2);
+      if (random.once_in(3)) options.window_left = random.between(0, step.S);
+      const std::vector<std::uint8_t> mask = random_mask(step.H * step.S, 3, random);
+      if (random.once_in(3)) options.mask = BoolMaskView(mask.data(), step.H, 1, step.S);
+      Lengths lengths = Lengths::random(random, step.B, 1, step.S);
+      const reference::AttentionResult expected =
+          reference::attention(step.q.view, step.k.view, step.v.view, reference_options(options, lengths.view, 0));
+      const Tensor without = step.run(options, isa, lengths.view);
+      options.lse = lse.view;
+      options.attention_weights = weights.view;
+      const Tensor output = step.run(options, isa, lengths.view);
+      CHECK_SAME_BITS(output, without);
+      CHECK_CLOSE(output.view, expected.output, reference::core_bounds(expected, step.D, reference::Data::random));
+      CHECK_CLOSE(lse.view, expected.lse, reference::lse_bounds(expected, step.D, reference::Data::random));
+      CHECK_CLOSE(weights.view, expected.weights, reference::weight_bounds(expected, step.D, reference::Data::random));
+
+      options.attention_weights = mean.view;
+      options.average_weights = true;
+      CHECK_SAME_BITS(step.run(options, isa, lengths.view), without);
+      double worst = 0.0;
+      for (std::int64_t b = 0; b < step.B; ++b) {
+        for (std::int64_t j = 0; j < step.S; ++j) {
+          double sum = 0.0;
+          for (std::int64_t h = 0; h < step.H; ++h) sum += static_cast<double>(weights.at(b, h, 0, j));
+          worst = std::max(worst, std::fabs(static_cast<double>(mean.at(b, 0, j)) - sum / static_cast<double>(step.H)));
+        }
+      }
+      CHECK(worst <= 4e-7);
+    }
+  }
+}
+
+TEST_CASE("decode: no key is dropped or counted twice: one that stands out gives its value") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(202);
+    Step step(1, 3, 1, 2 * decode_chunk + 9, 16, 5, random);
+    step.q.fill(0.0f);
+    for (std::int64_t h = 0; h < step.H; ++h) step.q.at(0, h, 0, h) = 4.0f;  // a third of d each
+    std::int64_t wrong = 0;
+    for (std::int64_t j = 0; j < step.S; j += share_of(1) == 1 && j % 16 == 0 && j % decode_block > 32 && j % decode_block < 450 ? 16 : 1) {
+      const float before = step.k.at(0, 0, j, 1);
+      step.k.at(0, 0, j, 1) = 60.0f;  // a logit of 60 for head 1
+      const Tensor output = step.run({}, isa);
+      for (std::int64_t c = 0; c < step.Dv; ++c) wrong += !(std::fabs(output.at(0, 1, 0, c) - step.v.at(0, 0, j, c)) <= 1e-6f);
+      step.k.at(0, 0, j, 1) = before;
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("decode: structured data keeps its bounds") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(203);
+    for (std::int64_t S : {decode_chunk, 3 * decode_chunk + 1, 20 * decode_chunk}) {
+      Step step(1, 2, 1, S, 33, 7, random);
+      for (int kind = 0; kind < 3; ++kind) {
+        step.q.fill(0.37f);
+        step.k.fill(kind == 1 ? -11.3f : 0.7f);
+        step.v.fill(0.1f);
+        if (kind == 2) {
+          for (std::int64_t j = 0; j < S; j += 100) step.k.at(0, 0, j, 5) = 90.0f;
+        }
+        Tensor lse({1, 2, 1});
+        AttentionOptions options;
+        options.lse = lse.view;
+        const Tensor output = step.run(options, isa);
+        const reference::AttentionResult expected = reference::attention(step.q.view, step.k.view, step.v.view);
+        CHECK_CLOSE(output.view, expected.output, reference::core_bounds(expected, step.D, reference::Data::structured));
+        CHECK_CLOSE(lse.view, expected.lse, reference::lse_bounds(expected, step.D, reference::Data::structured));
+      }
+    }
+  }
+}
+
+TEST_CASE("decode: bits are those of any thread count, strides, batch, and of heads with keys of their own") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(204);
+    const Step step(3, 10, 2, 3 * decode_chunk + 5, 36, 44, random);
+    Tensor sinks({step.H}), slopes({step.H});
+    AttentionOptions options;
+    options.sinks = sinks.fill(random).view;
+    options.alibi_slopes = slopes.fill(random, 0.01f).view;
+    options.offset = step.S - 1;
+    const std::int64_t counts[] = {step.S, 0, 1500};
+    const LengthsView lengths(counts, 3);
+    const Tensor expected = step.run(options, isa, lengths);
+    for (int threads : {2, 3}) {
+      ThreadPool pool;
+      REQUIRE_OK(ThreadPool::make(threads, &pool));
+      AttentionOptions threaded = options;
+      threaded.threads = pool.threads();
+      CHECK_SAME_BITS(step.run(threaded, isa, lengths), expected);
+    }
+    for (int round = 0; round < 3; ++round) {
+      Tensor q(step.q.shape(), random), k(step.k.shape(), random), v(step.v.shape(), random), output(expected.shape(), random);
+      Workspace workspace;
+      REQUIRE_OK(attention(q.copy(step.q).view, k.copy(step.k).view, v.copy(step.v).view, lengths, output.view, workspace, options, isa));
+      CHECK_SAME_BITS(output, expected);
+      CHECK(output.gaps_untouched());
+    }
+    Tensor alone = step.output(), repeated = step.output();
+    Workspace workspace;
+    for (std::int64_t b = 0; b < step.B; ++b) {
+      TensorView row = alone.view;
+      row.data += b * row.strides[0];
+      row.sizes[0] = 1;
+      REQUIRE_OK(attention(entry_of(step.q.view, b), entry_of(step.k.view, b), entry_of(step.v.view, b), LengthsView(counts + b, 1), row,
+                           workspace, options, isa));
+    }
+    CHECK_SAME_BITS(alone, expected);
+    Tensor k({step.B, step.H, step.S, step.D}), v({step.B, step.H, step.S, step.Dv});
+    const auto repeat = [&](const Tensor& from, Tensor& to) {
+      for (std::int64_t b = 0; b < step.B; ++b) {
+        for (std::int64_t h = 0; h < step.H; ++h) {
+          for (std::int64_t j = 0; j < step.S; ++j) {
+            for (std::int64_t d = 0; d < from.view.sizes[3]; ++d) to.at(b, h, j, d) = from.at(b, h / 5, j, d);
+          }
+        }
+      }
+    };
+    repeat(step.k, k);
+    repeat(step.v, v);
+    REQUIRE_OK(attention(step.q.view, k.view, v.view, lengths, repeated.view, workspace, options, isa));
+    CHECK_SAME_BITS(repeated, expected);
+  }
+}
+
+TEST_CASE("decode: packed sequences of one query beside others give the bits of each on its own") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(205);
+    const std::int64_t H = 4, G = 2, D = 24, Dv = 9;
+    const std::int64_t query_starts[] = {0, 1, 2, 32, 33, 33, 34}, key_starts[] = {0, 1500, 1501, 1600, 1600, 1700, 4000};
+    Tensor q({1, H, 34, D}), k({1, G, 4000, D}), v({1, G, 4000, Dv}), output({1, H, 34, Dv}), lse({1, H, 34});
+    q.fill(random);
+    k.fill(random);
+    v.fill(random);
+    AttentionOptions packed;
+    packed.query_starts = IndexView(query_starts, 7);
+    packed.key_starts = IndexView(key_starts, 7);
+    packed.lse = lse.view;
+    Workspace workspace;
+    for (int threads : {1, 3}) {
+      ThreadPool pool;
+      REQUIRE_OK(ThreadPool::make(threads, &pool));
+      packed.threads = pool.threads();
+      REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, packed, isa));
+      for (int b = 0; b < 6; ++b) {
+        CAPTURE(b);
+        const std::int64_t count = query_starts[b + 1] - query_starts[b], keys = key_starts[b + 1] - key_starts[b];
+        const auto rows = [](auto view, std::int64_t first, std::int64_t n) {
+          view.data += first * view.strides[2];
+          view.sizes[2] = n;
+          return view;
+        };
+        Tensor alone({1, H, count, Dv}), alone_lse({1, H, count});
+        AttentionOptions one;
+        one.lse = alone_lse.view;
+        REQUIRE_OK(attention(rows(q.view, query_starts[b], count), rows(k.view, key_starts[b], keys), rows(v.view, key_starts[b], keys), {},
+                             alone.view, workspace, one, isa));
+        std::int64_t differing = 0;
+        for (std::int64_t h = 0; h < H; ++h) {
+          for (std::int64_t i = 0; i < count; ++i) {
+            differing += std::memcmp(&alone_lse.at(0, h, i), &lse.at(0, h, query_starts[b] + i), sizeof(float)) != 0;
+            for (std::int64_t c = 0; c < Dv; ++c) {
+              differing += std::memcmp(&alone.at(0, h, i, c), &output.at(0, h, query_starts[b] + i, c), sizeof(float)) != 0;
+            }
+          }
+        }
+        CHECK(differing == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("decode: NaN in hidden keys and values reaches nobody, in visible ones the heads that see it") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(206);
+    for (int round = 0; round < share_of(10); ++round) {
+      const std::int64_t H = 4, G = 2, S = random.one_of<std::int64_t>({70, 1100, 2500}), D = 24, Dv = 40;
+      Step step(1, H, G, S, D, Dv, random);
+      // Each head sees keys of its own; in group 0 both heads miss some, in group 1 one sees what the other does not.
+      std::vector<std::uint8_t> mask = random_mask(H * S, 2, random);
+      for (std::int64_t j = 0; j < S; j += 3) mask[static_cast<std::size_t>(j)] = mask[static_cast<std::size_t>(S + j)] = 0;
+      const std::int64_t poisoned = random.between(0, S / 2), length = S - 5;
+      mask[static_cast<std::size_t>(2 * S + poisoned)] = 1;
+      mask[static_cast<std::size_t>(3 * S + poisoned)] = 0;
+      AttentionOptions options;
+      options.mask = BoolMaskView(mask.data(), H, 1, S);
+      const LengthsView lengths(&length, 1);
+      Tensor clean_weights({1, H, 1, S}), weights({1, H, 1, S}), clean_lse({1, H, 1}), lse({1, H, 1});
+      options.attention_weights = clean_weights.view;
+      options.lse = clean_lse.view;
+      const Tensor clean = step.run(options, isa, lengths);
+      const float bad = random.one_of<float>({not_a_number, infinite, -infinite, 3e38f});
+      for (std::int64_t j = 0; j < S; ++j) {
+        if (j % 3 != 0 && j < length) continue;
+        for (std::int64_t d = 0; d < D; ++d) step.k.at(0, 0, j, d) = bad;
+        for (std::int64_t c = 0; c < Dv; ++c) step.v.at(0, 0, j, c) = bad;
+      }
+      step.v.at(0, 1, poisoned, 7) = not_a_number;
+      options.attention_weights = weights.view;
+      options.lse = lse.view;
+      const Tensor output = step.run(options, isa, lengths);
+      for (std::int64_t h = 0; h < H; ++h) {
+        std::int64_t differing = 0;
+        for (std::int64_t c = 0; c < Dv; ++c) {
+          if (h == 2 && c == 7) CHECK(std::isnan(output.at(0, h, 0, c)));
+          else differing += !(output.at(0, h, 0, c) == clean.at(0, h, 0, c));
+        }
+        for (std::int64_t j = 0; j < S; ++j) differing += !(weights.at(0, h, 0, j) == clean_weights.at(0, h, 0, j));
+        CHECK(differing == 0);
+        CHECK(lse.at(0, h, 0) == clean_lse.at(0, h, 0));
+      }
+      // A NaN in a visible key: its row is NaN, weights of hidden keys stay 0.
+      step.k.at(0, 1, poisoned, 0) = not_a_number;
+      const Tensor broken = step.run(options, isa, lengths);
+      CHECK(std::isnan(broken.at(0, 2, 0, 0)));
+      CHECK(std::isnan(lse.at(0, 2, 0)));
+      CHECK(broken.at(0, 3, 0, 0) == clean.at(0, 3, 0, 0));
+      for (std::int64_t j = 0; j < S; ++j) {
+        if (mask[static_cast<std::size_t>(2 * S + j)] == 0 || j >= length) CHECK(weights.at(0, 2, 0, j) == 0.0f);
+        else CHECK(std::isnan(weights.at(0, 2, 0, j)));
+      }
+    }
+  }
+}
+
+TEST_CASE("decode: rows that see no key, scores at the ends of float32") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(207);
+    Step step(1, 2, 1, 1300, 8, 3, random);
+    Tensor sinks({2}), lse({1, 2, 1}), weights({1, 2, 1, 1300});
+    sinks.fill({0.5f, -infinite});
+    AttentionOptions options;
+    options.lse = lse.view;
+    options.attention_weights = weights.view;
+    const std::vector<std::uint8_t> nothing(1300, 0);
+    for (bool by_mask : {false, true}) {
+      const std::int64_t length = by_mask ? 1300 : 0;
+      options.mask = by_mask ? BoolMaskView(nothing.data(), 1300) : BoolMaskView();
+      for (bool sink : {false, true}) {
+        options.sinks = sink ? sinks.view : TensorView();
+        const Tensor output = step.run(options, isa, LengthsView(&length, 1));
+        for (std::int64_t n = 0; n < output.count(); ++n) CHECK(output[n] == 0.0f);
+        for (std::int64_t n = 0; n < weights.count(); ++n) REQUIRE(weights[n] == 0.0f);
+        CHECK(lse.at(0, 0, 0) == (sink ? 0.5f : -infinite));
+        CHECK(lse.at(0, 1, 0) == -infinite);
+      }
+    }
+    options.mask = {};
+    options.sinks = {};
+    // Scores of +-1e30 and of infinity: one key has all the weight, or the row is NaN.
+    step.q.fill(0.0f);
+    step.q.at(0, 0, 0, 0) = step.q.at(0, 1, 0, 0) = 1e15f;
+    step.k.fill(-1e15f);
+    step.k.at(0, 0, 1200, 0) = 1e15f;
+    const Tensor one = step.run(options, isa);
+    for (std::int64_t c = 0; c < 3; ++c) CHECK(one.at(0, 0, 0, c) == step.v.at(0, 0, 1200, c));
+    CHECK(weights.at(0, 1, 0, 1200) == 1.0f);
+    step.k.fill(-1e15f);
+    const Tensor same = step.run(options, isa);
+    CHECK(weights.at(0, 0, 0, 3) == doctest::Approx(1.0 / 1300.0));
+    step.k.at(0, 0, 5, 0) = infinite;
+    const Tensor broken = step.run(options, isa);
+    CHECK(std::isnan(broken.at(0, 0, 0, 0)));
+  }
+}
+
+TEST_CASE("decode: the memory that is asked for is the memory that is used") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(208);
+    for (int threads : {1, 2}) {
+      ThreadPool pool;
+      REQUIRE_OK(ThreadPool::make(threads, &pool));
+      const Step step(2, 6, 2, 2600, 20, 33, random);
+      AttentionOptions options;
+      options.threads = pool.threads();
+      const std::size_t bytes = attention_workspace_bytes(step.q.view, step.k.view, step.v.view, options, isa);
+      std::vector<char> memory(bytes);
+      Workspace exact(memory.data(), bytes), less(memory.data(), bytes - 64);
+      Tensor output = step.output();
+      CHECK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, less, options, isa).code() == StatusCode::out_of_memory);
+      CHECK(output.untouched());
+      REQUIRE_OK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, exact, options, isa));
+      CHECK_SAME_BITS(output, step.run(options, isa));
+    }
+  }
+}
