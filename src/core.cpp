@@ -95,6 +95,13 @@ View<Element> one_head(const View<Element>& view) {
   return heads;
 }
 
+// Multiply-adds of a call in which every key is visible; of packed sequences at most so many.
+double attention_work(const Attention& attention) {
+  const Sequences& sequences = attention.sequences();
+  return static_cast<double>(sequences.count * attention.heads) * static_cast<double>(sequences.queries) *
+         static_cast<double>(sequences.keys) * static_cast<double>(attention.depth + attention.value_depth);
+}
+
 std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options) {
   return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
 }
@@ -121,9 +128,11 @@ Status compute(const Kernels& kernels, const ConstTensorView& q, const ConstTens
   }
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
   core.scratch = memory + table;
+  Threads threads = options.threads;
+  if (attention_work(attention) < least_threaded_work) threads.count = 1;
   const Stage stages[] = {stage_of<AttentionStage::compute>(core), stage_of<AttentionStage::merge>(core),
                           stage_of<AttentionStage::write_weights>(core)};
-  run_stages(options.threads, stages, 3, &core);
+  run_stages(threads, stages, 3, &core);
   return Status();
 }
 
