@@ -408,7 +408,8 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
               std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
   const Sequences& sequences = attention.sequences();
   const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
-  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && sequences.key_count(b) > 0;
+  const KeyRange held = {attention.visibility.first_of(b), sequences.key_count(b)};
+  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && !held.empty();
   const std::int64_t row = sequences.first_query(b), first_head = head + (first < queries ? 0 : first / queries);
   const std::int64_t first_index = first - (first_head - head) * queries;
   const auto lane_of = [&](std::int64_t h, std::int64_t i) {
@@ -443,8 +444,8 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
   for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
     if (attention.visibility.of(b, i).empty() || !scratch.seen[at++]) {
       scratch.lanes[kept] = lane_of(h, i);
-      scratch.bias_lanes[kept].begin = 0;
-      scratch.bias_lanes[kept].end = sequences.key_count(b);
+      scratch.bias_lanes[kept].begin = held.begin;
+      scratch.bias_lanes[kept].end = held.end;
       ++kept;
     }
     if (++i == queries) i = 0, ++h;
@@ -535,6 +536,10 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
   }
 }
 
+std::int64_t weight_chunks(const Attention& attention) {
+  return (attention.sequences().keys + decode_chunk - 1) / decode_chunk;
+}
+
 }  // namespace
 
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* bias) {
@@ -599,9 +604,10 @@ Operand<float> weights_output(const AttentionOptions& options) {
 
 AttentionShape attention_shape(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
-  return {sequences.count, attention.groups, attention.heads / attention.groups, sequences.queries, sequences.keys,
-          attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride, attention.v.stride,
-          attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, sequences.packed_keys};
+  const bool mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();
+  return {sequences.count, attention.groups, attention.heads / attention.groups, sequences.queries,
+          sequences.most_keys > 0 ? sequences.most_keys : sequences.keys, attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride,
+          attention.v.stride, attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, mixed, sequences.packed_keys};
 }
 
 std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& plan, AttentionStage stage) {
@@ -609,7 +615,22 @@ std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& pl
   if (plan.slots == 0) return 0;
   const std::int64_t count = attention.sequences().count;
   if (stage == AttentionStage::merge) return count * attention.groups;
-  return attention.weights.data != nullptr ? count * plan.chunks : 0;
+  return attention.weights.data != nullptr ? count * weight_chunks(attention) : 0;
+}
+
+void write_padding(const Attention& attention) {
+  const Sequences& sequences = attention.sequences();
+  if (sequences.query_counts.absent()) return;
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    for (std::int64_t h = 0; h < attention.heads; ++h) {
+      for (std::int64_t i = sequences.query_count(b); i < sequences.queries; ++i) {
+        const Lane lane = {nullptr, attention.output.row(b, h, i), attention.weights.data ? attention.weights.row(b, h, i) : nullptr,
+                           attention.lse.data ? attention.lse.row(b, h, i) : nullptr, i, h};
+        write_empty(attention, lane);
+        write_empty_lse(attention, lane);
+      }
+    }
+  }
 }
 
 void run_attention_task(const Attention& attention, const AttentionPlan& plan, AttentionStage stage, std::int64_t task,
@@ -622,7 +643,8 @@ void run_attention_task(const Attention& attention, const AttentionPlan& plan, A
     if (decodes(attention, plan, b)) {
       // Chunk by chunk, for all groups: token-major caches have their keys side by side, in the same pages
       // (28 % of the read bandwidth when a group took all its chunks first, 67 % so).
-      run_decode_chunk(attention, plan, b, within % groups, within / groups, memory, scratch);
+      const std::int64_t first = plan.all_groups ? 0 : within % groups, end = plan.all_groups ? attention.groups : first + 1;
+      for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, within / groups, memory, scratch);
     } else {
       run_tiles(attention, plan, b, within / parts, within % parts, scratch);
     }
@@ -630,7 +652,7 @@ void run_attention_task(const Attention& attention, const AttentionPlan& plan, A
     const std::int64_t b = task / attention.groups, group = task % attention.groups;
     if (decodes(attention, plan, b)) merge_decode_chunks(attention, plan, b, group, memory, scratch);
   } else {
-    const std::int64_t b = task / plan.chunks, chunk = task % plan.chunks;
+    const std::int64_t b = task / weight_chunks(attention), chunk = task % weight_chunks(attention);
     if (decodes(attention, plan, b)) write_decode_weights(attention, plan, b, chunk, memory, scratch);
   }
 }

@@ -60,6 +60,9 @@ void run_attention_task(const Attention& attention, const AttentionPlan& plan, A
 /// What a query sees beside its range, and what is added to its scores.
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* lane);
 
+/// Writes the rows of padding, those from sequences.query_count(b) on: 0, and the LSE of a row that sees no key.
+void write_padding(const Attention& attention);
+
 /// One query of a tile: where it reads and writes.
 struct Lane {
   const float* query;

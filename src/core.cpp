@@ -3,6 +3,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "cache.h"
 #include "cpu.h"
 #include "dispatch.h"
 #include "memory.h"
@@ -80,6 +81,32 @@ Attention core_of(const Kernels& kernels, const ConstTensorView& q, const ConstT
   return attention;
 }
 
+// The same of a cache.
+Attention core_of(const Kernels& kernels, const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
+                  const AttentionOptions& options) {
+  Attention attention;
+  attention.kernels = &kernels;
+  attention.heads = q.sizes[1];
+  attention.groups = state.config.num_kv_heads;
+  attention.depth = q.sizes[3];
+  attention.value_depth = state.config.value_dim;
+  attention.q = by_heads(q);
+  attention.k = state.keys;
+  attention.v = state.values;
+  Visibility& visibility = attention.visibility;
+  visibility.sequences.count = q.sizes[0];
+  visibility.sequences.queries = q.sizes[2];
+  visibility.sequences.keys = state.longest();
+  // The chunks of what a ring holds may begin and end within one.
+  visibility.sequences.most_keys = state.config.capacity + (state.config.ring ? decode_chunk : 0);
+  visibility.sequences.key_counts = state.lengths;
+  visibility.sequences.query_counts = numbers_of(query_counts);
+  visibility.at_end = true;
+  visibility.first_kept = state.firsts;
+  apply_options(options, {}, &attention);
+  return attention;
+}
+
 // (B, n, ..) as (B, 1, n, ..).
 template <class Element>
 View<Element> one_head(const View<Element>& view) {
@@ -106,12 +133,11 @@ std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options)
   return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
 }
 
-Status compute(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
-               const LengthsView& valid_lens, const TensorView& output, Workspace& workspace,
-               const AttentionOptions& options, float dropout_rate) {
-  const FloatingPointMode mode;
+Status compute(const Attention& described, const TensorView& output, Workspace& workspace, const AttentionOptions& options,
+               float dropout_rate) {
+  const Kernels& kernels = *described.kernels;
   Core core;
-  core.attention = core_of(kernels, q, k, v, valid_lens, options);
+  core.attention = described;
   Attention& attention = core.attention;
   if (attention.sequences().count == 0 || attention.sequences().queries == 0 || attention.heads == 0) return Status();
   attention.output = by_heads(output);
@@ -128,6 +154,7 @@ Status compute(const Kernels& kernels, const ConstTensorView& q, const ConstTens
   }
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
   core.scratch = memory + table;
+  write_padding(attention);
   Threads threads = options.threads;
   if (attention_work(attention) < least_threaded_work) threads.count = 1;
   const Stage stages[] = {stage_of<AttentionStage::compute>(core), stage_of<AttentionStage::merge>(core),
@@ -155,7 +182,38 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
   Status status = require_kernels(isa, &kernels);
   if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
   if (!status.ok()) return status;
-  return compute(*kernels, q, k, v, valid_lens, output, workspace, options, 0.0f);
+  const FloatingPointMode mode;
+  return compute(core_of(*kernels, q, k, v, valid_lens, options), output, workspace, options, 0.0f);
+}
+
+std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
+  const Kernels* kernels = find_kernels(isa);
+  if (kernels == nullptr || cache.state() == nullptr || !validate_cached_queries(q, *cache.state()).ok() ||
+      !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+    return 0;
+  }
+  AttentionShape shape = attention_shape(core_of(*kernels, q, *cache.state(), {}, options));
+  const int threads = options.threads.count;
+  std::size_t bytes = plan_attention(*kernels, shape).bytes(threads);
+  shape.mixed = true;  // with query_counts
+  const std::size_t mixed_bytes = plan_attention(*kernels, shape).bytes(threads);
+  if (mixed_bytes > bytes) bytes = mixed_bytes;
+  return table_bytes(*kernels, options) + bytes + alignment - 1;
+}
+
+Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts, const TensorView& output,
+                 Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
+  const CacheState* const state = cache.state();
+  if (state == nullptr) return Status::error(StatusCode::invalid_argument, "cache: it has not been made");
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(isa, &kernels);
+  if (status.ok()) status = validate_cached_core(q, *state, query_counts, output, options);
+  if (!status.ok()) return status;
+  const FloatingPointMode mode;
+  const Attention attention = core_of(*kernels, q, *state, query_counts, options);
+  status = validate_reach(*state, attention.visibility);
+  if (!status.ok()) return status;
+  return compute(attention, output, workspace, options, 0.0f);
 }
 
 Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
@@ -191,7 +249,8 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   one.average_weights = false;
   one.attention_weights = one_head(options.attention_weights);
   one.lse = one_head(options.lse);
-  return compute(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one_head(output), workspace, one,
+  const FloatingPointMode mode;
+  return compute(core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), one_head(output), workspace, one,
                  options.training ? dropout_ : 0.0f);
 }
 

@@ -60,7 +60,8 @@ struct Decode {
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
   std::int64_t head(std::int64_t r) const { return group * rows + r; }
   std::int64_t query_row() const { return sequences().first_query(b); }
-  // Packed sequences take the chunks that their own rows begin, and one more.
+  // Of the chunk-th one that the sequence sees. Packed sequences take the chunks that their own rows begin,
+  // and one more.
   std::int64_t slot(std::int64_t chunk) const {
     const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
     return (before + chunk) * attention.groups + group;
@@ -71,10 +72,12 @@ struct Decode {
     return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * rows;
   }
   KeyRange range() const { return attention.visibility.of(b, 0); }
+  // The part of it in a chunk of the absolute grid.
   KeyRange range(std::int64_t chunk) const {
     const KeyRange all = range();
     return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
   }
+  std::int64_t first_chunk() const { return range().begin / decode_chunk; }
   bool holes() const { return attention.visibility.has_holes(); }
   bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
 };
@@ -230,7 +233,7 @@ bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t
 void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
                       std::int64_t chunk, void* partials, void* scratch) {
   const Decode decode(attention, plan, b, group, partials, scratch);
-  const KeyRange range = decode.range(chunk);
+  const KeyRange range = decode.range(decode.first_chunk() + chunk);
   if (range.empty()) return;
   take_queries(decode);
   float* output = decode.output(chunk);
@@ -243,7 +246,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
   const Decode decode(attention, plan, b, group, partials, scratch);
   const KeyRange range = decode.range();
   const Numbers<float>& sinks = attention.biases.sinks;
-  const std::int64_t first = range.begin / decode_chunk, end = range.empty() ? first : (range.end - 1) / decode_chunk + 1;
+  const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
     // A sink is the first key.
@@ -251,7 +254,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     const float sink_maximum = static_cast<float>(ceil(sink));
     float maximum = sink_maximum;
     std::int64_t from = -1;  // the first chunk that is seen
-    for (std::int64_t chunk = first; chunk < end; ++chunk) {
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       const Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
       if (from < 0) from = chunk;
@@ -259,7 +262,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     }
     double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - static_cast<double>(maximum));
     float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
-    for (std::int64_t chunk = from; from >= 0 && chunk < end; ++chunk) {
+    for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
       const Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
       const float factor = power_between(partial.maximum, maximum);

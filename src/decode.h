@@ -11,7 +11,7 @@ namespace attend {
 /// Whether sequence b takes this path: by its own number of queries and the call's heads and options alone.
 bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b);
 
-/// Attention of a group's heads over one chunk of the keys. `partials`: plan.shared_bytes bytes; scratch:
+/// Attention of a group's heads over the chunk-th chunk of the keys that they see. `partials`: plan.shared_bytes bytes; scratch:
 /// plan.thread_bytes bytes, this task's alone.
 void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
                       std::int64_t chunk, void* partials, void* scratch);
@@ -20,7 +20,7 @@ void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std
 void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
                          void* partials, void* scratch);
 
-/// The attention weights of all heads over one chunk, once their chunks are merged.
+/// The attention weights of all heads for keys [chunk decode_chunk, (chunk + 1) decode_chunk), once merged.
 void write_decode_weights(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t chunk,
                           const void* partials, void* scratch);
 

@@ -24,6 +24,10 @@ struct PagedRows {
     return data + b * batch_stride + g * head_stride + page * page_stride + within * row_stride;
   }
 
+  operator PagedRows<const Element>() const {
+    return {data, batch_stride, head_stride, row_stride, stride, page_rows, page_stride, pages, pages_batch_stride, pages_stride};
+  }
+
   /// The end of the rows [j, end) that lie in one page.
   std::int64_t end_of_run(std::int64_t j, std::int64_t end) const {
     const std::int64_t left = page_rows - (j - page_of(j) * page_rows);

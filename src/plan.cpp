@@ -28,15 +28,14 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   plan.tiles = (rows + plan.tile - 1) / plan.tile;
 
   // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
-  const bool packed = shape.packed_keys > 0;
-  if (shape.may_decode && shape.shared <= decode_rows && (packed || shape.queries == 1)) {
+  if (shape.may_decode && shape.shared <= decode_rows && (shape.mixed || shape.queries == 1)) {
     plan.query_stride = round_up(shape.depth, kernels.lanes);
     plan.chunks = shape.keys > 0 ? (shape.keys + decode_chunk - 1) / decode_chunk : 1;
-    plan.slots = packed ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
+    plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
     plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);
     plan.thread_bytes = decode_scratch_bytes(shape.shared, plan.query_stride);
     plan.tasks = shape.batch * shape.groups * plan.chunks;
-    if (!packed) return plan;  // all of them
+    if (!shape.mixed) return plan;  // all of them
   }
 
   // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read

@@ -43,6 +43,7 @@ struct AttentionShape {
   std::int64_t key_row_stride, value_row_stride, value_stride;
   bool average_weights;
   bool may_decode;             // rows that see no key give 0, not the mean of all values
+  bool mixed;                  // sequences differ in their queries: any of them may have one
   std::int64_t packed_keys;    // rows of keys in all, of packed sequences; 0: entries of a batch
 };
 

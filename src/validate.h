@@ -5,6 +5,9 @@
 
 namespace attend {
 
+struct CacheState;
+struct Visibility;
+
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept;
 Status validate_weights(const MultiHeadAttentionConfig& config,
                         const MultiHeadAttentionWeights& weights) noexcept;
@@ -19,6 +22,17 @@ Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const C
                      const LengthsView& valid_lens, const TensorView& output,
                      const AttentionOptions& options) noexcept;
 Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v) noexcept;
+Status validate_cache_config(const KeyValueCacheConfig& config) noexcept;
+/// Whether so many more tokens fit, and the page table has pages for them.
+Status validate_room(const CacheState& state, const IndexView& counts, std::int64_t rows) noexcept;
+Status validate_append(const CacheState& state, const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts,
+                       const OperationOptions& options) noexcept;
+Status validate_truncate(const CacheState& state, std::int64_t b, std::int64_t length) noexcept;
+Status validate_cached_queries(const ConstTensorView& q, const CacheState& state) noexcept;
+Status validate_cached_core(const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
+                            const TensorView& output, const AttentionOptions& options) noexcept;
+/// Whether all keys that the queries see are there: none is gone from a ring, none in a page outside.
+Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept;
 /// What the options say of scores, whatever the shape of the call.
 Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept;
 Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse,

@@ -34,11 +34,16 @@ struct Sequences {
   std::int64_t queries = 0, keys = 0;  // of each, or of the longest
   Numbers<std::int64_t> query_starts, key_starts;  // absent: entries of a batch
   std::int64_t packed_keys = 0;                    // rows of keys in all, of packed ones
+  std::int64_t most_keys = 0;                      // what those of a cache may grow to; else 0
   const std::int64_t* key_counts = nullptr;  // of each, where they differ without being packed
+  Numbers<std::int64_t> query_counts;        // likewise; the rows that follow are padding
 
   bool packed() const { return !query_starts.absent(); }
   std::int64_t first_query(std::int64_t b) const { return packed() ? query_starts.at(b) : 0; }
-  std::int64_t query_count(std::int64_t b) const { return packed() ? query_starts.at(b + 1) - query_starts.at(b) : queries; }
+  std::int64_t query_count(std::int64_t b) const {
+    if (!query_counts.absent()) return query_counts.at(b);
+    return packed() ? query_starts.at(b + 1) - query_starts.at(b) : queries;
+  }
   std::int64_t first_key(std::int64_t b) const { return key_starts.absent() ? 0 : key_starts.at(b); }
   std::int64_t key_count(std::int64_t b) const {
     if (key_counts != nullptr) return key_counts[b];
@@ -74,6 +79,7 @@ struct Visibility {
   std::int64_t offset = 0;
   Numbers<std::int64_t> offsets;
   std::int64_t window_left = -1, window_right = -1;
+  bool at_end = false;                       // query 0 stands where its entry's last query_count keys begin
   const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
   Numbers<std::int64_t> parents;
   Mask<std::uint8_t> mask;
@@ -82,15 +88,17 @@ struct Visibility {
 
   /// Where query i of sequence b stands among its keys.
   std::int64_t position(std::int64_t b, std::int64_t i) const {
-    return i + offset + (offsets.absent() ? 0 : offsets.at(b));
+    return i + offset + (offsets.absent() ? 0 : offsets.at(b)) + (at_end ? sequences.key_count(b) - sequences.query_count(b) : 0);
   }
+
+  std::int64_t first_of(std::int64_t b) const { return first_kept == nullptr ? 0 : first_kept[b]; }
 
   /// Whether some keys within the ranges may be hidden.
   bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
 
   /// The keys that query i of sequence b sees, but for holes.
   KeyRange of(std::int64_t b, std::int64_t i) const {
-    KeyRange range = {first_kept == nullptr ? 0 : first_kept[b], sequences.key_count(b)};
+    KeyRange range = {first_of(b), sequences.key_count(b)};
     const auto end_at = [&range](std::int64_t end) { if (end < range.end) range.end = end; };
     if (!lengths.absent()) end_at(lengths.at(b, i));
     if (!causal && window_left < 0 && window_right < 0) return range.empty() ? KeyRange() : range;
@@ -109,7 +117,7 @@ struct Visibility {
     for (std::int64_t i = 0; i < count; ++i) {
       const KeyRange row = of(b, i);
       if (empty_rows == EmptyRows::uniform && (row.empty() || has_holes())) {
-        return {first_kept == nullptr ? 0 : first_kept[b], sequences.key_count(b)};
+        return {first_of(b), sequences.key_count(b)};
       }
       if (row.empty()) continue;
       if (all.empty() || row.begin < all.begin) all.begin = row.begin;

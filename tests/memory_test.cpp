@@ -103,6 +103,7 @@ struct Calls {
   OperationOptions options;
   AttentionOptions with_weights, core_options;
   Tensor table = Tensor({8, 2});
+  KeyValueCache cache;
 
   static Layer make_layer(Isa isa) {
     Random random(81);
@@ -118,6 +119,12 @@ struct Calls {
     core_options.causal = true;
     core_options.relative_position_bias.table = table.fill(random).view;
     REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+    KeyValueCacheConfig config;
+    config.batch = config.num_kv_heads = 2;
+    config.head_dim = 20;
+    config.capacity = 100;
+    config.ring = true;
+    REQUIRE_OK(KeyValueCache::make(config, &cache));
   }
   Status forward(Workspace& workspace) {
     return layer.attention.forward(x.view, keys.view, keys.view, {}, output.view, workspace, with_weights);
@@ -127,6 +134,12 @@ struct Calls {
   }
   Status core(Workspace& workspace) {
     return attend::attention(one_head(x), one_head(keys), one_head(keys), {}, one_head(output), workspace, core_options, options.isa);
+  }
+  Status cached(Workspace& workspace) {
+    AttentionOptions windowed = core_options;
+    windowed.window_left = 50;
+    const Status status = cache.append(one_head(x), one_head(x), {}, options);
+    return status.ok() ? attend::attention(one_head(x), cache, {}, one_head(output), workspace, windowed, options.isa) : status;
   }
   // (B, n, 40) as two heads of 20 in place.
   static TensorView one_head(Tensor& tensor) {
@@ -144,7 +157,7 @@ TEST_CASE("memory: after the first call of a shape the heap is left alone") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     Calls calls(isa);
-    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
+    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::cached, &Calls::multiply}) {
       Workspace workspace;
       {
         const WatchedHeap heap;
@@ -209,6 +222,10 @@ TEST_CASE("memory: each failing allocation is an out_of_memory that changes noth
            return MultiHeadAttention::make_random(c.layer.config, 1, &attention);
          }},
         {"pool", 1, [](Calls&, Workspace&, MultiHeadAttention&, ThreadPool& pool) { return ThreadPool::make(2, &pool); }},
+        {"cache", 1, [](Calls& c, Workspace&, MultiHeadAttention&, ThreadPool&) {
+           KeyValueCache made;
+           return KeyValueCache::make(c.cache.config(), &made);
+         }},
         {"forward", 1, [](Calls& c, Workspace& workspace, MultiHeadAttention&, ThreadPool&) { return c.forward(workspace); }},
         {"dot product", 1, [](Calls& c, Workspace& workspace, MultiHeadAttention&, ThreadPool&) { return c.dot_product(workspace); }},
         {"matmul", 1, [](Calls& c, Workspace& workspace, MultiHeadAttention&, ThreadPool&) { return c.multiply(workspace); }},
@@ -466,7 +483,7 @@ TEST_CASE("memory: a workspace over no memory, or too little, refuses without to
     for (std::size_t bytes : {std::size_t{0}, std::size_t{1}, sizeof little}) {
       Workspace none(nullptr, bytes), some(little, bytes);
       for (Workspace* workspace : {&none, &some}) {
-        for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
+        for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::cached, &Calls::multiply}) {
           const Status status = (calls.*call)(*workspace);
           CHECK(status.code() == StatusCode::out_of_memory);
           CHECK(std::string(status.message()).find("workspace: holds ") == 0);
@@ -525,7 +542,7 @@ TEST_CASE("memory: a call takes at most 8 KiB of stack") {
     CAPTURE(name_of(isa));
     Calls calls(isa);
     Workspace workspace;
-    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::multiply}) {
+    for (Status (Calls::*call)(Workspace&) : {&Calls::forward, &Calls::dot_product, &Calls::core, &Calls::cached, &Calls::multiply}) {
       bool ok = false;
       const std::size_t bytes = stack_of([&] { ok = (calls.*call)(workspace).ok(); });
       CHECK(ok);

@@ -44,7 +44,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, 0};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, false, 0};
 }
 
 }  // namespace
@@ -124,6 +124,7 @@ TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunk
     CHECK(plan_attention(*table, shape).slots == 0);
     // Packed: any sequence may be one of one query. Those before may leave a part of a chunk each.
     shape.batch = 3;
+    shape.mixed = true;
     shape.packed_keys = 7000;
     const AttentionPlan plan = plan_attention(*table, shape);
     CHECK(plan.slots == 6 + 3);

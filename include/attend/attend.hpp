@@ -107,7 +107,7 @@ using ConstTensorView = View<const float>;
 /// Valid lengths: rank 1 (B,) one for each batch entry, or rank 2 (B, L) one for each query. A
 /// length beyond S means all S; a negative one is an error; absent means all S everywhere.
 using LengthsView = View<const std::int64_t>;
-/// Any other array of integers: positions, cumulative lengths, parents in a tree, pages.
+/// Any other array of integers: positions, counts, cumulative lengths, parents in a tree, pages.
 using IndexView = View<const std::int64_t>;
 /// A bool mask, one byte an element: 0 hides the key, anything else shows it.
 using BoolMaskView = View<const std::uint8_t>;
@@ -380,6 +380,103 @@ class ATTEND_API DotProductAttention {
   float dropout_ = 0.0f;
   const struct Kernels* kernels_ = nullptr;
 };
+
+// ---------------------------------------------------------------------------------------------
+// The KV cache
+
+/// The shape of a KeyValueCache, and which tokens it keeps.
+///
+/// Three kinds: with neither `ring` nor pages, each entry has room for `capacity` tokens and is full
+/// then; a ring keeps the newest `capacity`; a paged one has its rows in a pool of pages.
+struct KeyValueCacheConfig {
+  std::int64_t batch = 1;
+  std::int64_t num_kv_heads = 0;  // G
+  std::int64_t head_dim = 0;      // D, 1 to 512
+  std::int64_t value_dim = 0;     // Dv, 1 to 512; 0: head_dim
+  std::int64_t capacity = 0;      // tokens that an entry can hold; with pages 0: P page_rows
+  bool ring = false;
+  std::int64_t page_rows = 0;     // tokens of a page; 0: no pages
+  std::int64_t page_count = 0;    // pages in the pool
+  /// (batch, P): page p of entry b, of its tokens from p page_rows on, is page pages[b, p] of the pool. It
+  /// outlives the cache, which reads it in each call; between calls it may change. Numbers that a call
+  /// needs have to be in [0, page_count) by then. Entries may share pages that no call writes.
+  IndexView pages;
+};
+
+/// Keys and values of past tokens, for each entry of a batch and each key/value head.
+///
+/// Rows are written once, head by head: [batch][G][capacity][D], or [page][G][page_rows][D] with pages,
+/// each head on a cache line of its own; values likewise. An entry's tokens are counted from its first:
+/// token j keeps position j, however many a ring has let go. One call may write a cache at a time, and none
+/// may read it meanwhile; any number may read it at once.
+class ATTEND_API KeyValueCache {
+ public:
+  KeyValueCache() noexcept = default;
+  ~KeyValueCache();
+  KeyValueCache(KeyValueCache&& other) noexcept;
+  KeyValueCache& operator=(KeyValueCache&& other) noexcept;
+
+  /// Bytes that make needs; 0 if the config is not a valid one.
+  static std::size_t bytes(const KeyValueCacheConfig& config) noexcept;
+
+  /// Makes an empty cache in memory of its own, or in the caller's: bytes(config) bytes of any alignment
+  /// that outlive it. Rows are not touched before they are written. On an error *cache is as it was.
+  static Status make(const KeyValueCacheConfig& config, KeyValueCache* cache, void* memory = nullptr,
+                     std::size_t memory_bytes = 0) noexcept;
+
+  /// Appends n tokens to each entry, or the first counts[b] of its n rows.
+  ///
+  /// k (B, G, n, D), v (B, G, n, Dv), apart from the cache in memory; counts absent or (B,), each 0 to n. A
+  /// ring given more than its capacity keeps the last of them. An entry without room for its tokens is an
+  /// error (out_of_memory). On any error the cache is as it was.
+  Status append(const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts = {},
+                const OperationOptions& options = {}) noexcept;
+
+  /// Takes entry b back to its first `length` tokens: as if those since had never come, but that what a
+  /// ring has let go for them stays gone. From first(b) to length(b), or 0: an entry that begins anew.
+  Status truncate(std::int64_t b, std::int64_t length) noexcept;
+  /// Takes every entry back to 0 tokens.
+  void clear() noexcept;
+
+  /// How many tokens entry b was given, those that a ring has let go included.
+  std::int64_t length(std::int64_t b) const noexcept;
+  /// The first token of entry b that is kept: 0 but on a ring.
+  std::int64_t first(std::int64_t b) const noexcept;
+  /// The D elements of a token's key, or the Dv of its value; null for one that is not kept, or whose page
+  /// is not in the pool.
+  const float* key(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
+  const float* value(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
+
+  /// As it was made, value_dim and capacity filled in; of a cache that was not made: the default.
+  KeyValueCacheConfig config() const noexcept;
+  /// What the library reads and writes; null before it was made.
+  struct CacheState* state() const noexcept { return state_; }
+
+ private:
+  struct CacheState* state_ = nullptr;  // at the start of the memory
+  void* owned_ = nullptr;               // the heap block that holds it, if it is ours
+};
+
+/// Attention of queries to all tokens of a cache, their own included where they were appended before.
+///
+/// q (B, H, L, D) and output (B, H, L, Dv) as in the call with keys and values; query_counts absent or (B,),
+/// 0 to L: how many of an entry's rows are queries. Those after are padding: output and weights 0, the LSE of
+/// a row that sees no key. Query i of entry b stands at position length(b) - query_counts[b] + i +
+/// options.offset (+ options.offsets[b]): so causal, windows and biases are right after an append of the
+/// same rows. S, of masks and attention weights, is the largest length.
+/// On a ring, an entry whose queries would see a token that is gone, by causal, window and length, is an
+/// error, as `capacity` has to be window_left + L at least; but a single query without a window_left sees
+/// what the ring holds: there the ring is the window. With EmptyRows::uniform the mean is that of the
+/// values held. options.query_starts and key_starts are for the call with keys and values alone.
+ATTEND_API Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
+                            const TensorView& output, Workspace& workspace,
+                            const AttentionOptions& options = {}, Isa isa = Isa::best) noexcept;
+
+/// Bytes that this call takes from its workspace, however much the cache holds; q's data is not read; 0 if
+/// they are not valid arguments.
+ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache,
+                                                 const AttentionOptions& options = {},
+                                                 Isa isa = Isa::best) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // Positions

@@ -148,6 +148,69 @@ void poison_scores(const TensorView& scores, const Lengths& lengths) {
   }
 }
 
+/// A KV cache of any kind, filled with the first lengths[b] rows of keys and values, in chunks, some of which
+/// are taken back. Rows of it that were never written hold NaN, page numbers that nobody needs are wrong.
+struct FilledCache {
+  KeyValueCache cache;
+  Status status;
+  std::string text;
+  std::vector<std::int64_t> pages;
+  std::vector<float> memory;
+
+  /// Of a ring at least the last `needed` rows stay.
+  FilledCache(Draw& draw, const ConstTensorView& k, const ConstTensorView& v, const std::vector<std::int64_t>& lengths,
+              std::int64_t needed, const OperationOptions& options) {
+    const std::int64_t B = k.sizes[0], S = k.sizes[2], kind = draw.integer(0, 2);
+    KeyValueCacheConfig config;
+    config.batch = B;
+    config.num_kv_heads = k.sizes[1];
+    config.head_dim = k.sizes[3];
+    config.value_dim = v.sizes[3];
+    config.capacity = S + draw.integer(0, 9);
+    if (kind == 1) {
+      config.ring = true;
+      config.capacity = std::max<std::int64_t>(needed, 1) + draw.integer(0, 9);
+    } else if (kind == 2) {
+      config.page_rows = draw.size(60);
+      const std::int64_t columns = (config.capacity + config.page_rows - 1) / config.page_rows;
+      config.page_count = B * columns + draw.integer(0, 3);
+      for (std::int64_t p = 0; p < config.page_count; ++p) {
+        pages.push_back(p);
+        std::swap(pages.back(), pages[static_cast<std::size_t>(draw.integer(0, p))]);
+      }
+      config.pages = IndexView(pages.data(), B, columns);
+      for (std::int64_t b = 0; b < B; ++b) {
+        for (std::int64_t p = 0; p < columns; ++p) {
+          if (p * config.page_rows >= lengths[static_cast<std::size_t>(b)]) pages[static_cast<std::size_t>(b * columns + p)] = draw.one_in(2) ? -1 : config.page_count;
+        }
+      }
+    }
+    text = std::string(kind == 0 ? " cache" : kind == 1 ? " ring" : " pages") + " of " + std::to_string(kind == 2 ? config.page_rows : config.capacity);
+    memory.assign(KeyValueCache::bytes(config) / sizeof(float) + 1, nan);
+    status = KeyValueCache::make(config, &cache, memory.data(), memory.size() * sizeof(float));
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(B));
+    for (std::int64_t first = 0; status.ok() && first < S;) {
+      const std::int64_t rows = std::min(draw.one_in(3) ? 1 : draw.size(S), S - first);
+      const bool repeat = kind != 1 && draw.one_in(3);
+      for (std::int64_t b = 0; b < B; ++b) {
+        counts[static_cast<std::size_t>(b)] = std::min(std::max<std::int64_t>(lengths[static_cast<std::size_t>(b)] - first, 0), rows);
+      }
+      const auto part = [&](ConstTensorView view, std::int64_t from) {
+        view.data += from * view.strides[2];
+        view.sizes[2] = rows;
+        return view;
+      };
+      const IndexView view(counts.data(), B);
+      if (repeat) {  // rows of another place, taken back
+        status = cache.append(part(k, (S - rows) / 2), part(v, (S - rows) / 2), view, options);
+        for (std::int64_t b = 0; b < B && status.ok(); ++b) status = cache.truncate(b, cache.length(b) - counts[static_cast<std::size_t>(b)]);
+      }
+      if (status.ok()) status = cache.append(part(k, first), part(v, first), view, options);
+      first += rows;
+    }
+  }
+};
+
 /// What is wrong with an output; empty if nothing is.
 std::string fault(const Status& status, Tensor& output, const Array& expected, const Array& tolerance) {
   if (!status.ok()) return status.message();
@@ -326,11 +389,20 @@ class Calls {
       asked += std::string(" ") + name;
       return true;
     };
-    const Lengths lengths(draw_, B, L, S);
+    // Through a cache, entries have lengths of their own, and so many queries, which stand at their ends.
+    const bool cached = draw_.one_in(3), uniform = sometimes("uniform");
+    std::vector<std::int64_t> key_counts(static_cast<std::size_t>(B), S), query_counts(static_cast<std::size_t>(B), L), padded;
+    for (std::int64_t b = 0; cached && b < B; ++b) {
+      if (b > 0) key_counts[static_cast<std::size_t>(b)] = draw_.integer(tree ? L : 0, S);
+      if (!tree && !uniform && draw_.one_in(2)) query_counts[static_cast<std::size_t>(b)] = draw_.integer(0, L);
+    }
+    Lengths lengths(draw_, B, L, S);
+    if (cached) lengths.view = LengthsView();
     if (sometimes("scale")) options.scale = draw_.real(1.0f);
     if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw_.real(30.0f));
     options.causal = sometimes("causal");
-    options.offset = tree ? draw_.integer(0, S - L) : draw_.one_in(2) ? S - L : draw_.integer(-L, S);
+    options.offset = cached ? (tree || draw_.one_in(2) ? 0 : draw_.integer(-3, 3))
+                     : tree ? draw_.integer(0, S - L) : draw_.one_in(2) ? S - L : draw_.integer(-L, S);
     asked += " offset " + std::to_string(options.offset);
     std::vector<std::int64_t> offsets(static_cast<std::size_t>(B));
     if (!tree && sometimes("offsets", 4)) {
@@ -374,23 +446,28 @@ class Calls {
       options.tree_parents = IndexView(parents.data(), L);
     }
     Tensor slopes, sinks, table;
-    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes = Tensor::random(draw_, {H}, 0.5f)).view;
+    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes = Tensor::random(draw_, {H}, 0.25f)).view;
     if (sometimes("sinks", 4)) options.sinks = (sinks = Tensor::random(draw_, {H}, 40.0f)).view;
     if (!tree && sometimes("relative_position_bias", 4)) {
       options.relative_position_bias.bidirectional = draw_.one_in(2);
       options.relative_position_bias.max_distance = draw_.integer(9, 150);
       options.relative_position_bias.table = (table = Tensor::random(draw_, {draw_.integer(4, 16), H}, 2.0f)).view;
     }
-    const bool uniform = sometimes("uniform");
     options.empty_rows = uniform ? EmptyRows::uniform : EmptyRows::zero;
     options.average_weights = draw_.one_in(2);
 
     // The same for the reference: trees and relative biases are written out, for each entry on its own.
     std::vector<reference::AttentionResult> expected;
+    std::int64_t needed = 0;  // keys that a ring has to hold
     for (std::int64_t b = 0; b < B; ++b) {
+      const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)], queries_here = query_counts[static_cast<std::size_t>(b)];
       const auto entry = [b](auto view) {
         if (view.rank == 4 && view.sizes[0] > 1) view.data += b * view.strides[0];
         if (view.rank == 4) view.sizes[0] = 1;
+        return view;
+      };
+      const auto of_keys = [&](auto view, int axis) {  // those that the entry has
+        if (view.rank > 0 && view.sizes[axis] == S && S > keys_here) view.sizes[axis] = keys_here;
         return view;
       };
       LengthsView valid_lens = lengths.view;
@@ -398,27 +475,34 @@ class Calls {
         valid_lens.data += b * valid_lens.strides[0];
         valid_lens.sizes[0] = 1;
       }
+      if (cached) {
+        padded.assign(static_cast<std::size_t>(L), 0);
+        std::fill_n(padded.begin(), queries_here, keys_here);
+        valid_lens = LengthsView(padded.data(), 1, L);
+      }
       reference::AttentionOptions same;
       if (options.scale) same.scale = static_cast<double>(*options.scale);
       same.softcap = static_cast<double>(options.softcap);
       same.valid_lens = valid_lens;
       same.causal = options.causal;
-      same.offset = options.offset + (options.offsets.absent() ? 0 : offsets[static_cast<std::size_t>(b)]);
+      same.offset = options.offset + (options.offsets.absent() ? 0 : offsets[static_cast<std::size_t>(b)]) + (cached ? keys_here - queries_here : 0);
       same.window_left = options.window_left;
       same.window_right = options.window_right;
-      same.mask = entry(options.mask);
-      same.additive_mask = entry(options.additive_mask);
+      same.mask = of_keys(entry(options.mask), options.mask.rank - 1);
+      same.additive_mask = of_keys(entry(options.additive_mask), options.additive_mask.rank - 1);
       same.alibi_slopes = options.alibi_slopes;
       same.sinks = options.sinks;
       same.empty_rows = options.empty_rows;
-      if (tree) hide_strangers(parents, {1, H, L, S}, &same);
+      if (tree) hide_strangers(parents, {1, H, L, keys_here}, &same);
       if (!options.relative_position_bias.table.absent()) {
-        same.position_bias = relative_bias(options.relative_position_bias, same.offset, {H, L, S});
+        same.position_bias = relative_bias(options.relative_position_bias, same.offset, {H, L, keys_here});
       }
-      const TensorView keys = entry(k.view), values = entry(v.view);
+      const std::int64_t lowest = uniform || options.window_left < 0 ? 0 : std::max<std::int64_t>(same.offset - options.window_left, 0);
+      needed = std::max(needed, keys_here - lowest);
+      const TensorView keys = of_keys(entry(k.view), 2), values = of_keys(entry(v.view), 2);
       expected.push_back(reference::attention(entry(q.view), keys, values, same));
       for (std::int64_t g = 0; g < G && !uniform; ++g) {
-        for (std::int64_t j = 0; j < S; ++j) {
+        for (std::int64_t j = 0; j < keys_here; ++j) {
           bool seen = false;
           for (std::int64_t h = g * shared; h < (g + 1) * shared; ++h) {
             for (std::int64_t i = 0; i < L; ++i) seen = seen || reference::visible(same, 0, h, i, j);
@@ -433,8 +517,20 @@ class Calls {
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     options.attention_weights = weights.view;
     options.lse = lse.view;
-    const Status status = attend::attention(q.view, k.view, v.view, lengths.view, output.view, workspace_, options, isa_);
-    asked += " lengths " + lengths.text();
+    Status status;
+    if (cached) {
+      const FilledCache filled(draw_, k.view, v.view, key_counts, needed, options_);
+      const IndexView counts(query_counts.data(), B);
+      status = filled.status;
+      if (status.ok()) status = attend::attention(q.view, filled.cache, counts, output.view, workspace_, options, isa_);
+      asked += filled.text;
+      for (std::int64_t b = 0; b < B; ++b) {
+        asked += " " + std::to_string(query_counts[static_cast<std::size_t>(b)]) + " to " + std::to_string(key_counts[static_cast<std::size_t>(b)]);
+      }
+    } else {
+      status = attend::attention(q.view, k.view, v.view, lengths.view, output.view, workspace_, options, isa_);
+      asked += " lengths " + lengths.text();
+    }
     Array all_outputs = Array::zeros({B, H, L, Dv}), all_lse = Array::zeros({B, H, L}), all_weights = Array::zeros(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     Array output_bounds = Array::zeros({B, H, L}), lse_bounds = all_lse, weight_bounds = all_weights;
     for (std::int64_t b = 0; b < B; ++b) {
@@ -443,9 +539,14 @@ class Calls {
         std::copy(part.values.begin(), part.values.end(), whole->values.begin() + b * part.count());
       };
       const auto put_weights = [&](const Array& part, Array* whole) {
-        if (!options.average_weights) return put(part, whole);
+        const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)];
         for (std::int64_t h = 0; h < H; ++h) {
-          for (std::int64_t n = 0; n < L * S; ++n) whole->row(b, 0)[n] += part.row(0, h, 0)[n] / static_cast<double>(H);
+          for (std::int64_t n = 0; n < L * keys_here; ++n) {
+            const std::int64_t i = n / keys_here, j = n % keys_here;
+            const double x = part.at(0, h, i, j);
+            if (options.average_weights) whole->at(b, i, j) += x / static_cast<double>(H);
+            else whole->at(b, h, i, j) = x;
+          }
         }
       };
       put(entry.output, &all_outputs);
