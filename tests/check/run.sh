@@ -36,6 +36,7 @@ emulate() {
 }
 stage_westmere() { emulate Westmere scalar; }
 stage_haswell() { emulate Haswell avx2; }
+stage_avx512() { tests/check/avx512.sh "$check"; }
 
 stage_subsets() {
   (stage=avx2 && sample ISAS=avx2 CXXFLAGS=-O1) && (stage=no-isa && sample ISAS= CXXFLAGS=-O1)
@@ -52,7 +53,7 @@ stage_install() { tests/install/install.sh "$BUILD"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
-stages=(symbols embed install rebuild gcc clang subsets no_threads address thread aarch64 westmere haswell mutation)
+stages=(symbols embed install rebuild gcc clang subsets no_threads address thread aarch64 westmere haswell avx512 mutation)
 [ "$(uname -m)" = x86_64 ] || stages=(symbols embed install rebuild gcc clang no_threads address thread mutation)
 [ $# = 0 ] || stages=("$@")
 failed=() start=$SECONDS
