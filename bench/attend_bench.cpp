@@ -115,7 +115,7 @@ int run_cases(const Options& options) {
 int compare_with_naive(const Options& options) {
   double (*const clock)() = options.cpu_time ? cpu_seconds_now : seconds_now;
   bool all_right = true;
-  std::printf("%-18s %11s %11s %15s\n", "case", "scalar, us", "naive, us", "naive / scalar");
+  std::printf("%-24s %11s %11s %15s\n", "case", "scalar, us", "naive, us", "naive / scalar");
   for (const Case* each : options.cases) {
     if (each->flops > scalar_share * 1e9 * measure_peak(Isa::scalar, Threads())) continue;
     const std::unique_ptr<Workload> workload = each->prepare(Isa::scalar, Threads());
@@ -125,7 +125,7 @@ int compare_with_naive(const Options& options) {
     workload->run_naively();
     all_right &= checked(*each, *workload);
     const double naive = measure([&] { workload->run_naively(); }, options.seconds, clock).min * 1e6;
-    std::printf("%-18s %11.2f %11.2f %15.2f\n", each->name.c_str(), scalar, naive, naive / scalar);
+    std::printf("%-24s %11.2f %11.2f %15.2f\n", each->name.c_str(), scalar, naive, naive / scalar);
     std::fflush(stdout);
   }
   return all_right ? 0 : 1;

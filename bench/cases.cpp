@@ -24,7 +24,11 @@ Case gemm(const char* name, const GemmShape& shape) {
 }
 
 Case core(const char* name, const CoreShape& shape) {
-  const std::int64_t pairs = shape.causal ? shape.length * (shape.length + 1) / 2 : shape.length * shape.length;
+  std::int64_t pairs = shape.causal ? shape.length * (shape.length + 1) / 2 : shape.length * shape.length;
+  if (const std::int64_t beyond = shape.length - 1 - shape.window_left; shape.window_left >= 0 && beyond > 0) {
+    pairs -= beyond * (beyond + 1) / 2;
+  }
+  if (shape.mask != CoreMask::none) pairs /= 2;
   return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), 0, true,
           [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
 }
@@ -65,6 +69,9 @@ const std::vector<Case>& all_cases() {
       core("core-512-d64-causal", {12, 512, 64, true}),
       core("core-2048-d64", {8, 2048, 64, false}),
       core("core-2048-d64-causal", {8, 2048, 64, true}),
+      core("core-2048-d64-mask", {8, 2048, 64, false, CoreMask::shared}),
+      core("core-2048-d64-mask-heads", {8, 2048, 64, false, CoreMask::each_head}),
+      core("core-2048-d64-window", {8, 2048, 64, true, CoreMask::none, 64}),
       core("core-2048-d128", {8, 2048, 128, false}),
       core("core-2048-d128-causal", {8, 2048, 128, true}),
       core("core-8192-d64", {4, 8192, 64, false}),

@@ -29,9 +29,12 @@ struct LayerShape {
 struct GemmShape {
   std::int64_t rows, inputs, outputs;
 };
+enum class CoreMask { none, shared, each_head };  // of bool, half of it visible: one for all heads, or one each
 struct CoreShape {
   std::int64_t heads, length, depth;
   bool causal;
+  CoreMask mask = CoreMask::none;
+  std::int64_t window_left = -1;  // of causal ones
 };
 
 /// One query against a cache of `keys` keys.
