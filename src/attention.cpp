@@ -49,12 +49,15 @@ struct Tile {
   std::int64_t width;      // lanes computed: the narrow or the wide tile
   KeyRange all, inner;     // keys that some lane sees, and that every lane sees, but for holes
   bool uniform;            // every key weighs the same, and no key is read
-  bool biased;             // something is added to scores, or hidden, within the ranges
+  bool holes;              // keys may be hidden within the ranges
+  bool biased;             // something is added to scores
 
-  bool cut() const { return biased || inner.begin != all.begin || inner.end != all.end; }
+  bool cut() const { return holes || inner.begin != all.begin || inner.end != all.end; }
+  bool inside(std::int64_t begin, std::int64_t end) const { return inner.begin <= begin && end <= inner.end; }
+  bool described() const { return cut() || biased || attention.softcap > 0.0f; }  // by bias_lanes, from the start
 };
 
-// Before the first bias of a tile: most tiles have none.
+// Before the first block of a tile that needs it: most tiles have none.
 void describe_lanes(const Tile& tile) {
   for (std::int64_t n = 0; n < tile.count; ++n) {
     const Lane& lane = tile.scratch.lanes[n];
@@ -62,8 +65,19 @@ void describe_lanes(const Tile& tile) {
   }
 }
 
-// The kind of a block's bias: whether keys of it are hidden, or added to.
-BiasKind fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
+// Who sees which key of a block: its BlockBits.
+int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
+  VisibleArguments arguments;
+  arguments.lanes = tile.scratch.bias_lanes;
+  arguments.lane_count = tile.count;
+  arguments.key = begin;
+  arguments.key_count = end - begin;
+  arguments.visible = tile.scratch.visible;
+  arguments.seen = &tile.scratch.seen;
+  return tile.attention.kernels->fill_visible(&arguments);
+}
+
+void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.bias_lanes[lane].shift = scratch.start[lane] - scratch.maximum[lane];
@@ -75,23 +89,20 @@ BiasKind fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   arguments.key = begin;
   arguments.key_count = end - begin;
   arguments.bias = scratch.bias;
-  arguments.seen = scratch.seen;
-  return static_cast<BiasKind>(tile.attention.kernels->fill_bias(&arguments));
+  tile.attention.kernels->fill_bias(&arguments);
 }
 
 // Scores of keys [begin, end), one block or a part of it; true if a maximum has to move. Where it has
 // moved since, the chains start where they did before, and the difference comes at their end, with the
 // bias: begun anew, scores beyond 2^24 would round to something else.
-bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain) {
+bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
     scratch.block_sum[lane] = 0.0f;
     scratch.block_maximum[lane] = -infinity;
   }
-  const bool capped = attention.softcap > 0.0f;
-  bool (*const kernel)(const ScoreArguments*) =
-      plain && !capped ? attention.kernels->scores_plain : attention.kernels->scores_general;
+  bool (*const kernel)(const ScoreArguments*) = plain ? attention.kernels->scores_plain : attention.kernels->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
@@ -108,7 +119,8 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain) {
     const std::int64_t row = tile.keys.first + j;
     arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.group, row);
     arguments.key_count = tile.keys.k.end_of_run(row, tile.keys.first + end) - row;
-    arguments.bias = scratch.bias + (j - begin) * tile.width;
+    arguments.visible = scratch.visible + (j - begin);
+    arguments.bias = biased ? scratch.bias + (j - begin) * tile.width : nullptr;
     arguments.weights = scratch.weights + (j - begin) * tile.width;
     move = kernel(&arguments);
   }
@@ -160,11 +172,11 @@ void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
 }
 
 // Values of the keys that each lane sees, run by run: 0 times NaN is NaN.
-void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end, bool plain) {
+void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end) {
   for (std::int64_t n = 0; n < tile.count; ++n) {
     for (std::int64_t j = block; j < end;) {
       const std::int64_t from = j;
-      while (j < end && (plain || tile.scratch.bias[(j - block) * tile.width + n] != -infinity)) ++j;
+      while (j < end && (tile.scratch.visible[j - block] >> n & 1) != 0) ++j;
       if (from < j) accumulate(tile, block, from, j, n, 1);
       else ++j;
     }
@@ -212,23 +224,23 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
     for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
   } else {
-    const bool inside = tile.inner.begin <= begin && end <= tile.inner.end;
-    if (tile.biased || !inside) {
-      const BiasKind kind = fill_bias(tile, begin, end);
-      if (kind == bias_hides_all) return Block::hidden;
-      if (kind == bias_is_mixed) block = Block::mixed;
+    bool plain = tile.inside(begin, end) && !tile.holes && !tile.biased && tile.attention.softcap <= 0.0f, biased = tile.biased;
+    if (plain) {
+      scratch.seen = ~std::uint32_t{0};
     } else {
-      for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.seen[lane] = true;
-      if (tile.attention.softcap > 0.0f) {
-        if (!tile.cut()) describe_lanes(tile);
-        fill_bias(tile, begin, end);
-      }
+      const int bits = fill_visible(tile, begin, end);
+      if ((bits & block_sees) == 0) return Block::hidden;
+      if ((bits & block_hides) != 0) block = Block::mixed;
+      biased = biased || (bits & block_adds) != 0;
+      plain = block == Block::plain && !biased && tile.attention.softcap <= 0.0f;
+      if (biased) fill_bias(tile, begin, end);
     }
-    if (score(tile, begin, end, block == Block::plain)) {
+    if (score(tile, begin, end, plain, biased)) {
       move_maximum(tile);
-      if (!tile.cut()) describe_lanes(tile);
+      if (!tile.described()) describe_lanes(tile);
+      fill_visible(tile, begin, end);
       fill_bias(tile, begin, end);
-      score(tile, begin, end, false);
+      score(tile, begin, end, false, true);
       for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
     }
   }
@@ -248,9 +260,9 @@ void run_blocks(const Tile& tile, bool careful) {
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) continue;
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
-    if (careful) {
-      accumulate_visible(tile, begin, end, kind == Block::plain);
-    } else if (kind == Block::plain) {
+    if (careful && kind == Block::mixed) {
+      accumulate_visible(tile, begin, end);
+    } else if (tile.inside(begin, end)) {
       accumulate(tile, begin, begin, end, 0, tile.count);
     } else {
       accumulate_ranges(tile, begin, end);
@@ -258,7 +270,7 @@ void run_blocks(const Tile& tile, bool careful) {
   }
   // A row whose keys are all hidden has nothing to divide.
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    if (scratch.seen[lane]) continue;
+    if ((scratch.seen >> lane & 1) != 0) continue;
     if (scratch.sum[lane] == 0.0f) scratch.maximum[lane] = -infinity;
     else continue;
     scratch.sum[lane] = 1.0f;
@@ -295,7 +307,7 @@ void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::in
   TileScratch& scratch = tile.scratch;
   for (std::int64_t j = begin; j < end; ++j) {
     const std::int64_t at = (j - begin) * tile.width + lane;
-    const bool hidden = kind == Block::hidden || (kind == Block::mixed && scratch.bias[at] == -infinity);
+    const bool hidden = kind == Block::hidden || (kind == Block::mixed && (scratch.visible[j - begin] >> lane & 1) == 0);
     scratch.weights[at] = hidden ? 0.0f : __builtin_nanf("");
   }
   scratch.factors[lane] = 1.0f;
@@ -358,16 +370,17 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const KeySo
               TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
   const Biases& biases = attention.biases;
   const KeyRange first = {scratch.bias_lanes[0].begin, scratch.bias_lanes[0].end};
-  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false};
-  tile.biased = attention.visibility.has_holes() || biases.relative != nullptr || !biases.slopes.absent();
+  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false, false};
+  tile.holes = attention.visibility.has_holes();
+  tile.biased = biases.relative != nullptr || !biases.slopes.absent();
   if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
   for (std::int64_t lane = 0; lane < count; ++lane) {
     const BiasLane& range = scratch.bias_lanes[lane];
     tile.all = {smaller(tile.all.begin, range.begin), larger(tile.all.end, range.end)};
     tile.inner = {larger(tile.inner.begin, range.begin), smaller(tile.inner.end, range.end)};
     scratch.query_rows[lane] = scratch.lanes[lane].query;
-    scratch.seen[lane] = uniform;
   }
+  scratch.seen = uniform ? ~std::uint32_t{0} : 0;
   if (!uniform) {
     PackQueriesArguments arguments;
     arguments.queries = scratch.query_rows;
@@ -379,7 +392,7 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const KeySo
     arguments.panel = scratch.queries;
     attention.kernels->pack_queries(&arguments);
   }
-  if (tile.cut()) describe_lanes(tile);
+  if (tile.described()) describe_lanes(tile);
   run_blocks(tile, false);
   if (!finish(tile) && tile.cut()) {
     run_blocks(tile, true);
@@ -436,13 +449,13 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
   }
   if (seeing > 0) {
     run_tile(attention, plan, keys, scratch, b, seeing, false);
-    for (std::int64_t n = 0; n < seeing; ++n) blind += !scratch.seen[n];
+    for (std::int64_t n = 0; n < seeing; ++n) blind += (scratch.seen >> n & 1) == 0;
   }
   if (!uniform || blind == 0) return;
   // Those that see no key take all alike. The lanes that masks have blinded are known by what they saw.
   std::int64_t kept = 0, at = 0;
   for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
-    if (attention.visibility.of(b, i).empty() || !scratch.seen[at++]) {
+    if (attention.visibility.of(b, i).empty() || (scratch.seen >> at++ & 1) == 0) {
       scratch.lanes[kept] = lane_of(h, i);
       scratch.bias_lanes[kept].begin = held.begin;
       scratch.bias_lanes[kept].end = held.end;
@@ -480,6 +493,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   TileScratch scratch;
   scratch.queries = cursor.take<float>(depth * tile);
   scratch.weights = cursor.take<float>(key_block * tile);
+  scratch.visible = cursor.take<std::uint32_t>((key_block + 15) / 16 * 16);
   scratch.bias = cursor.take<float>(key_block * tile);
   scratch.output = cursor.take<float>(tile * value_stride);
   scratch.maximum = cursor.take<float>(tile);
@@ -494,7 +508,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
   scratch.bias_lanes = cursor.take<BiasLane>(tile);
-  scratch.seen = cursor.take<bool>(tile);
+  scratch.seen = 0;
   return scratch;
 }
 

@@ -76,6 +76,7 @@ struct Lane {
 struct TileScratch {
   float* queries;        // [D][tile]
   float* weights;        // [key block][tile]
+  std::uint32_t* visible;  // [key block], a bit for each lane
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
   float* maximum;        // [tile], as the seven that follow
@@ -90,7 +91,7 @@ struct TileScratch {
   float** rows;          // outputs, then weights
   Lane* lanes;
   BiasLane* bias_lanes;  // what each lane sees
-  bool* seen;            // whether it has seen a key
+  std::uint32_t seen;    // bits of those that have seen a key
 
   static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
                            std::int64_t value_stride);

@@ -259,7 +259,8 @@ TEST_CASE("kernels: pack_queries") {
 TEST_CASE("kernels: scores") {
   for (const Kernels* kernels : usable_kernels()) {
     for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
-      for (const bool general : {false, true}) {
+      for (const int kind : {0, 1, 2}) {  // plain, masked, biased
+        const bool general = kind > 0;
         sweep<ScoreShape>(*kernels, check_scores,
                           {{&ScoreShape::keys, sizes(*kernels, 0, 8), {1, 8, 15}},
                            {&ScoreShape::depth, sizes(*kernels, 0, 64), {1, 8, 21}},
@@ -267,11 +268,33 @@ TEST_CASE("kernels: scores") {
                           [&](ScoreShape& shape, std::int64_t random) {
                             shape.width = width;
                             shape.general = general;
+                            shape.biased = kind == 2;
                             shape.stride = random % 5 < 3 ? 1 : random % 5 == 3 ? 2 : 0;
                             shape.gap = random % 7 == 0 ? -shape.depth * shape.stride : random % 3;
                             shape.moving = random % 2 == 0 ? 50.0f : -50.0f;
                             if (general && shape.keys > 0 && random % 4 == 1) shape.nan_key = random % shape.keys;
                           });
+      }
+    }
+  }
+}
+
+TEST_CASE("kernels: fill_visible and fill_bias") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+      for (const Check<BiasShape> check : {check_fill_visible, check_fill_bias}) {
+        sweep<BiasShape>(*kernels, check,
+                         {{&BiasShape::keys, range(1, kernels->key_block), {1, 16, 33}},
+                          {&BiasShape::lane_count, range(1, width), {1, width}},
+                          {&BiasShape::mask_stride, {0, 1, 2, 3}, {1, 2}},
+                          {&BiasShape::additive_stride, {0, 1, 2, 3}, {1, 2}}},
+                         [&](BiasShape& shape, std::int64_t random) {
+                           shape.width = width;
+                           shape.masked = random % 2 == 0;
+                           shape.additive = random % 3 == 0;
+                           shape.tree = random % 5 == 0;
+                           shape.relative = random % 7 < 4;
+                         });
       }
     }
   }
@@ -500,6 +523,10 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
       ONE_LESS(bool, scores_plain, ScoreArguments, depth),
       ONE_LESS(bool, scores_general, ScoreArguments, key_count),
       ONE_LESS(bool, scores_general, ScoreArguments, depth),
+      ONE_LESS(int, fill_visible, VisibleArguments, lane_count),
+      ONE_LESS(int, fill_visible, VisibleArguments, key_count),
+      ONE_LESS(void, fill_bias, BiasArguments, lane_count),
+      ONE_LESS(void, fill_bias, BiasArguments, key_count),
       ONE_LESS(void, move_maximum, MoveArguments, width),
       ONE_LESS(void, move_maximum, MoveArguments, columns),
       ONE_LESS(void, accumulate, AccumulateArguments, key_count),
@@ -602,22 +629,23 @@ TEST_CASE("kernels: exp2 of special numbers") {
 
 namespace {
 
-/// One tile of queries of width 1 and what attention keeps of it; scores are keys plus biases.
+/// One tile of queries of width 1 and what attention keeps of it; scores are keys, plus biases of 0 where `biased`.
 struct Tile {
   const Kernels& kernels;
+  bool biased;
   std::int64_t width = kernels.narrow_tile;
   Aligned queries{width, 1.0f}, maximum{width}, sum{width}, output{width * kernels.lanes};
   Aligned block_sum{width}, block_maximum{width}, weights{64 * width}, bias{64 * width};
 
-  explicit Tile(const Kernels& table) : kernels(table) {}
+  Tile(const Kernels& table, bool with_bias) : kernels(table), biased(with_bias) {}
 
   /// The last lane's scores of these keys; the others are hidden.
   bool score(const Floats& keys) {
     for (std::int64_t lane = 0; lane < width; ++lane) {
       block_sum[lane] = 0.0f;
       block_maximum[lane] = -infinity;
-      for (std::int64_t j = 0; j < 64; ++j) bias[j * width + lane] = lane == width - 1 ? 0.0f : -infinity;
     }
+    const std::vector<std::uint32_t> visible(keys.size(), 1u << (width - 1));
     ScoreArguments arguments = {};
     arguments.keys = keys.data();
     arguments.key_row_stride = arguments.key_stride = 1;
@@ -627,7 +655,8 @@ struct Tile {
     arguments.width = width;
     arguments.maximum = maximum.data();
     arguments.sum = sum.data();
-    arguments.bias = bias.data();
+    arguments.visible = visible.data();
+    arguments.bias = biased ? bias.data() : nullptr;
     arguments.weights = weights.data();
     arguments.block_sum = block_sum.data();
     arguments.block_maximum = block_maximum.data();
@@ -652,10 +681,11 @@ struct Tile {
 }  // namespace
 
 TEST_CASE("kernels: the maximum moves when it has to") {
-  for (const Kernels* kernels : usable_kernels()) {
+  for (const Kernels* kernels : usable_kernels()) for (const bool biased : {false, true}) {
     CAPTURE(name_of(*kernels));
+    CAPTURE(biased);
     {  // up by more than 24, and what was accumulated goes down with it
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       tile.last(tile.sum) = 3.0f;
       tile.last_output() = -5.0f;
       CHECK_FALSE(tile.score({1.0f, 24.0f, -30.0f}));
@@ -672,13 +702,13 @@ TEST_CASE("kernels: the maximum moves when it has to") {
       CHECK(tile.weight(1) == doctest::Approx(std::sqrt(0.5)));
     }
     {  // just above 24
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       CHECK(tile.score({std::nextafter(24.0f, 25.0f)}));
       tile.move();
       CHECK(tile.last(tile.maximum) == 25.0f);
     }
     {  // down in the first block that a lane sees
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       CHECK_FALSE(tile.score({-24.0f}));
       CHECK(tile.score({-1000.25f, -1001.0f}));
       tile.move();
@@ -690,13 +720,13 @@ TEST_CASE("kernels: the maximum moves when it has to") {
       CHECK(tile.weight(1) == 0.5f);
     }
     {  // not down later
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       tile.last(tile.sum) = 1.0f;
       CHECK_FALSE(tile.score({-1000.0f}));
       CHECK(tile.weight(0) == 0.0f);
     }
     {  // so far up that nothing is left of what was there
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       tile.last(tile.sum) = 3.0f;
       tile.last_output() = -5.0f;
       CHECK(tile.score({1000.5f}));
@@ -706,13 +736,13 @@ TEST_CASE("kernels: the maximum moves when it has to") {
       CHECK(tile.last_output() == 0.0f);
     }
     {  // not for keys of -inf
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       CHECK_FALSE(tile.score({-infinity, -infinity}));
       CHECK(tile.last(tile.block_maximum) == -infinity);
       CHECK(tile.last(tile.block_sum) == 0.0f);
     }
     {  // for +inf, which no maximum contains: the row is lost
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       tile.last(tile.sum) = 1.0f;
       CHECK(tile.score({1.0f, infinity}));
       CHECK(tile.last(tile.block_maximum) == infinity);
@@ -722,7 +752,7 @@ TEST_CASE("kernels: the maximum moves when it has to") {
       CHECK_FALSE(std::isfinite(tile.last(tile.block_sum)));
     }
     {  // not for NaN, which reaches the sum
-      Tile tile(*kernels);
+      Tile tile(*kernels, biased);
       for (const Floats& keys : {Floats{not_a_number, 1.0f}, Floats{1.0f, not_a_number}}) {
         CHECK_FALSE(tile.score(keys));
         CHECK(tile.last(tile.block_maximum) == 1.0f);
@@ -811,13 +841,16 @@ struct Scores {
   Floats weights, sums, maxima;  // [key][query], [query], [query]
 };
 
+enum class Kind { plain, masked, biased };
+
 /// Scores of keys [key, key + keys) and queries [query, query + count), whose elements lie `stride`
-/// apart; in as many calls as `step` makes of the keys. The general kernel has biases of 0.
+/// apart; in as many calls as `step` makes of the keys. Biases are 0, masks hide nothing but what `visible` says.
 Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int64_t depth, std::int64_t key,
              std::int64_t keys, std::int64_t query, std::int64_t count, std::int64_t width, std::int64_t step,
-             bool general, std::int64_t stride) {
+             Kind kind, std::int64_t stride, const std::vector<std::uint32_t>& visible = {}) {
   Aligned panel(depth * width), maximum(width, 2.0f), sum(width), block_sum(width), block_maximum(width, -infinity);
   Aligned weights(keys * width), bias(keys * width);
+  const std::vector<std::uint32_t> all(index(keys), ~0u);
   std::vector<const float*> queries;
   for (std::int64_t lane = 0; lane < count; ++lane) queries.push_back(q.data() + (query + lane) * depth * stride);
   PackQueriesArguments pack = {};
@@ -840,11 +873,12 @@ Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int6
     arguments.width = width;
     arguments.maximum = maximum.data();
     arguments.sum = sum.data();
-    arguments.bias = bias.data() + first * width;
+    arguments.visible = (visible.empty() ? all : visible).data() + first;
+    arguments.bias = kind == Kind::biased ? bias.data() + first * width : nullptr;
     arguments.weights = weights.data() + first * width;
     arguments.block_sum = block_sum.data();
     arguments.block_maximum = block_maximum.data();
-    general ? kernels.scores_general(&arguments) : kernels.scores_plain(&arguments);
+    kind == Kind::plain ? kernels.scores_plain(&arguments) : kernels.scores_general(&arguments);
   }
   Scores scores;
   for (std::int64_t j = 0; j < keys; ++j) {
@@ -862,11 +896,11 @@ TEST_CASE("kernels: scores have the same bits in any tile, and in both kernels")
     CAPTURE(name_of(*kernels));
     const std::int64_t wide = kernels->wide_tile, narrow = kernels->narrow_tile, keys = 21, depth = 37;
     const Floats k = random_floats(index(keys * depth), 3), q = random_floats(index(wide * depth), 4);
-    const Scores whole = score(*kernels, k, q, depth, 0, keys, 0, wide, wide, keys, false, 1);
+    const Scores whole = score(*kernels, k, q, depth, 0, keys, 0, wide, wide, keys, Kind::plain, 1);
     std::int64_t differing = 0;
     const auto compare = [&](std::int64_t key, std::int64_t key_count, std::int64_t query, std::int64_t count,
-                             std::int64_t width, std::int64_t step, bool general) {
-      const Scores part = score(*kernels, k, q, depth, key, key_count, query, count, width, step, general, 1);
+                             std::int64_t width, std::int64_t step, Kind kind) {
+      const Scores part = score(*kernels, k, q, depth, key, key_count, query, count, width, step, kind, 1);
       for (std::int64_t lane = 0; lane < count; ++lane) {
         for (std::int64_t j = 0; j < key_count; ++j) {
           differing += !same_bits(part.weights[index(j * count + lane)],
@@ -877,18 +911,56 @@ TEST_CASE("kernels: scores have the same bits in any tile, and in both kernels")
         differing += !same_bits(part.maxima[index(lane)], whole.maxima[index(query + lane)]);
       }
     };
-    for (const bool general : {false, true}) {
-      for (std::int64_t n = 1; n <= keys; ++n) compare(0, keys, 0, wide, wide, n, general);
-      for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, wide, wide, n, general);
-      for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, narrow, narrow, n, general);
-      for (std::int64_t n = 1; n <= wide; ++n) compare(0, keys, wide - n, n, wide, keys, general);
-      for (std::int64_t n = 1; n <= narrow; ++n) compare(0, keys, wide - n, n, narrow, keys, general);
+    for (const Kind kind : {Kind::plain, Kind::masked, Kind::biased}) {
+      for (std::int64_t n = 1; n <= keys; ++n) compare(0, keys, 0, wide, wide, n, kind);
+      for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, wide, wide, n, kind);
+      for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, narrow, narrow, n, kind);
+      for (std::int64_t n = 1; n <= wide; ++n) compare(0, keys, wide - n, n, wide, keys, kind);
+      for (std::int64_t n = 1; n <= narrow; ++n) compare(0, keys, wide - n, n, narrow, keys, kind);
     }
     CHECK(differing == 0);
     for (const std::int64_t stride : {2, 3}) {
       const Scores strided =
-          score(*kernels, spread(k, stride), spread(q, stride), depth, 0, keys, 0, wide, wide, keys, false, stride);
+          score(*kernels, spread(k, stride), spread(q, stride), depth, 0, keys, 0, wide, wide, keys, Kind::plain, stride);
       CHECK(strided.weights == whole.weights);
+    }
+  }
+}
+
+TEST_CASE("kernels: what is hidden has no influence, whatever it is") {
+  for (const Kernels* kernels : usable_kernels()) {
+    CAPTURE(name_of(*kernels));
+    const std::int64_t keys = 21, depth = 37;
+    for (const std::int64_t width : {kernels->wide_tile, kernels->narrow_tile}) {
+      const Floats q = random_floats(index(width * depth), 4);
+      for (const std::uint32_t seeing : {0u, 0x55555555u}) {  // lanes that see the key in question
+        for (std::int64_t j = 0; j < keys; ++j) {
+          std::vector<std::uint32_t> visible(index(keys), 0xf7ffff7fu);
+          visible[index(j)] = seeing;
+          for (const Kind kind : {Kind::masked, Kind::biased}) {
+            Floats k = random_floats(index(keys * depth), 3);
+            const Scores expected = score(*kernels, k, q, depth, 0, keys, 0, width, width, keys, kind, 1, visible);
+            for (const float odd : {not_a_number, infinity, -infinity, 3e38f, -3e38f}) {
+              std::fill_n(k.begin() + j * depth, depth, odd);
+              const Scores scores = score(*kernels, k, q, depth, 0, keys, 0, width, width, keys, kind, 1, visible);
+              std::int64_t differing = 0;
+              for (std::int64_t lane = 0; lane < width; ++lane) {
+                if ((seeing >> lane & 1) != 0) {
+                  if (std::isnan(odd)) differing += !std::isnan(scores.sums[index(lane)]);
+                  continue;
+                }
+                differing += !same_bits(scores.sums[index(lane)], expected.sums[index(lane)]);
+                differing += !same_bits(scores.maxima[index(lane)], expected.maxima[index(lane)]);
+                differing += !same_bits(scores.weights[index(j * width + lane)], 0.0f);
+                for (std::int64_t i = 0; i < keys; ++i) {
+                  differing += !same_bits(scores.weights[index(i * width + lane)], expected.weights[index(i * width + lane)]);
+                }
+              }
+              CHECK_MESSAGE(differing == 0, odd, " in key ", j);
+            }
+          }
+        }
+      }
     }
   }
 }

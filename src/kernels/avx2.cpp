@@ -26,6 +26,7 @@ constexpr int key_block = 64;
 #include "kernels/pack.inl"
 #include "kernels/gemm.inl"
 #include "kernels/scores.inl"
+#include "kernels/visible.inl"
 #include "kernels/bias.inl"
 #include "kernels/accumulate.inl"
 #include "kernels/decode.inl"

@@ -21,20 +21,12 @@ ATTEND_INLINE Vector bias_of(const BiasLane& lane, std::int64_t key, std::int64_
     bias = subtract(bias, multiply(broadcast(lane.slope), maximum(away, subtract(zero(), away))));
   }
   if (lane.additive != nullptr) {
-    const Vector added = copy_in(lane.additive + key * lane.additive_stride, count, lane.additive_stride, 0.0f);
+    const Vector added = load_additive(lane, key, count);
     // Finite ones stay so: numbers near the lowest float stand for "as good as hidden".
     const Vector scaled = maximum(broadcast(-0x1.fffffep+127f), multiply(added, broadcast(0x1.715476p+0f)));
     bias = select(unlike(added, none), add(bias, scaled), none);
   }
-  if (lane.mask != nullptr) {
-    std::uint8_t bytes[lanes];
-    const std::uint8_t* mask = lane.mask + key * lane.mask_stride;
-    if (lane.mask_stride != 1 || count < lanes) {
-      for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * lane.mask_stride] : 0;
-      mask = bytes;
-    }
-    bias = select(nonzero_bytes(mask), bias, none);
-  }
+  if (lane.mask != nullptr) bias = select(left_by_mask(lane, key, count), bias, none);
   if (key < lane.begin || key + lanes > lane.end) {
     bias = select(less(load(ascending), broadcast(within(lane.end - key))), bias, none);
     bias = select(less(load(ascending), broadcast(within(lane.begin - key))), none, bias);
@@ -43,7 +35,7 @@ ATTEND_INLINE Vector bias_of(const BiasLane& lane, std::int64_t key, std::int64_
 }
 
 // Of the keys from the root's position on, a node of a tree sees its ancestors and itself.
-void hide_strangers(const BiasLane& lane, std::int64_t key, float (&row)[lanes]) {
+inline void hide_strangers(const BiasLane& lane, std::int64_t key, float (&row)[lanes]) {
   bool akin[lanes] = {};
   for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * lane.parent_stride]) {
     const std::int64_t at = lane.root + node - key;
@@ -54,36 +46,17 @@ void hide_strangers(const BiasLane& lane, std::int64_t key, float (&row)[lanes])
   }
 }
 
-int fill_bias(const BiasArguments* arguments) {
+void fill_bias(const BiasArguments* arguments) {
   const BiasArguments& a = *arguments;
-  const Vector none = broadcast(-__builtin_inff());
-  bool visible = false, neutral = true;
   for (std::int64_t first = 0; first < a.width; first += lanes) {
     for (std::int64_t k = 0; k < a.key_count; k += lanes) {
-      const std::int64_t key = a.key + k, count = a.key_count - k;
+      const std::int64_t count = a.key_count - k;
       Vector square[lanes];
       for (std::int64_t r = 0; r < lanes; ++r) {
-        if (first + r >= a.lane_count) {
-          square[r] = zero();
-          continue;
-        }
-        const BiasLane& lane = a.lanes[first + r];
-        Vector row = bias_of(lane, key, count);
-        if (lane.parents != nullptr) {
-          float spread[lanes];
-          store(spread, row);
-          hide_strangers(lane, key, spread);
-          row = load(spread);
-        }
-        square[r] = row;
-        if (count < lanes) row = select(less(load(ascending), broadcast(static_cast<float>(count))), row, none);
-        if (!a.seen[first + r] && any(unlike(row, none))) a.seen[first + r] = true;
-        visible = visible || any(unlike(row, none));
-        neutral = neutral && !any(unlike(square[r], zero()));
+        square[r] = first + r < a.lane_count ? bias_of(a.lanes[first + r], a.key + k, count) : zero();
       }
       transpose(square);
       for (std::int64_t i = 0; i < lanes && i < count; ++i) store(a.bias + (k + i) * a.width + first, square[i]);
     }
   }
-  return !visible ? bias_hides_all : neutral ? bias_is_zero : bias_is_mixed;
 }

@@ -62,23 +62,35 @@ struct BiasLane {
   std::int64_t parent_stride, node, root;  // the query's node, and the key that node 0 is
 };
 
-/// bias[k][lane] for keys key .. key + key_count - 1, -inf for hidden ones; 0 for lanes from lane_count on.
-/// seen[lane] becomes true where one is visible. Returns a BiasKind.
+/// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Bits of
+/// *seen are set where a lane sees a key. Returns what there is in the block, of BlockBits.
+struct VisibleArguments {
+  const BiasLane* lanes;
+  std::int64_t lane_count;      // 1 or more
+  std::int64_t key, key_count;  // the ISA's key_block at most
+  std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
+  std::uint32_t* seen;
+};
+enum BlockBits : int {
+  block_sees = 1,   // some lane sees some key
+  block_hides = 2,  // some key is hidden from some lane
+  block_adds = 4,   // an additive mask has something else than 0 and -inf
+};
+
+/// bias[k][lane]: what is added to the score of key + k where the lane sees it, anything where not; 0 from lane_count on.
 struct BiasArguments {
   const BiasLane* lanes;
   std::int64_t lane_count, width;
   std::int64_t key, key_count;
   float* bias;  // [key_count][width]
-  bool* seen;   // [width]
 };
-enum BiasKind : int { bias_is_mixed, bias_is_zero, bias_hides_all };
 
 /// Scores of one key block against a tile of queries, and their exponentials.
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
-/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; in the general kernel plus bias[j][lane],
-/// and a finite s at most 24; with a cap the chain
-/// starts at 0 and s = cap * tanh(chain) - maximum[lane] + bias[j][lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights over ascending j.
+/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights
+/// over ascending j. In the general kernel a bias is added to s; with a cap the chain starts at 0 and
+/// s = cap * tanh(chain) - maximum[lane] + bias; with either a finite s is 24 at most; a hidden s is -inf.
 /// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
 /// where to, and the block is to be scored again after move_maximum.
 struct ScoreArguments {
@@ -90,7 +102,8 @@ struct ScoreArguments {
   std::int64_t width;
   const float* maximum;  // [width]; log2 units, integers
   const float* sum;      // [width]; of the blocks before; 0: none was seen
-  const float* bias;     // [key_count][width], log2 units; -inf hides
+  const std::uint32_t* visible;  // [key_count], of the general kernel: bit n is 0 where the key is hidden from lane n
+  const float* bias;     // [key_count][width], of the general kernel, log2 units; null: none
   float cap;             // of the general kernel, log2 units; 0: none
   float* weights;        // [key_count][width]
   float* block_sum;      // [width]; in and out, as the next: a block may come in parts
@@ -243,7 +256,8 @@ struct Kernels {
   void (*pack_queries)(const PackQueriesArguments*);
   bool (*scores_plain)(const ScoreArguments*);
   bool (*scores_general)(const ScoreArguments*);
-  int (*fill_bias)(const BiasArguments*);
+  int (*fill_visible)(const VisibleArguments*);
+  void (*fill_bias)(const BiasArguments*);
   void (*move_maximum)(const MoveArguments*);
   void (*accumulate)(const AccumulateArguments*);
   bool (*finish)(const FinishArguments*);

@@ -13,6 +13,7 @@ const Kernels kernels = {
     pack_queries,
     scores<ScoreKind::plain>,
     scores<ScoreKind::general>,
+    fill_visible,
     fill_bias,
     move_maximum,
     accumulate,

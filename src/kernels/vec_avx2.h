@@ -51,6 +51,21 @@ ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
   const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return _mm256_castsi256_ps(_mm256_cmpgt_epi32(bytes, _mm256_setzero_si256()));
 }
+// Bits 8 vector to 8 vector + 7, each as the sign of its element, which is all that a mask needs.
+ATTEND_INLINE Mask mask_of(std::uint32_t bits, int vector) {
+  const __m256i shifts = _mm256_sub_epi32(_mm256_set1_epi32(31 - 8 * vector), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_castsi256_ps(_mm256_sllv_epi32(_mm256_set1_epi32(static_cast<int>(bits)), shifts));
+}
+ATTEND_INLINE void keep_bit(std::uint32_t* words, Mask m, std::uint32_t bit) {
+  __m256i* const p = reinterpret_cast<__m256i*>(words);
+  const __m256i kept = _mm256_or_si256(_mm256_castps_si256(m), _mm256_set1_epi32(static_cast<int>(~bit)));
+  _mm256_storeu_si256(p, _mm256_and_si256(_mm256_loadu_si256(p), kept));
+}
+ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int shift) {
+  __m256i* const p = reinterpret_cast<__m256i*>(words);
+  const __m256i taken = _mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bits))), shift);
+  _mm256_storeu_si256(p, _mm256_andnot_si256(taken, _mm256_loadu_si256(p)));
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
 ATTEND_INLINE bool any(Mask a) { return _mm256_movemask_ps(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm256_blendv_ps(b, a, m); }

@@ -35,6 +35,16 @@ ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return _mm_test_epi8_mask(bytes, bytes);
 }
+ATTEND_INLINE Mask mask_of(std::uint32_t bits, int vector) { return static_cast<Mask>(bits >> (16 * vector)); }
+ATTEND_INLINE void keep_bit(std::uint32_t* words, Mask m, std::uint32_t bit) {
+  const __m512i all = _mm512_loadu_si512(words);
+  _mm512_storeu_si512(words, _mm512_mask_and_epi32(all, static_cast<Mask>(~m), all, _mm512_set1_epi32(static_cast<int>(~bit))));
+}
+ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int shift) {
+  const __m512i taken = _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(bits)));
+  const __m512i shifted = _mm512_maskz_sll_epi32(0xffff, taken, _mm_cvtsi32_si128(shift));
+  _mm512_storeu_si512(words, _mm512_maskz_andnot_epi32(0xffff, shifted, _mm512_loadu_si512(words)));
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }

@@ -42,6 +42,17 @@ ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {
   const uint32x4_t bytes = {p[0], p[1], p[2], p[3]};
   return vtstq_u32(bytes, bytes);
 }
+ATTEND_INLINE Mask mask_of(std::uint32_t bits, int vector) {
+  const uint32x4_t first = {1, 2, 4, 8};
+  return vtstq_u32(vdupq_n_u32(bits), vshlq_u32(first, vdupq_n_s32(4 * vector)));
+}
+ATTEND_INLINE void keep_bit(std::uint32_t* words, Mask m, std::uint32_t bit) {
+  vst1q_u32(words, vandq_u32(vld1q_u32(words), vorrq_u32(m, vdupq_n_u32(~bit))));
+}
+ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int shift) {
+  const uint32x4_t taken = {bits[0], bits[1], bits[2], bits[3]};
+  vst1q_u32(words, vbicq_u32(vld1q_u32(words), vshlq_u32(taken, vdupq_n_s32(shift))));
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return vandq_u32(a, b); }
 ATTEND_INLINE bool any(Mask a) { return vmaxvq_u32(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return vbslq_f32(m, a, b); }

@@ -39,6 +39,16 @@ ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return a * b +
 ATTEND_INLINE Mask less(Vector a, Vector b) { return a < b; }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return a != b; }
 ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) { return Mask{p[0], p[1], p[2], p[3]} != 0; }
+ATTEND_INLINE Mask mask_of(std::uint32_t bits, int vector) {
+  const std::int32_t own = static_cast<std::int32_t>(bits >> (4 * vector));
+  return (Mask{own, own, own, own} & Mask{1, 2, 4, 8}) != 0;
+}
+ATTEND_INLINE void keep_bit(std::uint32_t* words, Mask m, std::uint32_t bit) {
+  for (int i = 0; i < 4; ++i) words[i] &= static_cast<std::uint32_t>(m[i]) | ~bit;
+}
+ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int shift) {
+  for (int i = 0; i < 4; ++i) words[i] &= ~(std::uint32_t{bits[i]} << shift);
+}
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return (a[0] | a[1] | a[2] | a[3]) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) {

@@ -36,10 +36,17 @@ struct PackQueriesShape {
 struct ScoreShape {
   std::int64_t keys = 1, depth = 1, width = 1;
   std::int64_t stride = 1, gap = 0;  // of keys
-  bool general = false;
+  bool general = false, biased = false;  // general: keys are hidden; biased: and added to
   std::int64_t moving_lane = -1;     // a lane whose maximum is off by `moving`
   float moving = 0.0f;
   std::int64_t nan_key = -1;         // general: every second lane does not see it
+};
+
+/// Of fill_visible and fill_bias: what the lanes of a tile have.
+struct BiasShape {
+  std::int64_t keys = 1, lane_count = 1, width = 1;
+  bool masked = false, additive = false, tree = false, relative = false;
+  std::int64_t mask_stride = 1, additive_stride = 1;
 };
 
 struct MoveShape {
@@ -121,6 +128,8 @@ Result check_pack(const Kernels& kernels, const PackShape& shape, Seed seed, Arg
 Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_fill_visible(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed, ArgumentMemory& memory);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <initializer_list>
 #include <limits>
+#include <vector>
 
 #include "dispatch.h"
 #include "kernel_checks.h"
@@ -268,7 +269,7 @@ Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape,
 }
 
 Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, ArgumentMemory& memory) {
-  Report report(kernels, shape.general ? "scores_general" : "scores_plain",
+  Report report(kernels, shape.biased ? "scores_general, biased" : shape.general ? "scores_general" : "scores_plain",
                 {{"keys", shape.keys}, {"depth", shape.depth}, {"width", shape.width}, {"stride", shape.stride},
                  {"gap", shape.gap}, {"moving_lane", shape.moving_lane},
                  {"moving", static_cast<std::int64_t>(shape.moving)}, {"nan_key", shape.nan_key}},
@@ -277,8 +278,9 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   const Matrix keys = input_matrix(memory, random, "keys", shape.keys, shape.depth,
                                    shape.depth * shape.stride + shape.gap, shape.stride);
   const Matrix queries = input_matrix(memory, random, "queries", shape.depth, shape.width, shape.width, 1, cache_line);
-  const std::int64_t biased_keys = shape.general ? shape.keys : 0;
+  const std::int64_t biased_keys = shape.biased ? shape.keys : 0, masked_keys = shape.general ? shape.keys : 0;
   const Matrix bias = input_matrix(memory, random, "bias", biased_keys, shape.width, shape.width, 1, cache_line);
+  std::uint32_t* visible = memory.input<std::uint32_t>("visible", masked_keys);
   const Matrix weights = output_matrix(memory, "weights", shape.keys, shape.width, shape.width, 1, cache_line);
   float* maximum = memory.input<float>("maximum", shape.width, cache_line);
   float* sum = memory.input<float>("sum", shape.width, cache_line);
@@ -295,10 +297,12 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
     first_maximum.push_back(whole ? -infinity : random.uniform(-30.0f, 3.0f));
     block_sum[lane] = first_sum.back();
     block_maximum[lane] = first_maximum.back();
-    for (std::int64_t j = 0; j < biased_keys; ++j) {
-      if (random.one_in(4) || (j == shape.nan_key && lane % 2 == 0)) *bias.at(j, lane) = -infinity;
-    }
   }
+  for (std::int64_t j = 0; j < masked_keys; ++j) {
+    visible[j] = random.one_in(8) ? ~0u : static_cast<std::uint32_t>(random.between(0, 0xffffffff));  // the rest is unused
+    if (j == shape.nan_key) visible[j] &= 0xaaaaaaaa;
+  }
+  const auto hidden = [&](std::int64_t j, std::int64_t lane) { return shape.general && (visible[j] >> lane & 1) == 0; };
   if (shape.nan_key >= 0 && shape.depth > 0) *keys.at(shape.nan_key, shape.depth / 2) = not_a_number;
 
   ScoreArguments arguments = {};
@@ -311,7 +315,8 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   arguments.width = shape.width;
   arguments.maximum = maximum;
   arguments.sum = sum;
-  arguments.bias = shape.general ? bias.data : nullptr;
+  arguments.visible = shape.general ? visible : nullptr;
+  arguments.bias = shape.biased ? bias.data : nullptr;
   arguments.weights = weights.data;
   arguments.block_sum = block_sum;
   arguments.block_maximum = block_maximum;
@@ -328,18 +333,18 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
         score += term;
         magnitude += std::abs(term);
       }
-      if (shape.general) {
-        const double added = *bias.at(j, lane);
-        score = added == -infinity ? -infinity : score + added;
-        magnitude += added == -infinity ? 0.0 : std::abs(added);
+      if (shape.biased) {
+        score += *bias.at(j, lane);
+        magnitude += std::abs(*bias.at(j, lane));
       }
+      if (hidden(j, lane)) score = -infinity;
       const double error = score == -infinity ? 0.0 : linear_bound(magnitude, shape.depth + 1, Data::random);
       if (score > top) top = score;
       top_error = std::max(top_error, std::isnan(error) ? 0.0 : error);
-      const double weight = std::exp2(shape.general ? std::min(score, 24.0) : score);
+      const double weight = std::exp2(shape.biased ? std::min(score, 24.0) : score);
       const double relative = std::expm1(error * std::log(2.0)) + exp2_error(kernels.isa);
       total += *weights.at(j, lane);
-      if (score > 127.0 && !shape.general) {  // anything
+      if (score > (shape.general ? 23.0 : 127.0) && !shape.biased) {  // anything
         ArgumentMemory::restore(weights.at(j, lane));
       } else {
         report.close("weights", j, lane, weights.at(j, lane), weight,
@@ -352,6 +357,183 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
     report.close("block_maximum", lane, 0, &block_maximum[lane], top, top_error);
   }
   report.returned(moves, should_move);
+  return report.result();
+}
+
+namespace {
+
+/// Lanes as `shape` describes them, and what they should see and add, from the contract.
+struct BiasLanes {
+  BiasLane* lanes;
+  std::int64_t key, root = 0;
+  std::vector<std::int64_t> parents;
+  bool tree = false;
+
+  BiasLanes(const Kernels& kernels, const BiasShape& shape, Random& random, ArgumentMemory& memory) : tree(shape.tree) {
+    const std::int64_t keys = shape.keys, reach = random.between(0, 20);
+    key = random.between(0, 50);
+    const std::int64_t end = key + keys, side = reach + kernels.lanes;
+    lanes = memory.input<BiasLane>("lanes", shape.lane_count);
+    // Each lane's rows end where their arrays do; those start at the block, and no kernel reads before.
+    const std::int64_t bytes = round_up(extent(1, keys, 0, shape.mask_stride), 4);
+    auto* masks = reinterpret_cast<std::uint8_t*>(memory.input<std::uint32_t>("masks", shape.masked ? shape.lane_count * bytes / 4 : 0));
+    const std::int64_t floats = extent(1, keys, 0, shape.additive_stride);
+    float* additives = memory.input<float>("additive masks", shape.additive ? shape.lane_count * floats : 0);
+    float* relative = memory.input<float>("relative", shape.relative ? 2 * side + 1 : 0);
+    for (std::int64_t d = 0; d <= 2 * side && shape.relative; ++d) {
+      const std::int64_t within = std::clamp<std::int64_t>(d, kernels.lanes, 2 * side - kernels.lanes);
+      relative[d] = within != d ? 0.0f : random.value();
+    }
+    for (std::int64_t d = 0; d < kernels.lanes && shape.relative; ++d) {  // each end repeats
+      relative[d] = relative[kernels.lanes];
+      relative[2 * side - d] = relative[2 * side - kernels.lanes];
+    }
+    std::int64_t* nodes = memory.input<std::int64_t>("parents", shape.tree ? shape.lane_count : 0);
+    root = key + random.between(-3, keys);
+    for (std::int64_t node = 0; node < shape.lane_count && shape.tree; ++node) {
+      nodes[node] = node == 0 ? -1 : random.between(-1, node - 1);
+      parents.push_back(nodes[node]);
+    }
+    const bool only_infinite = random.one_in(2);
+    for (std::int64_t n = 0; n < shape.lane_count; ++n) {
+      BiasLane lane = {};
+      lane.shift = random.one_in(2) ? 0.0f : random.value();
+      lane.slope = shape.relative && random.one_in(2) ? random.uniform(0.0f, 0.5f) : 0.0f;
+      lane.position = shape.tree ? root + n : random.between(-10, end + 10);
+      lane.begin = random.one_in(2) ? 0 : random.between(0, end + 2);
+      lane.end = random.one_in(2) ? end + 5 : random.between(0, end + 2);
+      if (shape.tree) lane.end = std::min(lane.end, lane.position + 1);
+      if (shape.masked) {
+        std::uint8_t* row = masks + n * bytes + bytes - extent(1, keys, 0, shape.mask_stride);
+        for (std::int64_t j = 0; j < keys; ++j) {
+          row[j * shape.mask_stride] = random.one_in(2) ? 0 : static_cast<std::uint8_t>(1u << random.between(0, 7));
+        }
+        lane.mask = row - key * shape.mask_stride;
+        lane.mask_stride = shape.mask_stride;
+      }
+      if (shape.additive) {
+        float* row = additives + n * floats;
+        for (std::int64_t j = 0; j < keys; ++j) {
+          row[j * shape.additive_stride] = random.one_in(2) ? -infinity : only_infinite ? 0.0f : random.value();
+        }
+        lane.additive = row - key * shape.additive_stride;
+        lane.additive_stride = shape.additive_stride;
+      }
+      if (shape.relative) {
+        lane.relative = relative + side;
+        lane.reach = reach;
+      }
+      if (shape.tree) {
+        lane.parents = nodes;
+        lane.parent_stride = 1;
+        lane.node = n;
+        lane.root = root;
+      }
+      lanes[n] = lane;
+    }
+  }
+
+  bool sees(std::int64_t n, std::int64_t j) const {
+    const BiasLane& lane = lanes[n];
+    if (j < lane.begin || j >= lane.end) return false;
+    if (lane.mask != nullptr && lane.mask[j * lane.mask_stride] == 0) return false;
+    if (lane.additive != nullptr && lane.additive[j * lane.additive_stride] == -infinity) return false;
+    if (!tree || j < root) return true;
+    for (std::int64_t node = n; node >= 0; node = parents[static_cast<std::size_t>(node)]) {
+      if (root + node == j) return true;
+    }
+    return false;
+  }
+  bool adds(std::int64_t n, std::int64_t j) const {
+    const BiasLane& lane = lanes[n];
+    if (lane.additive == nullptr) return false;
+    const float added = lane.additive[j * lane.additive_stride];
+    return added != 0.0f && added != -infinity;
+  }
+};
+
+}  // namespace
+
+Result check_fill_visible(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "fill_visible",
+                {{"keys", shape.keys}, {"lane_count", shape.lane_count}, {"width", shape.width}, {"masked", shape.masked},
+                 {"additive", shape.additive}, {"tree", shape.tree}, {"mask_stride", shape.mask_stride},
+                 {"additive_stride", shape.additive_stride}},
+                seed, memory);
+  Random random(seed);
+  const BiasLanes lanes(kernels, shape, random, memory);
+  auto* visible = reinterpret_cast<std::uint32_t*>(memory.output("visible", round_up(shape.keys, 16), cache_line));
+  auto* seen = reinterpret_cast<std::uint32_t*>(memory.output("seen", 1));
+  const auto seen_before = static_cast<std::uint32_t>(random.between(0, 0xffffffff));
+  *seen = seen_before;
+  VisibleArguments arguments = {};
+  arguments.lanes = lanes.lanes;
+  arguments.lane_count = shape.lane_count;
+  arguments.key = lanes.key;
+  arguments.key_count = shape.keys;
+  arguments.visible = visible;
+  arguments.seen = seen;
+  const int bits = kernels.fill_visible(&arguments);
+  std::uint32_t expected_seen = seen_before;
+  int expected_bits = 0;
+  for (std::int64_t k = 0; k < shape.keys; ++k) {
+    for (std::int64_t n = 0; n < shape.lane_count; ++n) {
+      const bool sees = lanes.sees(n, lanes.key + k);
+      if (sees) expected_seen |= 1u << n;
+      expected_bits |= sees ? block_sees : block_hides;
+      if (lanes.adds(n, lanes.key + k)) expected_bits |= block_adds;
+      float got = static_cast<float>(visible[k] >> n & 1);
+      report.equal("visible", k, n, &got, sees);
+    }
+    ArgumentMemory::restore(reinterpret_cast<float*>(visible + k));
+  }
+  for (std::int64_t k = shape.keys; k < round_up(shape.keys, 16); ++k) ArgumentMemory::restore(reinterpret_cast<float*>(visible + k));
+  report.returned(*seen == expected_seen && bits == expected_bits, true);
+  ArgumentMemory::restore(reinterpret_cast<float*>(seen));
+  return report.result();
+}
+
+Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "fill_bias",
+                {{"keys", shape.keys}, {"lane_count", shape.lane_count}, {"width", shape.width}, {"masked", shape.masked},
+                 {"additive", shape.additive}, {"tree", shape.tree}, {"relative", shape.relative},
+                 {"additive_stride", shape.additive_stride}},
+                seed, memory);
+  Random random(seed);
+  const BiasLanes lanes(kernels, shape, random, memory);
+  const Matrix bias = output_matrix(memory, "bias", shape.keys, shape.width, shape.width, 1, cache_line);
+  BiasArguments arguments = {};
+  arguments.lanes = lanes.lanes;
+  arguments.lane_count = shape.lane_count;
+  arguments.width = shape.width;
+  arguments.key = lanes.key;
+  arguments.key_count = shape.keys;
+  arguments.bias = bias.data;
+  kernels.fill_bias(&arguments);
+  for (std::int64_t k = 0; k < shape.keys; ++k) {
+    for (std::int64_t n = 0; n < shape.width; ++n) {
+      if (n >= shape.lane_count) {
+        report.equal("bias", k, n, bias.at(k, n), 0.0);
+        continue;
+      }
+      const std::int64_t j = lanes.key + k;
+      if (!lanes.sees(n, j)) {  // anything
+        ArgumentMemory::restore(bias.at(k, n));
+        continue;
+      }
+      const BiasLane& lane = lanes.lanes[n];
+      const std::int64_t distance = j - lane.position;
+      double expected = lane.shift, magnitude = std::abs(expected);
+      const auto add = [&](double term) {
+        expected += term;
+        magnitude += std::abs(term);
+      };
+      if (lane.relative != nullptr) add(lane.relative[std::clamp(distance, -lane.reach, lane.reach)]);
+      add(-static_cast<double>(lane.slope) * static_cast<double>(std::abs(distance)));
+      if (lane.additive != nullptr) add(lane.additive[j * lane.additive_stride] * 1.4426950408889634);
+      report.close("bias", k, n, bias.at(k, n), expected, 6 * 0x1p-24 * magnitude);
+    }
+  }
   return report.result();
 }
 
@@ -939,12 +1121,27 @@ ScoreShape draw_scores(const Kernels& kernels, Random& random) {
   shape.stride = draw_stride(random, 0);
   shape.gap = draw_input_gap(random, shape.depth * shape.stride);
   shape.general = random.one_in(2);
+  shape.biased = shape.general && random.one_in(2);
   if (random.one_in(2)) {
     shape.moving_lane = random.between(0, shape.width - 1);
     shape.moving = random.one_in(2) ? 50.0f : -50.0f;
   }
   const bool apart = shape.keys > 0 && shape.gap >= 0;  // keys that share no elements
   if (shape.general && apart && random.one_in(4)) shape.nan_key = random.between(0, shape.keys - 1);
+  return shape;
+}
+
+BiasShape draw_bias(const Kernels& kernels, Random& random) {
+  BiasShape shape;
+  shape.keys = random.one_in(2) ? random.between(1, kernels.key_block) : random.between(1, 2 * kernels.lanes + 1);
+  shape.width = draw_tile(kernels, random);
+  shape.lane_count = random.one_in(2) ? shape.width : random.between(1, shape.width);
+  shape.masked = random.one_in(2);
+  shape.additive = random.one_in(3);
+  shape.tree = random.one_in(4);
+  shape.relative = random.one_in(2);
+  shape.mask_stride = draw_stride(random, 0);
+  shape.additive_stride = draw_stride(random, 0);
   return shape;
 }
 
@@ -1098,6 +1295,8 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   Result result;
   check_some(20, check_gemm, draw_gemm, kernels, random, memory, result);
   check_some(20, check_scores, draw_scores, kernels, random, memory, result);
+  check_some(20, check_fill_visible, draw_bias, kernels, random, memory, result);
+  check_some(10, check_fill_bias, draw_bias, kernels, random, memory, result);
   check_some(20, check_accumulate, draw_accumulate, kernels, random, memory, result);
   check_some(20, check_decode_scores, draw_decode_scores, kernels, random, memory, result);
   check_some(20, check_decode_weights, draw_decode_weights, kernels, random, memory, result);

@@ -1,0 +1,103 @@
+// Which lanes of a tile see each key of a block: a word a key, bit n for lane n.
+//
+// A range is a change at each of its ends, summed up along the keys. Masks lie along the keys in memory, and so do
+// the words: lanes take their bits from what their masks hide, and nothing is turned about.
+
+static_assert(wide_vectors * lanes <= 32, "a bit for each lane");
+
+// Which of the keys key .. key + lanes - 1 a bool mask leaves; those from `count` on do not exist.
+ATTEND_INLINE Mask left_by_mask(const BiasLane& lane, std::int64_t key, std::int64_t count) {
+  std::uint8_t bytes[lanes];
+  const std::uint8_t* mask = lane.mask + key * lane.mask_stride;
+  if (lane.mask_stride != 1 || count < lanes) {
+    for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * lane.mask_stride] : 0;
+    mask = bytes;
+  }
+  return nonzero_bytes(mask);
+}
+
+ATTEND_INLINE Vector load_additive(const BiasLane& lane, std::int64_t key, std::int64_t count) {
+  return copy_in(lane.additive + key * lane.additive_stride, count, lane.additive_stride, 0.0f);
+}
+
+// Takes the bits of up to eight lanes from what their bool masks hide.
+void hide_masked(const VisibleArguments& a, std::int64_t first) {
+  using Bytes = std::uint8_t __attribute__((vector_size(16)));
+  constexpr int columns = (key_block + 15) / 16 * 16;
+  const std::uint8_t* rows[8];
+  std::uint8_t copies[8][columns];
+  for (int i = 0; i < 8; ++i) {
+    const BiasLane& lane = a.lanes[first + i < a.lane_count ? first + i : first];
+    rows[i] = lane.mask + a.key * lane.mask_stride;
+    for (int ahead = 128; ahead < 128 + key_block; ahead += 64) prefetch(reinterpret_cast<const float*>(rows[i] + ahead));
+    if (lane.mask_stride == 1 && a.key_count % 16 == 0) continue;
+    ATTEND_UNROLL_BY(1)
+    for (std::int64_t k = 0; k < a.key_count; ++k) copies[i][k] = rows[i][k * lane.mask_stride];
+    rows[i] = copies[i];
+  }
+  for (std::int64_t k = 0; k < a.key_count; k += 16) {
+    Bytes hidden = {};
+    ATTEND_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      Bytes mask;
+      __builtin_memcpy(&mask, rows[i] + k, sizeof mask);
+      hidden |= reinterpret_cast<Bytes>(mask == 0) & static_cast<std::uint8_t>(1 << i);
+    }
+    std::uint8_t bits[16];
+    __builtin_memcpy(bits, &hidden, sizeof bits);
+    ATTEND_UNROLL
+    for (int i = 0; i < 16; i += lanes) take_bits(a.visible + k + i, bits + i, static_cast<int>(first));
+  }
+}
+
+// The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf.
+bool hide_infinite(const VisibleArguments& a, std::int64_t n) {
+  const BiasLane& lane = a.lanes[n];
+  bool adds = false;
+  for (std::int64_t k = 0; k < a.key_count; k += lanes) {
+    const Vector x = load_additive(lane, a.key + k, a.key_count - k);
+    const Mask left = unlike(x, broadcast(-__builtin_inff()));
+    adds |= any(both(left, unlike(x, zero())));
+    keep_bit(a.visible + k, left, 1u << n);
+  }
+  return adds;
+}
+
+int fill_visible(const VisibleArguments* arguments) {
+  const VisibleArguments& a = *arguments;
+  std::uint32_t* const visible = a.visible;
+  const std::uint32_t used = 0xffffffffu >> (32 - a.lane_count);
+  const std::int64_t count = a.key_count;
+  for (std::int64_t k = 0; k < count; ++k) visible[k] = 0;
+  for (std::int64_t n = 0; n < a.lane_count; ++n) {
+    const BiasLane& lane = a.lanes[n];
+    const bool tree = lane.parents != nullptr && lane.root < lane.end;  // it sees all before its root, but for ranges
+    const std::int64_t begin = lane.begin - a.key, end = (tree ? lane.root : lane.end) - a.key;
+    if (begin >= end || begin >= count || end <= 0) continue;
+    visible[begin > 0 ? begin : 0] ^= 1u << n;
+    if (end < count) visible[end] ^= 1u << n;
+  }
+  std::uint32_t sum = 0;
+  for (std::int64_t k = 0; k < count; ++k) visible[k] = sum ^= visible[k];
+  // Of the keys from the root's position on, a node of a tree sees its ancestors and itself.
+  for (std::int64_t n = 0; n < a.lane_count; ++n) {
+    const BiasLane& lane = a.lanes[n];
+    if (lane.parents == nullptr) break;
+    for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * lane.parent_stride]) {
+      const std::int64_t key = lane.root + node, k = key - a.key;
+      if (key >= lane.begin && key < lane.end && k >= 0 && k < count) visible[k] |= 1u << n;
+    }
+  }
+  bool adds = false;
+  for (std::int64_t n = 0; n < a.lane_count; ++n) {
+    if (n % 8 == 0 && a.lanes[n].mask != nullptr) hide_masked(a, n);
+    if (a.lanes[n].additive != nullptr) adds |= hide_infinite(a, n);
+  }
+  std::uint32_t some = 0, every = used;
+  for (std::int64_t k = 0; k < count; ++k) {
+    some |= visible[k] & used;
+    every &= visible[k];
+  }
+  *a.seen |= some;
+  return (some != 0 ? block_sees : 0) | (every != used ? block_hides : 0) | (adds ? block_adds : 0);
+}
