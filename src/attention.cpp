@@ -60,8 +60,13 @@ struct Tile {
 // Before the first block of a tile that needs it: most tiles have none.
 void describe_lanes(const Tile& tile) {
   for (std::int64_t n = 0; n < tile.count; ++n) {
+    BiasLane& bias = tile.scratch.bias_lanes[n];
+    BiasLane range = {};
+    range.begin = bias.begin;
+    range.end = bias.end;
+    bias = range;
     const Lane& lane = tile.scratch.lanes[n];
-    describe_lane(tile.attention, tile.b, lane.head, lane.index, &tile.scratch.bias_lanes[n]);
+    if (tile.holes || tile.biased) describe_lane(tile.attention, tile.b, lane.head, lane.index, &bias);
   }
 }
 
