@@ -37,6 +37,14 @@ inline simde__mmask16 test_epi8_mask(simde__m128i a, simde__m128i b) {
   return static_cast<simde__mmask16>(~simde_mm_movemask_epi8(unset));
 }
 
+inline simde__m512i maskz_cvtepu8_epi32(simde__mmask16 mask, simde__m128i value) {
+  std::uint8_t bytes[lanes];
+  simde_mm_storeu_si128(bytes, value);
+  std::uint32_t x[lanes];
+  for (int i = 0; i < lanes; ++i) x[i] = mask >> i & 1 ? bytes[i] : 0;
+  return simde_mm512_loadu_si512(x);
+}
+
 // x - floor(x), this subtraction rounded down as well; -0 where x is an integer, 0 where it is infinite.
 template <int control>
 simde__m512 reduce_ps(simde__m512 value) {
@@ -73,12 +81,14 @@ inline simde__m512 maskz_scalef_ps(simde__mmask16 mask, simde__m512 value, simde
 #undef _mm512_maskz_loadu_ps
 #undef _mm512_mask_storeu_ps
 #undef _mm_test_epi8_mask
+#undef _mm512_maskz_cvtepu8_epi32
 #undef _mm512_reduce_ps
 #undef _mm512_maskz_scalef_ps
 #undef _mm512_maskz_shuffle_f32x4
 #define _mm512_maskz_loadu_ps(mask, source) emulated::maskz_loadu_ps(mask, source)
 #define _mm512_mask_storeu_ps(destination, mask, value) emulated::mask_storeu_ps(destination, mask, value)
 #define _mm_test_epi8_mask(a, b) emulated::test_epi8_mask(a, b)
+#define _mm512_maskz_cvtepu8_epi32(mask, value) emulated::maskz_cvtepu8_epi32(mask, value)
 #define _mm512_reduce_ps(value, control) emulated::reduce_ps<control>(value)
 #define _mm512_maskz_scalef_ps(mask, value, exponents) emulated::maskz_scalef_ps(mask, value, exponents)
 #define _mm512_maskz_shuffle_f32x4(mask, a, b, control) simde_mm512_maskz_shuffle_f32x4(mask, a, b, control)
