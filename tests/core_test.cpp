@@ -125,6 +125,87 @@ TEST_CASE("attention: bits are those of any thread count, strides, batch and chu
   }
 }
 
+TEST_CASE("attention: it matters which keys are hidden, neither by what nor what they hold") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(95);
+    const std::int64_t H = 2, L = 150, D = 33, Dv = 17;  // some blocks of keys
+    const Operands all(1, H, H, L, L, D, Dv, random);
+    Workspace workspace;
+    struct Results {
+      Tensor output, lse, weights;
+      Results(const Operands& operands, std::int64_t heads, std::int64_t count)
+          : output(operands.output()), lse({1, heads, count}), weights({1, heads, count, count}) {}
+    };
+    const auto run = [&](const Operands& operands, AttentionOptions options) {
+      Results results(all, H, L);
+      options.lse = results.lse.view;
+      options.attention_weights = results.weights.view;
+      REQUIRE_OK(attention(operands.q.view, operands.k.view, operands.v.view, {}, results.output.view, workspace, options, isa));
+      return results;
+    };
+    const auto check_same = [](const Results& results, const Results& expected) {
+      CHECK_SAME_BITS(results.output, expected.output);
+      CHECK_SAME_BITS(results.lse, expected.lse);
+      CHECK_SAME_BITS(results.weights, expected.weights);
+    };
+    std::vector<std::uint8_t> shown(static_cast<std::size_t>(L * L)), holes(shown.size());
+    Tensor additive({L, L});
+    std::vector<std::int64_t> parents;
+    for (std::int64_t i = 0; i < L; ++i) {
+      parents.push_back(i - 1);
+      for (std::int64_t j = 0; j < L; ++j) {
+        const std::size_t at = static_cast<std::size_t>(i * L + j);
+        shown[at] = j <= i;
+        additive.at(i, j) = j <= i ? 0.0f : -infinite;
+        // Nobody sees keys 3 and 70, only every third query sees 10 and 80, and query 5 sees nothing.
+        holes[at] = random.once_in(2) && i != 5 && j % 67 != 3 && (j % 70 != 10 || i % 3 == 0);
+      }
+    }
+    AttentionOptions ranges, masked, added, tree;
+    ranges.causal = true;
+    masked.mask = BoolMaskView(shown.data(), L, L);
+    added.additive_mask = additive.view;
+    tree.tree_parents = IndexView(parents.data(), L);
+    const Results expected = run(all, ranges);
+    for (const AttentionOptions& options : {masked, added, tree}) check_same(run(all, options), expected);
+
+    AttentionOptions options;
+    options.mask = BoolMaskView(holes.data(), L, L);
+    Results sound = run(all, options);
+    for (const float odd : {not_a_number, infinite, -infinite, 3e38f}) {
+      CAPTURE(odd);
+      Operands other(1, H, H, L, L, D, Dv, random);
+      other.q.copy(all.q);
+      other.k.copy(all.k);
+      other.v.copy(all.v);
+      for (std::int64_t h = 0; h < H; ++h) {
+        for (const std::int64_t j : {3, 70}) {
+          for (std::int64_t d = 0; d < D; ++d) other.k.at(0, h, j, d) = odd;
+          for (std::int64_t d = 0; d < Dv; ++d) other.v.at(0, h, j, d) = odd;
+        }
+      }
+      check_same(run(other, options), sound);
+      for (std::int64_t h = 0; h < H; ++h) {
+        for (const std::int64_t j : {10, 80}) {
+          for (std::int64_t d = 0; d < D; ++d) other.k.at(0, h, j, d) = odd;
+          for (std::int64_t d = 0; d < Dv; ++d) other.v.at(0, h, j, d) = odd;
+        }
+      }
+      Results some = run(other, options);
+      std::int64_t differing = 0;
+      for (std::int64_t h = 0; h < H; ++h) {
+        for (std::int64_t i = 0; i < L; ++i) {
+          if (i % 3 == 0) continue;
+          for (std::int64_t c = 0; c < Dv; ++c) differing += std::memcmp(&some.output.at(0, h, i, c), &sound.output.at(0, h, i, c), sizeof(float)) != 0;
+          for (std::int64_t j = 0; j < L; ++j) differing += std::memcmp(&some.weights.at(0, h, i, j), &sound.weights.at(0, h, i, j), sizeof(float)) != 0;
+        }
+      }
+      CHECK(differing == 0);
+    }
+  }
+}
+
 TEST_CASE("merge: parts over disjoint keys become the whole, and two that saw nothing stay") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
