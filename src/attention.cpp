@@ -593,6 +593,25 @@ TileScratch TileScratch::at(void* memory, std::int64_t tile, std::int64_t key_bl
   return lay_out(cursor, tile, key_block, depth, value_stride);
 }
 
+Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys) {
+  Sequences sequences;
+  sequences.count = batch;
+  sequences.queries = queries;
+  sequences.keys = keys;
+  if (options.query_starts.absent()) return sequences;
+  sequences.query_starts = numbers_of(options.query_starts);
+  sequences.key_starts = numbers_of(options.key_starts);
+  sequences.count = options.query_starts.sizes[0] - 1;
+  sequences.packed_keys = keys;
+  if (options.query_starts.data == nullptr) return sequences;
+  sequences.queries = sequences.keys = 0;
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    sequences.queries = larger(sequences.queries, sequences.query_count(b));
+    sequences.keys = larger(sequences.keys, sequences.key_count(b));
+  }
+  return sequences;
+}
+
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
   attention->scale = options.scale ? *options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
   attention->softcap = options.softcap;

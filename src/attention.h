@@ -40,6 +40,9 @@ struct Attention {
   const Sequences& sequences() const { return visibility.sequences; }
 };
 
+/// The entries of a batch, or the sequences that the options say are packed.
+Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys);
+
 /// What the options of a call say of it, but for its operands and the table of a relative bias.
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention);
 

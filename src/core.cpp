@@ -59,24 +59,7 @@ Attention core_of(const Kernels& kernels, const ConstTensorView& q, const ConstT
   attention.q = by_heads(q);
   attention.k = rows_of(k);
   attention.v = rows_of(v);
-  Sequences& sequences = attention.visibility.sequences;
-  sequences.count = q.sizes[0];
-  sequences.queries = q.sizes[2];
-  sequences.keys = k.sizes[2];
-  if (!options.query_starts.absent()) {
-    sequences.query_starts = numbers_of(options.query_starts);
-    sequences.key_starts = numbers_of(options.key_starts);
-    sequences.count = options.query_starts.sizes[0] - 1;
-    sequences.packed_keys = k.sizes[2];
-    if (options.query_starts.data != nullptr) {
-      sequences.queries = sequences.keys = 0;
-      for (std::int64_t b = 0; b < sequences.count; ++b) {
-        const std::int64_t queries = sequences.query_count(b), keys = sequences.key_count(b);
-        if (queries > sequences.queries) sequences.queries = queries;
-        if (keys > sequences.keys) sequences.keys = keys;
-      }
-    }
-  }
+  attention.visibility.sequences = sequences_of(options, q.sizes[0], q.sizes[2], k.sizes[2]);
   apply_options(options, valid_lens, &attention);
   return attention;
 }
@@ -133,12 +116,10 @@ std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options)
   return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
 }
 
-Status compute(const Attention& described, const TensorView& output, Workspace& workspace, const AttentionOptions& options,
-               float dropout_rate) {
-  const Kernels& kernels = *described.kernels;
-  Core core;
-  core.attention = described;
+// core.attention: all but what is written.
+Status compute(Core& core, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate) {
   Attention& attention = core.attention;
+  const Kernels& kernels = *attention.kernels;
   if (attention.sequences().count == 0 || attention.sequences().queries == 0 || attention.heads == 0) return Status();
   attention.output = by_heads(output);
   attention.lse = by_heads(options.lse);
@@ -183,7 +164,8 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
   if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  return compute(core_of(*kernels, q, k, v, valid_lens, options), output, workspace, options, 0.0f);
+  Core core = {core_of(*kernels, q, k, v, valid_lens, options), {}, nullptr};
+  return compute(core, output, workspace, options, 0.0f);
 }
 
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
@@ -210,10 +192,10 @@ Status attention(const ConstTensorView& q, const KeyValueCache& cache, const Ind
   if (status.ok()) status = validate_cached_core(q, *state, query_counts, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  const Attention attention = core_of(*kernels, q, *state, query_counts, options);
-  status = validate_reach(*state, attention.visibility);
+  Core core = {core_of(*kernels, q, *state, query_counts, options), {}, nullptr};
+  status = validate_reach(*state, core.attention.visibility);
   if (!status.ok()) return status;
-  return compute(attention, output, workspace, options, 0.0f);
+  return compute(core, output, workspace, options, 0.0f);
 }
 
 Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
@@ -250,8 +232,8 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   one.attention_weights = one_head(options.attention_weights);
   one.lse = one_head(options.lse);
   const FloatingPointMode mode;
-  return compute(core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), one_head(output), workspace, one,
-                 options.training ? dropout_ : 0.0f);
+  Core core = {core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), {}, nullptr};
+  return compute(core, one_head(output), workspace, one, options.training ? dropout_ : 0.0f);
 }
 
 namespace {

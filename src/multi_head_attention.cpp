@@ -1,4 +1,4 @@
-// The layer: project, attend, project.
+// The layer: project, norm and rotate, attend, project.
 #include <math.h>
 
 #include "attend/attend.hpp"
@@ -6,41 +6,24 @@
 #include "cpu.h"
 #include "dispatch.h"
 #include "dropout.h"
+#include "head_rows.h"
+#include "layer_weights.h"
 #include "memory.h"
 #include "parallel.h"
 #include "plan.h"
 #include "projection.h"
 #include "validate.h"
-#include "weights.h"
 
 namespace attend {
 
 namespace {
 
-enum Which { query, key, value, output, projection_count };
-
-std::int64_t input_width(const MultiHeadAttentionConfig& config, int which) {
-  const std::int64_t widths[] = {config.query_size, config.key_size, config.value_size, config.num_hiddens};
-  return widths[which];
-}
-
-// Where projection `which` starts in the packed weights, in floats; projection_count: their end.
-std::int64_t packed_offset(const Kernels& kernels, const MultiHeadAttentionConfig& config, int which) {
-  std::int64_t offset = 0;
-  for (int before = 0; before < which; ++before) {
-    offset += PackedProjection::size(kernels, input_width(config, before), config.num_hiddens);
-  }
-  return offset;
-}
-
-std::size_t packed_size(const Kernels& kernels, const MultiHeadAttentionConfig& config) {
-  return static_cast<std::size_t>(packed_offset(kernels, config, projection_count)) * sizeof(float);
-}
-
-// One forward: the three projections, the attention, and the projection of its heads.
+// One forward: the three projections, what is done to the rows of their heads, the attention, and the
+// projection of what it gives.
 struct Forward {
   Projection projections[projection_count];
   std::int64_t input_tasks[3];
+  HeadRows query_rows, key_rows;
   Attention attention;
   AttentionPlan plan;
   char* attention_memory;
@@ -53,19 +36,26 @@ void run_inputs(const void* context, std::int64_t task, int) {
   forward.projections[which].run(task);
 }
 
+void run_head_rows(const void* context, std::int64_t task, int) {
+  const Forward& forward = *static_cast<const Forward*>(context);
+  const std::int64_t of_queries = forward.query_rows.tasks();
+  if (task < of_queries) forward.query_rows.run(task);
+  else forward.key_rows.run(task - of_queries);
+}
+
 template <AttentionStage stage>
-void run_heads(const void* context, std::int64_t task, int thread) {
+void run_attention(const void* context, std::int64_t task, int thread) {
   const Forward& forward = *static_cast<const Forward*>(context);
   run_attention_task(forward.attention, forward.plan, stage, task, forward.attention_memory, thread);
 }
 
 template <AttentionStage stage>
 Stage stage_of(const Forward& forward) {
-  return {attention_tasks(forward.attention, forward.plan, stage), run_heads<stage>};
+  return {attention_tasks(forward.attention, forward.plan, stage), run_attention<stage>};
 }
 
 void run_output(const void* context, std::int64_t task, int) {
-  static_cast<const Forward*>(context)->projections[output].run(task);
+  static_cast<const Forward*>(context)->projections[output_projection].run(task);
 }
 
 template <class Element>
@@ -102,6 +92,33 @@ PagedRows<const float> key_rows_of(const Operand<float>& operand) {
   return rows;
 }
 
+// The queries, and the keys that some query sees: those that are projected.
+struct ProjectedRows {
+  Rows queries, keys;
+};
+
+ProjectedRows projected_rows(const Visibility& visibility, char* memory, const ForwardPlan& plan) {
+  const Sequences& sequences = visibility.sequences;
+  std::int64_t* query_rows = reinterpret_cast<std::int64_t*>(memory + plan.query_rows);
+  std::int64_t* key_rows = reinterpret_cast<std::int64_t*>(memory + plan.key_rows);
+  std::int64_t* first_keys = reinterpret_cast<std::int64_t*>(memory + plan.first_keys);
+  query_rows[0] = key_rows[0] = 0;
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    const KeyRange range = visibility.of_sequence(b);
+    first_keys[b] = sequences.first_key(b) + range.begin;
+    query_rows[b + 1] = query_rows[b] + sequences.query_count(b);
+    key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
+  }
+  // All queries take part: packed ones begin where those before them end.
+  return {{sequences.count, query_rows, sequences.packed() ? query_rows : nullptr}, {sequences.count, key_rows, first_keys}};
+}
+
+// (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
+Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
+  if (positions.absent()) return {};
+  return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};
+}
+
 }  // namespace
 
 MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
@@ -133,7 +150,7 @@ MultiHeadAttention& MultiHeadAttention::operator=(MultiHeadAttention&& other) no
 std::size_t MultiHeadAttention::packed_bytes(const MultiHeadAttentionConfig& config) noexcept {
   const Kernels* kernels = find_kernels(config.isa);
   if (kernels == nullptr || !validate_config(config).ok()) return 0;
-  return packed_size(*kernels, config) + alignment - 1;
+  return LayerLayout(*kernels, config).bytes() + alignment - 1;
 }
 
 Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
@@ -148,7 +165,8 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
   if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
 
   const FloatingPointMode mode;
-  const std::size_t bytes = packed_size(*kernels, config);
+  const LayerLayout layout(*kernels, config);
+  const std::size_t bytes = layout.bytes();
   MultiHeadAttention made;
   if (memory == nullptr) {
     made.owned_ = memory = allocate(bytes);
@@ -164,13 +182,9 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
   made.config_.isa = kernels->isa;
   made.kernels_ = kernels;
 
-  const ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
-  const ConstTensorView* biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
-  for (int which = 0; which < projection_count; ++which) {
-    pack_projection(*kernels, matrices[which]->data, matrices[which]->strides[0], matrices[which]->strides[1],
-                    biases[which]->data, biases[which]->strides[0], input_width(config, which),
-                    config.num_hiddens, made.packed_ + packed_offset(*kernels, config, which));
-  }
+  pack_layer(*kernels, config, weights, made.packed_);
+  ConstTensorView& frequencies = made.config_.rotary.inverse_frequencies;
+  if (!frequencies.absent()) frequencies = ConstTensorView(made.packed_ + layout.frequencies, frequencies.sizes[0]);
   *attention = static_cast<MultiHeadAttention&&>(made);
   return Status();
 }
@@ -181,9 +195,9 @@ Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, s
   const Status status = validate_config(config);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  const std::int64_t width = config.num_hiddens;
+  const LayerSizes sizes(config);
   std::int64_t floats = 0;
-  for (int which = 0; which < projection_count; ++which) floats += width * input_width(config, which);
+  for (int which = 0; which < projection_count; ++which) floats += sizes.outputs[which] * sizes.inputs[which];
   float* drawn = static_cast<float*>(allocate(static_cast<std::size_t>(floats) * sizeof(float)));
   if (drawn == nullptr) {
     return Status::error(StatusCode::out_of_memory, "weights: no memory for %lld floats",
@@ -193,14 +207,14 @@ Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, s
   ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
   std::int64_t start = 0;
   for (int which = 0; which < projection_count; ++which) {
-    const std::int64_t inputs = input_width(config, which);
-    const float limit = static_cast<float>(sqrt(6.0 / static_cast<double>(inputs + width)));
-    for (std::int64_t i = 0; i < inputs * width; ++i) {
+    const std::int64_t inputs = sizes.inputs[which], outputs = sizes.outputs[which];
+    const float limit = static_cast<float>(sqrt(6.0 / static_cast<double>(inputs + outputs)));
+    for (std::int64_t i = 0; i < inputs * outputs; ++i) {
       const std::uint64_t bits = mix_bits(dropout_row(seed, which, 0, 0) + 0x9e3779b97f4a7c15u * (static_cast<std::uint64_t>(i) + 1));
       drawn[start + i] = limit * (static_cast<float>(bits >> 40) * 0x1p-23f - 1.0f);
     }
-    *matrices[which] = ConstTensorView(drawn + start, width, inputs);
-    start += inputs * width;
+    *matrices[which] = ConstTensorView(drawn + start, outputs, inputs);
+    start += inputs * outputs;
   }
   const Status made = make(config, weights, attention, memory, memory_bytes);
   attend::release(drawn);
@@ -216,7 +230,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int t
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
-      options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() ||
+      options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
       !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan)) {
     return 0;
   }
@@ -250,74 +264,74 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
 
+  const LayerSizes sizes(config_);
+  const LayerLayout layout(kernels, config_);
   Forward forward;
   forward.plan = plan.attention;
   forward.attention_memory = memory + plan.attention_memory;
   Attention& attention = forward.attention;
   attention.kernels = &kernels;
-  attention.heads = attention.groups = config_.num_heads;
-  attention.depth = attention.value_depth = config_.num_hiddens / config_.num_heads;
+  attention.heads = sizes.heads;
+  attention.groups = sizes.groups;
+  attention.depth = attention.value_depth = sizes.depth;
   apply_options(options, valid_lens, &attention);
-  attention.visibility.sequences.count = shape.batch;
-  attention.visibility.sequences.queries = shape.queries;
-  attention.visibility.sequences.keys = shape.keys;
+  attention.visibility.sequences = sequences_of(options, shape.batch, shape.queries, shape.keys);
   attention.dropout_rate = options.training ? config_.dropout : 0.0f;
-  std::int64_t* query_rows = reinterpret_cast<std::int64_t*>(memory + plan.query_rows);
-  std::int64_t* key_rows = reinterpret_cast<std::int64_t*>(memory + plan.key_rows);
-  std::int64_t* first_keys = reinterpret_cast<std::int64_t*>(memory + plan.first_keys);
-  query_rows[0] = key_rows[0] = 0;
-  for (std::int64_t b = 0; b < shape.batch; ++b) {
-    const KeyRange range = attention.visibility.of_sequence(b);
-    first_keys[b] = range.begin;
-    query_rows[b + 1] = query_rows[b] + shape.queries;
-    key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
-  }
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
 
-  const std::int64_t heads = config_.num_heads, width = config_.num_hiddens, depth = width / heads;
-  float* parts[] = {reinterpret_cast<float*>(memory + plan.queries), reinterpret_cast<float*>(memory + plan.keys),
-                    reinterpret_cast<float*>(memory + plan.values), reinterpret_cast<float*>(memory + plan.heads)};
-  const ConstTensorView* inputs[] = {&queries, &keys, &values};
+  const ProjectedRows rows = projected_rows(attention.visibility, memory, plan);
+  const Sequences& sequences = attention.sequences();
+  const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
+  Operand<float> heads;  // (B, H, L, D) as (B, L, H D)
+  heads.data = part(plan.heads);
+  heads.row_stride = sizes.heads * sizes.depth;
+  heads.head_stride = sizes.depth;
+  heads.batch_stride = shape.queries * heads.row_stride;
+  const Operand<const float> inputs[] = {batch_of_rows(queries), batch_of_rows(keys), batch_of_rows(values), read_only(heads)};
+  const Operand<float> outputs[] = {split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
+                                    split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
+                                    split_heads(part(plan.values), sizes.groups, shape.keys, sizes.depth), batch_of_rows(result)};
   for (int which = 0; which < projection_count; ++which) {
     Projection& projection = forward.projections[which];
-    const std::int64_t in = input_width(config_, which);
     projection.kernels = &kernels;
-    projection.weights = PackedProjection::at(kernels, packed_ + packed_offset(kernels, config_, which), in, width, config_.bias);
-    const bool of_keys = which == key || which == value;
-    projection.rows = {shape.batch, of_keys ? key_rows : query_rows, of_keys ? first_keys : nullptr};
-    projection.rows_per_task = projection_rows(kernels, in);
-    if (which == output) {
-      projection.input.data = parts[output];
-      projection.input.batch_stride = shape.queries * width;
-      projection.input.row_stride = width;
-      projection.output = batch_of_rows(result);
-      projection.head_size = width;
-    } else {
-      projection.input = batch_of_rows(*inputs[which]);
-      projection.output = split_heads(parts[which], heads, which == query ? shape.queries : shape.keys, depth);
-      projection.head_size = depth;
-      forward.input_tasks[which] = projection.tasks();
-    }
+    projection.weights = packed_projection(kernels, config_, packed_, which);
+    projection.rows = which == key_projection || which == value_projection ? rows.keys : rows.queries;
+    projection.rows_per_task = projection_rows(kernels, sizes.inputs[which]);
+    projection.input = inputs[which];
+    projection.output = outputs[which];
+    if (sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
+    projection.head_size = which == output_projection ? sizes.outputs[which] : sizes.depth;
+    if (which != output_projection) forward.input_tasks[which] = projection.tasks();
   }
 
-  attention.q = read_only(forward.projections[query].output);
-  attention.k = key_rows_of(forward.projections[key].output);
-  attention.v = key_rows_of(forward.projections[value].output);
-  attention.output.data = parts[output];
-  attention.output.batch_stride = shape.queries * width;
-  attention.output.head_stride = depth;
-  attention.output.row_stride = width;
+  const RotaryEmbedding& rotary = config_.rotary;
+  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+  const auto head_rows = [&](int which, std::int64_t count, std::int64_t norm, const RowPositions& positions) -> HeadRows {
+    const Projection& projection = forward.projections[which];
+    return {&kernels, projection.rows, projection.output, count, sizes.depth, config_.qk_norm ? packed_ + norm : nullptr,
+            config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
+  };
+  forward.query_rows = head_rows(query_projection, sizes.heads, layout.query_norm,
+                                 {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, options.offset, numbers_of(options.offsets)});
+  forward.key_rows = head_rows(key_projection, sizes.groups, layout.key_norm,
+                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, 0, {}});
+
+  attention.q = read_only(forward.projections[query_projection].output);
+  attention.k = key_rows_of(forward.projections[key_projection].output);
+  attention.v = key_rows_of(forward.projections[value_projection].output);
+  attention.output = heads;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
   if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
 
-  const Stage stages[] = {
-      {forward.input_tasks[query] + forward.input_tasks[key] + forward.input_tasks[value], run_inputs},
-      stage_of<AttentionStage::compute>(forward),
-      stage_of<AttentionStage::merge>(forward),
-      stage_of<AttentionStage::write_weights>(forward),
-      {forward.projections[output].tasks(), run_output},
-  };
-  run_stages(threads, stages, 5, &forward);
+  Stage stages[max_stages];
+  int count = 0;
+  stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs};
+  if (rotates || config_.qk_norm) stages[count++] = {forward.query_rows.tasks() + forward.key_rows.tasks(), run_head_rows};
+  stages[count++] = stage_of<AttentionStage::compute>(forward);
+  stages[count++] = stage_of<AttentionStage::merge>(forward);
+  stages[count++] = stage_of<AttentionStage::write_weights>(forward);
+  stages[count++] = {forward.projections[output_projection].tasks(), run_output};
+  run_stages(threads, stages, count, &forward);
   return Status();
 }
 

@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "decode.h"
+#include "layer_weights.h"
 #include "memory.h"
 
 namespace attend {
@@ -62,22 +63,25 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 
 bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
                   const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan) {
-  const std::int64_t width = config.num_hiddens, depth = width / config.num_heads;
+  const LayerSizes sizes(config);
+  const Sequences sequences = sequences_of(options, shape.batch, shape.queries, shape.keys);
   // All that follows fits into 63 bits if this does.
-  const double most = 4.0 * static_cast<double>(width) * static_cast<double>(shape.batch) *
-                      (2.0 * static_cast<double>(shape.queries) + 2.0 * static_cast<double>(shape.keys));
+  const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
+                      (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
   if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;
   AttentionShape attention = {};
-  attention.batch = shape.batch;
-  attention.groups = config.num_heads;
-  attention.shared = 1;
-  attention.queries = shape.queries;
-  attention.keys = shape.keys;
-  attention.depth = attention.value_depth = depth;
-  attention.key_row_stride = attention.value_row_stride = depth;
+  attention.batch = sequences.count;
+  attention.groups = sizes.groups;
+  attention.shared = sizes.heads / sizes.groups;
+  attention.queries = sequences.queries;
+  attention.keys = sequences.keys;
+  attention.depth = attention.value_depth = sizes.depth;
+  attention.key_row_stride = attention.value_row_stride = sizes.depth;
   attention.value_stride = 1;
   attention.average_weights = options.average_weights;
   attention.may_decode = options.empty_rows == EmptyRows::zero;
+  attention.mixed = sequences.packed_keys > 0;
+  attention.packed_keys = sequences.packed_keys;
   plan->attention = plan_attention(kernels, attention);
 
   std::size_t at = 0;
@@ -86,15 +90,17 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
     at += aligned_bytes(bytes);
     return start;
   };
-  const std::size_t batch = static_cast<std::size_t>(shape.batch);
-  const std::size_t row = static_cast<std::size_t>(width) * sizeof(float) * batch;
-  plan->queries = take(row * static_cast<std::size_t>(shape.queries));
-  plan->keys = take(row * static_cast<std::size_t>(shape.keys));
-  plan->values = take(row * static_cast<std::size_t>(shape.keys));
-  plan->heads = take(row * static_cast<std::size_t>(shape.queries));
-  plan->query_rows = take((batch + 1) * sizeof(std::int64_t));
-  plan->key_rows = take((batch + 1) * sizeof(std::int64_t));
-  plan->first_keys = take(batch * sizeof(std::int64_t));
+  const auto take_rows = [&](std::int64_t rows, std::int64_t heads) {
+    return take(static_cast<std::size_t>(shape.batch * rows * heads * sizes.depth) * sizeof(float));
+  };
+  const std::size_t count = static_cast<std::size_t>(sequences.count);
+  plan->queries = take_rows(shape.queries, sizes.heads);
+  plan->keys = take_rows(shape.keys, sizes.groups);
+  plan->values = take_rows(shape.keys, sizes.groups);
+  plan->heads = take_rows(shape.queries, sizes.heads);
+  plan->query_rows = take((count + 1) * sizeof(std::int64_t));
+  plan->key_rows = take((count + 1) * sizeof(std::int64_t));
+  plan->first_keys = take(count * sizeof(std::int64_t));
   plan->relative = take(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
   plan->attention_memory = take(plan->attention.bytes(threads));
   plan->bytes = at;
@@ -102,11 +108,14 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
 }
 
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape) {
-  const double width = static_cast<double>(config.num_hiddens), queries = static_cast<double>(shape.queries);
-  const double keys = static_cast<double>(shape.keys);
-  const double into_heads = queries * static_cast<double>(config.query_size) +
-                            keys * static_cast<double>(config.key_size + config.value_size);
-  return static_cast<double>(shape.batch) * width * (into_heads + 2.0 * queries * keys + queries * width);
+  const LayerSizes sizes(config);
+  const double queries = static_cast<double>(shape.queries), keys = static_cast<double>(shape.keys);
+  double work = 2.0 * queries * keys * static_cast<double>(sizes.heads * sizes.depth);
+  for (int which = 0; which < projection_count; ++which) {
+    const double rows = which == key_projection || which == value_projection ? keys : queries;
+    work += rows * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
+  }
+  return static_cast<double>(shape.batch) * work;
 }
 
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth) {

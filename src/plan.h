@@ -3,9 +3,9 @@
 // Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied. Where
 // sequences have one query: H/G (D + 512) floats and 512 bytes a thread, and what each chunk of 1024 keys comes
 // to, H (Dv + 6) floats, D and Dv rounded up to whole vectors.
-// Workspace of a layer's forward: projected q B H L D, k and v B H S D each, heads B L H D, as floats,
-// each rounded up to 64 bytes; 3 B + 2 row counts; a relative bias's table, H (2 (distance + lanes) + 1)
-// floats; and attention's, for each thread.
+// Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
+// each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
+// relative bias's table, H (2 (distance + lanes) + 1) floats; and attention's, for each thread.
 #pragma once
 
 #include <cstddef>
@@ -52,9 +52,9 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 /// Where the parts of a layer's workspace lie, in bytes from its start.
 struct ForwardPlan {
   AttentionPlan attention;
-  std::size_t queries, keys, values, heads;   // projected; [B][H][n][D], heads [B][L][H D]
-  std::size_t query_rows, key_rows;           // int64 [B + 1]: rows of the entries before
-  std::size_t first_keys;                     // int64 [B]: the first row of keys that is projected
+  std::size_t queries, keys, values, heads;   // projected; [B][H or G][n][D], heads [B][L][H D]
+  std::size_t query_rows, key_rows;           // int64 [N + 1]: rows of the sequences before
+  std::size_t first_keys;                     // int64 [N]: the first row of keys that is projected
   std::size_t relative;                       // T5's bias by head and distance
   std::size_t attention_memory;               // attention.bytes
   std::size_t bytes;

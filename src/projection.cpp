@@ -3,6 +3,15 @@
 
 namespace attend {
 
+std::int64_t Rows::entry_of(std::int64_t row) const {
+  std::int64_t b = 0, above = batch;
+  while (above - b > 1) {
+    const std::int64_t middle = b + (above - b) / 2;
+    (before[middle] <= row ? b : above) = middle;
+  }
+  return b;
+}
+
 std::int64_t Projection::tasks() const {
   return (rows.total() + rows_per_task - 1) / rows_per_task * weights.panel_count(*kernels);
 }
@@ -33,16 +42,12 @@ void Projection::run(std::int64_t task) const {
   // While rows pass through this panel, the next one is fetched; at the last, this one once more.
   arguments.ahead = arguments.panel + (panel + 1 < panels ? weights.inputs * arguments.width : 0);
 
-  std::int64_t b = 0, above = rows.batch;  // the entry that holds `row`
-  while (above - b > 1) {
-    const std::int64_t middle = b + (above - b) / 2;
-    (rows.before[middle] <= row ? b : above) = middle;
-  }
+  std::int64_t b = rows.entry_of(row);
   while (row < end) {
     int count = 0;
     for (; count < most && row < end; ++count, ++row) {
       while (rows.before[b + 1] <= row) ++b;
-      const std::int64_t i = row - rows.before[b] + (rows.first != nullptr ? rows.first[b] : 0);
+      const std::int64_t i = rows.index(b, row);
       inputs[count] = input.row(b, 0, i);
       outputs[count] = output.row(b, 0, i);
     }

@@ -10,12 +10,16 @@
 namespace attend {
 
 /// The rows that take part, entry after entry: before[b + 1] - before[b] rows of entry b, from row first[b]
-/// on, so that hidden rows cost nothing and short entries share tiles.
+/// on, so that hidden rows cost nothing and short entries share tiles. Packed sequences are entries of the
+/// same memory, batch strides 0, that begin at rows of their own.
 struct Rows {
   std::int64_t batch;
   const std::int64_t* before;  // [batch + 1], before[0] = 0
   const std::int64_t* first;   // null: all from row 0 on
   std::int64_t total() const { return before[batch]; }
+  /// The entry that holds row number `row` of those that take part, and the index that it has there.
+  std::int64_t entry_of(std::int64_t row) const;
+  std::int64_t index(std::int64_t b, std::int64_t row) const { return row - before[b] + (first != nullptr ? first[b] : 0); }
 };
 
 struct Projection {

@@ -5,6 +5,8 @@
 
 #include "cache.h"
 #include "visibility.h"
+#include "attention.h"
+#include "layer_weights.h"
 
 namespace attend {
 
@@ -12,6 +14,7 @@ namespace {
 
 constexpr StatusCode invalid = StatusCode::invalid_argument;
 constexpr std::int64_t largest_head = 512;
+constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // of rows, so that products of two fit easily
 constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
 
 // Stops at the first error.
@@ -272,6 +275,20 @@ Status check_starts(const char* name, const IndexView& starts, std::int64_t sequ
                        static_cast<long long>(rows));
 }
 
+// How many sequences a call has: the entries of its batch, or those that its starts say are packed.
+Status check_sequences(const AttentionOptions& options, const Operands& operands, std::int64_t* sequences) {
+  *sequences = operands.batch;
+  if (options.query_starts.absent()) return Status();
+  ATTEND_CHECK(check_view("query_starts", options.query_starts, -1));
+  *sequences = options.query_starts.sizes[0] - 1;
+  if (operands.batch != 1 || *sequences < 0) {
+    return Status::error(invalid, "query_starts: shape %s with a batch of %lld, expected one more than the sequences, and a batch of 1",
+                         shape_text(options.query_starts).text, static_cast<long long>(operands.batch));
+  }
+  ATTEND_CHECK(check_starts("query_starts", options.query_starts, *sequences, operands.q.name, operands.queries));
+  return check_starts("key_starts", options.key_starts, *sequences, operands.k.name, operands.keys);
+}
+
 // Pairs of options that make no sense together.
 Status check_pairs(const AttentionOptions& options, const LengthsView& valid_lens) {
   const bool packed = !options.query_starts.absent() || !options.key_starts.absent();
@@ -321,18 +338,8 @@ Status check_attention(const Operands& operands, const LengthsView& valid_lens, 
                        const AttentionOptions& options, bool weights_by_head) {
   const std::int64_t batch = operands.batch, heads = operands.heads, queries = operands.queries, keys = operands.keys;
   ATTEND_CHECK(check_pairs(options, valid_lens));
-  const bool packed = !options.query_starts.absent();
   std::int64_t sequences = batch;
-  if (packed) {
-    ATTEND_CHECK(check_view("query_starts", options.query_starts, -1));
-    sequences = options.query_starts.sizes[0] - 1;
-    if (batch != 1 || sequences < 0) {
-      return Status::error(invalid, "query_starts: shape %s with a batch of %lld, expected one more than the sequences, and a batch of 1",
-                           shape_text(options.query_starts).text, static_cast<long long>(batch));
-    }
-    ATTEND_CHECK(check_starts("query_starts", options.query_starts, sequences, operands.q.name, queries));
-    ATTEND_CHECK(check_starts("key_starts", options.key_starts, sequences, operands.k.name, keys));
-  }
+  ATTEND_CHECK(check_sequences(options, operands, &sequences));
   ATTEND_CHECK(check_lengths(valid_lens, sequences, queries, true));
   ATTEND_CHECK(validate_scoring(options, heads));
   if (!options.offsets.absent()) {
@@ -384,6 +391,16 @@ Status check_attention(const Operands& operands, const LengthsView& valid_lens, 
   return check_threads(options.threads);
 }
 
+// Positions are for what a layer rotates.
+Status check_no_positions(const AttentionOptions& options) {
+  for (const IndexView* positions : {&options.query_positions, &options.key_positions}) {
+    if (positions->absent()) continue;
+    return Status::error(invalid, "%s: given, but only a layer with a rotary embedding has use for it",
+                         positions == &options.query_positions ? "query_positions" : "key_positions");
+  }
+  return Status();
+}
+
 Status check_window(const char* name, std::int64_t window) {
   if (window >= -1) return Status();
   return Status::error(invalid, "%s: %lld, expected 0 or more, or -1: unbounded", name, static_cast<long long>(window));
@@ -393,6 +410,88 @@ Status check_width(const char* name, std::int64_t width) {
   if (width >= 1 && width <= largest_head) return Status();
   return Status::error(invalid, "%s: width %lld, expected 1 to %lld", name, static_cast<long long>(width),
                        static_cast<long long>(largest_head));
+}
+
+bool rotates(const RotaryEmbedding& rotary) {
+  return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();
+}
+
+struct FieldName {
+  char text[40];
+  FieldName(const char* prefix, const char* name) { std::snprintf(text, sizeof text, "%s%s", prefix, name); }
+};
+
+// The shapes of a rotary embedding of rows of `width`; prefix: what its fields belong to.
+Status check_rotary(const char* prefix, const RotaryEmbedding& rotary, const char* rows, std::int64_t width) {
+  const FieldName frequencies_name(prefix, "inverse_frequencies"), cosines_name(prefix, "cosines"), sines_name(prefix, "sines");
+  const ConstTensorView &frequencies = rotary.inverse_frequencies, &cosines = rotary.cosines;
+  const bool tables = !cosines.absent() || !rotary.sines.absent();
+  if (frequencies.absent() && !tables) {
+    return Status::error(invalid, "%s: absent, and cosines and sines are, too", frequencies_name.text);
+  }
+  if (!frequencies.absent() && tables) {
+    return Status::error(invalid, "%s: given together with cosines or sines, expected one of the two", frequencies_name.text);
+  }
+  if (tables) {
+    ATTEND_CHECK(check_view(cosines_name.text, cosines, -1, -1));
+    ATTEND_CHECK(check_view(sines_name.text, rotary.sines, cosines.sizes[0], cosines.sizes[1]));
+  } else {
+    ATTEND_CHECK(check_view(frequencies_name.text, frequencies, -1));
+  }
+  const std::int64_t pairs = tables ? cosines.sizes[1] : frequencies.sizes[0];
+  if (pairs <= width / 2) return Status();
+  return Status::error(invalid, "%s: shape %s rotates more than the width of %s, %lld",
+                       tables ? cosines_name.text : frequencies_name.text,
+                       shape_text(tables ? cosines : frequencies).text, rows, static_cast<long long>(width));
+}
+
+Status check_attention_factor(const char* prefix, const RotaryEmbedding& rotary) {
+  const FieldName name(prefix, "attention_factor");
+  const float factor = rotary.attention_factor;
+  if (!__builtin_isfinite(factor)) {
+    return Status::error(invalid, "%s: %g, expected a finite number", name.text, static_cast<double>(factor));
+  }
+  if (!rotary.inverse_frequencies.absent() || factor == 1.0f) return Status();
+  return Status::error(invalid, "%s: %g, expected 1 with cosines and sines, which include it", name.text, static_cast<double>(factor));
+}
+
+Status check_epsilon(const char* name, float epsilon) {
+  if (epsilon >= 0.0f && __builtin_isfinite(epsilon)) return Status();
+  return Status::error(invalid, "%s: %g, expected a finite number, 0 or more", name, static_cast<double>(epsilon));
+}
+
+// Whether position + offset is a position: of the `limit` that there are, or with -1 of any.
+bool is_position(std::int64_t position, std::int64_t offset, std::int64_t limit) {
+  std::int64_t sum = 0;
+  return !__builtin_add_overflow(position, offset, &sum) && (limit < 0 || (sum >= 0 && sum < limit));
+}
+
+Status check_positions(const char* name, const IndexView& positions, std::int64_t offset, std::int64_t batch, std::int64_t rows,
+                       std::int64_t limit) {
+  char range[32] = "64 bits";
+  if (limit >= 0) std::snprintf(range, sizeof range, "[0, %lld)", static_cast<long long>(limit));
+  if (positions.absent()) {
+    for (const std::int64_t row : {std::int64_t{0}, rows - 1}) {
+      if (is_position(row, offset, limit)) continue;
+      return Status::error(invalid, "offset: %lld puts row %lld outside of %s", static_cast<long long>(offset),
+                           static_cast<long long>(row), range);
+    }
+    return Status();
+  }
+  const bool by_entry = positions.rank == 2;
+  for (std::int64_t b = 0; b < (by_entry ? batch : 1); ++b) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const std::int64_t* row = positions.data + i * positions.strides[by_entry ? 1 : 0];
+      const std::int64_t position = by_entry ? row[b * positions.strides[0]] : *row;
+      if (is_position(position, offset, limit)) continue;
+      char entry[32] = "";
+      if (by_entry) std::snprintf(entry, sizeof entry, "%lld, ", static_cast<long long>(b));
+      return Status::error(invalid, "%s: [%s%lld] is %lld, with offset %lld outside of %s", name, entry,
+                           static_cast<long long>(i), static_cast<long long>(position),
+                           static_cast<long long>(offset), range);
+    }
+  }
+  return Status();
 }
 
 // Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
@@ -417,46 +516,130 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
                         {"value_size", config.value_size},   {"num_hiddens", config.num_hiddens},
                         {"num_heads", config.num_heads}};
   for (const Size& size : sizes) {
-    const std::int64_t most = std::int64_t{1} << 24;  // so that products of two fit easily
-    if (size.size < 1 || size.size > most) {
+    if (size.size < 1 || size.size > largest_size) {
       return Status::error(invalid, "%s: %lld, expected 1 to %lld", size.name, static_cast<long long>(size.size),
-                           static_cast<long long>(most));
+                           static_cast<long long>(largest_size));
     }
   }
-  if (config.num_hiddens % config.num_heads != 0) {
+  const struct {
+    const char* name;
+    std::int64_t size, most;
+    const char* otherwise;
+  } defaulted[] = {{"num_kv_heads", config.num_kv_heads, config.num_heads, "num_heads"},
+                   {"head_dim", config.head_dim, largest_head, "num_hiddens / num_heads"},
+                   {"output_size", config.output_size, largest_size, "num_hiddens"}};
+  for (const auto& size : defaulted) {
+    if (size.size >= 0 && size.size <= size.most) continue;
+    return Status::error(invalid, "%s: %lld, expected 1 to %lld, or 0: %s", size.name, static_cast<long long>(size.size),
+                         static_cast<long long>(size.most), size.otherwise);
+  }
+  if (config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads != 0) {
+    return Status::error(invalid, "num_kv_heads: %lld does not divide num_heads, %lld", static_cast<long long>(config.num_kv_heads),
+                         static_cast<long long>(config.num_heads));
+  }
+  if (config.head_dim == 0 && config.num_hiddens % config.num_heads != 0) {
     return Status::error(invalid, "num_heads: %lld does not divide num_hiddens, %lld",
                          static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens));
   }
-  if (config.num_hiddens / config.num_heads > largest_head) {
+  const LayerSizes layer(config);
+  if (layer.depth > largest_head) {
     return Status::error(invalid, "num_heads: %lld heads of %lld hiddens are %lld wide, expected at most %lld",
                          static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens),
-                         static_cast<long long>(config.num_hiddens / config.num_heads),
-                         static_cast<long long>(largest_head));
+                         static_cast<long long>(layer.depth), static_cast<long long>(largest_head));
+  }
+  if (layer.heads * layer.depth > largest_size) {
+    return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", static_cast<long long>(layer.heads),
+                         static_cast<long long>(layer.depth), static_cast<long long>(largest_size));
+  }
+  ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
+  if (rotates(config.rotary)) {
+    ATTEND_CHECK(check_rotary("rotary.", config.rotary, "a head", layer.depth));
+    ATTEND_CHECK(check_attention_factor("rotary.", config.rotary));
   }
   return validate_dropout(config.dropout);
 }
 
 Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights) noexcept {
-  const std::int64_t width = config.num_hiddens;
-  ATTEND_CHECK(check_view("weights.query", weights.query, width, config.query_size));
-  ATTEND_CHECK(check_view("weights.key", weights.key, width, config.key_size));
-  ATTEND_CHECK(check_view("weights.value", weights.value, width, config.value_size));
-  ATTEND_CHECK(check_view("weights.output", weights.output, width, width));
+  const LayerSizes sizes(config);
   const struct {
     const char* name;
     const ConstTensorView& view;
-  } biases[] = {{"weights.query_bias", weights.query_bias},
-                {"weights.key_bias", weights.key_bias},
-                {"weights.value_bias", weights.value_bias},
-                {"weights.output_bias", weights.output_bias}};
-  for (const auto& bias : biases) {
-    if (bias.view.absent()) continue;
+    const char* bias_name;
+    const ConstTensorView& bias;
+  } projections[] = {{"weights.query", weights.query, "weights.query_bias", weights.query_bias},
+                     {"weights.key", weights.key, "weights.key_bias", weights.key_bias},
+                     {"weights.value", weights.value, "weights.value_bias", weights.value_bias},
+                     {"weights.output", weights.output, "weights.output_bias", weights.output_bias}};
+  for (int which = 0; which < projection_count; ++which) {
+    ATTEND_CHECK(check_view(projections[which].name, projections[which].view, sizes.outputs[which], sizes.inputs[which]));
+  }
+  for (int which = 0; which < projection_count; ++which) {
+    const auto& projection = projections[which];
+    if (projection.bias.absent()) continue;
     if (!config.bias) {
-      return Status::error(invalid, "%s: given, but config.bias is false", bias.name);
+      return Status::error(invalid, "%s: given, but config.bias is false", projection.bias_name);
     }
-    ATTEND_CHECK(check_view(bias.name, bias.view, width));
+    ATTEND_CHECK(check_view(projection.bias_name, projection.bias, sizes.outputs[which]));
+  }
+  const struct {
+    const char* name;
+    const ConstTensorView& view;
+  } norms[] = {{"weights.query_norm", weights.query_norm}, {"weights.key_norm", weights.key_norm}};
+  for (const auto& norm : norms) {
+    if (norm.view.absent()) continue;
+    if (!config.qk_norm) {
+      return Status::error(invalid, "%s: given, but config.qk_norm is false", norm.name);
+    }
+    ATTEND_CHECK(check_view(norm.name, norm.view, sizes.depth));
   }
   return Status();
+}
+
+namespace {
+
+// Positions that are given, one for each of `rows` rows, of all entries or of each.
+Status check_given_positions(const char* name, const IndexView& positions, std::int64_t batch, std::int64_t rows) {
+  if (positions.rank == 2) return check_view(name, positions, batch, rows);
+  return check_view(name, positions, rows);
+}
+
+// Rows that are counted from the first one of each sequence, which stands at `first`: all lie in the tables.
+Status check_counted_rows(const char* name, std::int64_t b, std::int64_t first, std::int64_t count, std::int64_t limit) {
+  if (count == 0 || (first >= 0 && first + count <= limit)) return Status();
+  const std::int64_t row = first < 0 ? 0 : count - 1;
+  return Status::error(invalid, "%s: row %lld of sequence %lld is at position %lld, outside of the rotary tables' [0, %lld)", name,
+                       static_cast<long long>(row), static_cast<long long>(b), static_cast<long long>(first + row),
+                       static_cast<long long>(limit));
+}
+
+// Where queries and keys stand for their rotation, once the rest of the call is known to be right.
+Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options) {
+  if (!rotates(rotary)) return check_no_positions(options);
+  const std::int64_t batch = operands.batch;
+  const IndexView &queries = options.query_positions, &keys = options.key_positions;
+  if (!queries.absent()) ATTEND_CHECK(check_given_positions("query_positions", queries, batch, operands.queries));
+  if (!keys.absent()) ATTEND_CHECK(check_given_positions("key_positions", keys, batch, operands.keys));
+  if (!rotary.inverse_frequencies.absent()) return Status();
+  const std::int64_t limit = rotary.cosines.sizes[0];
+  if (!queries.absent()) ATTEND_CHECK(check_positions("query_positions", queries, 0, batch, operands.queries, limit));
+  if (!keys.absent()) ATTEND_CHECK(check_positions("key_positions", keys, 0, batch, operands.keys, limit));
+  const Sequences sequences = sequences_of(options, batch, operands.queries, operands.keys);
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    const std::int64_t offset = options.offset + (options.offsets.absent() ? 0 : numbers_of(options.offsets).at(b));
+    if (queries.absent()) ATTEND_CHECK(check_counted_rows(operands.q.name, b, offset, sequences.query_count(b), limit));
+    if (keys.absent()) ATTEND_CHECK(check_counted_rows(operands.k.name, b, 0, sequences.key_count(b), limit));
+  }
+  return Status();
+}
+
+}  // namespace
+
+Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept {
+  ATTEND_CHECK(check_pairs(options, {}));
+  const ConstTensorView none;
+  const Operands operands = {{"queries", none}, {"keys", none}, {"values", none}, shape.batch, 1, shape.queries, shape.keys};
+  std::int64_t sequences = 0;
+  return check_sequences(options, operands, &sequences);
 }
 
 Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries,
@@ -466,12 +649,14 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
   ATTEND_CHECK(check_view("keys", keys, batch, -1, config.key_size));
   ATTEND_CHECK(check_view("values", values, batch, keys.sizes[1], config.value_size));
-  ATTEND_CHECK(check_view("output", output, batch, rows, config.num_hiddens));
-  if (!options.query_starts.absent() || !options.key_starts.absent()) {
-    return Status::error(invalid, "query_starts: for attention alone, not for a layer");
-  }
+  ATTEND_CHECK(check_view("output", output, batch, rows, LayerSizes(config).outputs[output_projection]));
   const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, config.num_heads, rows, keys.sizes[1]};
-  return check_attention(operands, valid_lens, output, options, true);
+  ATTEND_CHECK(check_attention(operands, valid_lens, output, options, true));
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options));
+  ATTEND_CHECK(check_apart_from_outputs("query_positions", options.query_positions, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("key_positions", options.key_positions, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("rotary.cosines", config.rotary.cosines, output, options));
+  return check_apart_from_outputs("rotary.sines", config.rotary.sines, output, options);
 }
 
 Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys,
@@ -491,6 +676,7 @@ Status validate_dot_product(const ConstTensorView& queries, const ConstTensorVie
   ATTEND_CHECK(validate_operands(queries, keys, values));
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
   ATTEND_CHECK(check_view("output", output, batch, rows, values.sizes[2]));
+  ATTEND_CHECK(check_no_positions(options));
   const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, 1, rows, keys.sizes[1]};
   return check_attention(operands, valid_lens, output, options, false);
 }
@@ -544,6 +730,7 @@ Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const C
                      const TensorView& output, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(validate_core_operands(q, k, v));
   ATTEND_CHECK(check_view("output", output, q.sizes[0], q.sizes[1], q.sizes[2], v.sizes[3]));
+  ATTEND_CHECK(check_no_positions(options));
   const Operands operands = {{"q", q}, {"k", k}, {"v", v}, q.sizes[0], q.sizes[1], q.sizes[2], k.sizes[2]};
   return check_attention(operands, valid_lens, output, options, true);
 }
@@ -825,26 +1012,7 @@ Status validate_transpose(const char* wide_name, const ConstTensorView& wide, co
 Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbedding& rotary,
                               const IndexView& positions) noexcept {
   ATTEND_CHECK(check_view("input", input, -1, -1, -1, -1));
-  const ConstTensorView &frequencies = rotary.inverse_frequencies, &cosines = rotary.cosines;
-  const bool tables = !cosines.absent() || !rotary.sines.absent();
-  if (frequencies.absent() && !tables) {
-    return Status::error(invalid, "inverse_frequencies: absent, and cosines and sines are, too");
-  }
-  if (!frequencies.absent() && tables) {
-    return Status::error(invalid, "inverse_frequencies: given together with cosines or sines, expected one of the two");
-  }
-  if (tables) {
-    ATTEND_CHECK(check_view("cosines", cosines, -1, -1));
-    ATTEND_CHECK(check_view("sines", rotary.sines, cosines.sizes[0], cosines.sizes[1]));
-  } else {
-    ATTEND_CHECK(check_view("inverse_frequencies", frequencies, -1));
-  }
-  const std::int64_t pairs = tables ? cosines.sizes[1] : frequencies.sizes[0], width = input.sizes[3];
-  if (pairs > width / 2) {
-    return Status::error(invalid, "%s: shape %s rotates more than the width of input, %lld",
-                         tables ? "cosines" : "inverse_frequencies",
-                         shape_text(tables ? cosines : frequencies).text, static_cast<long long>(width));
-  }
+  ATTEND_CHECK(check_rotary("", rotary, "input", input.sizes[3]));
   if (positions.absent()) return Status();
   ATTEND_CHECK(check_view("positions", positions));
   if (positions.rank != 1 && positions.rank != 2) {
@@ -854,57 +1022,12 @@ Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbeddin
   return check_view("positions", positions, input.sizes[0], input.sizes[2]);
 }
 
-namespace {
-
-// Whether position + offset is a position: of the `limit` that there are, or with -1 of any.
-bool is_position(std::int64_t position, std::int64_t offset, std::int64_t limit) {
-  std::int64_t sum = 0;
-  return !__builtin_add_overflow(position, offset, &sum) && (limit < 0 || (sum >= 0 && sum < limit));
-}
-
-Status check_positions(const IndexView& positions, std::int64_t offset, std::int64_t batch, std::int64_t rows,
-                       std::int64_t limit) {
-  char range[32] = "64 bits";
-  if (limit >= 0) std::snprintf(range, sizeof range, "[0, %lld)", static_cast<long long>(limit));
-  if (positions.absent()) {
-    for (const std::int64_t row : {std::int64_t{0}, rows - 1}) {
-      if (is_position(row, offset, limit)) continue;
-      return Status::error(invalid, "offset: %lld puts row %lld outside of %s", static_cast<long long>(offset),
-                           static_cast<long long>(row), range);
-    }
-    return Status();
-  }
-  const bool by_entry = positions.rank == 2;
-  for (std::int64_t b = 0; b < (by_entry ? batch : 1); ++b) {
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const std::int64_t* row = positions.data + i * positions.strides[by_entry ? 1 : 0];
-      const std::int64_t position = by_entry ? row[b * positions.strides[0]] : *row;
-      if (is_position(position, offset, limit)) continue;
-      char entry[32] = "";
-      if (by_entry) std::snprintf(entry, sizeof entry, "%lld, ", static_cast<long long>(b));
-      return Status::error(invalid, "positions: [%s%lld] is %lld, with offset %lld outside of %s", entry,
-                           static_cast<long long>(i), static_cast<long long>(position),
-                           static_cast<long long>(offset), range);
-    }
-  }
-  return Status();
-}
-
-}  // namespace
-
 Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary,
                                  const IndexView& positions, std::int64_t offset, const TensorView& output,
                                  const OperationOptions& options) noexcept {
   ATTEND_CHECK(validate_rotary_shapes(input, rotary, positions));
   const bool tables = rotary.inverse_frequencies.absent();
-  const float factor = rotary.attention_factor;
-  if (!__builtin_isfinite(factor)) {
-    return Status::error(invalid, "attention_factor: %g, expected a finite number", static_cast<double>(factor));
-  }
-  if (tables && factor != 1.0f) {
-    return Status::error(invalid, "attention_factor: %g, expected 1 with cosines and sines, which include it",
-                         static_cast<double>(factor));
-  }
+  ATTEND_CHECK(check_attention_factor("", rotary));
   const std::int64_t* sizes = input.sizes;
   ATTEND_CHECK(check_view("output", output, sizes[0], sizes[1], sizes[2], sizes[3]));
   ATTEND_CHECK(check_distinct("output", output));
@@ -914,7 +1037,7 @@ Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbed
   ATTEND_CHECK(check_apart("output", output, "sines", rotary.sines));
   ATTEND_CHECK(check_apart("output", output, "positions", positions));
   if (has_elements(input)) {
-    ATTEND_CHECK(check_positions(positions, offset, sizes[0], sizes[2], tables ? rotary.cosines.sizes[0] : -1));
+    ATTEND_CHECK(check_positions("positions", positions, offset, sizes[0], sizes[2], tables ? rotary.cosines.sizes[0] : -1));
   }
   return check_threads(options.threads);
 }
@@ -924,9 +1047,7 @@ Status validate_rms_norm(const ConstTensorView& input, const ConstTensorView& we
   ATTEND_CHECK(check_view("input", input, -1, -1, -1, -1));
   const std::int64_t* sizes = input.sizes;
   if (!weight.absent()) ATTEND_CHECK(check_view("weight", weight, sizes[3]));
-  if (!(epsilon >= 0.0f) || !__builtin_isfinite(epsilon)) {
-    return Status::error(invalid, "epsilon: %g, expected a finite number, 0 or more", static_cast<double>(epsilon));
-  }
+  ATTEND_CHECK(check_epsilon("epsilon", epsilon));
   ATTEND_CHECK(check_view("output", output, sizes[0], sizes[1], sizes[2], sizes[3]));
   ATTEND_CHECK(check_distinct("output", output));
   ATTEND_CHECK(check_in_place(output, input));

@@ -15,6 +15,8 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
                         const ConstTensorView& keys, const ConstTensorView& values,
                         const LengthsView& valid_lens, const TensorView& output,
                         const AttentionOptions& options) noexcept;
+/// The packed sequences of such a call, if it has any.
+Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept;
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys,
                             const ConstTensorView& values, const LengthsView& valid_lens,
                             const TensorView& output, const AttentionOptions& options) noexcept;

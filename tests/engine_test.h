@@ -241,19 +241,25 @@ inline std::string text_of(const Shape& shape) {
 struct Layer {
   MultiHeadAttentionConfig config;
   std::vector<Tensor> tensors;  // query, key, value, output, then their biases
+  Tensor norms[2] = {Tensor({1}), Tensor({1})};  // of queries and keys, where the config has qk_norm
   MultiHeadAttentionWeights weights;
   MultiHeadAttention attention;
 
   explicit Layer(const MultiHeadAttentionConfig& wanted, Random& random, Random* layout = nullptr) : config(wanted) {
-    const std::int64_t E = config.num_hiddens;
-    for (std::int64_t inputs : {config.query_size, config.key_size, config.value_size, E}) {
-      add({E, inputs}, layout);
-      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(inputs + E))));
+    const std::int64_t D = config.head_dim > 0 ? config.head_dim : config.num_hiddens / config.num_heads;
+    const std::int64_t wide = config.num_heads * D, narrow = config.num_kv_heads > 0 ? config.num_kv_heads * D : wide;
+    const std::int64_t outputs = config.output_size > 0 ? config.output_size : config.num_hiddens;
+    const Shape shapes[] = {{wide, config.query_size}, {narrow, config.key_size}, {narrow, config.value_size}, {outputs, wide}};
+    for (const Shape& shape : shapes) {
+      add(shape, layout);
+      tensors.back().fill(random, static_cast<float>(std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1]))));
     }
     for (int bias = 0; bias < 4 && config.bias; ++bias) {
-      add({E}, layout);
+      add({shapes[bias][0]}, layout);
       tensors.back().fill(random);
     }
+    for (Tensor& norm : norms) norm = Tensor({D});
+    for (Tensor& norm : norms) norm.fill(random);
     make();
   }
 
@@ -282,10 +288,14 @@ struct Layer {
     ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
                                       &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
     for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
+    if (config.qk_norm) {
+      weights.query_norm = norms[0].view;
+      weights.key_norm = norms[1].view;
+    }
     REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
   }
 
-  reference::LayerWeights reference_weights() const { return reference::LayerWeights(weights); }
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(config, weights); }
 
   Status forward(const Tensor& queries, const Tensor& keys, const Tensor& values, const LengthsView& valid_lens,
                  Tensor& output, const AttentionOptions& options = {}) const {

@@ -4,6 +4,8 @@
 
 #include "dropout.h"
 
+#include "../tools/checks/checks.h"
+
 using namespace engine_test;
 using reference::Array;
 using reference::Data;
@@ -109,6 +111,213 @@ TEST_CASE("MultiHeadAttention: random shapes, layouts, lengths and forms") {
       check_layer(layer, queries, keys, values, options_of(lengths.view, options.empty_rows), output,
                   wants_weights ? &weights : nullptr, Data::random);
     }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: random layers with all options, against the reference") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    const checks::Result result = checks::check_layers(isa, 92, share_of(1000));
+    CHECK_MESSAGE(result.ok, result.message);
+  }
+}
+
+namespace {
+
+/// A layer as later models have them: fewer key heads, heads that are not E / H wide, norms, rotation.
+MultiHeadAttentionConfig modern_config(Isa isa, const ConstTensorView& frequencies) {
+  MultiHeadAttentionConfig config = Layer::square(50, 6, isa, true);
+  config.num_kv_heads = 2;
+  config.head_dim = 20;
+  config.output_size = 33;
+  config.qk_norm = true;
+  config.rotary.inverse_frequencies = frequencies;
+  config.rotary.attention_factor = 1.2f;
+  return config;
+}
+
+/// Elements [first, first + count) of an axis.
+template <class Element>
+View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
+  view.data += first * view.strides[axis];
+  view.sizes[axis] = count;
+  return view;
+}
+
+bool same_bits(const TensorView& a, const TensorView& b) {
+  const Array x(a), y(b);
+  return x.shape == y.shape && std::memcmp(x.values.data(), y.values.data(), x.values.size() * sizeof(double)) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("MultiHeadAttention: packed sequences, batches and threads give the bits of each sequence alone") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(28);
+    Tensor frequencies({7});
+    const Layer layer(modern_config(isa, frequencies.fill(random).view), random);
+    const std::int64_t query_starts[] = {0, 5, 5, 45, 46}, key_starts[] = {0, 9, 19, 120, 120}, lengths[] = {7, 10, 90, 3};
+    Tensor queries({1, 46, 50}), keys({1, 120, 50}), values({1, 120, 50}), output({1, 46, 33}), lse({1, 6, 46});
+    queries.fill(random);
+    keys.fill(random);
+    values.fill(random);
+    // Keys past a length, and the values there, are not read.
+    for (std::int64_t b = 0; b < 3; ++b) {
+      for (std::int64_t j = key_starts[b] + lengths[b]; j < key_starts[b + 1]; ++j) {
+        for (std::int64_t n = 0; n < 50; ++n) keys.at(0, j, n) = values.at(0, j, n) = not_a_number;
+      }
+    }
+    AttentionOptions packed;
+    packed.query_starts = IndexView(query_starts, 5);
+    packed.key_starts = IndexView(key_starts, 5);
+    packed.lse = lse.view;
+    packed.causal = true;
+    packed.offset = 40;
+    REQUIRE_OK(layer.forward(queries, keys, values, LengthsView(lengths, 4), output, packed));
+    for (int threads : {2, 3}) {
+      ThreadPool pool;
+      REQUIRE_OK(ThreadPool::make(threads, &pool));
+      AttentionOptions options = packed;
+      options.threads = pool.threads();
+      Tensor again({1, 46, 33});
+      REQUIRE_OK(layer.forward(queries, keys, values, LengthsView(lengths, 4), again, options));
+      CHECK_SAME_BITS(again, output);
+    }
+    Workspace workspace;
+    for (std::int64_t b = 0; b < 4; ++b) {
+      CAPTURE(b);
+      const std::int64_t first = query_starts[b], count = query_starts[b + 1] - first, S = key_starts[b + 1] - key_starts[b];
+      Tensor alone({1, count, 33}), alone_lse({1, 6, count});
+      AttentionOptions one;
+      one.causal = true;
+      one.offset = 40;
+      one.lse = alone_lse.view;
+      REQUIRE_OK(layer.attention.forward(part_of(queries.view, 1, first, count), part_of(keys.view, 1, key_starts[b], S),
+                                         part_of(values.view, 1, key_starts[b], S), LengthsView(lengths + b, 1), alone.view, workspace, one));
+      CHECK(same_bits(alone.view, part_of(output.view, 1, first, count)));
+      CHECK(same_bits(alone_lse.view, part_of(lse.view, 2, first, count)));
+    }
+    // The same rows as a batch of two, whose second entry stands elsewhere.
+    const std::int64_t offsets[] = {0, 11};
+    AttentionOptions options;
+    options.causal = true;
+    options.offsets = IndexView(offsets, 2);
+    Tensor rows({2, 23, 50}), together({2, 23, 33}), apart({2, 23, 33});
+    rows.fill(random);
+    REQUIRE_OK(layer.forward(rows, rows, rows, {}, together, options));
+    for (std::int64_t b = 0; b < 2; ++b) {
+      AttentionOptions one;
+      one.causal = true;
+      one.offset = offsets[b];
+      const TensorView row = part_of(rows.view, 0, b, 1);
+      REQUIRE_OK(layer.attention.forward(row, row, row, {}, part_of(apart.view, 0, b, 1), workspace, one));
+    }
+    CHECK_SAME_BITS(together, apart);
+  }
+}
+
+TEST_CASE("MultiHeadAttention: grouped heads give the bits of repeated key and value weights") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(29);
+    MultiHeadAttentionConfig config = Layer::square(48, 6, isa, true);
+    config.num_kv_heads = 2;
+    const Layer grouped(config, random);
+    config.num_kv_heads = 0;
+    Layer repeated(config, random);
+    for (std::size_t n : {0u, 3u, 4u, 7u}) repeated.tensors[n].copy(grouped.tensors[n]);
+    for (std::size_t n : {1u, 2u, 5u, 6u}) {  // rows of key/value head h / 3
+      Tensor& tensor = repeated.tensors[n];
+      const std::int64_t columns = tensor.view.rank == 2 ? 48 : 1;
+      for (std::int64_t i = 0; i < tensor.count(); ++i) {
+        const std::int64_t row = i / columns, head = row / 8;
+        tensor[i] = grouped.tensors[n][(head / 3 * 8 + row % 8) * columns + i % columns];
+      }
+    }
+    repeated.make();
+    for (std::int64_t L : {1, 9, 70}) {
+      CAPTURE(L);
+      Tensor queries({2, L, 48}), keys({2, 150, 48}), output({2, L, 48}), expected({2, L, 48});
+      queries.fill(random);
+      keys.fill(random);
+      REQUIRE_OK(grouped.forward(queries, keys, keys, {}, output));
+      REQUIRE_OK(repeated.forward(queries, keys, keys, {}, expected));
+      CHECK_SAME_BITS(output, expected);
+    }
+  }
+}
+
+TEST_CASE("MultiHeadAttention: norm and rotation give the bits of the public operations, composed") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(30);
+    Tensor frequencies({7});
+    const MultiHeadAttentionConfig config = modern_config(isa, frequencies.fill(random).view);
+    const Layer layer(config, random);
+    CHECK(layer.attention.config().rotary.inverse_frequencies.data != frequencies.view.data);
+    const std::int64_t B = 2, L = 21, S = 37;
+    Tensor queries({B, L, 50}), keys({B, S, 50}), values({B, S, 50}), output({B, L, 33}), composed({B, L, 33});
+    queries.fill(random);
+    keys.fill(random);
+    values.fill(random);
+    OperationOptions operation;
+    operation.isa = isa;
+    Workspace workspace;
+    const auto heads_of = [](Tensor& tensor, std::int64_t heads) {  // (B, n, heads D) as (B, heads, n, D)
+      TensorView view(tensor.view.data, tensor.view.sizes[0], heads, tensor.view.sizes[1], tensor.view.sizes[2] / heads);
+      view.strides[1] = view.sizes[3];
+      view.strides[2] = tensor.view.sizes[2];
+      return view;
+    };
+    const std::int64_t query_positions[] = {5, 1, 7, 3, 2, 9, 11, 40, -3, 5, 5, 8, 0, 1, 2, 3, 4, 5, 6, 7, 1000};
+    for (bool given : {false, true}) {
+      CAPTURE(given);
+      AttentionOptions options;
+      options.causal = true;
+      options.offset = S - L;
+      if (given) options.query_positions = IndexView(query_positions, L);
+      REQUIRE_OK(layer.forward(queries, keys, values, {}, output, options));
+      Tensor q({B, L, 120}), k({B, S, 40}), v({B, S, 40}), heads({B, L, 120});
+      const MultiHeadAttentionWeights& weights = layer.weights;
+      REQUIRE_OK(matmul(queries.view, weights.query, true, weights.query_bias, q.view, workspace, operation));
+      REQUIRE_OK(matmul(keys.view, weights.key, true, weights.key_bias, k.view, workspace, operation));
+      REQUIRE_OK(matmul(values.view, weights.value, true, weights.value_bias, v.view, workspace, operation));
+      const TensorView q_heads = heads_of(q, 6), k_heads = heads_of(k, 2);
+      REQUIRE_OK(rms_norm(q_heads, weights.query_norm, config.norm_epsilon, q_heads, operation));
+      REQUIRE_OK(rms_norm(k_heads, weights.key_norm, config.norm_epsilon, k_heads, operation));
+      REQUIRE_OK(rotary_embedding(q_heads, config.rotary, options.query_positions, given ? 0 : S - L, q_heads, workspace, operation));
+      REQUIRE_OK(rotary_embedding(k_heads, config.rotary, {}, 0, k_heads, workspace, operation));
+      AttentionOptions core = options;
+      core.query_positions = IndexView();
+      REQUIRE_OK(attention(q_heads, k_heads, heads_of(v, 2), {}, heads_of(heads, 6), workspace, core, isa));
+      REQUIRE_OK(matmul(heads.view, weights.output, true, weights.output_bias, composed.view, workspace, operation));
+      CHECK_SAME_BITS(output, composed);
+    }
+    // The layer's own copy: what the caller's frequencies become does not matter.
+    Tensor again({B, L, 33});
+    AttentionOptions options;
+    REQUIRE_OK(layer.forward(queries, keys, values, {}, output, options));
+    frequencies.fill(not_a_number);
+    REQUIRE_OK(layer.forward(queries, keys, values, {}, again, options));
+    CHECK_SAME_BITS(again, output);
+  }
+}
+
+TEST_CASE("MultiHeadAttention: some projections alone have a bias, and absent norms are ones") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(33);
+    MultiHeadAttentionConfig config = Layer::square(24, 4, isa, true);
+    config.num_kv_heads = 1;
+    config.qk_norm = true;
+    Layer layer(config, random);
+    layer.weights.output_bias = layer.weights.key_norm = ConstTensorView();  // Qwen: biases of q, k and v
+    REQUIRE_OK(MultiHeadAttention::make(layer.config, layer.weights, &layer.attention));
+    Tensor x({2, 5, 24}), output({2, 5, 24});
+    x.fill(random);
+    REQUIRE_OK(layer.forward(x, x, x, {}, output));
+    check_layer(layer, x, x, x, options_of({}, EmptyRows::zero), output, nullptr, Data::random);
   }
 }
 

@@ -107,7 +107,12 @@ struct Calls {
 
   static Layer make_layer(Isa isa) {
     Random random(81);
-    return Layer(Layer::square(40, 2, isa, true), random);
+    static const float frequencies[] = {1.0f, 0.1f, 0.01f};
+    MultiHeadAttentionConfig config = Layer::square(40, 2, isa, true);
+    config.num_kv_heads = 1;
+    config.qk_norm = true;
+    config.rotary.inverse_frequencies = ConstTensorView(frequencies, 3);
+    return Layer(config, random);
   }
   explicit Calls(Isa isa)
       : x({2, 20, 40}), keys({2, 70, 40}), weights({2, 2, 20, 70}), output({2, 20, 40}), product({2, 20, 70}), layer(make_layer(isa)) {
@@ -272,7 +277,10 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
       const std::int64_t H = random.between(1, 4), E = H * random.between(1, 70), B = random.between(1, 3);
       const std::int64_t L = random.between(1, 60), S = random.between(0, 150);
       CAPTURE(text_of({B, H, L, S, E}));
-      const Layer layer(Layer::square(E, H, isa), random);
+      MultiHeadAttentionConfig config = Layer::square(E, H, isa);
+      config.num_kv_heads = random.once_in(2) ? 1 : 0;
+      config.head_dim = random.once_in(2) ? E / H : 0;
+      const Layer layer(config, random);
       Tensor queries({B, L, E}), keys({B, S, E}), output({B, L, E}), expected({B, L, E});
       queries.fill(random);
       keys.fill(random);
@@ -280,7 +288,8 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
       for (int threads : {1, 3}) {
         CAPTURE(threads);
         // Small calls run on one thread, and then need no more than for one.
-        const bool shared = 2.0 * static_cast<double>(B * (L + S) * E * E) >= 1e6;
+        const std::int64_t narrow = config.num_kv_heads == 1 ? E / H : E;
+        const bool shared = 2.0 * static_cast<double>(B * (L * E * E + S * E * narrow)) >= 1e6;
         AttentionOptions options;
         options.threads.count = threads;
         options.threads.parallel_for = in_order;
@@ -370,6 +379,29 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
   }
 }
 
+TEST_CASE("memory: workspace_bytes of packed sequences is enough, and no byte too many at the worst") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(87);
+    MultiHeadAttentionConfig config = Layer::square(40, 4, isa);
+    config.num_kv_heads = 2;
+    const Layer layer(config, random);
+    const std::int64_t starts[] = {0, 3, 3, 30, 41};
+    Tensor rows({1, 41, 40}), output({1, 41, 40});
+    rows.fill(random);
+    AttentionOptions options;
+    options.query_starts = options.key_starts = IndexView(starts, 5);
+    const std::size_t bytes = layer.attention.workspace_bytes({1, 41, 41}, options);
+    const CallersMemory memory(bytes, 1);
+    Workspace enough(memory.data(), bytes), too_little(memory.data(), bytes - 1);
+    const WatchedHeap heap(0);
+    CHECK(layer.attention.forward(rows.view, rows.view, rows.view, {}, output.view, too_little, options).code() == StatusCode::out_of_memory);
+    CHECK(output.untouched());
+    REQUIRE_OK(layer.attention.forward(rows.view, rows.view, rows.view, {}, output.view, enough, options));
+    CHECK(memory.surroundings_untouched());
+  }
+}
+
 TEST_CASE("memory: workspace_bytes is 0 where no call can be") {
   Random random(84);
   const Layer layer(Layer::square(8, 1, Isa::best), random);
@@ -400,6 +432,15 @@ TEST_CASE("memory: packed_bytes is enough at any alignment, and one byte less is
       config.value_size = random.between(1, 60);
       config.bias = random.once_in(2);
       config.isa = isa;
+      const std::int64_t D = random.between(1, 40);
+      Tensor frequencies({random.between(0, D / 2)});
+      if (random.once_in(2)) {
+        config.num_kv_heads = 1;
+        config.head_dim = D;
+        config.output_size = config.num_hiddens;
+        config.qk_norm = random.once_in(2);
+        config.rotary.inverse_frequencies = frequencies.fill(random).view;
+      }
       const Layer layer(config, random);
       const std::int64_t E = config.num_hiddens;
       Tensor queries({1, 3, config.query_size}), keys({1, 5, config.key_size}), values({1, 5, config.value_size});

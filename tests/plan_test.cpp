@@ -155,9 +155,11 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
     config.key_size = config.query_size = config.value_size = 30;
     config.num_hiddens = 60;
     config.num_heads = 3;
+    config.num_kv_heads = 1;
+    config.head_dim = 25;
     ForwardPlan plan;
     REQUIRE(plan_forward(*table, config, {2, 7, 11}, {}, 3, &plan));
-    const std::size_t queries = 2 * 7 * 60 * sizeof(float), keys = 2 * 11 * 60 * sizeof(float), counts = 3 * sizeof(std::int64_t);
+    const std::size_t queries = 2 * 7 * 75 * sizeof(float), keys = 2 * 11 * 25 * sizeof(float), counts = 3 * sizeof(std::int64_t);
     const struct {
       std::size_t start, bytes;
     } parts[] = {{plan.queries, queries}, {plan.keys, keys},         {plan.values, keys},

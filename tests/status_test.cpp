@@ -257,6 +257,41 @@ TEST_CASE("errors: configs") {
   refuse(config, "num_heads: 5 does not divide num_hiddens, 12");
   config = Layer::square(1026, 2, Isa::best);
   refuse(config, "num_heads: 2 heads of 1026 hiddens are 513 wide, expected at most 512");
+  config.num_heads = 3;
+  config.num_kv_heads = 2;
+  refuse(config, "num_kv_heads: 2 does not divide num_heads, 3");
+  config.num_kv_heads = 4;
+  refuse(config, "num_kv_heads: 4, expected 1 to 3, or 0: num_heads");
+  config.num_kv_heads = -1;
+  refuse(config, "num_kv_heads: -1, expected 1 to 3, or 0: num_heads");
+  config = good.config;
+  config.head_dim = 513;
+  refuse(config, "head_dim: 513, expected 1 to 512, or 0: num_hiddens / num_heads");
+  config.head_dim = 512;
+  config.num_heads = std::int64_t{1} << 16;
+  refuse(config, "head_dim: 65536 heads of 512 are too wide together, expected at most 16777216");
+  config = good.config;
+  config.output_size = (std::int64_t{1} << 24) + 1;
+  refuse(config, "output_size: 16777217, expected 1 to 16777216, or 0: num_hiddens");
+  config = good.config;
+  config.norm_epsilon = -1.0f;
+  refuse(config, "norm_epsilon: -1, expected a finite number, 0 or more");
+  config = good.config;
+  const float numbers[12] = {};
+  config.rotary.inverse_frequencies = ConstTensorView(numbers, 3);
+  refuse(config, "rotary.inverse_frequencies: shape (3) rotates more than the width of a head, 4");
+  config.rotary.inverse_frequencies = ConstTensorView(numbers, 2);
+  config.rotary.cosines = ConstTensorView(numbers, 6, 2);
+  refuse(config, "rotary.inverse_frequencies: given together with cosines or sines, expected one of the two");
+  config.rotary.inverse_frequencies = ConstTensorView();
+  refuse(config, "rotary.sines: shape () has 0 axes, expected 2");
+  config.rotary.sines = ConstTensorView(numbers, 6, 1);
+  refuse(config, "rotary.sines: shape (6, 1), expected (6, 2)");
+  config.rotary.sines = config.rotary.cosines;
+  config.rotary.attention_factor = 2.0f;
+  refuse(config, "rotary.attention_factor: 2, expected 1 with cosines and sines, which include it");
+  config.rotary.attention_factor = infinite;
+  refuse(config, "rotary.attention_factor: inf, expected a finite number");
   config = good.config;
   config.dropout = 1.0f;
   refuse(config, "dropout: 1, expected 0 <= dropout < 1");
@@ -330,6 +365,103 @@ TEST_CASE("errors: weights that disagree with the config") {
     only.*bias.view = good.weights.*bias.view;
     refuse(only, name + ": given, but config.bias is false", false);
   }
+}
+
+TEST_CASE("errors: weights of grouped heads, of heads of a width of their own, and norms") {
+  Random random(94);
+  MultiHeadAttentionConfig config = Layer::square(12, 4, Isa::best, true);
+  config.num_kv_heads = 2;
+  config.head_dim = 5;
+  config.output_size = 7;
+  config.qk_norm = true;
+  const Layer good(config, random);
+  const auto refuse = [&](ConstTensorView MultiHeadAttentionWeights::*view, int axis, std::int64_t size, const std::string& message) {
+    MultiHeadAttentionWeights weights = good.weights;
+    weights.*view = with_size(weights.*view, axis, size);
+    MultiHeadAttention attention;
+    check_refused(MultiHeadAttention::make(config, weights, &attention), invalid, message);
+  };
+  refuse(&MultiHeadAttentionWeights::query, 0, 12, "weights.query: shape (12, 12), expected (20, 12)");
+  refuse(&MultiHeadAttentionWeights::key, 0, 20, "weights.key: shape (20, 12), expected (10, 12)");
+  refuse(&MultiHeadAttentionWeights::value, 0, 20, "weights.value: shape (20, 12), expected (10, 12)");
+  refuse(&MultiHeadAttentionWeights::output, 1, 12, "weights.output: shape (7, 12), expected (7, 20)");
+  refuse(&MultiHeadAttentionWeights::key_bias, 0, 20, "weights.key_bias: shape (20), expected (10)");
+  refuse(&MultiHeadAttentionWeights::output_bias, 0, 12, "weights.output_bias: shape (12), expected (7)");
+  refuse(&MultiHeadAttentionWeights::query_norm, 0, 20, "weights.query_norm: shape (20), expected (5)");
+  refuse(&MultiHeadAttentionWeights::key_norm, 0, 4, "weights.key_norm: shape (4), expected (5)");
+  config.qk_norm = false;
+  refuse(&MultiHeadAttentionWeights::key_norm, 0, 5, "weights.query_norm: given, but config.qk_norm is false");
+}
+
+TEST_CASE("errors: positions and packed sequences of a layer") {
+  Random random(95);
+  Tensor table({6, 2});
+  table.fill(random);
+  MultiHeadAttentionConfig config = Layer::square(12, 3, Isa::best);
+  const Layer plain(config, random);
+  config.rotary.cosines = config.rotary.sines = table.view;
+  const Layer rotating(config, random);
+  Tensor queries({2, 3, 12}), keys({2, 5, 12});
+  queries.fill(1.0f);
+  keys.fill(1.0f);
+  const std::int64_t numbers[] = {0, 1, 6, 3, -1, 2, 0, 0, 0, 0};
+  const auto refuse = [&](const Layer& layer, const AttentionOptions& options, const std::string& message) {
+    Tensor output({2, 3, 12});
+    check_refused(layer.forward(queries, keys, keys, {}, output, options), invalid, message);
+    CHECK(output.untouched());
+  };
+  AttentionOptions options;
+  options.key_positions = IndexView(numbers, 5);
+  refuse(plain, options, "key_positions: given, but only a layer with a rotary embedding has use for it");
+  {
+    Tensor output({2, 1, 3, 12});
+    const TensorView q(queries.view.data, 2, 1, 3, 12), k(keys.view.data, 2, 1, 5, 12);
+    Workspace workspace;
+    check_refused(attention(q, k, k, {}, output.view, workspace, options), invalid,
+                  "key_positions: given, but only a layer with a rotary embedding has use for it");
+    DotProductAttention dot_product;
+    REQUIRE_OK(DotProductAttention::make(0.0f, &dot_product));
+    Tensor rows({2, 3, 12});
+    options = AttentionOptions();
+    options.query_positions = IndexView(numbers, 3);
+    check_refused(dot_product.forward(queries.view, keys.view, keys.view, {}, rows.view, workspace, options), invalid,
+                  "query_positions: given, but only a layer with a rotary embedding has use for it");
+  }
+  refuse(rotating, options, "query_positions: [2] is 6, with offset 0 outside of [0, 6)");
+  options.query_positions = IndexView(numbers, 2);
+  refuse(rotating, options, "query_positions: shape (2), expected (3)");
+  options.query_positions = IndexView(numbers, 3, 3);
+  refuse(rotating, options, "query_positions: shape (3, 3), expected (2, 3)");
+  options = AttentionOptions();
+  options.key_positions = IndexView(numbers, 2, 5);
+  refuse(rotating, options, "key_positions: [0, 2] is 6, with offset 0 outside of [0, 6)");
+  options = AttentionOptions();
+  options.offset = 4;
+  refuse(rotating, options, "queries: row 2 of sequence 0 is at position 6, outside of the rotary tables' [0, 6)");
+  const std::int64_t offsets[] = {-4, -5};
+  options.offsets = IndexView(offsets, 2);
+  refuse(rotating, options, "queries: row 0 of sequence 1 is at position -1, outside of the rotary tables' [0, 6)");
+  Tensor many({2, 7, 12}), output({2, 7, 12});
+  many.fill(1.0f);
+  check_refused(rotating.forward(queries, many, many, {}, output), invalid, "output: shape (2, 7, 12), expected (2, 3, 12)");
+  check_refused(rotating.forward(many, many, many, {}, output), invalid,
+                "queries: row 6 of sequence 0 is at position 6, outside of the rotary tables' [0, 6)");
+  options = AttentionOptions();
+  const std::int64_t zeros[7] = {};
+  options.query_positions = IndexView(zeros, 7);
+  check_refused(rotating.forward(many, many, many, {}, output, options), invalid,
+                "keys: row 6 of sequence 0 is at position 6, outside of the rotary tables' [0, 6)");
+  CHECK(output.untouched());
+
+  const std::int64_t starts[] = {0, 1, 3}, key_starts[] = {0, 4, 5};
+  options = AttentionOptions();
+  options.query_starts = IndexView(starts, 3);
+  refuse(rotating, options, "query_starts: cannot go with no key_starts");
+  options.key_starts = IndexView(key_starts, 3);
+  refuse(rotating, options, "query_starts: shape (3) with a batch of 2, expected one more than the sequences, and a batch of 1");
+  CHECK(rotating.attention.workspace_bytes({2, 3, 5}, options) == 0);
+  CHECK(rotating.attention.workspace_bytes({1, 4, 5}, options) == 0);
+  CHECK(rotating.attention.workspace_bytes({1, 3, 5}, options) > 0);
 }
 
 TEST_CASE("errors: a make that fails leaves the object as it was") {

@@ -308,12 +308,17 @@ struct AttentionOptions {
   /// 0, do not decrease, and end at L and S.
   IndexView query_starts, key_starts;
 
+  /// Of a layer with a rotary embedding: where its queries and keys stand instead of i + offset (+ offsets[b])
+  /// and j, which still decide what is visible. (L,) or (B, L), and (S,) or (B, S); packed sequences' are
+  /// (L,) and (S,).
+  IndexView query_positions, key_positions;
+
   /// Training mode: dropout is applied to the attention weights. In inference it is the identity.
   bool training = false;
   /// Selects the dropped weights, together with batch entry, head, query and key; not the threads.
   std::uint64_t dropout_seed = 0;
   /// Where to put the attention weights, before dropout; absent: nowhere. Asking for them does not
-  /// change the other outputs.
+  /// change the other outputs. Those below 2^-102 may be 0.
   TensorView attention_weights;
   /// Their mean over the heads instead, (B, L, S).
   bool average_weights = false;
@@ -555,28 +560,40 @@ ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
 // ---------------------------------------------------------------------------------------------
 // The layer
 
-/// The arguments of D2L's MultiHeadAttention, in its order: key, query, value.
+/// The arguments of D2L's MultiHeadAttention, in its order: key, query, value; then what later models ask for.
 struct MultiHeadAttentionConfig {
   std::int64_t key_size = 0;
   std::int64_t query_size = 0;
   std::int64_t value_size = 0;
-  std::int64_t num_hiddens = 0;  // the model width E; num_heads divides it
-  std::int64_t num_heads = 0;
+  std::int64_t num_hiddens = 0;  // the model width E; num_heads divides it, unless head_dim is given
+  std::int64_t num_heads = 0;    // H
   float dropout = 0.0f;  // in [0, 1); acts in training mode alone
-  bool bias = false;     // whether the four projections have one
+  bool bias = false;     // whether projections may have one
   Isa isa = Isa::best;
+
+  std::int64_t num_kv_heads = 0;  // G, which divides num_heads; 0: num_heads
+  std::int64_t head_dim = 0;      // D, 1 to 512; 0: num_hiddens / num_heads
+  std::int64_t output_size = 0;   // the width of the output; 0: num_hiddens
+  /// Rotates projected queries and keys; all views absent: none does. inverse_frequencies are copied with the
+  /// weights, and are the copy in what config() gives; cosines and sines are read where they are, and have to
+  /// outlive the layer.
+  RotaryEmbedding rotary;
+  bool qk_norm = false;          // whether each head's projected query and key pass through rms_norm first
+  float norm_epsilon = 1e-6f;    // of that norm, 0 or more
 };
 
-/// The projections' weights, row-major (out, in) as model files hold them; read while making only.
+/// The weights of a layer, matrices row-major (out, in) as model files hold them; read while making only.
 ///
-/// query (E, query_size), key (E, key_size), value (E, value_size), output (E, E); biases (E,),
-/// and all absent unless config.bias. With config.bias an absent one is zero.
+/// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias
+/// has an element for each row of its matrix; all are absent unless config.bias, and an absent one is zero.
+/// query_norm and key_norm (D,), one for all heads: absent unless config.qk_norm, and an absent one is ones.
 struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
   ConstTensorView query_bias, key_bias, value_bias, output_bias;
+  ConstTensorView query_norm = {}, key_norm = {};
 };
 
-/// The shape of a call, for workspace_bytes.
+/// The shape of a call, for workspace_bytes. Of packed sequences: a batch of 1, and all rows.
 struct ForwardShape {
   std::int64_t batch = 1;
   std::int64_t queries = 0;
@@ -584,7 +601,8 @@ struct ForwardShape {
 };
 
 /// Multi-head attention: W_o concat(softmax(q k^T / sqrt(D)) v) over num_heads heads of the
-/// projected queries, keys and values.
+/// projected queries, keys and values; query head h reads key/value head h / (H/G). With qk_norm, then with
+/// rotary, each row of a head of q and k is normed, and rotated to its position.
 ///
 /// Immutable once made: any number of threads may run it at once, each with its own workspace. The
 /// weights are packed when it is made, for the ISA it is bound to. Source: D2L, MultiHeadAttention;
@@ -620,11 +638,11 @@ class ATTEND_API MultiHeadAttention {
   /// Computes the layer.
   ///
   /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output
-  /// (B, L, E), which must not meet an input in memory; valid_lens absent, (B,) or (B, L);
-  /// options.attention_weights (B, H, L, S). Keys and values outside the range that lengths, causal and
-  /// window leave to their batch entry are neither read nor projected. A row that sees no key gives
-  /// W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Packed sequences
-  /// (options.query_starts) are for `attention` alone.
+  /// (B, L, output_size), which must not meet an input in memory; valid_lens absent, (B,) or (B, L);
+  /// options.attention_weights (B, H, L, S), options.lse (B, H, L). Keys and values outside the range that
+  /// lengths, causal and window leave to their batch entry are neither read nor projected. A row that sees no
+  /// key gives W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Packed sequences
+  /// (options.query_starts) give the bits that each gives alone.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
@@ -638,7 +656,7 @@ class ATTEND_API MultiHeadAttention {
   void release() noexcept;
   MultiHeadAttentionConfig config_;
   const struct Kernels* kernels_ = nullptr;  // null until made
-  float* packed_ = nullptr;                  // four packed projections, back to back, 64-byte aligned
+  float* packed_ = nullptr;                  // all weights as src/layer_weights.h has them, 64-byte aligned
   void* owned_ = nullptr;                    // the heap block that holds them, if it is ours
 };
 

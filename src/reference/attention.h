@@ -29,6 +29,10 @@ struct AttentionOptions {
   Array position_bias;  // (H, L, S), as T5's
   Array alibi_slopes;   // (H,): - slope * |i + offset - j|
 
+  // Of a layer with a rotary embedding: where its queries and keys stand, instead of i + offset and j.
+  IndexView query_positions;  // absent, (L,) or (B, L)
+  IndexView key_positions;    // absent, (S,) or (B, S)
+
   Array sinks;                // (H,): a logit in the softmax's denominator that has no value
   Array dropout_multipliers;  // (B, H, L, S): 0 for a dropped weight, else 1 / (1 - p)
 };

@@ -167,6 +167,45 @@ DotProductAttentionBounds dot_product_attention_bounds(const Array& queries, con
           weight_bounds(result, D, data).reshaped({B, L, S})};
 }
 
+namespace {
+
+/// Bounds of projected rows -> of what norm and rotation make of them. Positions as for the rows.
+Array head_rows_bounds(Array bounds, const HeadRows& rows, const Array& norm, const LayerWeights& weights,
+                       const IndexView& positions, std::int64_t offset, Data data) {
+  const std::int64_t D = bounds.size(3);
+  if (!norm.absent()) {
+    const Array own = rms_norm_bounds(rows.normed, data);
+    for (std::int64_t first = 0; first < bounds.count(); first += D) {
+      const double* x = rows.projected.values.data() + first;
+      double* bound = bounds.values.data() + first;
+      double squares = 0.0;
+      ErrorSum product(data);
+      for (std::int64_t d = 0; d < D; ++d) {
+        squares += x[d] * x[d];
+        product.add(x[d] * bound[d]);
+      }
+      const double mean = squares / static_cast<double>(D) + weights.norm_epsilon;
+      const double from_root = product.value() / (static_cast<double>(D) * mean);
+      for (std::int64_t d = 0; d < D; ++d) {
+        bound[d] = std::abs(norm.at(d)) / std::sqrt(mean) * (bound[d] + std::abs(x[d]) * from_root) +
+                   own.values[static_cast<std::size_t>(first + d)];
+      }
+    }
+  }
+  const Rotary& rotary = weights.rotary;
+  if (rotary.inverse_frequencies.absent() && rotary.cosines.absent()) return bounds;
+  const RotaryResult turned = rotary_embedding(bounds, rotary, positions, positions.absent() ? offset : 0);
+  const std::int64_t half =
+      rotary.inverse_frequencies.absent() ? rotary.cosines.size(1) : rotary.inverse_frequencies.size(0);
+  for (std::int64_t n = 0; n < bounds.count(); ++n) {
+    const std::size_t at = static_cast<std::size_t>(n);
+    if (n % D < 2 * half) bounds.values[at] = turned.magnitude.values[at] + rotary_bound(rows.rotated.magnitude.values[at]);
+  }
+  return bounds;
+}
+
+}  // namespace
+
 LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_t num_heads,
                                         const Array& queries, const Array& keys,
                                         const Array& values, const AttentionOptions& options,
@@ -180,12 +219,16 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
   const auto split_heads = [](const Array& x, const Shape& shape) {
     return transpose_qkv(x, shape[1]).reshaped(shape);
   };
-  bounds.query =
-      split_heads(linear_bounds(queries, weights.query, weights.query_bias, data), q.shape);
-  bounds.key = split_heads(linear_bounds(keys, weights.key, weights.key_bias, data), k.shape);
+  bounds.query = head_rows_bounds(
+      split_heads(linear_bounds(queries, weights.query, weights.query_bias, data), q.shape),
+      result.query_rows, weights.query_norm, weights, options.query_positions, options.offset, data);
+  bounds.key = head_rows_bounds(
+      split_heads(linear_bounds(keys, weights.key, weights.key_bias, data), k.shape), result.key_rows,
+      weights.key_norm, weights, options.key_positions, 0, data);
   bounds.value =
       split_heads(linear_bounds(values, weights.value, weights.value_bias, data), v.shape);
   bounds.weights = Array::zeros({B, H, L, S});
+  bounds.lse = Array::zeros({B, H, L});
   bounds.heads = Array::zeros({B, L, H * D});
 
   std::vector<double> score_errors(static_cast<std::size_t>(S));
@@ -216,6 +259,9 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
                   rounding;
           largest = std::max(largest, error);
         }
+
+        bounds.lse.at(b, h, i) =
+            std::max(largest, rounding) + (key_chain(S, data) + 8.0) * u;
 
         // Errors of the weights.
         double total_weight = 0.0;

@@ -90,21 +90,28 @@ DotProductAttentionBounds dot_product_attention_bounds(const Array& queries, con
 
 /// How far each stage of a whole layer may be off when each works on what the one before gave.
 struct LayerBounds {
-  Array query;       // (B, H, L, D): the projections' own errors
+  Array query;       // (B, H, L, D): errors of the projections, normed and rotated where the rows are
   Array key, value;  // (B, G, S, D)
   Array weights;     // (B, H, L, S): errors of query and key -> of the scores -> of the weights
+  Array lse;         // (B, H, L): the largest of the scores' errors, and that of the sum
   Array heads;       // (B, L, H D): errors of weights and value -> of the heads
   Array output;      // (B, L, E): errors of the heads, through W_o
 };
 
 /// Bounds for a layer, from the inputs of multi_head_attention and what it gave.
 ///
-/// With dq, dk, dv the projections' bounds, m the largest ds_j of the row, and |x| the root of the
+/// Norm and rotation first turn the projections' bounds dx into, for each row,
+///
+///   norm     abs(w_d) / r (dx_d + abs(x_d) |x dx| / (D r^2)) + the bound of rms_norm, r the root of the mean
+///   rotation |cos| dx + |sin| dy + the bound of rotary_embedding
+///
+/// With dq, dk, dv these bounds, m the largest ds_j of the row, and |x| the root of the
 /// sum of squares of x, as independent errors add up (structured: the plain sum of absolute values,
 /// the triangle inequality), for each row:
 ///
 ///   scores   ds_j = |scale| (|dq k_j| + |q dk_j| + |dq dk_j|) + (sqrt(D) + 4) u S'
 ///   weights  w_j (e^(ds_j + m) - 1) + (2 sqrt(S) + 12) u w_j + 2^-126
+///   lse      m + the bound of the log of the sum
 ///   heads    e^2m (|w_j (e^ds_j - 1) (v_j - o)| + |w_j dv_j|)
 ///              + (2 sqrt(S) + 12) u sum w_j abs(v_j)
 ///   output   |W_o dheads| + the bound of the linear layer W_o

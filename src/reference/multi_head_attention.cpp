@@ -52,7 +52,35 @@ Array join_heads(const Array& x) {
   return transpose_output(x.reshaped({x.size(0) * x.size(1), x.size(2), x.size(3)}), x.size(1));
 }
 
+HeadRows head_rows(const Array& projected, const Array& norm, const LayerWeights& weights,
+                   const IndexView& positions, std::int64_t offset) {
+  HeadRows rows;
+  rows.projected = projected;
+  rows.normed = norm.absent() ? projected : rms_norm(projected, norm, weights.norm_epsilon);
+  const Rotary& rotary = weights.rotary;
+  if (rotary.inverse_frequencies.absent() && rotary.cosines.absent()) {
+    rows.rotated = {rows.normed, Array::zeros(projected.shape)};
+  } else {
+    rows.rotated = rotary_embedding(rows.normed, rotary, positions, positions.absent() ? offset : 0);
+  }
+  return rows;
+}
+
 }  // namespace
+
+LayerWeights::LayerWeights(const MultiHeadAttentionConfig& config,
+                           const MultiHeadAttentionWeights& weights)
+    : LayerWeights(weights) {
+  rotary = config.rotary;
+  if (!config.qk_norm) return;
+  const std::int64_t width = query.size(0) / config.num_heads;
+  const auto norm = [width](const ConstTensorView& given) {
+    return given.absent() ? Array::filled({width}, 1.0) : Array(given);
+  };
+  query_norm = norm(weights.query_norm);
+  key_norm = norm(weights.key_norm);
+  norm_epsilon = static_cast<double>(config.norm_epsilon);
+}
 
 LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads,
                                  const Array& queries, const Array& keys, const Array& values,
@@ -66,8 +94,14 @@ LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_h
   const std::int64_t key_value_heads = weights.key.size(0) / width;
 
   LayerResult result;
-  result.query = split_heads(linear(queries, weights.query, weights.query_bias), num_heads);
-  result.key = split_heads(linear(keys, weights.key, weights.key_bias), key_value_heads);
+  result.query_rows =
+      head_rows(split_heads(linear(queries, weights.query, weights.query_bias), num_heads),
+                weights.query_norm, weights, options.query_positions, options.offset);
+  result.key_rows =
+      head_rows(split_heads(linear(keys, weights.key, weights.key_bias), key_value_heads),
+                weights.key_norm, weights, options.key_positions, 0);
+  result.query = result.query_rows.rotated.output;
+  result.key = result.key_rows.rotated.output;
   result.value = split_heads(linear(values, weights.value, weights.value_bias), key_value_heads);
   result.attention = attention(result.query, result.key, result.value, options);
   result.heads = join_heads(result.attention.output);

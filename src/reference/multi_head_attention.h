@@ -3,6 +3,7 @@
 
 #include "reference/array.h"
 #include "reference/attention.h"
+#include "reference/positions.h"
 
 namespace attend {
 namespace reference {
@@ -22,10 +23,13 @@ DotProductAttentionResult dot_product_attention(const Array& queries, const Arra
                                                 const LengthsView& valid_lens = {},
                                                 const Array& dropout_multipliers = {});
 
-/// The projections of a layer, (out, in); a bias may be absent.
+/// The projections of a layer, (out, in); a bias may be absent. What its config says of rows is here, too.
 struct LayerWeights {
   Array query, key, value, output;
   Array query_bias, key_bias, value_bias, output_bias;
+  Array query_norm, key_norm;  // (D,); absent: no norm
+  double norm_epsilon = 0.0;
+  Rotary rotary;               // of nothing: no rotation
 
   LayerWeights() = default;
   LayerWeights(const MultiHeadAttentionWeights& weights)
@@ -37,11 +41,21 @@ struct LayerWeights {
         key_bias(weights.key_bias),
         value_bias(weights.value_bias),
         output_bias(weights.output_bias) {}
+  /// With the norms and the rotation that the config asks for.
+  LayerWeights(const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights);
+};
+
+/// Projected queries or keys, on their way into the attention.
+struct HeadRows {
+  Array projected;      // (B, H or G, n, D)
+  Array normed;         // the same where there is no norm
+  RotaryResult rotated; // the same, of magnitude 0, where there is no rotation
 };
 
 /// The output of a layer, stage by stage.
 struct LayerResult {
-  Array query;                // (B, H, L, D): projected, split into heads
+  HeadRows query_rows, key_rows;
+  Array query;                // (B, H, L, D): projected, split into heads, normed, rotated
   Array key, value;           // (B, G, S, D)
   AttentionResult attention;  // of those; attention.weights (B, H, L, S) are the layer's
   Array heads;                // (B, L, H D): the heads side by side again, what W_o is applied to
@@ -52,8 +66,9 @@ struct LayerResult {
 ///
 /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size). The head width D
 /// is weights.query's rows / num_heads; weights.key and .value with fewer rows have G = rows / D
-/// heads. Lengths, empty rows and all else come in options; a row that sees no key gives W_o's
-/// bias.
+/// heads. Each head's row of projected queries and keys is normed, then rotated, where the weights
+/// say so: query i by its position i + offset, key j by j, or as options give them. Lengths, empty
+/// rows and all else come in options; a row that sees no key gives W_o's bias.
 LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads,
                                  const Array& queries, const Array& keys, const Array& values,
                                  const AttentionOptions& options = {});

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <random>
 #include <string>
@@ -98,8 +99,8 @@ struct Lengths {
   std::vector<std::int64_t> numbers;
   LengthsView view;
 
-  Lengths(Draw& draw, std::int64_t B, std::int64_t queries, std::int64_t keys) : L(queries), S(keys) {
-    const std::int64_t kind = draw.integer(0, 2);
+  Lengths(Draw& draw, std::int64_t B, std::int64_t queries, std::int64_t keys, bool by_entry_alone = false) : L(queries), S(keys) {
+    const std::int64_t kind = draw.integer(0, by_entry_alone ? 1 : 2);
     if (kind == 0) return;
     numbers.resize(static_cast<std::size_t>(kind == 1 ? B : B * L));
     for (std::int64_t& number : numbers) {
@@ -219,15 +220,184 @@ std::string fault(const Status& status, Tensor& output, const Array& expected, c
   return output.surroundings_untouched() ? "" : "something was written beside the elements of the output";
 }
 
+/// Random options of a call on B sequences of up to L queries and S keys, with the memory that they view.
+class RandomOptions {
+ public:
+  AttentionOptions options;
+  Lengths lengths;
+  std::string asked;
+
+  /// packed: what cannot go with packed sequences is left out. The starts are the caller's to add.
+  RandomOptions(Draw& draw, std::int64_t B, std::int64_t H, std::int64_t L, std::int64_t S, bool packed, float largest_sink)
+      : lengths(draw, B, L, S, packed), offsets_(static_cast<std::size_t>(B)), parents_(static_cast<std::size_t>(L)), heads_(H) {
+    const auto sometimes = [&](const char* name, int chances = 3) {
+      if (!draw.one_in(chances)) return false;
+      asked += std::string(" ") + name;
+      return true;
+    };
+    const bool tree = !packed && L <= S && sometimes("tree", 6);
+    if (sometimes("scale")) options.scale = draw.real(1.0f);
+    if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw.real(30.0f));
+    options.causal = sometimes("causal");
+    options.offset = tree ? draw.integer(0, S - L) : draw.one_in(2) ? S - L : draw.integer(-L, S);
+    asked += " offset " + std::to_string(options.offset);
+    if (!tree && sometimes("offsets", 4)) {
+      for (std::int64_t& offset : offsets_) offset = draw.integer(-3, 3);
+      options.offsets = IndexView(offsets_.data(), B);
+    }
+    if (!tree && sometimes("window_left")) options.window_left = draw.integer(0, S);
+    if (!tree && sometimes("window_right", 4)) options.window_right = draw.integer(0, S);
+    const auto mask_shape = [&] {
+      Shape shape = {B, H, L, S};
+      for (std::int64_t& size : shape) size = draw.one_in(4) ? 1 : size;
+      shape.erase(shape.begin(), shape.begin() + draw.integer(0, 3));
+      return shape;
+    };
+    // A bool mask at a row stride of its own.
+    if (!packed && sometimes("mask")) {
+      const Shape shape = mask_shape();
+      std::int64_t stride = draw.integer(1, 2);
+      options.mask.rank = static_cast<int>(shape.size());
+      for (int axis = options.mask.rank - 1; axis >= 0; --axis) {
+        options.mask.sizes[axis] = shape[static_cast<std::size_t>(axis)];
+        options.mask.strides[axis] = stride;
+        stride = stride * options.mask.sizes[axis] + draw.integer(0, 3);
+      }
+      shown_.resize(static_cast<std::size_t>(stride));
+      const int chances = draw.one_in(4) ? 20 : 2;
+      for (std::uint8_t& byte : shown_) byte = draw.one_in(chances) ? 200 : 0;
+      options.mask.data = shown_.data();
+    }
+    if (!packed && sometimes("additive_mask")) {
+      additive_ = Tensor::random(draw, mask_shape(), 3.0f);
+      for_each_element(additive_.view, [&](float& element) { if (draw.one_in(4)) element = -std::numeric_limits<float>::infinity(); });
+      options.additive_mask = additive_.view;
+    }
+    if (tree) {
+      for (std::int64_t i = 0; i < L; ++i) parents_[static_cast<std::size_t>(i)] = draw.integer(-1, i - 1);
+      options.tree_parents = IndexView(parents_.data(), L);
+    }
+    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes_ = Tensor::random(draw, {H}, 0.5f)).view;
+    if (sometimes("sinks", 4)) options.sinks = (sinks_ = Tensor::random(draw, {H}, largest_sink)).view;
+    if (!tree && sometimes("relative_position_bias", 4)) {
+      options.relative_position_bias.bidirectional = draw.one_in(2);
+      options.relative_position_bias.max_distance = draw.integer(9, 150);
+      options.relative_position_bias.table = (table_ = Tensor::random(draw, {draw.integer(4, 16), H}, 2.0f)).view;
+    }
+    options.empty_rows = sometimes("uniform") ? EmptyRows::uniform : EmptyRows::zero;
+    options.average_weights = draw.one_in(2);
+    asked += " lengths " + lengths.text();
+  }
+  RandomOptions(const RandomOptions&) = delete;
+  RandomOptions& operator=(const RandomOptions&) = delete;
+
+  /// The same for the reference, of sequence b alone, which has so many queries and keys, and `past` keys before
+  /// its queries: trees and relative biases are written out.
+  reference::AttentionOptions of_sequence(std::int64_t b, std::int64_t L, std::int64_t S, std::int64_t past = 0) const {
+    const auto entry = [b, S](auto view) {
+      if (view.rank == 4 && view.sizes[0] > 1) view.data += b * view.strides[0];
+      if (view.rank == 4) view.sizes[0] = 1;
+      if (view.rank > 0 && view.sizes[view.rank - 1] > S) view.sizes[view.rank - 1] = S;
+      return view;
+    };
+    reference::AttentionOptions same;
+    if (options.scale) same.scale = static_cast<double>(*options.scale);
+    same.softcap = static_cast<double>(options.softcap);
+    same.valid_lens = lengths.view;
+    if (!same.valid_lens.absent()) {
+      same.valid_lens.data += b * same.valid_lens.strides[0];
+      same.valid_lens.sizes[0] = 1;
+    }
+    same.causal = options.causal;
+    same.offset = past + options.offset + (options.offsets.absent() ? 0 : offsets_[static_cast<std::size_t>(b)]);
+    same.window_left = options.window_left;
+    same.window_right = options.window_right;
+    same.mask = entry(options.mask);
+    same.additive_mask = entry(options.additive_mask);
+    same.alibi_slopes = options.alibi_slopes;
+    same.sinks = options.sinks;
+    same.empty_rows = options.empty_rows;
+    if (!options.tree_parents.absent()) hide_strangers({1, heads_, L, S}, &same);
+    if (!options.relative_position_bias.table.absent()) {
+      same.position_bias = relative_bias(options.relative_position_bias, same.offset, {heads_, L, S});
+    }
+    return same;
+  }
+
+ private:
+  /// A tree as a mask, together with the mask that is there.
+  void hide_strangers(const Shape& shape, reference::AttentionOptions* options) const {
+    Array mask = Array::zeros(shape);
+    for (std::int64_t h = 0; h < shape[1]; ++h) {
+      for (std::int64_t i = 0; i < shape[2]; ++i) {
+        double* row = mask.row(0, h, i);
+        for (std::int64_t j = 0; j < shape[3] && j < options->offset; ++j) row[j] = 1.0;
+        for (std::int64_t node = i; node >= 0; node = parents_[static_cast<std::size_t>(node)]) row[options->offset + node] = 1.0;
+        for (std::int64_t j = 0; j < shape[3]; ++j) {
+          if (!reference::visible(*options, 0, h, i, j)) row[j] = 0.0;
+        }
+      }
+    }
+    options->mask = mask;
+  }
+
+  /// T5's bias written out, (H, L, S).
+  static Array relative_bias(const RelativePositionBias& bias, std::int64_t offset, const Shape& shape) {
+    const std::int64_t sides = bias.bidirectional ? 2 : 1, buckets = bias.table.sizes[0] / sides, exact = buckets / 2;
+    const Array table = bias.table;
+    Array written = Array::zeros(shape);
+    for (std::int64_t h = 0; h < shape[0]; ++h) {
+      for (std::int64_t i = 0; i < shape[1]; ++i) {
+        for (std::int64_t j = 0; j < shape[2]; ++j) {
+          const std::int64_t after = j - (i + offset);
+          std::int64_t away = bias.bidirectional ? std::abs(after) : std::max<std::int64_t>(-after, 0);
+          if (away >= exact) {
+            // Where the logarithm is an integer, it shall not fall short of it.
+            const double share = std::log(static_cast<double>(away) / static_cast<double>(exact)) /
+                                 std::log(static_cast<double>(bias.max_distance) / static_cast<double>(exact));
+            away = std::min(exact + static_cast<std::int64_t>(share * static_cast<double>(buckets - exact) + 1e-6), buckets - 1);
+          }
+          written.at(h, i, j) = table.at(away + (bias.bidirectional && after > 0 ? buckets : 0), h);
+        }
+      }
+    }
+    return written;
+  }
+
+  std::vector<std::int64_t> offsets_, parents_;
+  std::vector<std::uint8_t> shown_;
+  Tensor additive_, slopes_, sinks_, table_;
+  std::int64_t heads_;
+};
+
+/// Attention weights (1, H, L, S) averaged over the heads: (1, L, S).
+Array mean_over_heads(const Array& weights) {
+  const std::int64_t H = weights.size(1), L = weights.size(2), S = weights.size(3);
+  Array mean = Array::zeros({1, L, S});
+  for (std::int64_t h = 0; h < H; ++h) {
+    for (std::int64_t n = 0; n < L * S; ++n) mean.values[static_cast<std::size_t>(n)] += weights.values[static_cast<std::size_t>(h * L * S + n)] / static_cast<double>(H);
+  }
+  return mean;
+}
+
+/// Elements [first, first + count) of an axis.
+template <class Element>
+View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
+  view.data += first * view.strides[axis];
+  view.sizes[axis] = count;
+  return view;
+}
+
 class Calls {
  public:
   Calls(Isa isa, std::uint64_t seed, const Threads& threads) : draw_(seed), isa_(isa) { options_ = {isa, threads}; }
 
   bool check() {
     return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer() &&
-           core() && core() && rotary_embedding() && rms_norm();
+           core() && cached_core() && core() && rotary_embedding() && rms_norm();
   }
-  bool check_core() { return core(); }
+  bool check_core() { return core() && cached_core(); }
+  bool check_layer() { return layer(); }
   const std::string& message() const { return message_; }
 
  private:
@@ -318,58 +488,138 @@ class Calls {
             agrees(call + ", weights", fault(status, weights, expected.weights, bounds.weights)));
   }
 
+  /// A layer with any of its options, sequence by sequence against the reference. Keys that nobody sees, and
+  /// their values, are NaN.
   bool layer() {
-    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(40), S = draw_.one_in(3) ? L : draw_.size(150);
-    const std::int64_t H = draw_.integer(1, 6), E = H * draw_.size(80);
+    const std::int64_t N = draw_.integer(1, 3), G = draw_.integer(1, 3), H = G * draw_.integer(1, 2);
+    const std::int64_t most_queries = draw_.size(40), most_keys = draw_.one_in(3) ? most_queries : draw_.size(150), D = draw_.size(80);
     MultiHeadAttentionConfig config;
     config.key_size = draw_.size(100);
     config.query_size = draw_.size(100);
     config.value_size = draw_.size(100);
-    config.num_hiddens = E;
     config.num_heads = H;
+    config.num_kv_heads = G == H && draw_.one_in(2) ? 0 : G;
+    config.head_dim = draw_.one_in(2) ? 0 : D;
+    config.num_hiddens = config.head_dim == 0 ? H * D : draw_.size(100);
+    config.output_size = draw_.one_in(2) ? 0 : draw_.size(100);
     config.dropout = 0.5f;
     config.bias = draw_.one_in(2);
     config.isa = isa_;
+    config.qk_norm = draw_.one_in(3);
+    config.norm_epsilon = 1e-5f;
+    const std::int64_t outputs = config.output_size > 0 ? config.output_size : config.num_hiddens;
     const auto projection = [&](std::int64_t out, std::int64_t in) {
       return Tensor::random(draw_, {out, in}, 2.0f / std::sqrt(static_cast<float>(in)));
     };
-    const auto bias = [&] { return config.bias && !draw_.one_in(4) ? Tensor::random(draw_, {E}) : Tensor(); };
-    const Tensor W_q = projection(E, config.query_size), W_k = projection(E, config.key_size),
-                 W_v = projection(E, config.value_size), W_o = projection(E, E);
-    const Tensor b_q = bias(), b_k = bias(), b_v = bias(), b_o = bias();
-    const MultiHeadAttentionWeights parameters = {W_q.view, W_k.view, W_v.view, W_o.view,
-                                                  b_q.view, b_k.view, b_v.view, b_o.view};
-    const Lengths lengths(draw_, B, L, S);
-    const bool uniform = draw_.one_in(2);
-    const Tensor queries = Tensor::random(draw_, {B, L, config.query_size}),
-                 keys = Tensor::random(draw_, {B, S, config.key_size}),
+    const auto vector = [&](bool wanted, std::int64_t size) { return wanted && !draw_.one_in(4) ? Tensor::random(draw_, {size}) : Tensor(); };
+    const Tensor W_q = projection(H * D, config.query_size), W_k = projection(G * D, config.key_size),
+                 W_v = projection(G * D, config.value_size), W_o = projection(outputs, H * D);
+    const Tensor b_q = vector(config.bias, H * D), b_k = vector(config.bias, G * D), b_v = vector(config.bias, G * D),
+                 b_o = vector(config.bias, outputs), n_q = vector(config.qk_norm, D), n_k = vector(config.qk_norm, D);
+    const MultiHeadAttentionWeights parameters = {W_q.view, W_k.view, W_v.view, W_o.view, b_q.view,
+                                                  b_k.view, b_v.view, b_o.view, n_q.view, n_k.view};
+
+    // Sequences of a batch, or packed ones, of which some are shorter.
+    const bool packed = draw_.one_in(4);
+    std::vector<std::int64_t> query_starts = {0}, key_starts = {0};
+    for (std::int64_t b = 0; b < N; ++b) {
+      query_starts.push_back(query_starts.back() + (packed ? draw_.integer(0, most_queries) : most_queries));
+      key_starts.push_back(key_starts.back() + (packed ? draw_.integer(0, most_keys) : most_keys));
+    }
+    const auto at = [](const std::vector<std::int64_t>& starts, std::int64_t b) { return starts[static_cast<std::size_t>(b)]; };
+    const std::int64_t B = packed ? 1 : N, L = packed ? query_starts.back() : most_queries, S = packed ? key_starts.back() : most_keys;
+    // Sinks of the size of scores: the layer's bound takes the errors of a head's columns for independent, which a
+    // score that starts from a large sink is not.
+    RandomOptions given(draw_, N, H, most_queries, most_keys, packed, 4.0f);
+    AttentionOptions options = given.options;
+    options.threads = options_.threads;
+    if (packed) {
+      options.query_starts = IndexView(query_starts.data(), N + 1);
+      options.key_starts = IndexView(key_starts.data(), N + 1);
+    }
+    const auto queries_of = [&](const auto& view, int axis, std::int64_t b) {
+      return packed ? part_of(view, axis, at(query_starts, b), at(query_starts, b + 1) - at(query_starts, b)) : part_of(view, 0, b, 1);
+    };
+    const auto keys_of = [&](const auto& view, std::int64_t b) {
+      return packed ? part_of(view, 1, at(key_starts, b), at(key_starts, b + 1) - at(key_starts, b)) : part_of(view, 0, b, 1);
+    };
+
+    // Rotation: by tables only where all positions are known to be in them.
+    const std::int64_t rotation = draw_.integer(0, 3), pairs = draw_.integer(0, D / 2), P = 200;
+    const bool tables = rotation == 3;
+    const Tensor frequencies = rotation == 2 ? Tensor::random(draw_, {pairs}) : Tensor();
+    const Tensor cosines = tables ? Tensor::random(draw_, {P, pairs}) : Tensor(), sines = tables ? Tensor::random(draw_, {P, pairs}) : Tensor();
+    config.rotary.inverse_frequencies = frequencies.view;
+    config.rotary.cosines = cosines.view;
+    config.rotary.sines = sines.view;
+    config.rotary.interleaved = draw_.one_in(2);
+    if (rotation == 2) config.rotary.attention_factor = 1.25f;
+    const auto positions = [&](std::int64_t rows, bool by_entry, std::vector<std::int64_t>* numbers) {
+      numbers->resize(static_cast<std::size_t>(by_entry ? B * rows : rows));
+      for (std::int64_t& number : *numbers) number = draw_.integer(tables ? 0 : -50, P - 1);
+      return by_entry ? IndexView(numbers->data(), B, rows) : IndexView(numbers->data(), rows);
+    };
+    std::vector<std::int64_t> query_numbers, key_numbers;
+    const bool given_positions = rotation >= 2 && (options.offset < 3 || draw_.one_in(3));
+    if (given_positions) options.query_positions = positions(L, draw_.one_in(2), &query_numbers);
+    if (given_positions && draw_.one_in(2)) options.key_positions = positions(S, draw_.one_in(2), &key_numbers);
+    const auto positions_of = [&](IndexView view, const std::vector<std::int64_t>& starts, std::int64_t b) {
+      if (view.rank == 2) view = part_of(view, 0, packed ? 0 : b, 1);
+      return packed && !view.absent() ? part_of(view, view.rank - 1, at(starts, b), at(starts, b + 1) - at(starts, b)) : view;
+    };
+
+    const Tensor queries = Tensor::random(draw_, {B, L, config.query_size}), keys = Tensor::random(draw_, {B, S, config.key_size}),
                  values = Tensor::random(draw_, {B, S, config.value_size});
+    const reference::LayerWeights layer_weights(config, parameters);
+    std::vector<reference::LayerResult> expected;
+    std::vector<reference::LayerBounds> bounds;
+    for (std::int64_t b = 0; b < N; ++b) {
+      const std::int64_t rows = at(query_starts, b + 1) - at(query_starts, b), columns = at(key_starts, b + 1) - at(key_starts, b);
+      reference::AttentionOptions same = given.of_sequence(b, rows, columns);
+      same.query_positions = positions_of(options.query_positions, query_starts, b);
+      same.key_positions = positions_of(options.key_positions, key_starts, b);
+      const Array q = queries_of(queries.view, 1, b), k = keys_of(keys.view, b), v = keys_of(values.view, b);
+      expected.push_back(reference::multi_head_attention(layer_weights, H, q, k, v, same));
+      bounds.push_back(reference::multi_head_attention_bounds(layer_weights, H, q, k, v, same, expected.back(), Data::random));
+      for (std::int64_t j = 0; j < columns && options.empty_rows == EmptyRows::zero; ++j) {
+        bool seen = false;
+        for (std::int64_t h = 0; h < H; ++h) {
+          for (std::int64_t i = 0; i < rows; ++i) seen = seen || reference::visible(same, 0, h, i, j);
+        }
+        if (seen) continue;
+        for (const TensorView& view : {keys_of(keys.view, b), keys_of(values.view, b)}) {
+          for_each_element(part_of(view, 1, j, 1), [](float& element) { element = nan; });
+        }
+      }
+    }
 
-    const Array q = queries.view, k = keys.view, v = values.view;
-    reference::AttentionOptions options;
-    options.valid_lens = lengths.view;
-    options.empty_rows = uniform ? EmptyRows::uniform : EmptyRows::zero;
-    const auto expected = reference::multi_head_attention(parameters, H, q, k, v, options);
-    const auto bounds =
-        reference::multi_head_attention_bounds(parameters, H, q, k, v, options, expected, Data::random);
-    poison_hidden(keys.view, lengths, uniform);
-    poison_hidden(values.view, lengths, uniform);
-
-    Tensor output(draw_, {B, L, E}), weights = weights_output({B, H, L, S});
+    Tensor output(draw_, {B, L, outputs}), lse(draw_, {B, H, L});
+    Tensor weights = packed ? Tensor() : weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
+    options.attention_weights = weights.view;
+    options.lse = lse.view;
     MultiHeadAttention attention;
-    const Status made = MultiHeadAttention::make(config, parameters, &attention);
-    AttentionOptions forward = forward_options(weights);
-    forward.empty_rows = options.empty_rows;
-    const Status status = made.ok() ? attention.forward(queries.view, keys.view, values.view, lengths.view,
-                                                        output.view, workspace_, forward)
-                                    : made;
-    const std::string call =
-        text("MultiHeadAttention B %d L %d S %d key, query, value size %d %d %d hiddens %d heads %d%s%s", B, L, S,
-             config.key_size, config.query_size, config.value_size, E, H, config.bias ? " bias" : "",
-             uniform ? " uniform" : "") + " lengths " + lengths.text();
-    return agrees(call, fault(status, output, expected.output, bounds.output)) &&
-           (weights.view.absent() ||
-            agrees(call + ", weights", fault(status, weights, expected.attention.weights, bounds.weights)));
+    Status status = MultiHeadAttention::make(config, parameters, &attention);
+    if (status.ok()) {
+      status = attention.forward(queries.view, keys.view, values.view, given.lengths.view, output.view, workspace_, options);
+    }
+    const std::string all =
+        text("MultiHeadAttention %d%s sequences L %d S %d key, query, value size %d %d %d output %d H %d G %d D %d R %d%s%s", N, packed ? " packed" : "",
+             L, S, config.key_size, config.query_size, config.value_size, outputs, H, G, D, rotation < 2 ? 0 : 2 * pairs,
+             config.bias ? " bias" : "", config.qk_norm ? " qk_norm" : "") + given.asked;
+    if (!status.ok()) return agrees(all, status.message());
+    for (std::int64_t b = 0; b < N; ++b) {
+      const std::size_t n = static_cast<std::size_t>(b);
+      const std::string call = all + text(", sequence %d", b);
+      if (!agrees(call, difference(queries_of(output.view, 1, b), expected[n].output, bounds[n].output))) return false;
+      const TensorView lse_of = packed ? queries_of(lse.view, 2, b) : part_of(lse.view, 0, b, 1);
+      if (!agrees(call + ", lse", difference(lse_of, expected[n].attention.lse, bounds[n].lse))) return false;
+      if (weights.view.absent()) continue;
+      if (!agrees(call + ", weights", weights_difference(part_of(weights.view, 0, b, 1), options.average_weights,
+                                                         expected[n].attention.weights, bounds[n].weights))) {
+        return false;
+      }
+    }
+    return agrees(all, untouched_around({&output, &lse, &weights}));
   }
 
   /// attention() with any of its options, entry by entry against the reference. Keys that nobody sees, and
@@ -380,135 +630,25 @@ class Calls {
     const std::int64_t D = draw_.size(70), Dv = draw_.size(70);
     const Tensor q = Tensor::random(draw_, {B, H, L, D}, 2.0f), k = Tensor::random(draw_, {B, G, S, D}, 2.0f),
                  v = Tensor::random(draw_, {B, G, S, Dv});
-    const bool tree = draw_.one_in(6) && L <= S;
-    AttentionOptions options;
+    RandomOptions given(draw_, B, H, L, S, false, 40.0f);
+    AttentionOptions options = given.options;
     options.threads = options_.threads;
-    std::string asked = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv);
-    const auto sometimes = [&](const char* name, int chances = 3) {
-      if (!draw_.one_in(chances)) return false;
-      asked += std::string(" ") + name;
-      return true;
-    };
-    // Through a cache, entries have lengths of their own, and so many queries, which stand at their ends.
-    const bool cached = draw_.one_in(3), uniform = sometimes("uniform");
-    std::vector<std::int64_t> key_counts(static_cast<std::size_t>(B), S), query_counts(static_cast<std::size_t>(B), L), padded;
-    for (std::int64_t b = 0; cached && b < B; ++b) {
-      if (b > 0) key_counts[static_cast<std::size_t>(b)] = draw_.integer(tree ? L : 0, S);
-      if (!tree && !uniform && draw_.one_in(2)) query_counts[static_cast<std::size_t>(b)] = draw_.integer(0, L);
-    }
-    Lengths lengths(draw_, B, L, S);
-    if (cached) lengths.view = LengthsView();
-    if (sometimes("scale")) options.scale = draw_.real(1.0f);
-    if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw_.real(30.0f));
-    options.causal = sometimes("causal");
-    options.offset = cached ? (tree || draw_.one_in(2) ? 0 : draw_.integer(-3, 3))
-                     : tree ? draw_.integer(0, S - L) : draw_.one_in(2) ? S - L : draw_.integer(-L, S);
-    asked += " offset " + std::to_string(options.offset);
-    std::vector<std::int64_t> offsets(static_cast<std::size_t>(B));
-    if (!tree && sometimes("offsets", 4)) {
-      for (std::int64_t& offset : offsets) offset = draw_.integer(-3, 3);
-      options.offsets = IndexView(offsets.data(), B);
-    }
-    if (!tree && sometimes("window_left")) options.window_left = draw_.integer(0, S);
-    if (!tree && sometimes("window_right", 4)) options.window_right = draw_.integer(0, S);
-    const auto mask_shape = [&] {
-      Shape shape = {B, H, L, S};
-      for (std::int64_t& size : shape) size = draw_.one_in(4) ? 1 : size;
-      shape.erase(shape.begin(), shape.begin() + draw_.integer(0, 3));
-      return shape;
-    };
-    // A bool mask at a row stride of its own.
-    std::vector<std::uint8_t> shown;
-    if (sometimes("mask")) {
-      const Shape shape = mask_shape();
-      std::int64_t stride = draw_.integer(1, 2);
-      options.mask.rank = static_cast<int>(shape.size());
-      for (int axis = options.mask.rank - 1; axis >= 0; --axis) {
-        options.mask.sizes[axis] = shape[static_cast<std::size_t>(axis)];
-        options.mask.strides[axis] = stride;
-        stride = stride * options.mask.sizes[axis] + draw_.integer(0, 3);
-      }
-      shown.resize(static_cast<std::size_t>(stride));
-      const int chances = draw_.one_in(4) ? 20 : 2;
-      for (std::uint8_t& byte : shown) byte = draw_.one_in(chances) ? 200 : 0;
-      options.mask.data = shown.data();
-    }
-    Tensor additive;
-    if (sometimes("additive_mask")) {
-      additive = Tensor::random(draw_, mask_shape(), 3.0f);
-      for_each_element(additive.view, [&](float& element) { if (draw_.one_in(4)) element = -std::numeric_limits<float>::infinity(); });
-      options.additive_mask = additive.view;
-    }
-    std::vector<std::int64_t> parents(static_cast<std::size_t>(L));
-    if (tree) {
-      asked += " tree";
-      for (std::int64_t i = 0; i < L; ++i) parents[static_cast<std::size_t>(i)] = draw_.integer(-1, i - 1);
-      options.tree_parents = IndexView(parents.data(), L);
-    }
-    Tensor slopes, sinks, table;
-    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes = Tensor::random(draw_, {H}, 0.25f)).view;
-    if (sometimes("sinks", 4)) options.sinks = (sinks = Tensor::random(draw_, {H}, 40.0f)).view;
-    if (!tree && sometimes("relative_position_bias", 4)) {
-      options.relative_position_bias.bidirectional = draw_.one_in(2);
-      options.relative_position_bias.max_distance = draw_.integer(9, 150);
-      options.relative_position_bias.table = (table = Tensor::random(draw_, {draw_.integer(4, 16), H}, 2.0f)).view;
-    }
-    options.empty_rows = uniform ? EmptyRows::uniform : EmptyRows::zero;
-    options.average_weights = draw_.one_in(2);
 
-    // The same for the reference: trees and relative biases are written out, for each entry on its own.
     std::vector<reference::AttentionResult> expected;
-    std::int64_t needed = 0;  // keys that a ring has to hold
     for (std::int64_t b = 0; b < B; ++b) {
-      const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)], queries_here = query_counts[static_cast<std::size_t>(b)];
-      const auto entry = [b](auto view) {
-        if (view.rank == 4 && view.sizes[0] > 1) view.data += b * view.strides[0];
-        if (view.rank == 4) view.sizes[0] = 1;
-        return view;
-      };
-      const auto of_keys = [&](auto view, int axis) {  // those that the entry has
-        if (view.rank > 0 && view.sizes[axis] == S && S > keys_here) view.sizes[axis] = keys_here;
-        return view;
-      };
-      LengthsView valid_lens = lengths.view;
-      if (!valid_lens.absent()) {
-        valid_lens.data += b * valid_lens.strides[0];
-        valid_lens.sizes[0] = 1;
-      }
-      if (cached) {
-        padded.assign(static_cast<std::size_t>(L), 0);
-        std::fill_n(padded.begin(), queries_here, keys_here);
-        valid_lens = LengthsView(padded.data(), 1, L);
-      }
-      reference::AttentionOptions same;
-      if (options.scale) same.scale = static_cast<double>(*options.scale);
-      same.softcap = static_cast<double>(options.softcap);
-      same.valid_lens = valid_lens;
-      same.causal = options.causal;
-      same.offset = options.offset + (options.offsets.absent() ? 0 : offsets[static_cast<std::size_t>(b)]) + (cached ? keys_here - queries_here : 0);
-      same.window_left = options.window_left;
-      same.window_right = options.window_right;
-      same.mask = of_keys(entry(options.mask), options.mask.rank - 1);
-      same.additive_mask = of_keys(entry(options.additive_mask), options.additive_mask.rank - 1);
-      same.alibi_slopes = options.alibi_slopes;
-      same.sinks = options.sinks;
-      same.empty_rows = options.empty_rows;
-      if (tree) hide_strangers(parents, {1, H, L, keys_here}, &same);
-      if (!options.relative_position_bias.table.absent()) {
-        same.position_bias = relative_bias(options.relative_position_bias, same.offset, {H, L, keys_here});
-      }
-      const std::int64_t lowest = uniform || options.window_left < 0 ? 0 : std::max<std::int64_t>(same.offset - options.window_left, 0);
-      needed = std::max(needed, keys_here - lowest);
-      const TensorView keys = of_keys(entry(k.view), 2), values = of_keys(entry(v.view), 2);
-      expected.push_back(reference::attention(entry(q.view), keys, values, same));
-      for (std::int64_t g = 0; g < G && !uniform; ++g) {
-        for (std::int64_t j = 0; j < keys_here; ++j) {
+      const reference::AttentionOptions same = given.of_sequence(b, L, S);
+      const TensorView keys = part_of(k.view, 0, b, 1), values = part_of(v.view, 0, b, 1);
+      expected.push_back(reference::attention(part_of(q.view, 0, b, 1), keys, values, same));
+      for (std::int64_t g = 0; g < G && options.empty_rows == EmptyRows::zero; ++g) {
+        for (std::int64_t j = 0; j < S; ++j) {
           bool seen = false;
           for (std::int64_t h = g * shared; h < (g + 1) * shared; ++h) {
             for (std::int64_t i = 0; i < L; ++i) seen = seen || reference::visible(same, 0, h, i, j);
           }
-          for (std::int64_t d = 0; d < D && !seen; ++d) keys.data[g * keys.strides[1] + j * keys.strides[2] + d * keys.strides[3]] = nan;
-          for (std::int64_t d = 0; d < Dv && !seen; ++d) values.data[g * values.strides[1] + j * values.strides[2] + d * values.strides[3]] = nan;
+          if (seen) continue;
+          for (const TensorView& view : {keys, values}) {
+            for_each_element(part_of(part_of(view, 1, g, 1), 2, j, 1), [](float& element) { element = nan; });
+          }
         }
       }
     }
@@ -517,92 +657,111 @@ class Calls {
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     options.attention_weights = weights.view;
     options.lse = lse.view;
-    Status status;
-    if (cached) {
-      const FilledCache filled(draw_, k.view, v.view, key_counts, needed, options_);
-      const IndexView counts(query_counts.data(), B);
-      status = filled.status;
-      if (status.ok()) status = attend::attention(q.view, filled.cache, counts, output.view, workspace_, options, isa_);
-      asked += filled.text;
-      for (std::int64_t b = 0; b < B; ++b) {
-        asked += " " + std::to_string(query_counts[static_cast<std::size_t>(b)]) + " to " + std::to_string(key_counts[static_cast<std::size_t>(b)]);
-      }
-    } else {
-      status = attend::attention(q.view, k.view, v.view, lengths.view, output.view, workspace_, options, isa_);
-      asked += " lengths " + lengths.text();
-    }
-    Array all_outputs = Array::zeros({B, H, L, Dv}), all_lse = Array::zeros({B, H, L}), all_weights = Array::zeros(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
-    Array output_bounds = Array::zeros({B, H, L}), lse_bounds = all_lse, weight_bounds = all_weights;
+    const Status status = attend::attention(q.view, k.view, v.view, given.lengths.view, output.view, workspace_, options, isa_);
+    const std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv) + given.asked;
+    if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
-      const auto put = [b](const Array& part, Array* whole) {
-        std::copy(part.values.begin(), part.values.end(), whole->values.begin() + b * part.count());
-      };
-      const auto put_weights = [&](const Array& part, Array* whole) {
-        const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)];
-        for (std::int64_t h = 0; h < H; ++h) {
-          for (std::int64_t n = 0; n < L * keys_here; ++n) {
-            const std::int64_t i = n / keys_here, j = n % keys_here;
-            const double x = part.at(0, h, i, j);
-            if (options.average_weights) whole->at(b, i, j) += x / static_cast<double>(H);
-            else whole->at(b, h, i, j) = x;
-          }
-        }
-      };
-      put(entry.output, &all_outputs);
-      put(entry.lse, &all_lse);
-      put_weights(entry.weights, &all_weights);
-      put(reference::core_bounds(entry, D, Data::random), &output_bounds);
-      put(reference::lse_bounds(entry, D, Data::random), &lse_bounds);
-      put_weights(reference::weight_bounds(entry, D, Data::random), &weight_bounds);
-    }
-    if (options.average_weights) {  // a rounding for each head
-      for (std::size_t n = 0; n < weight_bounds.values.size(); ++n) {
-        weight_bounds.values[n] += static_cast<double>(H) * reference::unit_roundoff * all_weights.values[n];
+      if (!agrees(call, difference(part_of(output.view, 0, b, 1), entry.output, reference::core_bounds(entry, D, Data::random))) ||
+          !agrees(call + ", lse", difference(part_of(lse.view, 0, b, 1), entry.lse, reference::lse_bounds(entry, D, Data::random)))) {
+        return false;
+      }
+      if (weights.view.absent()) continue;
+      if (!agrees(call + ", weights", weights_difference(part_of(weights.view, 0, b, 1), options.average_weights, entry.weights,
+                                                         reference::weight_bounds(entry, D, Data::random)))) {
+        return false;
       }
     }
-    return agrees(asked, fault(status, output, all_outputs, output_bounds)) &&
-           agrees(asked + ", lse", fault(status, lse, all_lse, lse_bounds)) &&
-           (weights.view.absent() || agrees(asked + ", weights", fault(status, weights, all_weights, weight_bounds)));
+    return agrees(call, untouched_around({&output, &lse, &weights}));
   }
 
-  /// A tree as a mask, together with the mask that is there.
-  static void hide_strangers(const std::vector<std::int64_t>& parents, const Shape& shape, reference::AttentionOptions* options) {
-    Array mask = Array::zeros(shape);
-    for (std::int64_t h = 0; h < shape[1]; ++h) {
-      for (std::int64_t i = 0; i < shape[2]; ++i) {
-        double* row = mask.row(0, h, i);
-        for (std::int64_t j = 0; j < shape[3] && j < options->offset; ++j) row[j] = 1.0;
-        for (std::int64_t node = i; node >= 0; node = parents[static_cast<std::size_t>(node)]) row[options->offset + node] = 1.0;
-        for (std::int64_t j = 0; j < shape[3]; ++j) {
-          if (!reference::visible(*options, 0, h, i, j)) row[j] = 0.0;
-        }
-      }
+  /// The same over a cache of any kind. Entries have lengths of their own, and so many queries, which stand at
+  /// their ends.
+  bool cached_core() {
+    const std::int64_t B = draw_.integer(1, 3), G = draw_.integer(1, 3), H = G * draw_.integer(1, 3);
+    const std::int64_t L = draw_.one_in(3) ? 1 : draw_.size(40), S = std::max(L, draw_.integer(1, draw_.one_in(3) ? 260 : 40));
+    const std::int64_t D = draw_.size(70), Dv = draw_.size(70);
+    const Tensor q = Tensor::random(draw_, {B, H, L, D}, 2.0f), k = Tensor::random(draw_, {B, G, S, D}, 2.0f),
+                 v = Tensor::random(draw_, {B, G, S, Dv});
+    RandomOptions given(draw_, B, H, L, S, false, 40.0f);
+    given.lengths.view = LengthsView();
+    const bool tree = !given.options.tree_parents.absent(), uniform = given.options.empty_rows == EmptyRows::uniform;
+    given.options.offset = tree || draw_.one_in(2) ? 0 : draw_.integer(-3, 3);
+    std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv) + given.asked + text(", in fact offset %d", given.options.offset);
+
+    std::vector<std::int64_t> key_counts(static_cast<std::size_t>(B), S), query_counts(static_cast<std::size_t>(B), L);
+    std::vector<reference::AttentionResult> expected;
+    std::int64_t needed = 0;  // keys that a ring has to hold
+    for (std::int64_t b = 0; b < B; ++b) {
+      std::int64_t &keys_here = key_counts[static_cast<std::size_t>(b)], &queries_here = query_counts[static_cast<std::size_t>(b)];
+      if (b > 0) keys_here = draw_.integer(tree ? L : 0, S);
+      if (!tree && !uniform && draw_.one_in(2)) queries_here = draw_.integer(0, L);
+      call += text(", %d to %d", queries_here, keys_here);
+      reference::AttentionOptions same = given.of_sequence(b, L, keys_here, keys_here - queries_here);
+      std::vector<std::int64_t> padded(static_cast<std::size_t>(L), 0);
+      std::fill_n(padded.begin(), queries_here, keys_here);
+      same.valid_lens = LengthsView(padded.data(), 1, L);
+      const std::int64_t lowest = uniform || given.options.window_left < 0 ? 0 : std::max<std::int64_t>(same.offset - given.options.window_left, 0);
+      needed = std::max(needed, keys_here - lowest);
+      const TensorView keys = part_of(part_of(k.view, 0, b, 1), 2, 0, keys_here), values = part_of(part_of(v.view, 0, b, 1), 2, 0, keys_here);
+      expected.push_back(reference::attention(part_of(q.view, 0, b, 1), keys, values, same));
     }
-    options->mask = mask;
+    const FilledCache filled(draw_, k.view, v.view, key_counts, needed, options_);
+    call += filled.text;
+    if (!filled.status.ok()) return agrees(call, filled.status.message());
+
+    AttentionOptions options = given.options;
+    options.threads = options_.threads;
+    const std::int64_t longest = *std::max_element(key_counts.begin(), key_counts.end());
+    Tensor output(draw_, {B, H, L, Dv}), lse(draw_, {B, H, L});
+    Tensor weights = weights_output(options.average_weights ? Shape{B, L, longest} : Shape{B, H, L, longest});
+    options.attention_weights = weights.view;
+    options.lse = lse.view;
+    const Status status = attend::attention(q.view, filled.cache, IndexView(query_counts.data(), B), output.view, workspace_, options, isa_);
+    if (!status.ok()) return agrees(call, status.message());
+    for (std::int64_t b = 0; b < B; ++b) {
+      const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
+      if (!agrees(call, difference(part_of(output.view, 0, b, 1), entry.output, reference::core_bounds(entry, D, Data::random))) ||
+          !agrees(call + ", lse", difference(part_of(lse.view, 0, b, 1), entry.lse, reference::lse_bounds(entry, D, Data::random)))) {
+        return false;
+      }
+      if (weights.view.absent()) continue;
+      const int axis = weights.view.rank - 1;
+      const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)];
+      const TensorView row = part_of(weights.view, 0, b, 1), seen = part_of(row, axis, 0, keys_here), past = part_of(row, axis, keys_here, longest - keys_here);
+      if (!agrees(call + ", weights", weights_difference(seen, options.average_weights, entry.weights, reference::weight_bounds(entry, D, Data::random)))) {
+        return false;
+      }
+      bool zero = true;
+      for_each_element(past, [&](float& element) { zero = zero && element == 0.0f; });
+      if (!agrees(call + ", weights past the length", zero ? "" : "not 0")) return false;
+    }
+    return agrees(call, untouched_around({&output, &lse, &weights}));
   }
 
-  /// T5's bias written out, (H, L, S).
-  static Array relative_bias(const RelativePositionBias& bias, std::int64_t offset, const Shape& shape) {
-    const std::int64_t sides = bias.bidirectional ? 2 : 1, buckets = bias.table.sizes[0] / sides, exact = buckets / 2;
-    const Array table = bias.table;
-    Array written = Array::zeros(shape);
-    for (std::int64_t h = 0; h < shape[0]; ++h) {
-      for (std::int64_t i = 0; i < shape[1]; ++i) {
-        for (std::int64_t j = 0; j < shape[2]; ++j) {
-          const std::int64_t after = j - (i + offset);
-          std::int64_t away = bias.bidirectional ? std::abs(after) : std::max<std::int64_t>(-after, 0);
-          if (away >= exact) {
-            // Where the logarithm is an integer, it shall not fall short of it.
-            const double share = std::log(static_cast<double>(away) / static_cast<double>(exact)) /
-                                 std::log(static_cast<double>(bias.max_distance) / static_cast<double>(exact));
-            away = std::min(exact + static_cast<std::int64_t>(share * static_cast<double>(buckets - exact) + 1e-6), buckets - 1);
-          }
-          written.at(h, i, j) = table.at(away + (bias.bidirectional && after > 0 ? buckets : 0), h);
-        }
-      }
+  static std::string difference(const TensorView& actual, const Array& expected, const Array& tolerance) {
+    const reference::Comparison comparison = reference::compare(Array(actual), expected, tolerance);
+    return comparison.ok ? "" : comparison.message;
+  }
+
+  /// Of one entry's weights, by head or averaged: then each head brings a rounding. The maximum that they are
+  /// relative to may be 24 powers of two above their row's, so those below 2^-102 may be 0.
+  static std::string weights_difference(const TensorView& actual, bool averaged, const Array& expected, Array tolerance) {
+    for (double& allowed : tolerance.values) allowed += 0x1p-102;
+    if (!averaged) return difference(actual, expected, tolerance);
+    const Array mean = mean_over_heads(expected);
+    Array allowed = mean_over_heads(tolerance);
+    for (std::size_t n = 0; n < allowed.values.size(); ++n) {
+      allowed.values[n] += static_cast<double>(expected.size(1)) * reference::unit_roundoff * mean.values[n];
     }
-    return written;
+    return difference(actual, mean, allowed);
+  }
+
+  static std::string untouched_around(std::initializer_list<Tensor*> outputs) {
+    for (Tensor* output : outputs) {
+      if (!output->view.absent() && !output->surroundings_untouched()) return "something was written beside the elements of an output";
+    }
+    return "";
   }
 
   bool rotary_embedding() {
@@ -660,7 +819,7 @@ class Calls {
   /// As printf, where every integer is %d.
   template <class... Values>
   static std::string text(const char* pattern, Values... values) {
-    char buffer[192];
+    char buffer[256];
     std::snprintf(buffer, sizeof buffer, pattern, narrowed(values)...);
     return buffer;
   }
@@ -676,14 +835,22 @@ class Calls {
 
 }  // namespace
 
-Result check_cores(Isa isa, std::uint64_t seed, int count) {
+namespace {
+
+Result check_often(Isa isa, std::uint64_t seed, int count, bool (Calls::*check)()) {
   Result result;
   Calls calls(isa, seed, Threads());
-  for (int n = 0; n < count && calls.check_core(); ++n) {}
+  for (int n = 0; n < count && (calls.*check)(); ++n) {}
   result.ok = calls.message().empty();
   std::snprintf(result.message, sizeof result.message, "%s", calls.message().c_str());
   return result;
 }
+
+}  // namespace
+
+Result check_cores(Isa isa, std::uint64_t seed, int count) { return check_often(isa, seed, count, &Calls::check_core); }
+
+Result check_layers(Isa isa, std::uint64_t seed, int count) { return check_often(isa, seed, count, &Calls::check_layer); }
 
 Result check_calls(Isa isa, std::uint64_t seed, int threads) {
   Result result;

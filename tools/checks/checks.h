@@ -10,7 +10,7 @@ namespace attend::checks {
 /// Whether everything agreed with the reference; if not, one line that names the shape and the error.
 struct Result {
   bool ok = true;
-  char message[256] = {};
+  char message[512] = {};
 };
 
 /// Checks every kernel of the ISA once at random shapes drawn from the seed, against the reference.
@@ -19,7 +19,8 @@ Result check_kernels(Isa isa, std::uint64_t seed);
 /// Checks whole calls of the public API once at random shapes drawn from the seed.
 Result check_calls(Isa isa, std::uint64_t seed, int threads);
 
-/// Checks `count` calls of attention() with random options.
+/// Checks `count` calls of attention(), or of layers, with random options.
 Result check_cores(Isa isa, std::uint64_t seed, int count);
+Result check_layers(Isa isa, std::uint64_t seed, int count);
 
 }  // namespace attend::checks

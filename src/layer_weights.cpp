@@ -1,0 +1,66 @@
+// Packing the weights of a layer.
+#include "layer_weights.h"
+
+namespace attend {
+
+namespace {
+
+std::int64_t whole_lines(std::int64_t floats) { return (floats + 15) / 16 * 16; }
+
+// Contiguous, then padding; absent: ones.
+void pack_vector(const ConstTensorView& vector, std::int64_t size, float* memory) {
+  for (std::int64_t i = 0; i < whole_lines(size); ++i) {
+    memory[i] = i >= size ? 0.0f : vector.absent() ? 1.0f : vector.data[i * vector.strides[0]];
+  }
+}
+
+}  // namespace
+
+LayerSizes::LayerSizes(const MultiHeadAttentionConfig& config)
+    : heads(config.num_heads),
+      groups(config.num_kv_heads > 0 ? config.num_kv_heads : config.num_heads),
+      depth(config.head_dim > 0 ? config.head_dim : config.num_hiddens / config.num_heads),
+      inputs{config.query_size, config.key_size, config.value_size, heads * depth},
+      outputs{heads * depth, groups * depth, groups * depth, config.output_size > 0 ? config.output_size : config.num_hiddens} {}
+
+LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config) : size(0) {
+  const LayerSizes sizes(config);
+  const auto take = [this](std::int64_t floats) {
+    const std::int64_t start = size;
+    size += floats;
+    return start;
+  };
+  for (int which = 0; which < projection_count; ++which) {
+    projections[which] = take(PackedProjection::size(kernels, sizes.inputs[which], sizes.outputs[which]));
+  }
+  query_norm = take(config.qk_norm ? whole_lines(sizes.depth) : 0);
+  key_norm = take(config.qk_norm ? whole_lines(sizes.depth) : 0);
+  frequencies = take(whole_lines(config.rotary.inverse_frequencies.sizes[0]));
+}
+
+void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights,
+                float* memory) {
+  const LayerSizes sizes(config);
+  const LayerLayout layout(kernels, config);
+  const ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
+  const ConstTensorView* biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+  for (int which = 0; which < projection_count; ++which) {
+    pack_projection(kernels, matrices[which]->data, matrices[which]->strides[0], matrices[which]->strides[1],
+                    biases[which]->data, biases[which]->strides[0], sizes.inputs[which], sizes.outputs[which],
+                    memory + layout.projections[which]);
+  }
+  if (config.qk_norm) {
+    pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);
+    pack_vector(weights.key_norm, sizes.depth, memory + layout.key_norm);
+  }
+  pack_vector(config.rotary.inverse_frequencies, config.rotary.inverse_frequencies.sizes[0], memory + layout.frequencies);
+}
+
+PackedProjection packed_projection(const Kernels& kernels, const MultiHeadAttentionConfig& config, const float* memory,
+                                   int which) {
+  const LayerSizes sizes(config);
+  return PackedProjection::at(kernels, memory + LayerLayout(kernels, config).projections[which], sizes.inputs[which],
+                              sizes.outputs[which], config.bias);
+}
+
+}  // namespace attend

@@ -1,0 +1,42 @@
+// A layer's weights as they are packed: four projections, the norms of its heads, its rotary frequencies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "attend/attend.hpp"
+#include "weights.h"
+
+namespace attend {
+
+enum LayerProjection { query_projection, key_projection, value_projection, output_projection, projection_count };
+
+/// The sizes of a valid config, its zeros filled in.
+struct LayerSizes {
+  std::int64_t heads, groups;  // groups: key/value heads
+  std::int64_t depth;          // columns of a head
+  std::int64_t inputs[projection_count], outputs[projection_count];
+
+  explicit LayerSizes(const MultiHeadAttentionConfig& config);
+};
+
+/// Where the parts lie, in floats from the start of the packed weights; each begins a cache line.
+struct LayerLayout {
+  std::int64_t projections[projection_count];
+  std::int64_t query_norm, key_norm;  // (D,) each
+  std::int64_t frequencies;
+  std::int64_t size;
+
+  LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config);
+  std::size_t bytes() const { return static_cast<std::size_t>(size) * sizeof(float); }
+};
+
+/// Writes them all; an absent bias is zeros, an absent norm ones.
+void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights,
+                float* memory);
+
+/// One of the four projections of what pack_layer has written.
+PackedProjection packed_projection(const Kernels& kernels, const MultiHeadAttentionConfig& config, const float* memory,
+                                   int which);
+
+}  // namespace attend
