@@ -50,14 +50,14 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   }
 }
 
-// The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf.
-bool hide_infinite(const VisibleArguments& a, std::int64_t n) {
+// The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf, or `adds`.
+bool hide_infinite(const VisibleArguments& a, std::int64_t n, bool adds) {
   const BiasLane& lane = a.lanes[n];
-  bool adds = false;
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
+    prefetch(lane.additive + (a.key + k) * lane.additive_stride + key_block);
     const Vector x = load_additive(lane, a.key + k, a.key_count - k);
     const Mask left = unlike(x, broadcast(-__builtin_inff()));
-    adds |= any(both(left, unlike(x, zero())));
+    adds = adds || any(both(left, unlike(x, zero())));
     keep_bit(a.visible + k, left, 1u << n);
   }
   return adds;
@@ -91,7 +91,7 @@ int fill_visible(const VisibleArguments* arguments) {
   bool adds = false;
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     if (n % 8 == 0 && a.lanes[n].mask != nullptr) hide_masked(a, n);
-    if (a.lanes[n].additive != nullptr) adds |= hide_infinite(a, n);
+    if (a.lanes[n].additive != nullptr) adds = hide_infinite(a, n, adds);
   }
   std::uint32_t some = 0, every = used;
   for (std::int64_t k = 0; k < count; ++k) {
