@@ -936,12 +936,13 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   refused(good, 1, {3, 4}, "shape (3, 4), expected 4 rows as the query's, or a divisor of that");
   refused(good, 1, {0, 3}, "expected (*, *)");
   refused(good, 2, {3, 4}, "shape (3, 4), expected (4, *)");
-  refused(good, 3, {4, 3}, "shape (4, 3), expected (4, 4)");
-  refused(good, 3, {4, 4, 1}, "expected (4, 4)");
+  refused(good, 3, {4, 3}, "shape (4, 3), expected (*, 4)");
+  refused(good, 3, {4, 4, 1}, "expected (*, 4)");
   refused(good + std::vector<Named>{{"a.k_proj.bias", {4}}}, 4, {3}, "shape (3,), expected (4,)");
   const std::vector<Named> d2l = {{"a.W_q.weight", {4, 3}}, {"a.W_k.weight", {4, 3}},
                                   {"a.W_v.weight", {4, 3}}, {"a.W_o.weight", {4, 4}}};
   refused(d2l, 1, {2, 3}, "shape (2, 3), expected (4, *)");
+  refused(d2l, 3, {3, 4}, "shape (3, 4), expected (4, 4)");
   const std::vector<Named> packed = {{"a.in_proj_weight", {6, 2}}, {"a.out_proj.weight", {2, 2}},
                                      {"a.in_proj_bias", {6}}};
   refused(packed, 0, {6, 3}, "shape (6, 3), expected three times as many rows as columns");
@@ -954,12 +955,22 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   check_ok(find_layer(file_of(grouped), "a", &layer));
   CHECK(layer.config.num_hiddens == 4);
   CHECK(layer.key_value_hiddens == 2);
+  CHECK(!layer.config.qk_norm);
+
+  // Norms of heads, and an output as wide as the model.
+  grouped[3].shape = {6, 4};
+  check_ok(find_layer(file_of(grouped + std::vector<Named>{{"a.q_norm.weight", {2}}, {"a.k_norm.weight", {2}}}), "a", &layer));
+  CHECK(layer.config.qk_norm);
+  CHECK(layer.config.output_size == 6);
+  CHECK(layer.weights.query_norm.sizes[0] == 2);
+  CHECK(layer.weights.key_norm.sizes[0] == 2);
+  refused(good + std::vector<Named>{{"a.k_norm.weight", {2}}}, 4, {2, 1}, "shape (2, 1), expected (*,)");
 
   const std::vector<Named> other = {{"a.out_proj.weight", {4, 4}}};
   check_error(find_layer(file_of(good + other), "a", &layer),
               "two layers under prefix 'a', named as Llama and as CLIP name them");
   check_error(find_layer(file_of(good + d2l), "a.", &layer), "named as D2L and as Llama");
-  for (const char* name : {"bias_k", "q_norm.weight", "self.distance_embedding.weight"}) {
+  for (const char* name : {"bias_k", "self.distance_embedding.weight"}) {
     const Status status =
         find_layer(file_of(good + prefixed("a.", {{name, {1}}})), "a", &layer);
     check_error(status, "tensor 'a." + std::string(name) + "'", StatusCode::unsupported);

@@ -464,6 +464,122 @@ TEST_CASE("tool: sdpa is attention() on files, and run takes masks") {
   check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"additive_mask", "(4)"});
 }
 
+TEST_CASE("tool: run and heatmap take layers of grouped heads, with norms") {
+  const Folder folder;
+  // 4 heads of 3 for 6 columns, 2 of keys and values, an output as wide as the input.
+  const struct {
+    const char* name;
+    std::vector<std::int64_t> shape;
+  } tensors[] = {{"q_proj.weight", {12, 6}}, {"k_proj.weight", {6, 6}}, {"v_proj.weight", {6, 6}}, {"o_proj.weight", {6, 12}},
+                 {"q_proj.bias", {12}},      {"q_norm.weight", {3}},    {"k_norm.weight", {3}}};
+  std::vector<std::vector<float>> numbers;
+  std::vector<ConstTensorView> views;
+  std::string header, bytes;
+  for (const auto& tensor : tensors) {
+    std::size_t count = 1;
+    std::string shape;
+    for (const std::int64_t size : tensor.shape) {
+      count *= static_cast<std::size_t>(size);
+      shape += (shape.empty() ? "" : ",") + std::to_string(size);
+    }
+    std::vector<float> values(count);
+    for (std::size_t i = 0; i < count; ++i) values[i] = std::sin(static_cast<float>(3 * i + numbers.size() + 1));
+    header += (header.empty() ? "{\"" : ",\"") + std::string(tensor.name) + "\":{\"dtype\":\"F32\",\"shape\":[" + shape + "],\"data_offsets\":[" +
+              std::to_string(bytes.size()) + "," + std::to_string(bytes.size() + 4 * count) + "]}";
+    bytes.append(reinterpret_cast<const char*>(values.data()), 4 * count);
+    numbers.push_back(std::move(values));
+    views.push_back(tensor.shape.size() == 2 ? ConstTensorView(numbers.back().data(), tensor.shape[0], tensor.shape[1])
+                                             : ConstTensorView(numbers.back().data(), tensor.shape[0]));
+  }
+  header += "}";
+  const std::uint64_t length = header.size();
+  write(folder / "w.safetensors", std::string(reinterpret_cast<const char*>(&length), 8) + header + bytes);
+  std::vector<float> x(2 * 5 * 6);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<float>(i));
+  REQUIRE(io::write_npy(folder / "x.npy", io::ElementType::float32, {2, 5, 6}, x.data()).ok());
+
+  MultiHeadAttentionConfig config;
+  config.key_size = config.query_size = config.value_size = config.output_size = 6;
+  config.num_hiddens = 12;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.bias = config.qk_norm = true;
+  MultiHeadAttentionWeights weights;
+  weights.query = views[0];
+  weights.key = views[1];
+  weights.value = views[2];
+  weights.output = views[3];
+  weights.query_bias = views[4];
+  weights.query_norm = views[5];
+  weights.key_norm = views[6];
+  MultiHeadAttention attention;
+  REQUIRE(MultiHeadAttention::make(config, weights, &attention).ok());
+  const ConstTensorView rows(x.data(), 2, 5, 6);
+  std::vector<float> expected(x.size());
+  AttentionOptions options;
+  options.causal = true;
+  Workspace workspace;
+  REQUIRE(attention.forward(rows, rows, rows, {}, TensorView(expected.data(), 2, 5, 6), workspace, options).ok());
+  const Words layer = {"--weights", folder / "w.safetensors", "--heads", "4", "--query", folder / "x.npy"};
+  const auto words = [&](const std::string& verb, const Words& more) {
+    Words all = {verb};
+    all.insert(all.end(), layer.begin(), layer.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  for (const Words& more : {Words{"--causal"}, Words{"--causal", "--kv-heads", "2"}}) {
+    Words all = words("run", more);
+    all.insert(all.end(), {"--out", folder / "o.npy"});
+    REQUIRE(run(all).code == 0);
+    CHECK(floats(read(folder / "o.npy")) == expected);
+    REQUIRE(run(words("heatmap", more)).code == 0);
+  }
+  check_refused(words("run", {"--kv-heads", "4"}), {"6 rows", "4 heads", "12 / 4 = 3"});
+  check_refused(words("heatmap", {"--kv-heads", "1"}), {"6 rows", "1 heads"});
+}
+
+TEST_CASE("tool: heatmap draws hidden keys apart from weights of 0") {
+  const SmallLayer layer;
+  const auto count = [](const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+    return found;
+  };
+  const Outcome plain = run(layer.words("heatmap", {}));
+  CHECK(!contains(plain.out, "\u00b7"));
+  CHECK(!contains(plain.out, "hidden"));
+  const Outcome causal = run(layer.words("heatmap", {"--causal", "--svg", layer / "map.svg"}));
+  CHECK(causal.code == 0);
+  CHECK(count(causal.out, "\u00b7") == 2 * 10);  // above the diagonal of 5 x 5, two columns each
+  const std::string svg = contents(layer / "map.svg");
+  CHECK(well_formed_xml(svg));
+  CHECK(count(svg, ": hidden</title>") == 10);
+  CHECK(count(svg, "fill=\"#cccccc\"") == 10);
+  const Outcome offset = run(layer.words("heatmap", {"--causal", "--causal-offset", "1"}));
+  CHECK(count(offset.out, "\u00b7") == 2 * 6);
+
+  const std::vector<unsigned char> mask = {1, 1, 1, 1, 0};
+  REQUIRE(io::write_npy(layer / "mask.npy", io::ElementType::boolean, {5}, mask.data()).ok());
+  CHECK(count(run(layer.words("heatmap", {"--mask", layer / "mask.npy"})).out, "\u00b7") == 2 * 5);
+  layer.lengths_file("lens.npy", {2}, {4, 4});  // the hidden key is padding
+  const Outcome cut = run(layer.words("heatmap", {"--mask", layer / "mask.npy", "--valid-lens", layer / "lens.npy"}));
+  CHECK(cut.code == 0);
+  CHECK(!contains(cut.out, "\u00b7"));
+  // A mask of one head's: hidden in its picture, and not in the average.
+  std::vector<float> additive(2 * 2 * 5 * 5, 0.0f);
+  additive[(1 * 2 + 0) * 25 + 7] = -INFINITY;
+  REQUIRE(io::write_npy(layer / "additive.npy", io::ElementType::float32, {2, 2, 5, 5}, additive.data()).ok());
+  const auto dots = [&](const Words& more) {
+    Words all = {"--mask", layer / "additive.npy"};
+    all.insert(all.end(), more.begin(), more.end());
+    return count(run(layer.words("heatmap", all)).out, "\u00b7");
+  };
+  CHECK(dots({"--entry", "1", "--head", "0"}) == 2);
+  CHECK(dots({"--entry", "1", "--head", "1"}) == 0);
+  CHECK(dots({"--entry", "0", "--head", "0"}) == 0);
+  CHECK(dots({"--entry", "1"}) == 0);
+}
+
 TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   const SmallLayer layer;
   write(layer / "text.npy", "not an array");

@@ -20,6 +20,7 @@ struct Cells {
   std::size_t step;    // tokens a cell
   std::size_t count;   // cells a side
   std::vector<float> values;
+  std::vector<bool> hidden;
   float largest = 0.0f;
 
   Cells(const HeatPicture& picture, std::size_t most) {
@@ -27,15 +28,20 @@ struct Cells {
     step = std::max<std::size_t>(1, (n + most - 1) / most);
     count = (n + step - 1) / step;
     values.assign(count * count, 0.0f);
+    hidden.assign(count * count, !picture.hidden.empty());
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = 0; j < n; ++j) {
-        float& cell = values[i / step * count + j / step];
+        const std::size_t at = i / step * count + j / step;
+        float& cell = values[at];
         const float weight = picture.weights[i * n + j];
+        if (hidden[at] && !picture.hidden[i * n + j]) hidden[at] = false;
         if (!(weight <= cell)) cell = weight;  // NaN stays
         if (weight > largest) largest = weight;
       }
     }
   }
+
+  bool some_hidden() const { return std::find(hidden.begin(), hidden.end(), true) != hidden.end(); }
 
   /// 0 to 1, where 1 is the largest of the picture; NaN where the weight is.
   float shade(std::size_t row, std::size_t column) const {
@@ -43,6 +49,12 @@ struct Cells {
     return largest > 0.0f ? value / largest : value;
   }
 };
+
+std::string hidden_cell(int width, bool colours) {
+  std::string dots;
+  for (int i = 0; i < width; ++i) dots += "\u00b7";
+  return colours ? "\033[38;5;240m" + dots + "\033[0m" : dots;
+}
 
 std::string terminal_cell(float shade, int width, bool colours) {
   if (std::isnan(shade)) return std::string(static_cast<std::size_t>(width), '?');
@@ -92,7 +104,8 @@ std::string HeatPicture::for_terminal(int columns, bool colours) const {
     const std::size_t token = row * cells.step;
     text += format("%*zu %*s", digits, token, label_width - display_width(labels[token]), "") + labels[token] + " |";
     for (std::size_t cell = 0; cell < cells.count; ++cell) {
-      text += terminal_cell(cells.shade(row, cell), cell_width, colours);
+      text += cells.hidden[row * cells.count + cell] ? hidden_cell(cell_width, colours)
+                                                     : terminal_cell(cells.shade(row, cell), cell_width, colours);
     }
     text += "|";
     if (cells.step == 1) {
@@ -101,7 +114,8 @@ std::string HeatPicture::for_terminal(int columns, bool colours) const {
     }
     text += "\n";
   }
-  return text + format("row: query, column: key; strongest shade %.2f\n", static_cast<double>(cells.largest));
+  return text + format("row: query, column: key; strongest shade %.2f%s\n", static_cast<double>(cells.largest),
+                       cells.some_hidden() ? "; dots: hidden" : "");
 }
 
 std::string HeatPicture::as_svg() const {
@@ -129,16 +143,17 @@ std::string HeatPicture::as_svg() const {
     for (std::size_t column = 0; column < cells.count; ++column) {
       const float shade = cells.shade(row, column);
       const auto mix = [&](int darkest) { return static_cast<int>(std::lround(255.0f + shade * static_cast<float>(darkest - 255))); };
-      const std::string fill = std::isnan(shade) ? "red" : format("#%02x%02x%02x", mix(8), mix(48), mix(107));
+      const bool hidden = cells.hidden[row * cells.count + column];
+      const std::string fill = hidden ? "#cccccc" : std::isnan(shade) ? "red" : format("#%02x%02x%02x", mix(8), mix(48), mix(107));
       svg += format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"><title>",
                     margin + side * static_cast<double>(column), top + side * static_cast<double>(row), side, side,
                     fill.c_str());
       svg += xml_text(tokens[row * cells.step]) + " &#8594; " + xml_text(tokens[column * cells.step]) +
-             format(": %.3f</title></rect>\n", static_cast<double>(cells.values[row * cells.count + column]));
+             (hidden ? ": hidden" : format(": %.3f", static_cast<double>(cells.values[row * cells.count + column]))) + "</title></rect>\n";
     }
   }
-  svg += format("<text x=\"%.1f\" y=\"%.1f\">row: query, column: key; strongest shade %.2f</text>\n", 16.0,
-                top + map + 20.0, static_cast<double>(cells.largest));
+  svg += format("<text x=\"%.1f\" y=\"%.1f\">row: query, column: key; strongest shade %.2f%s</text>\n", 16.0,
+                top + map + 20.0, static_cast<double>(cells.largest), cells.some_hidden() ? "; grey: hidden" : "");
   return svg + "</svg>\n";
 }
 

@@ -12,6 +12,7 @@
 #include "text.h"
 #include "tokens.h"
 #include "verbs.h"
+#include "visibility_options.h"
 
 namespace attend::tool {
 namespace {
@@ -27,11 +28,20 @@ std::int64_t sequence_length(const Arguments& arguments, std::int64_t batch, std
   return std::min(L, length);
 }
 
+/// Of a mask over all positions, the first `length` queries and keys.
+template <class Element>
+void cut(std::int64_t length, View<Element>* mask) {
+  for (int axis = mask->rank < 2 ? 0 : mask->rank - 2; axis < mask->rank; ++axis) {
+    if (mask->sizes[axis] > 1) mask->sizes[axis] = std::min(mask->sizes[axis], length);
+  }
+}
+
 int heatmap(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   const std::string svg = arguments.text("--svg"), tokens_path = arguments.text("--tokens");
   if (!svg.empty()) require_writable(svg);
+  const VisibilityOptions visibility(arguments);
   Progress progress;
   progress.show("reading");
   const MultiHeadAttention attention = load_layer(arguments, isa);
@@ -54,9 +64,12 @@ int heatmap(const Arguments& arguments) {
   }
 
   progress.show("computing");
-  Floats output({1, L, attention.config().num_hiddens}), weights({1, H, L, L});
+  Floats output({1, L, attention.config().output_size}), weights({1, H, L, L});
   Workspace workspace;
   AttentionOptions options;
+  visibility.apply(&options, B, entry, 1);
+  cut(L, &options.mask);
+  cut(L, &options.additive_mask);
   options.attention_weights = weights.view();
   options.threads = threads.threads();
   require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));
@@ -66,6 +79,12 @@ int heatmap(const Arguments& arguments) {
   for (std::int64_t h = first; h <= last; ++h) {
     const float* of_head = weights.values.data() + static_cast<std::size_t>(h) * map;
     for (std::size_t i = 0; i < map; ++i) picture.weights[i] += of_head[i] / static_cast<float>(last - first + 1);
+  }
+  picture.hidden.resize(map);
+  for (std::size_t i = 0; i < map; ++i) {
+    const std::int64_t n = static_cast<std::int64_t>(i);
+    picture.hidden[i] = picture.weights[i] == 0.0f;  // with uniform empty rows, hidden keys may weigh something
+    for (std::int64_t h = first; h <= last && picture.hidden[i]; ++h) picture.hidden[i] = hidden(options, h, n / L, n % L);
   }
   picture.title = head < 0 ? format("attention, average of %lld heads", static_cast<long long>(H))
                            : format("attention, head %lld of 0 to %lld", static_cast<long long>(head),
@@ -84,14 +103,20 @@ const Verb heatmap_verb = {
     "heatmap",
     "draws what attends to what in a layer",
     "Draws one sequence that attends to itself: a row for each query, a column for each key, on the\n"
-    "terminal and, with --svg, as a picture too. Without --head it is the average over the heads.\n",
+    "terminal and, with --svg, as a picture too. Without --head it is the average over the heads. Keys\n"
+    "that a query may not see are dots, and grey in the picture.\n",
     {
         {"--weights", "W.safetensors", "the projections, with names as in attend run --help", true},
-        {"--heads", "H", "how many heads", true},
+        heads_flag,
+        key_value_heads_flag,
         {"--prefix", "P", "what the layer's names begin with; default: nothing"},
         {"--query", "Q.npy", "the sequences (B, L, width)", true},
         {"--entry", "N", "which of the sequences, from 0; default: 0"},
         {"--valid-lens", "N.npy", "lengths (B,): what lies past them is padding, and not drawn"},
+        mask_flag,
+        causal_flag,
+        causal_offset_flag,
+        empty_rows_flag,
         {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
         {"--head", "N", "which head, from 0; default: the average of all"},
         {"--svg", "F.svg", "also writes an SVG picture"},

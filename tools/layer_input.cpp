@@ -13,26 +13,32 @@
 namespace attend::tool {
 
 MultiHeadAttention load_layer(const Arguments& arguments, Isa isa) {
-  return load_layer(arguments.text("--weights"), arguments.text("--prefix"),
-                    arguments.integer("--heads", 0, 1, std::int64_t{1} << 32), isa);
+  const std::int64_t most = std::int64_t{1} << 32;
+  return load_layer(arguments.text("--weights"), arguments.text("--prefix"), arguments.integer("--heads", 0, 1, most), isa,
+                    arguments.integer("--kv-heads", 0, 1, most));
 }
 
-MultiHeadAttention load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa) {
+MultiHeadAttention load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa,
+                              std::int64_t key_value_heads) {
   io::SafetensorsFile file;
   require(io::SafetensorsFile::open(path, &file));
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found));
-  const long long hiddens = found.config.num_hiddens;
-  if (found.key_value_hiddens != found.config.num_hiddens) {
-    throw Failure(format("%s: its keys and values have %lld rows for %lld of the queries; heads that share keys "
-                         "are not supported yet", io::quoted(path).c_str(),
-                         static_cast<long long>(found.key_value_hiddens), hiddens));
-  }
+  const std::int64_t hiddens = found.config.num_hiddens;
   if (hiddens % heads != 0) {
     throw Failure(format("--heads %lld does not divide the %lld columns of %s", static_cast<long long>(heads),
-                         hiddens, io::quoted(path).c_str()));
+                         static_cast<long long>(hiddens), io::quoted(path).c_str()));
+  }
+  const std::int64_t width = hiddens / heads, rows = found.key_value_hiddens;
+  if (key_value_heads == 0) key_value_heads = rows / width;
+  if (key_value_heads == 0 || rows % width != 0 || key_value_heads != rows / width || heads % key_value_heads != 0) {
+    throw Failure(format("%s: the keys' %lld rows are no %lld heads of the queries' width, %lld / %lld = %lld%s", io::quoted(path).c_str(),
+                         static_cast<long long>(rows), static_cast<long long>(key_value_heads), static_cast<long long>(hiddens),
+                         static_cast<long long>(heads), static_cast<long long>(width),
+                         heads % (key_value_heads > 0 ? key_value_heads : 1) != 0 ? ", that --heads could share" : ""));
   }
   found.config.num_heads = heads;
+  found.config.num_kv_heads = key_value_heads;
   found.config.isa = isa;
   MultiHeadAttention attention;
   require(MultiHeadAttention::make(found.config, found.weights, &attention));

@@ -11,11 +11,13 @@
 
 namespace attend::tool {
 
-/// Makes the layer of --weights, --prefix and --heads, bound to the ISA. Throws Failure.
+/// Makes the layer of --weights, --prefix, --heads and --kv-heads, bound to the ISA. Throws Failure.
 MultiHeadAttention load_layer(const Arguments& arguments, Isa isa);
 
-/// Makes the layer of that file, prefix and number of heads.
-MultiHeadAttention load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa);
+/// Makes the layer of that file, prefix and number of heads. Fewer rows of keys are fewer heads of them: as
+/// many as key_value_heads, if that is not 0.
+MultiHeadAttention load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa,
+                              std::int64_t key_value_heads = 0);
 
 /// An array of a file as float32.
 struct LoadedFloats {
@@ -48,5 +50,9 @@ struct Floats {
   std::vector<float> values;
   TensorView view();
 };
+
+/// Flags of a layer, for a verb's table.
+inline constexpr Flag heads_flag = {"--heads", "H", "how many heads", true};
+inline constexpr Flag key_value_heads_flag = {"--kv-heads", "G", "of keys and values; default: what their rows are enough for"};
 
 }  // namespace attend::tool

@@ -61,7 +61,7 @@ int run(const Arguments& arguments) {
   }
   const io::Int64Tensor lengths = load_lengths(arguments.text("--valid-lens"), B, L);
 
-  Floats output({B, L, config.num_hiddens});
+  Floats output({B, L, config.output_size});
   Floats weights({B, config.num_heads, L, weights_out.empty() ? 0 : S});
   Workspace workspace;
   // A few sequences at a time: the workspace stays small, and progress can be shown.
@@ -101,7 +101,8 @@ const Verb run_verb = {
     "and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L): keys at and past\n"
     "them are hidden. Without --out and --attn-weights a summary is printed.\n"
     "\n"
-    "Names recognised under the prefix, each with a .bias or without:\n"
+    "Names recognised under the prefix, each with a .bias or without; q_norm.weight and k_norm.weight\n"
+    "norm the heads. Rows are not rotated to positions:\n"
     "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
     "  in_proj_weight, or q_proj_weight k_proj_weight v_proj_weight; out_proj.weight    torch\n"
     "  self.query.weight self.key.weight self.value.weight output.dense.weight          BERT\n"
@@ -109,7 +110,8 @@ const Verb run_verb = {
     "  q_proj.weight k_proj.weight v_proj.weight out_proj.weight                        CLIP, Whisper\n",
     {
         {"--weights", "W.safetensors", "the projections", true},
-        {"--heads", "H", "how many heads", true},
+        heads_flag,
+        key_value_heads_flag,
         {"--prefix", "P", "what the layer's names begin with; default: nothing"},
         {"--query", "Q.npy", "queries (B, L, query_size)", true},
         {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},

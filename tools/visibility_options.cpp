@@ -1,6 +1,8 @@
 // What a verb's flags say of masks, causal and empty rows.
 #include "visibility_options.h"
 
+#include <cmath>
+
 #include "failure.h"
 #include "io/text.h"
 #include "text.h"
@@ -25,7 +27,24 @@ View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_
                        static_cast<long long>(batch)));
 }
 
+// The element that broadcasts to (0, head, i, j).
+template <class Element>
+Element at(const View<Element>& mask, std::int64_t head, std::int64_t i, std::int64_t j) {
+  const std::int64_t index[] = {0, head, i, j};
+  std::int64_t element = 0;
+  for (int axis = 0; axis < mask.rank; ++axis) {
+    if (mask.sizes[axis] > 1) element += index[4 - mask.rank + axis] * mask.strides[axis];
+  }
+  return mask.data[element];
+}
+
 }  // namespace
+
+bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j) {
+  if (options.causal && j > i + options.offset) return true;
+  if (!options.mask.absent() && at(options.mask, head, i, j) == 0) return true;
+  return !options.additive_mask.absent() && at(options.additive_mask, head, i, j) == -INFINITY;
+}
 
 VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
   const std::int64_t most = std::int64_t{1} << 40;

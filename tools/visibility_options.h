@@ -20,6 +20,9 @@ class VisibilityOptions {
   LoadedFloats additive_mask_;
 };
 
+/// Whether causal or a mask hides key j from query i of a head, in a call on one entry.
+bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j);
+
 /// Its flags, for a verb's table.
 inline constexpr Flag mask_flag = {"--mask", "M.npy", "bool (true: may attend) or added to the scores; broadcast to (B, H, L, S)"};
 inline constexpr Flag causal_flag = {"--causal", nullptr, "query i sees keys up to i + offset"};

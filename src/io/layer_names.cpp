@@ -55,8 +55,7 @@ constexpr Convention conventions[] = {
 };
 
 /// Tensors that change what a layer computes in ways that are not ours: it must not pass for ours.
-constexpr const char* foreign_names[] = {"bias_k", "bias_v", "q_norm.weight", "k_norm.weight",
-                                         "self.distance_embedding.weight"};
+constexpr const char* foreign_names[] = {"bias_k", "bias_v", "self.distance_embedding.weight"};
 
 /// The first weight that is missing; null if the convention matches.
 const char* missing_weight(const SafetensorsFile& file, const std::string& prefix,
@@ -217,7 +216,12 @@ Status read_layer(const Convention& convention, LayerReader reader) {
     if (status.ok()) status = reader.read(names[value], {weights.key.sizes[0], 0}, &weights.value);
   }
   const std::int64_t hiddens = weights.query.sizes[0];
-  if (status.ok()) status = reader.read(names[output], {hiddens, hiddens}, &weights.output);
+  if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : hiddens, hiddens}, &weights.output);
+  for (const auto& [name, view] : {std::pair("q_norm.weight", &weights.query_norm), std::pair("k_norm.weight", &weights.key_norm)}) {
+    if (!status.ok() || !reader.has(name)) continue;
+    layer->config.qk_norm = true;
+    status = reader.read(name, {0}, view);
+  }
 
   for (int which : {query, key, value, output}) {
     const char* name = convention.biases[which];
@@ -235,6 +239,7 @@ Status read_layer(const Convention& convention, LayerReader reader) {
   layer->config.query_size = weights.query.sizes[1];
   layer->config.value_size = weights.value.sizes[1];
   layer->config.num_hiddens = hiddens;
+  if (status.ok()) layer->config.output_size = weights.output.sizes[0];
   layer->key_value_hiddens = weights.key.sizes[0];
   layer->convention = convention.name;
   return status;

@@ -7,8 +7,8 @@ namespace attend::io {
 
 /// The weights of a layer, in the shapes that MultiHeadAttention::make takes.
 struct LayerWeights {
-  /// key_size, query_size, value_size, num_hiddens, and bias (whether there is any); the rest is
-  /// the caller's to fill in.
+  /// key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias
+  /// and qk_norm (whether there is any); the rest is the caller's to fill in.
   MultiHeadAttentionConfig config;
   /// Rows of the key and value projections: num_hiddens, or a divisor of it where several query
   /// heads share one key/value head.
@@ -30,7 +30,8 @@ struct LayerWeights {
 ///   Llama             q_proj.weight  k_proj.weight  v_proj.weight  o_proj.weight
 ///   CLIP (Whisper)    q_proj.weight  k_proj.weight  v_proj.weight  out_proj.weight
 ///
-/// Each X.weight may have an X.bias. If none matches, the message names up to three prefixes under
+/// Each X.weight may have an X.bias, and the layer norms of its heads, q_norm.weight and k_norm.weight
+/// (head width,). If none matches, the message names up to three prefixes under
 /// which one does, the nearest first. Sizes are checked against each other.
 Status find_layer(const SafetensorsFile& file, const std::string& prefix,
                   LayerWeights* layer) noexcept;
