@@ -5,6 +5,7 @@
 #include <new>
 
 #include "attend/attend.hpp"  // defines the same version macros: a difference does not compile
+#include "layer_weights.h"
 #include "memory.h"
 
 struct attend_mha {
@@ -38,25 +39,89 @@ MultiHeadAttentionConfig config_of(const attend_mha_config& c) {
   config.num_hiddens = c.num_hiddens;
   config.num_heads = c.num_heads;
   config.isa = static_cast<Isa>(c.isa);
+  config.num_kv_heads = c.num_kv_heads;
+  config.head_dim = c.head_dim;
+  config.output_size = c.output_size;
+  if (c.rotary_frequencies != nullptr || c.num_rotary_frequencies != 0) {
+    config.rotary.inverse_frequencies = ConstTensorView(c.rotary_frequencies, c.num_rotary_frequencies);
+  }
+  if (c.rotary_attention_factor != 0.0f) config.rotary.attention_factor = c.rotary_attention_factor;
+  config.rotary.interleaved = c.rotary_interleaved != 0;
+  config.qk_norm = c.qk_norm != 0;
+  if (c.norm_epsilon != 0.0f) config.norm_epsilon = c.norm_epsilon;
   return config;
 }
 
-MultiHeadAttentionWeights weights_of(const attend_mha_config& c, const attend_mha_weights& w) {
-  const std::int64_t width = c.num_hiddens;
-  const auto bias = [width](const float* data) {
-    return data != nullptr ? ConstTensorView(data, width) : ConstTensorView();
+// Of a valid config.
+MultiHeadAttentionWeights weights_of(const MultiHeadAttentionConfig& config, const attend_mha_weights& w) {
+  const LayerSizes sizes(config);
+  const auto matrix = [&sizes](const float* data, int which) { return ConstTensorView(data, sizes.outputs[which], sizes.inputs[which]); };
+  const auto vector = [](const float* data, std::int64_t size) {
+    return data != nullptr ? ConstTensorView(data, size) : ConstTensorView();
   };
   MultiHeadAttentionWeights weights;
-  weights.query = ConstTensorView(w.query, width, c.query_size);
-  weights.key = ConstTensorView(w.key, width, c.key_size);
-  weights.value = ConstTensorView(w.value, width, c.value_size);
-  weights.output = ConstTensorView(w.output, width, width);
-  weights.query_bias = bias(w.query_bias);
-  weights.key_bias = bias(w.key_bias);
-  weights.value_bias = bias(w.value_bias);
-  weights.output_bias = bias(w.output_bias);
+  weights.query = matrix(w.query, query_projection);
+  weights.key = matrix(w.key, key_projection);
+  weights.value = matrix(w.value, value_projection);
+  weights.output = matrix(w.output, output_projection);
+  weights.query_bias = vector(w.query_bias, sizes.outputs[query_projection]);
+  weights.key_bias = vector(w.key_bias, sizes.outputs[key_projection]);
+  weights.value_bias = vector(w.value_bias, sizes.outputs[value_projection]);
+  weights.output_bias = vector(w.output_bias, sizes.outputs[output_projection]);
+  weights.query_norm = vector(w.query_norm, sizes.depth);
+  weights.key_norm = vector(w.key_norm, sizes.depth);
   return weights;
 }
+
+template <class Element>
+View<Element> mask_of(Element* data, bool by_entry, bool by_head, std::int64_t batch, std::int64_t heads, std::int64_t queries,
+                      std::int64_t keys) {
+  if (data == nullptr) return {};
+  return View<Element>(data, by_entry ? batch : 1, by_head ? heads : 1, queries, keys);
+}
+
+// What a call of either kind says beside its operands.
+template <class Call>
+AttentionOptions options_of(const Call& c, std::int64_t heads) {
+  const attend_options& o = c.options;
+  AttentionOptions options;
+  options.causal = o.causal != 0;
+  options.offset = o.offset;
+  if (o.windowed != 0) {
+    options.window_left = o.window_left;
+    options.window_right = o.window_right;
+  }
+  options.mask = mask_of(o.mask, o.mask_by_entry != 0, o.mask_by_head != 0, c.batch, heads, c.num_queries, c.num_keys);
+  options.additive_mask = mask_of(o.additive_mask, o.additive_mask_by_entry != 0, o.additive_mask_by_head != 0, c.batch, heads,
+                                  c.num_queries, c.num_keys);
+  if (o.scale != 0.0f) options.scale = o.scale;
+  options.softcap = o.softcap;
+  options.empty_rows = static_cast<EmptyRows>(c.empty_rows);
+  if (o.lse != nullptr) options.lse = TensorView(o.lse, c.batch, heads, c.num_queries);
+  if (c.attention_weights != nullptr) {
+    options.attention_weights = TensorView(c.attention_weights, c.batch, heads, c.num_queries, c.num_keys);
+  }
+  return options;
+}
+
+template <class Call>
+LengthsView lengths_of(const Call& c) {
+  if (c.valid_lens == nullptr) return {};
+  return c.lens_per_query ? LengthsView(c.valid_lens, c.batch, c.num_queries) : LengthsView(c.valid_lens, c.batch);
+}
+
+// The operands of a call of the core.
+struct CoreOperands {
+  ConstTensorView q, k, v;
+  TensorView output;
+  explicit CoreOperands(const attend_attention_call& c) {
+    const std::int64_t groups = c.num_kv_heads != 0 ? c.num_kv_heads : c.num_heads, width = c.value_dim != 0 ? c.value_dim : c.head_dim;
+    q = ConstTensorView(c.q, c.batch, c.num_heads, c.num_queries, c.head_dim);
+    k = ConstTensorView(c.k, c.batch, groups, c.num_keys, c.head_dim);
+    v = ConstTensorView(c.v, c.batch, groups, c.num_keys, width);
+    output = TensorView(c.output, c.batch, c.num_heads, c.num_queries, width);
+  }
+};
 
 }  // namespace
 
@@ -97,7 +162,8 @@ attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_we
   char* aligned = static_cast<char*>(align_up(memory));
   const std::size_t packed = MultiHeadAttention::packed_bytes(sizes);
   MultiHeadAttention made;
-  const Status status = MultiHeadAttention::make(sizes, weights_of(*config, *weights), &made, aligned + aligned_bytes(sizeof(attend_mha)), packed);
+  const MultiHeadAttentionWeights views = packed != 0 ? weights_of(sizes, *weights) : MultiHeadAttentionWeights();
+  const Status status = MultiHeadAttention::make(sizes, views, &made, aligned + aligned_bytes(sizeof(attend_mha)), packed);
   if (!status.ok()) {
     release(heap);
     return report(status, error);
@@ -128,21 +194,33 @@ attend_code attend_mha_forward(attend_mha* layer, const attend_mha_call* call, a
   if (call == nullptr) return report_null("call", error);
   const attend_mha_call& c = *call;
   const MultiHeadAttentionConfig& config = layer->layer.config();
-  LengthsView lengths;
-  if (c.valid_lens != nullptr) {
-    lengths = c.lens_per_query ? LengthsView(c.valid_lens, c.batch, c.num_queries) : LengthsView(c.valid_lens, c.batch);
-  }
-  AttentionOptions options;
-  options.empty_rows = static_cast<EmptyRows>(c.empty_rows);
-  if (c.attention_weights != nullptr) {
-    options.attention_weights = TensorView(c.attention_weights, c.batch, config.num_heads, c.num_queries, c.num_keys);
-  }
   Workspace callers(c.workspace, c.workspace_bytes);
   return report(layer->layer.forward(ConstTensorView(c.queries, c.batch, c.num_queries, config.query_size),
                                      ConstTensorView(c.keys, c.batch, c.num_keys, config.key_size),
-                                     ConstTensorView(c.values, c.batch, c.num_keys, config.value_size), lengths,
-                                     TensorView(c.output, c.batch, c.num_queries, config.num_hiddens),
-                                     c.workspace != nullptr ? callers : layer->workspace, options),
+                                     ConstTensorView(c.values, c.batch, c.num_keys, config.value_size), lengths_of(c),
+                                     TensorView(c.output, c.batch, c.num_queries, LayerSizes(config).outputs[output_projection]),
+                                     c.workspace != nullptr ? callers : layer->workspace, options_of(c, config.num_heads)),
+                error);
+}
+
+size_t attend_attention_workspace_bytes(const attend_attention_call* call) {
+  if (call == nullptr) return 0;
+  // A pointer for each array, where there is none yet: none is read.
+  attend_attention_call c = *call;
+  static const float somewhere = 0.0f;
+  if (c.q == nullptr) c.q = &somewhere;
+  if (c.k == nullptr) c.k = &somewhere;
+  if (c.v == nullptr) c.v = &somewhere;
+  const CoreOperands operands(c);
+  return attention_workspace_bytes(operands.q, operands.k, operands.v, options_of(c, c.num_heads), static_cast<Isa>(c.isa));
+}
+
+attend_code attend_attention(const attend_attention_call* call, attend_error* error) {
+  if (call == nullptr) return report_null("call", error);
+  const CoreOperands operands(*call);
+  Workspace callers(call->workspace, call->workspace_bytes), own;
+  return report(attention(operands.q, operands.k, operands.v, lengths_of(*call), operands.output,
+                          call->workspace != nullptr ? callers : own, options_of(*call, call->num_heads), static_cast<Isa>(call->isa)),
                 error);
 }
 

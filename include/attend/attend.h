@@ -1,8 +1,9 @@
 /* The C API of attend: multi-head attention on CPUs, in float32, over the C++ one of attend.hpp.
  *
  * Plain C99; link with -lattend -lm -lpthread, no C++ runtime. Nothing here throws, prints, or reads
- * the environment. Symbols: B batch, H heads, L queries, S keys, E model width. Arrays are contiguous,
- * row-major, and belong to the caller.
+ * the environment. Symbols: B batch, H query heads, G key/value heads (G divides H), L queries, S keys, D
+ * width of a head, Dv of a head's values, E model width. Arrays are contiguous, row-major, and belong to
+ * the caller.
  *
  * Calls return ATTEND_OK or an error code, and leave their outputs untouched on an error. Each takes an
  * attend_error, which may be NULL, for the message. Structs are to be zeroed where not set:
@@ -57,23 +58,56 @@ ATTEND_C_API const char *attend_isa_name(attend_isa isa);
 /* What a row that sees no key gives: zeros, or the mean of all S values. */
 typedef enum attend_empty_rows { ATTEND_EMPTY_ZERO = 0, ATTEND_EMPTY_UNIFORM } attend_empty_rows;
 
-/* Multi-head attention: W_o concat(softmax(q k^T / sqrt(E / H)) v) over the heads of the projected
- * queries, keys and values. */
+/* What a query may attend to, what becomes of its scores, and what else a call gives. All zero: it may
+ * attend to all keys, by scores of scale 1 / sqrt(D). Query i stands at position i + offset among the keys. */
+typedef struct attend_options {
+  int causal;                           /* not 0: key j is visible to query i iff j <= i + offset */
+  int64_t offset;                       /* S - L: causal to the lower right; may be negative */
+  int windowed;                         /* not 0: the two that follow hold */
+  int64_t window_left, window_right;    /* inclusive distances from i + offset; -1: unbounded */
+  /* (B or 1, H or 1, L, S): one for each batch entry and for each head as the flags say, else one for all.
+   * NULL: none. mask: 0 hides the key; additive_mask is added to the scores, where -INFINITY hides. */
+  const uint8_t *mask;
+  int mask_by_entry, mask_by_head;
+  const float *additive_mask;
+  int additive_mask_by_entry, additive_mask_by_head;
+  float scale;                          /* of the scores; 0: 1 / sqrt(D) */
+  float softcap;                        /* c > 0: scores become c tanh(s / c); 0: as they are */
+  float *lse;                           /* (B, H, L): the log of the sum of exponentials; NULL: not wanted */
+} attend_options;
+
+/* Multi-head attention: W_o concat(softmax(q k^T / sqrt(D)) v) over the heads of the projected queries,
+ * keys and values; query head h reads key/value head h / (H / G). */
 typedef struct attend_mha attend_mha;
 
-/* The sizes of a layer: widths of the rows of keys, queries and values; E; and H, which divides E. */
+/* The sizes of a layer: widths of the rows of keys, queries and values; E; and H, which divides E unless
+ * head_dim is given. */
 typedef struct attend_mha_config {
   int64_t key_size, query_size, value_size;
   int64_t num_hiddens, num_heads;
   int isa; /* an attend_isa, which the layer is bound to */
+
+  int64_t num_kv_heads; /* G; 0: num_heads */
+  int64_t head_dim;     /* D, at most 512; 0: num_hiddens / num_heads */
+  int64_t output_size;  /* the width of the output; 0: num_hiddens */
+  /* Rotary embedding: the inverse frequencies (num_rotary_frequencies), at most D / 2, of the pairs of
+   * columns that turn by position: i + offset for query i, j for key j. Read while making only; NULL: none. */
+  const float *rotary_frequencies;
+  int64_t num_rotary_frequencies;
+  float rotary_attention_factor; /* multiplies cosines and sines; 0: 1 */
+  int rotary_interleaved;        /* not 0: pair n is (2n, 2n + 1), else (n, n + num_rotary_frequencies) */
+  int qk_norm;                   /* not 0: each head's query and key pass through an RMS norm first */
+  float norm_epsilon;            /* of that; 0: 1e-6 */
 } attend_mha_config;
 
-/* The projections' weights, (out, in) as model files hold them; read while making only.
+/* The weights of a layer, matrices (out, in) as model files hold them; read while making only.
  *
- * query (E, query_size), key (E, key_size), value (E, value_size), output (E, E). Biases (E); NULL: none. */
+ * query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias
+ * has an element for each row of its matrix; NULL: none. Norms (D), with qk_norm alone; NULL: ones. */
 typedef struct attend_mha_weights {
   const float *query, *key, *value, *output;
   const float *query_bias, *key_bias, *value_bias, *output_bias;
+  const float *query_norm, *key_norm;
 } attend_mha_weights;
 
 /* Bytes of memory for attend_mha_make; 0 if the config is not a valid one. */
@@ -104,12 +138,13 @@ typedef struct attend_mha_call {
   const int64_t *valid_lens;
   int lens_per_query;
   int empty_rows;           /* an attend_empty_rows */
-  float *output;            /* (B, L, E); must not meet an input in memory */
+  float *output;            /* (B, L, output_size); must not meet an input in memory */
   float *attention_weights; /* (B, H, L, S), or NULL: not wanted */
   /* attend_mha_workspace_bytes bytes of any alignment; NULL: the layer's own, which grows on the heap
    * at the first call of a larger shape. */
   void *workspace;
   size_t workspace_bytes;
+  attend_options options;
 } attend_mha_call;
 
 /* Bytes that a call of such a shape takes from its workspace; 0 if the shape is not a valid one. */
@@ -118,11 +153,38 @@ ATTEND_C_API size_t attend_mha_workspace_bytes(const attend_mha *layer, int64_t 
 
 /* Computes the layer, on the caller's thread.
  *
- * Keys and values at and past the largest length of their batch entry are neither read nor projected.
+ * Keys and values outside the range that lengths, causal and window leave to their batch entry are neither
+ * read nor projected.
  * Any number of threads may run one layer at once, each with a workspace in its call; of the calls
  * that use the layer's own, one at a time. */
 ATTEND_C_API attend_code attend_mha_forward(attend_mha *layer, const attend_mha_call *call,
                                             attend_error *error);
+
+/* One call of the core: softmax(scale q k^T, as far as visible) v, on given queries, keys and values. */
+typedef struct attend_attention_call {
+  int64_t batch, num_heads, num_kv_heads; /* B, H, G; G 0: H */
+  int64_t num_queries, num_keys;          /* L, S */
+  int64_t head_dim, value_dim;            /* D, Dv, from 1 to 512; Dv 0: D */
+  const float *q;                         /* (B, H, L, D) */
+  const float *k;                         /* (B, G, S, D) */
+  const float *v;                         /* (B, G, S, Dv) */
+  const int64_t *valid_lens;              /* as in attend_mha_call, as the two that follow */
+  int lens_per_query;
+  int empty_rows;
+  float *output;                          /* (B, H, L, Dv); must not meet an input in memory */
+  float *attention_weights;               /* (B, H, L, S), or NULL: not wanted */
+  /* attend_attention_workspace_bytes bytes of any alignment; NULL: from the heap, for this call. */
+  void *workspace;
+  size_t workspace_bytes;
+  int isa;                                /* an attend_isa */
+  attend_options options;
+} attend_attention_call;
+
+/* Bytes that the call takes from its workspace; 0 if its shape is not a valid one. Reads no array. */
+ATTEND_C_API size_t attend_attention_workspace_bytes(const attend_attention_call *call);
+
+/* Computes attention, on the caller's thread. */
+ATTEND_C_API attend_code attend_attention(const attend_attention_call *call, attend_error *error);
 
 #ifdef __cplusplus
 }

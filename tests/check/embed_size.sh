@@ -4,6 +4,8 @@
 set -eu
 build=$1
 cc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -Iinclude tests/c/embed.c "$build/libattend.a" -lm -lpthread -o "$build/embed"
+cc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -Iinclude tests/c/grouped.c "$build/libattend.a" -lm -lpthread -o "$build/grouped"
+"$build/grouped"
 cc -O2 tests/c/empty.c -o "$build/empty"
 strip "$build/embed" "$build/empty"
 "$build/embed"
