@@ -104,9 +104,12 @@ Status not_made() { return Status::error(StatusCode::invalid_argument, "this Key
 
 }  // namespace
 
-std::int64_t CacheState::longest() const {
+std::int64_t CacheState::longest(const IndexView& counts, std::int64_t n) const {
   std::int64_t longest = 0;
-  for (std::int64_t b = 0; b < config.batch; ++b) longest = lengths[b] > longest ? lengths[b] : longest;
+  for (std::int64_t b = 0; b < config.batch; ++b) {
+    const std::int64_t length = lengths[b] + (n == 0 || counts.absent() ? n : counts.data[b * counts.strides[0]]);
+    longest = length > longest ? length : longest;
+  }
   return longest;
 }
 

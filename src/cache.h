@@ -19,8 +19,8 @@ struct CacheState {
   PagedRows<float> keys, values;
   ConstTensorView memory;      // all of this, as one row of floats
 
-  /// The longest entry's length.
-  std::int64_t longest() const;
+  /// The longest entry's length, after `counts` (absent: n) more tokens.
+  std::int64_t longest(const IndexView& counts = {}, std::int64_t n = 0) const;
   /// Sets next_lengths and next_firsts to those after `counts` (absent: n) more tokens.
   void plan_append(const IndexView& counts, std::int64_t n);
   /// Makes them the state: the rows have been written.

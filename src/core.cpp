@@ -80,8 +80,7 @@ Attention core_of(const Kernels& kernels, const ConstTensorView& q, const CacheS
   visibility.sequences.count = q.sizes[0];
   visibility.sequences.queries = q.sizes[2];
   visibility.sequences.keys = state.longest();
-  // The chunks of what a ring holds may begin and end within one.
-  visibility.sequences.most_keys = state.config.capacity + (state.config.ring ? decode_chunk : 0);
+  visibility.sequences.most_keys = most_keys(state.config);
   visibility.sequences.key_counts = state.lengths;
   visibility.sequences.query_counts = numbers_of(query_counts);
   visibility.at_end = true;

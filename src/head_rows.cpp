@@ -29,7 +29,7 @@ void HeadRows::run(std::int64_t task) const {
     const std::int64_t i = rows.index(b, row);
     if (rotary != nullptr) rotation.fill(*rotary, 0, 0, positions.of(b, i));
     for (std::int64_t h = 0; h < heads; ++h) {
-      float* x = operand.row(b, h, i);
+      float* x = operand.row(b, h, i + (operand_rows != nullptr ? operand_rows[b] : 0));
       if (norm != nullptr) normalize_row(*kernels, weight, epsilon, x, operand.stride, x, operand.stride, depth);
       if (rotary != nullptr) rotation.rotate(*kernels, 0, 0, x, operand.stride, x, operand.stride, depth);
     }

@@ -5,6 +5,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "keys.h"
 #include "projection.h"
 #include "visibility.h"
 
@@ -14,12 +15,13 @@ namespace attend {
 struct RowPositions {
   Numbers<std::int64_t> given;   // by row; absent: rows are counted, from the first one of each sequence on
   Numbers<std::int64_t> starts;  // packed sequences: their first rows
-  std::int64_t offset = 0;       // the position of a sequence's first row
-  Numbers<std::int64_t> offsets; // of each sequence, on top
+  const Visibility* queries;     // queries stand where it says; null: keys do,
+  const std::int64_t* before;    // after so many of each entry; null: none
 
   std::int64_t of(std::int64_t b, std::int64_t row) const {
     if (!given.absent()) return given.at(b, row);
-    return row - (starts.absent() ? 0 : starts.at(b)) + offset + (offsets.absent() ? 0 : offsets.at(b));
+    const std::int64_t i = row - (starts.absent() ? 0 : starts.at(b));
+    return queries != nullptr ? queries->position(b, i) : i + (before != nullptr ? before[b] : 0);
   }
 };
 
@@ -27,7 +29,8 @@ struct RowPositions {
 struct HeadRows {
   const Kernels* kernels;
   Rows rows;
-  Operand<float> operand;           // (B, heads, n, D)
+  PagedRows<float> operand;         // (B, heads, n, D)
+  const std::int64_t* operand_rows; // as Projection::output_rows
   std::int64_t heads, depth;
   const float* norm;                // (D,), null: none
   float epsilon;

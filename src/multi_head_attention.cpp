@@ -3,6 +3,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "cache.h"
 #include "cpu.h"
 #include "dispatch.h"
 #include "dropout.h"
@@ -69,8 +70,8 @@ Operand<Element> batch_of_rows(const View<Element>& view) {
 }
 
 // [B][H][rows][depth], contiguous.
-Operand<float> split_heads(float* data, std::int64_t heads, std::int64_t rows, std::int64_t depth) {
-  Operand<float> operand;
+PagedRows<float> split_heads(float* data, std::int64_t heads, std::int64_t rows, std::int64_t depth) {
+  PagedRows<float> operand;
   operand.data = data;
   operand.row_stride = depth;
   operand.head_stride = rows * depth;
@@ -78,39 +79,47 @@ Operand<float> split_heads(float* data, std::int64_t heads, std::int64_t rows, s
   return operand;
 }
 
-Operand<const float> read_only(const Operand<float>& operand) {
-  return {operand.data, operand.batch_stride, operand.head_stride, operand.row_stride, operand.stride};
+template <class Rows>
+Operand<const float> read_only(const Rows& rows) {
+  return {rows.data, rows.batch_stride, rows.head_stride, rows.row_stride, rows.stride};
 }
 
-PagedRows<const float> key_rows_of(const Operand<float>& operand) {
-  PagedRows<const float> rows;
-  rows.data = operand.data;
-  rows.batch_stride = operand.batch_stride;
-  rows.head_stride = operand.head_stride;
-  rows.row_stride = operand.row_stride;
-  rows.stride = operand.stride;
-  return rows;
-}
-
-// The queries, and the keys that some query sees: those that are projected.
+// The queries, the rows of the output, and the keys that some query sees: those that are projected. Into a
+// cache go all, but for what a ring would not keep.
 struct ProjectedRows {
-  Rows queries, keys;
+  Rows queries, keys, outputs;
 };
 
-ProjectedRows projected_rows(const Visibility& visibility, char* memory, const ForwardPlan& plan) {
+ProjectedRows projected_rows(const Visibility& visibility, const CacheState* cache, bool appends, char* memory, const ForwardPlan& plan) {
   const Sequences& sequences = visibility.sequences;
-  std::int64_t* query_rows = reinterpret_cast<std::int64_t*>(memory + plan.query_rows);
-  std::int64_t* key_rows = reinterpret_cast<std::int64_t*>(memory + plan.key_rows);
-  std::int64_t* first_keys = reinterpret_cast<std::int64_t*>(memory + plan.first_keys);
-  query_rows[0] = key_rows[0] = 0;
+  const auto numbers = [memory](std::size_t at) { return reinterpret_cast<std::int64_t*>(memory + at); };
+  std::int64_t* query_rows = numbers(plan.query_rows);
+  std::int64_t* key_rows = numbers(plan.key_rows);
+  std::int64_t* first_keys = numbers(plan.first_keys);
+  std::int64_t* output_rows = cache != nullptr ? numbers(plan.output_rows) : query_rows;
+  query_rows[0] = key_rows[0] = output_rows[0] = 0;
   for (std::int64_t b = 0; b < sequences.count; ++b) {
-    const KeyRange range = visibility.of_sequence(b);
+    KeyRange range;
+    if (cache == nullptr) {
+      range = visibility.of_sequence(b);
+    } else if (appends) {
+      const std::int64_t before = cache->lengths[b], kept = cache->next_firsts[b] - before;
+      range = {kept > 0 ? kept : 0, cache->next_lengths[b] - before};
+    }
     first_keys[b] = sequences.first_key(b) + range.begin;
     query_rows[b + 1] = query_rows[b] + sequences.query_count(b);
     key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
+    if (cache != nullptr) output_rows[b + 1] = output_rows[b] + sequences.queries;
   }
   // All queries take part: packed ones begin where those before them end.
-  return {{sequences.count, query_rows, sequences.packed() ? query_rows : nullptr}, {sequences.count, key_rows, first_keys}};
+  const std::int64_t* first = sequences.packed() ? query_rows : nullptr;
+  return {{sequences.count, query_rows, first}, {sequences.count, key_rows, first_keys}, {sequences.count, output_rows, first}};
+}
+
+Status not_made() { return Status::error(StatusCode::invalid_argument, "this MultiHeadAttention has not been made"); }
+
+Status no_cache(const KeyValueCache* cache) {
+  return Status::error(StatusCode::invalid_argument, cache == nullptr ? "cache: null" : "cache: it has not been made");
 }
 
 // (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
@@ -120,6 +129,31 @@ Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) 
 }
 
 }  // namespace
+
+// What a call is given.
+struct MultiHeadAttention::Call {
+  const ConstTensorView &queries, &keys, &values;
+  const TensorView& output;
+  const AttentionOptions& options;
+  const LengthsView& valid_lens;  // without a cache
+  CacheState* cache;              // null: none
+  const IndexView& counts;        // of rows, over a cache
+  bool appends;                   // keys and values to the cache
+
+  ForwardShape shape() const { return {(appends ? keys : queries).sizes[0], queries.sizes[1], keys.sizes[1]}; }
+
+  // Where queries and keys are among one another: to a cache the new ones belong already.
+  void place(Visibility* visibility) const {
+    const ForwardShape sizes = shape();
+    Sequences& sequences = visibility->sequences;
+    sequences = sequences_of(options, sizes.batch, sizes.queries, cache != nullptr ? cache->longest(counts, sizes.keys) : sizes.keys);
+    if (cache == nullptr) return;
+    sequences.key_counts = appends ? cache->next_lengths : cache->lengths;
+    if (sizes.queries > 0) sequences.query_counts = numbers_of(counts);
+    visibility->first_kept = appends ? cache->next_firsts : cache->firsts;
+    visibility->at_end = true;
+  }
+};
 
 MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
 
@@ -237,24 +271,82 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
   return plan.bytes + alignment - 1;
 }
 
+std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
+                                                const AttentionOptions& options) const noexcept {
+  ForwardPlan plan;
+  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
+      options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch, options).ok() ||
+      !validate_scoring(options, config_.num_heads).ok() ||
+      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan, &cache.state()->config)) {
+    return 0;
+  }
+  return plan.bytes + alignment - 1;
+}
+
 Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
                                    const ConstTensorView& values, const LengthsView& valid_lens,
                                    const TensorView& result, Workspace& workspace,
                                    const AttentionOptions& options) const noexcept {
-  if (kernels_ == nullptr) {
-    return Status::error(StatusCode::invalid_argument, "this MultiHeadAttention has not been made");
-  }
+  if (kernels_ == nullptr) return not_made();
   const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
   if (!status.ok()) return status;
-  const Kernels& kernels = *kernels_;
-  const ForwardShape shape = {queries.sizes[0], queries.sizes[1], keys.sizes[1]};
-  if (shape.batch == 0 || shape.queries == 0) return Status();
+  if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
+  return run({queries, keys, values, result, options, valid_lens, nullptr, {}, false}, workspace);
+}
 
+Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                                   const ConstTensorView& values, const IndexView& new_counts, KeyValueCache* cache,
+                                   const TensorView& result, Workspace& workspace,
+                                   const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) return not_made();
+  CacheState* const state = cache == nullptr ? nullptr : cache->state();
+  if (state == nullptr) return no_cache(cache);
+  const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
+  if (!status.ok()) return status;
+  return run({queries, keys, values, result, options, {}, state, new_counts, !keys.absent()}, workspace);
+}
+
+Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
+                                   KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) return not_made();
+  CacheState* const state = cache == nullptr ? nullptr : cache->state();
+  if (state == nullptr) return no_cache(cache);
+  const Status status = validate_project(config_, keys, values, counts, *state, options);
+  if (!status.ok()) return status;
+  AttentionOptions of_keys;  // nothing else has a meaning
+  of_keys.key_positions = options.key_positions;
+  of_keys.threads = options.threads;
+  return run({{}, keys, values, {}, of_keys, {}, state, counts, true}, workspace);
+}
+
+Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
+  const Kernels& kernels = *kernels_;
+  const AttentionOptions& options = call.options;
+  const ForwardShape shape = call.shape();
+  CacheState* const cache = call.cache;
   const FloatingPointMode mode;
+  const LayerSizes sizes(config_);
+  const LayerLayout layout(kernels, config_);
+  Forward forward;
+  Attention& attention = forward.attention;
+  attention.kernels = &kernels;
+  attention.heads = sizes.heads;
+  attention.groups = sizes.groups;
+  attention.depth = attention.value_depth = sizes.depth;
+  apply_options(options, call.valid_lens, &attention);
+  if (call.appends) cache->plan_append(call.counts, shape.keys);
+  call.place(&attention.visibility);
+  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
+  const Sequences& sequences = attention.sequences();
+  if (cache != nullptr) {
+    const Status status = validate_reach(*cache, attention.visibility);
+    if (!status.ok()) return status;
+  }
+
   Threads threads = options.threads;
-  if (forward_work(config_, shape) < least_threaded_work) threads.count = 1;
+  if (forward_work(config_, shape, cache != nullptr ? sequences.keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
-  if (!plan_forward(kernels, config_, shape, options, threads.count, &plan)) {
+  if (!plan_forward(kernels, config_, shape, options, threads.count, &plan, cache != nullptr ? &cache->config : nullptr)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
                          static_cast<long long>(shape.batch), static_cast<long long>(shape.queries),
                          static_cast<long long>(shape.keys));
@@ -263,42 +355,33 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
-
-  const LayerSizes sizes(config_);
-  const LayerLayout layout(kernels, config_);
-  Forward forward;
   forward.plan = plan.attention;
   forward.attention_memory = memory + plan.attention_memory;
-  Attention& attention = forward.attention;
-  attention.kernels = &kernels;
-  attention.heads = sizes.heads;
-  attention.groups = sizes.groups;
-  attention.depth = attention.value_depth = sizes.depth;
-  apply_options(options, valid_lens, &attention);
-  attention.visibility.sequences = sequences_of(options, shape.batch, shape.queries, shape.keys);
-  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
 
-  const ProjectedRows rows = projected_rows(attention.visibility, memory, plan);
-  const Sequences& sequences = attention.sequences();
+  const ProjectedRows rows = projected_rows(attention.visibility, cache, call.appends, memory, plan);
   const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
   Operand<float> heads;  // (B, H, L, D) as (B, L, H D)
   heads.data = part(plan.heads);
   heads.row_stride = sizes.heads * sizes.depth;
   heads.head_stride = sizes.depth;
   heads.batch_stride = shape.queries * heads.row_stride;
-  const Operand<const float> inputs[] = {batch_of_rows(queries), batch_of_rows(keys), batch_of_rows(values), read_only(heads)};
-  const Operand<float> outputs[] = {split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
-                                    split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
-                                    split_heads(part(plan.values), sizes.groups, shape.keys, sizes.depth), batch_of_rows(result)};
+  const Operand<const float> inputs[] = {batch_of_rows(call.queries), batch_of_rows(call.keys), batch_of_rows(call.values), read_only(heads)};
+  const PagedRows<float> outputs[] = {
+      split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
+      cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
+      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.groups, shape.keys, sizes.depth),
+      one_page(batch_of_rows(call.output))};
   for (int which = 0; which < projection_count; ++which) {
     Projection& projection = forward.projections[which];
+    const bool of_keys = which == key_projection || which == value_projection;
     projection.kernels = &kernels;
     projection.weights = packed_projection(kernels, config_, packed_, which);
-    projection.rows = which == key_projection || which == value_projection ? rows.keys : rows.queries;
+    projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
     projection.rows_per_task = projection_rows(kernels, sizes.inputs[which]);
     projection.input = inputs[which];
     projection.output = outputs[which];
+    projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
     if (sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
     projection.head_size = which == output_projection ? sizes.outputs[which] : sizes.depth;
     if (which != output_projection) forward.input_tasks[which] = projection.tasks();
@@ -308,30 +391,35 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
   const auto head_rows = [&](int which, std::int64_t count, std::int64_t norm, const RowPositions& positions) -> HeadRows {
     const Projection& projection = forward.projections[which];
-    return {&kernels, projection.rows, projection.output, count, sizes.depth, config_.qk_norm ? packed_ + norm : nullptr,
-            config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
+    return {&kernels, projection.rows, projection.output, projection.output_rows, count, sizes.depth,
+            config_.qk_norm ? packed_ + norm : nullptr, config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
   };
   forward.query_rows = head_rows(query_projection, sizes.heads, layout.query_norm,
-                                 {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, options.offset, numbers_of(options.offsets)});
+                                 {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &attention.visibility, nullptr});
   forward.key_rows = head_rows(key_projection, sizes.groups, layout.key_norm,
-                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, 0, {}});
+                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
+                                forward.projections[key_projection].output_rows});
 
   attention.q = read_only(forward.projections[query_projection].output);
-  attention.k = key_rows_of(forward.projections[key_projection].output);
-  attention.v = key_rows_of(forward.projections[value_projection].output);
+  attention.k = forward.projections[key_projection].output;
+  attention.v = forward.projections[value_projection].output;
   attention.output = heads;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
   if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
+  write_padding(attention);
 
   Stage stages[max_stages];
   int count = 0;
   stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs};
   if (rotates || config_.qk_norm) stages[count++] = {forward.query_rows.tasks() + forward.key_rows.tasks(), run_head_rows};
-  stages[count++] = stage_of<AttentionStage::compute>(forward);
-  stages[count++] = stage_of<AttentionStage::merge>(forward);
-  stages[count++] = stage_of<AttentionStage::write_weights>(forward);
-  stages[count++] = {forward.projections[output_projection].tasks(), run_output};
+  if (shape.queries > 0) {
+    stages[count++] = stage_of<AttentionStage::compute>(forward);
+    stages[count++] = stage_of<AttentionStage::merge>(forward);
+    stages[count++] = stage_of<AttentionStage::write_weights>(forward);
+    stages[count++] = {forward.projections[output_projection].tasks(), run_output};
+  }
   run_stages(threads, stages, count, &forward);
+  if (call.appends) cache->commit_append();
   return Status();
 }
 

@@ -95,7 +95,7 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   projection.kernels = kernels;
   projection.weights = PackedProjection::at(*kernels, product.packed, depth, columns, bias.data != nullptr);
   projection.input = matrices(a);
-  projection.output = matrices(output);
+  projection.output = one_page(matrices(output));
   projection.head_size = columns;
   projection.rows_per_task = projection_rows(*kernels, depth);
 

@@ -61,10 +61,13 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   return plan;
 }
 
+std::int64_t most_keys(const KeyValueCacheConfig& cache) { return cache.capacity + (cache.ring ? decode_chunk : 0); }
+
 bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
-                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan) {
+                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan,
+                  const KeyValueCacheConfig* cache) {
   const LayerSizes sizes(config);
-  const Sequences sequences = sequences_of(options, shape.batch, shape.queries, shape.keys);
+  const Sequences sequences = sequences_of(options, shape.batch, shape.queries, cache != nullptr ? most_keys(*cache) : shape.keys);
   // All that follows fits into 63 bits if this does.
   const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
                       (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
@@ -80,7 +83,7 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   attention.value_stride = 1;
   attention.average_weights = options.average_weights;
   attention.may_decode = options.empty_rows == EmptyRows::zero;
-  attention.mixed = sequences.packed_keys > 0;
+  attention.mixed = sequences.packed_keys > 0 || (cache != nullptr && shape.queries > 1);  // counts may be given
   attention.packed_keys = sequences.packed_keys;
   plan->attention = plan_attention(kernels, attention);
 
@@ -95,11 +98,12 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   };
   const std::size_t count = static_cast<std::size_t>(sequences.count);
   plan->queries = take_rows(shape.queries, sizes.heads);
-  plan->keys = take_rows(shape.keys, sizes.groups);
-  plan->values = take_rows(shape.keys, sizes.groups);
+  plan->keys = take_rows(cache != nullptr ? 0 : shape.keys, sizes.groups);
+  plan->values = take_rows(cache != nullptr ? 0 : shape.keys, sizes.groups);
   plan->heads = take_rows(shape.queries, sizes.heads);
   plan->query_rows = take((count + 1) * sizeof(std::int64_t));
   plan->key_rows = take((count + 1) * sizeof(std::int64_t));
+  plan->output_rows = take(cache != nullptr ? (count + 1) * sizeof(std::int64_t) : 0);
   plan->first_keys = take(count * sizeof(std::int64_t));
   plan->relative = take(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
   plan->attention_memory = take(plan->attention.bytes(threads));
@@ -107,10 +111,10 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   return true;
 }
 
-double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape) {
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before) {
   const LayerSizes sizes(config);
   const double queries = static_cast<double>(shape.queries), keys = static_cast<double>(shape.keys);
-  double work = 2.0 * queries * keys * static_cast<double>(sizes.heads * sizes.depth);
+  double work = 2.0 * queries * (keys + static_cast<double>(keys_before)) * static_cast<double>(sizes.heads * sizes.depth);
   for (int which = 0; which < projection_count; ++which) {
     const double rows = which == key_projection || which == value_projection ? keys : queries;
     work += rows * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);

@@ -5,7 +5,8 @@
 // to, H (Dv + 6) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
-// relative bias's table, H (2 (distance + lanes) + 1) floats; and attention's, for each thread.
+// relative bias's table, H (2 (distance + lanes) + 1) floats; and attention's, for each thread. Over a cache,
+// k and v are there, and B + 1 row counts more.
 #pragma once
 
 #include <cstddef>
@@ -49,26 +50,31 @@ struct AttentionShape {
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape);
 
+/// The keys of a cache that a plan counts on: chunks of what a ring holds may begin and end within one.
+std::int64_t most_keys(const KeyValueCacheConfig& cache);
+
 /// Where the parts of a layer's workspace lie, in bytes from its start.
 struct ForwardPlan {
   AttentionPlan attention;
   std::size_t queries, keys, values, heads;   // projected; [B][H or G][n][D], heads [B][L][H D]
   std::size_t query_rows, key_rows;           // int64 [N + 1]: rows of the sequences before
+  std::size_t output_rows;                    // the same with padding; only over a cache
   std::size_t first_keys;                     // int64 [N]: the first row of keys that is projected
   std::size_t relative;                       // T5's bias by head and distance
   std::size_t attention_memory;               // attention.bytes
   std::size_t bytes;
 };
 
-/// `threads` may be fewer than the options ask for. False where the sizes overflow.
-bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
-                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan);
+/// `threads` may be fewer than the options ask for; cache: null, or where shape.keys more rows go, for that
+/// many tokens at most. False where the sizes overflow.
+bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config, const ForwardShape& shape,
+                  const AttentionOptions& options, int threads, ForwardPlan* plan, const KeyValueCacheConfig* cache = nullptr);
 
 /// Rows of a projection that one task takes: what keeps them in a 1 MiB L2 beside a panel of weights.
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth);
 
-/// Multiply-adds of a forward in which every key is visible.
-double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape);
+/// Multiply-adds of a forward in which every key is visible, those before shape.keys included.
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before = 0);
 
 /// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.
 inline constexpr double least_threaded_work = 1e6;

@@ -49,7 +49,7 @@ void Projection::run(std::int64_t task) const {
       while (rows.before[b + 1] <= row) ++b;
       const std::int64_t i = rows.index(b, row);
       inputs[count] = input.row(b, 0, i);
-      outputs[count] = output.row(b, 0, i);
+      outputs[count] = output.row(b, 0, i + (output_rows != nullptr ? output_rows[b] : 0));
     }
     arguments.row_count = count;
     kernels->gemm(&arguments);

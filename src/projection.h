@@ -5,6 +5,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "keys.h"
 #include "weights.h"
 
 namespace attend {
@@ -22,12 +23,24 @@ struct Rows {
   std::int64_t index(std::int64_t b, std::int64_t row) const { return row - before[b] + (first != nullptr ? first[b] : 0); }
 };
 
+/// Rows in a page of their own.
+inline PagedRows<float> one_page(const Operand<float>& operand) {
+  PagedRows<float> rows;
+  rows.data = operand.data;
+  rows.batch_stride = operand.batch_stride;
+  rows.head_stride = operand.head_stride;
+  rows.row_stride = operand.row_stride;
+  rows.stride = operand.stride;
+  return rows;
+}
+
 struct Projection {
   const Kernels* kernels;
   PackedProjection weights;
   Rows rows;
   Operand<const float> input;  // head_stride is not used
-  Operand<float> output;       // (B, H, n, head_size)
+  PagedRows<float> output;     // (B, H, n, head_size)
+  const std::int64_t* output_rows = nullptr;  // row i of entry b goes to row output_rows[b] + i; null: to row i
   std::int64_t head_size;      // columns that stay together
   std::int64_t rows_per_task;
 

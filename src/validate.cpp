@@ -613,7 +613,9 @@ Status check_counted_rows(const char* name, std::int64_t b, std::int64_t first, 
 }
 
 // Where queries and keys stand for their rotation, once the rest of the call is known to be right.
-Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options) {
+// cache: null, or where the keys are appended, so many of each entry.
+Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options,
+                              const CacheState* cache = nullptr, const IndexView& counts = {}) {
   if (!rotates(rotary)) return check_no_positions(options);
   const std::int64_t batch = operands.batch;
   const IndexView &queries = options.query_positions, &keys = options.key_positions;
@@ -625,9 +627,16 @@ Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& ope
   if (!keys.absent()) ATTEND_CHECK(check_positions("key_positions", keys, 0, batch, operands.keys, limit));
   const Sequences sequences = sequences_of(options, batch, operands.queries, operands.keys);
   for (std::int64_t b = 0; b < sequences.count; ++b) {
-    const std::int64_t offset = options.offset + (options.offsets.absent() ? 0 : numbers_of(options.offsets).at(b));
-    if (queries.absent()) ATTEND_CHECK(check_counted_rows(operands.q.name, b, offset, sequences.query_count(b), limit));
-    if (keys.absent()) ATTEND_CHECK(check_counted_rows(operands.k.name, b, 0, sequences.key_count(b), limit));
+    std::int64_t offset = options.offset + (options.offsets.absent() ? 0 : numbers_of(options.offsets).at(b)), before = 0;
+    std::int64_t query_count = sequences.query_count(b), key_count = sequences.key_count(b);
+    if (cache != nullptr) {  // queries stand at the end of their entry
+      if (!counts.absent() && query_count > 0) query_count = numbers_of(counts).at(b);
+      if (!counts.absent() && key_count > 0) key_count = numbers_of(counts).at(b);
+      before = cache->lengths[b];
+      offset += before + key_count - query_count;
+    }
+    if (queries.absent()) ATTEND_CHECK(check_counted_rows(operands.q.name, b, offset, query_count, limit));
+    if (keys.absent()) ATTEND_CHECK(check_counted_rows(operands.k.name, b, before, key_count, limit));
   }
   return Status();
 }
@@ -874,6 +883,83 @@ Status validate_reach(const CacheState& state, const Visibility& visibility) noe
     }
   }
   return Status();
+}
+
+namespace {
+
+// New keys and values of a layer, absent together or not at all, and where they go.
+Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                       const IndexView& counts, const CacheState& state) {
+  ATTEND_CHECK(check_view("keys", keys, state.config.batch, -1, config.key_size));
+  ATTEND_CHECK(check_view("values", values, state.config.batch, keys.sizes[1], config.value_size));
+  ATTEND_CHECK(check_counts("new_counts", counts, state.config.batch, keys.sizes[1]));
+  for (const Operands::Input& input : {Operands::Input{"keys", keys}, Operands::Input{"values", values}}) {
+    if (!apart(input.view, state.memory)) return Status::error(invalid, "%s: its memory meets that of the cache", input.name);
+  }
+  return validate_room(state, counts, keys.sizes[1]);
+}
+
+}  // namespace
+
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch,
+                            const AttentionOptions& options) noexcept {
+  const LayerSizes sizes(config);
+  const KeyValueCacheConfig& held = state.config;
+  if (!options.query_starts.absent() || !options.key_starts.absent()) {
+    return Status::error(invalid, "query_starts: cannot go with a cache");
+  }
+  if (held.num_kv_heads != sizes.groups || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
+    return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", static_cast<long long>(held.num_kv_heads),
+                         static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.groups),
+                         static_cast<long long>(sizes.depth), static_cast<long long>(sizes.depth));
+  }
+  if (batch == held.batch) return Status();
+  return Status::error(invalid, "cache: a batch of %lld, expected %lld", static_cast<long long>(held.batch), static_cast<long long>(batch));
+}
+
+Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
+                               const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
+                               const TensorView& output, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(check_view("queries", queries, -1, -1, config.query_size));
+  const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
+  ATTEND_CHECK(validate_layer_cache(config, state, batch, options));
+  const bool appends = !keys.absent() || !values.absent();
+  if (appends) {
+    ATTEND_CHECK(check_projected(config, keys, values, new_counts, state));
+    if (!new_counts.absent() && keys.sizes[1] != rows) {
+      return Status::error(invalid, "new_counts: given, with %lld queries and %lld keys, expected as many", static_cast<long long>(rows),
+                           static_cast<long long>(keys.sizes[1]));
+    }
+    if (!apart(queries, state.memory)) return Status::error(invalid, "queries: its memory meets that of the cache");
+  } else {
+    ATTEND_CHECK(check_counts("new_counts", new_counts, batch, rows));
+  }
+  ATTEND_CHECK(check_view("output", output, batch, rows, LayerSizes(config).outputs[output_projection]));
+  Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, config.num_heads, rows,
+                       appends ? state.longest(new_counts, keys.sizes[1]) : state.longest()};
+  ATTEND_CHECK(check_attention(operands, {}, output, options, true));
+  operands.keys = keys.sizes[1];
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options, &state, new_counts));
+  ATTEND_CHECK(check_apart_from_outputs("the cache", state.memory, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("pages", state.config.pages, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("new_counts", new_counts, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("query_positions", options.query_positions, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("key_positions", options.key_positions, output, options));
+  ATTEND_CHECK(check_apart_from_outputs("rotary.cosines", config.rotary.cosines, output, options));
+  return check_apart_from_outputs("rotary.sines", config.rotary.sines, output, options);
+}
+
+Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                        const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(check_view("keys", keys, -1, -1, config.key_size));
+  ATTEND_CHECK(validate_layer_cache(config, state, keys.sizes[0], options));
+  ATTEND_CHECK(check_projected(config, keys, values, counts, state));
+  const ConstTensorView none;
+  const Operands operands = {{"queries", none}, {"keys", keys}, {"values", values}, keys.sizes[0], config.num_heads, 0, keys.sizes[1]};
+  AttentionOptions of_keys;
+  of_keys.key_positions = options.key_positions;
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, of_keys, &state, counts));
+  return check_threads(options.threads);
 }
 
 Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse, const TensorView& output,

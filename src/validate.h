@@ -35,6 +35,14 @@ Status validate_cached_core(const ConstTensorView& q, const CacheState& state, c
                             const TensorView& output, const AttentionOptions& options) noexcept;
 /// Whether all keys that the queries see are there: none is gone from a ring, none in a page outside.
 Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept;
+/// Whether the cache is of the layer's heads and such a batch, and the options can go with one.
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch,
+                            const AttentionOptions& options) noexcept;
+Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
+                               const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
+                               const TensorView& output, const AttentionOptions& options) noexcept;
+Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                        const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept;
 /// What the options say of scores, whatever the shape of the call.
 Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept;
 Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse,
