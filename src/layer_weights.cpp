@@ -56,11 +56,4 @@ void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, 
   pack_vector(config.rotary.inverse_frequencies, config.rotary.inverse_frequencies.sizes[0], memory + layout.frequencies);
 }
 
-PackedProjection packed_projection(const Kernels& kernels, const MultiHeadAttentionConfig& config, const float* memory,
-                                   int which) {
-  const LayerSizes sizes(config);
-  return PackedProjection::at(kernels, memory + LayerLayout(kernels, config).projections[which], sizes.inputs[which],
-                              sizes.outputs[which], config.bias);
-}
-
 }  // namespace attend

@@ -35,8 +35,4 @@ struct LayerLayout {
 void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights,
                 float* memory);
 
-/// One of the four projections of what pack_layer has written.
-PackedProjection packed_projection(const Kernels& kernels, const MultiHeadAttentionConfig& config, const float* memory,
-                                   int which);
-
 }  // namespace attend

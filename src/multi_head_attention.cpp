@@ -376,7 +376,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
     Projection& projection = forward.projections[which];
     const bool of_keys = which == key_projection || which == value_projection;
     projection.kernels = &kernels;
-    projection.weights = packed_projection(kernels, config_, packed_, which);
+    projection.weights = PackedProjection::at(kernels, packed_ + layout.projections[which], sizes.inputs[which], sizes.outputs[which], config_.bias);
     projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
     projection.rows_per_task = projection_rows(kernels, sizes.inputs[which]);
     projection.input = inputs[which];
