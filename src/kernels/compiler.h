@@ -8,6 +8,7 @@
 #endif
 
 #define ATTEND_INLINE inline __attribute__((always_inline))
+#define ATTEND_NOINLINE __attribute__((noinline))
 // Row and column loops must unroll, or g++ keeps the accumulators on the stack.
 #define ATTEND_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)

@@ -26,24 +26,26 @@ ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std
   const std::int64_t lines = (columns + 15) / 16;
   return {row, row, row_stride, lines, lines};
 }
+// For what has been fetched already: the same line, again and again.
+ATTEND_INLINE Stream stream_of(const float* line) { return {line, line, 0, 1, 1}; }
 
-// Elements d .. d + lanes - 1 of each key times those of each query; `whole`: all exist, side by side.
-template <int rows, int keys, int at_once, bool whole>
+// Elements d .. d + lanes - 1 of each key, `left` of which exist, times those of each query.
+template <int rows, int keys, int at_once, bool partial>
 ATTEND_INLINE void decode_score_step(Vector (&sums)[lanes], int first, const float* const (&key)[at_once],
-                                     const DecodeScoresArguments& a, const float* queries, std::int64_t d) {
+                                     const float* queries, std::int64_t query_stride, std::int64_t d, std::int64_t left) {
   ATTEND_UNROLL
   for (int i = 0; i < at_once; ++i) {
-    const Vector k = whole ? load(key[i] + d) : copy_in(key[i] + d * a.key_stride, a.depth - d, a.key_stride, 0.0f);
+    const Vector k = partial ? load_partial(key[i] + d, left) : load(key[i] + d);
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
       Vector& sum = sums[r * keys + first + i];
-      sum = multiply_add(load(queries + r * a.query_stride + d), k, sum);
+      sum = multiply_add(load(queries + r * query_stride + d), k, sum);
     }
   }
 }
 
 // `rows` rows by lanes / rows keys, as many accumulators as a vector has lanes; `count` of the keys exist.
-template <int rows, bool fetch>
+template <int rows>
 ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_t row, std::int64_t key,
                                      std::int64_t count, Stream& stream) {
   constexpr int keys = lanes / rows, at_once = keys < 8 ? keys : 8;
@@ -54,55 +56,66 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
   for (int i = 0; i < lanes; ++i) sums[i] = zero();
   ATTEND_UNROLL
   for (int first = 0; first < keys; first += at_once) {
-    const float* rows_of_keys[at_once];
+    const float* key_rows[at_once];
     ATTEND_UNROLL
     for (int i = 0; i < at_once; ++i) {  // a key that does not exist is the last one again
-      rows_of_keys[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
+      key_rows[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
     }
     std::int64_t d = 0;
     while (d < whole) {
-      if constexpr (fetch) stream.fetch(at_once * lanes / 16);
-      decode_score_step<rows, keys, at_once, true>(sums, first, rows_of_keys, a, queries, d);
+      stream.fetch(at_once * lanes / 16);
+      decode_score_step<rows, keys, at_once, false>(sums, first, key_rows, queries, a.query_stride, d, lanes);
       d += lanes;
     }
+    if (a.key_stride == 1) {
+      if (d < a.depth) decode_score_step<rows, keys, at_once, true>(sums, first, key_rows, queries, a.query_stride, d, a.depth - d);
+      continue;
+    }
     for (; d < a.depth; d += lanes) {
-      decode_score_step<rows, keys, at_once, false>(sums, first, rows_of_keys, a, queries, d);
+      alignas(64) float gathered[at_once * lanes];
+      ATTEND_UNROLL_BY(1)
+      for (int i = 0; i < at_once; ++i) gather(key_rows[i] + d * a.key_stride, a.depth - d, a.key_stride, 0.0f, gathered + i * lanes);
+      const float* copies[at_once];
+      ATTEND_UNROLL
+      for (int i = 0; i < at_once; ++i) copies[i] = gathered + i * lanes - d;
+      decode_score_step<rows, keys, at_once, false>(sums, first, copies, queries, a.query_stride, d, lanes);
     }
   }
   float scores[lanes];
   store(scores, sum_lanes(sums));
-  ATTEND_UNROLL
+  const std::int64_t exist = count < keys ? count : keys;
   for (int r = 0; r < rows; ++r) {
     float* destination = a.scores + (row + r) * decode_block + key;
-    for (int i = 0; i < keys && i < count; ++i) destination[i] = scores[r * keys + i];
+    for (std::int64_t i = 0; i < exist; ++i) destination[i] = scores[r * keys + i];
   }
 }
 
-template <int rows, bool fetch>
+// The stream is a copy meanwhile: read and written in memory, it would be the bound.
+template <int rows>
 ATTEND_INLINE void decode_score_keys(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                      std::int64_t end, Stream& stream) {
-  constexpr int keys = lanes / rows;
-  for (std::int64_t key = begin; key < end; key += keys) decode_score_tile<rows, fetch>(a, row, key, end - key, stream);
+  Stream ahead = stream;
+  for (std::int64_t key = begin; key < end; key += lanes / rows) decode_score_tile<rows>(a, row, key, end - key, ahead);
+  stream = ahead;
 }
 
 // Four rows, or as many as are left; returns the row after them.
-template <bool fetch>
 ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                              std::int64_t end, Stream& stream) {
-  if (row + 4 <= a.rows) return decode_score_keys<4, fetch>(a, row, begin, end, stream), row + 4;
-  if (row + 2 <= a.rows) return decode_score_keys<2, fetch>(a, row, begin, end, stream), row + 2;
-  return decode_score_keys<1, fetch>(a, row, begin, end, stream), row + 1;
+  if (row + 4 <= a.rows) return decode_score_keys<4>(a, row, begin, end, stream), row + 4;
+  if (row + 2 <= a.rows) return decode_score_keys<2>(a, row, begin, end, stream), row + 2;
+  return decode_score_keys<1>(a, row, begin, end, stream), row + 1;
 }
 
 // Few keys at a time, so that they are in the L1 for the rows after the first four.
 void decode_scores(const DecodeScoresArguments* arguments) {
   const DecodeScoresArguments& a = *arguments;
   constexpr std::int64_t step = 16;
-  Stream stream = stream_from(a.keys, a.key_row_stride, a.depth);
+  Stream ahead = stream_from(a.keys, a.key_row_stride, a.depth), here = stream_of(a.queries);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
-    std::int64_t row = decode_score_rows<true>(a, 0, key, end, stream);
-    while (row < a.rows) row = decode_score_rows<false>(a, row, key, end, stream);
+    std::int64_t row = 0;
+    while (row < a.rows) row = decode_score_rows(a, row, key, end, row == 0 ? ahead : here);
   }
 }
 
@@ -191,12 +204,14 @@ void decode_weights(DecodeWeightsArguments* arguments) {
 }
 
 // `rows` rows by `vectors` vectors of columns, over keys [begin, end); `whole`: all columns exist, side by side.
-template <int rows, int vectors, bool whole, bool fetch>
+template <int rows, int vectors, bool whole>
 ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                      std::int64_t begin, std::int64_t end, Stream& stream) {
   const float* weights = a.weights + row * decode_block;
   const float* values = a.values + begin * a.value_row_stride + column * a.value_stride;
   float* output = a.output + row * a.output_stride + column;
+  alignas(64) float gathered[lanes];
+  Stream ahead = stream;  // as above
   Vector sums[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
@@ -204,11 +219,15 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
   }
   for (std::int64_t key = begin; key < end; ++key, values += a.value_row_stride) {
-    if constexpr (fetch) stream.fetch(vectors * lanes / 16);
+    if (whole) ahead.fetch(vectors * lanes / 16);
     Vector value[vectors];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      value[v] = whole ? load(values + v * lanes) : copy_in(values, a.columns - column, a.value_stride, 0.0f);
+    for (int v = 0; v < vectors && whole; ++v) value[v] = load(values + v * lanes);
+    if (!whole && a.value_stride == 1) {
+      value[0] = load_partial(values, a.columns - column);
+    } else if (!whole) {
+      gather(values, a.columns - column, a.value_stride, 0.0f, gathered);
+      value[0] = load(gathered);
     }
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
@@ -222,34 +241,32 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) store(output + r * a.output_stride + v * lanes, sums[r][v]);
   }
+  stream = ahead;
 }
 
-// Columns from `column` on: by `vectors` vectors, what is left by half as many, the last ones by one.
-template <int rows, int vectors, bool fetch>
+// Columns from `column` on: by `vectors` vectors, what is left by a quarter as many, the last ones by one.
+template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                         std::int64_t begin, std::int64_t end, Stream& stream) {
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
-    decode_value_tile<rows, vectors, true, fetch>(a, row, column, begin, end, stream);
+    decode_value_tile<rows, vectors, true>(a, row, column, begin, end, stream);
   }
-  if constexpr (vectors > 1) {
-    decode_value_columns<rows, vectors / 2, fetch>(a, row, column, begin, end, stream);
+  if constexpr (vectors > 4) {
+    decode_value_columns<rows, vectors / 4>(a, row, column, begin, end, stream);
   } else {
-    for (; column < a.columns; column += lanes) {
-      decode_value_tile<rows, 1, false, false>(a, row, column, begin, end, stream);
-    }
+    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, begin, end, stream);
   }
 }
 
 constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ? decode_accumulators / rows : 8; }
 
 // Four rows, or as many as are left; returns the row after them.
-template <bool fetch>
 ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, std::int64_t begin,
                                              std::int64_t end, Stream& stream) {
-  if (row + 4 <= a.rows) return decode_value_columns<4, decode_vectors(4), fetch>(a, row, 0, begin, end, stream), row + 4;
-  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2), fetch>(a, row, 0, begin, end, stream), row + 2;
-  return decode_value_columns<1, decode_vectors(1), fetch>(a, row, 0, begin, end, stream), row + 1;
+  if (row + 4 <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, begin, end, stream), row + 4;
+  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, begin, end, stream), row + 2;
+  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, begin, end, stream), row + 1;
 }
 
 // Few keys at a time, so that their values are in the L1 for the tiles after the first one; all of them where
@@ -258,10 +275,10 @@ void decode_values(const DecodeValuesArguments* arguments) {
   const DecodeValuesArguments& a = *arguments;
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
   const std::int64_t step = one_tile ? a.key_count : 8;
-  Stream stream = stream_from(a.values, a.value_row_stride, a.columns);
+  Stream ahead = stream_from(a.values, a.value_row_stride, a.columns), here = stream_of(a.output);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
-    std::int64_t row = decode_value_rows<true>(a, 0, key, end, stream);
-    while (row < a.rows) row = decode_value_rows<false>(a, row, key, end, stream);
+    std::int64_t row = 0;
+    while (row < a.rows) row = decode_value_rows(a, row, key, end, row == 0 ? ahead : here);
   }
 }

@@ -7,6 +7,21 @@ struct Segment {
 };
 constexpr int gemm_width = gemm_vectors * lanes;
 
+// Rows of a tile to where they belong. One for all tiles: inlined into each, it was three quarters of their code.
+ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, const float* tile,
+                                std::int64_t tile_stride, const Segment* segments, int segment_count) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (int s = 0; s < segment_count; ++s) {
+      const float* source = tile + r * tile_stride + segments[s].start;
+      float* destination = arguments.outputs[row + r] + segments[s].destination;
+      for (std::int64_t c = 0; c < segments[s].count; c += lanes) {
+        copy_out(load(source + c), segments[s].count - c, destination + c * arguments.element_stride,
+                 arguments.element_stride);
+      }
+    }
+  }
+}
+
 template <int rows, int vectors>
 void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* segments,
                int segment_count, const float* ahead) {
@@ -32,17 +47,7 @@ void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Segment* 
   }
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) store(&tile[r][vectors * lanes], zero());
-  for (int r = 0; r < rows; ++r) {
-    float* output = arguments.outputs[row + r];
-    for (int s = 0; s < segment_count; ++s) {
-      const float* source = &tile[r][segments[s].start];
-      float* destination = output + segments[s].destination;
-      for (std::int64_t c = 0; c < segments[s].count; c += lanes) {
-        copy_out(load(source + c), segments[s].count - c, destination + c * arguments.element_stride,
-                 arguments.element_stride);
-      }
-    }
-  }
+  write_tile(arguments, row, rows, &tile[0][0], (vectors + 1) * lanes, segments, segment_count);
 }
 
 // Tiles of `rows` rows, then what is left by tiles of half as many.

@@ -2,6 +2,15 @@
 
 alignas(64) constexpr float ascending[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
+// Elements that lie apart are moved one by one, by functions of their own: inlined wherever a vector may be
+// strided, they were a fifth of all code.
+ATTEND_NOINLINE void scatter(const float* row, std::int64_t count, float* destination, std::int64_t stride) {
+  for (std::int64_t i = 0; i < lanes && i < count; ++i) destination[i * stride] = row[i];
+}
+ATTEND_NOINLINE void gather(const float* source, std::int64_t count, std::int64_t stride, float rest, float* row) {
+  for (std::int64_t i = 0; i < lanes; ++i) row[i] = i < count ? source[i * stride] : rest;
+}
+
 // destination[i * stride] = x[i] for i < count; count may be more than a vector.
 ATTEND_INLINE void copy_out(Vector x, std::int64_t count, float* destination, std::int64_t stride) {
   if (stride == 1) {
@@ -14,7 +23,7 @@ ATTEND_INLINE void copy_out(Vector x, std::int64_t count, float* destination, st
   }
   float row[lanes];
   store(row, x);
-  for (std::int64_t i = 0; i < lanes && i < count; ++i) destination[i * stride] = row[i];
+  scatter(row, count, destination, stride);
 }
 
 // source[i * stride] for i < count, `rest` beyond.
@@ -22,6 +31,6 @@ ATTEND_INLINE Vector copy_in(const float* source, std::int64_t count, std::int64
   if (stride == 1 && count >= lanes) return load(source);
   if (stride == 1 && rest == 0.0f) return load_partial(source, count);
   float row[lanes];
-  for (std::int64_t i = 0; i < lanes; ++i) row[i] = i < count ? source[i * stride] : rest;
+  gather(source, count, stride, rest, row);
   return load(row);
 }
