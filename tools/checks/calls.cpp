@@ -277,7 +277,7 @@ class RandomOptions {
       for (std::int64_t i = 0; i < L; ++i) parents_[static_cast<std::size_t>(i)] = draw.integer(-1, i - 1);
       options.tree_parents = IndexView(parents_.data(), L);
     }
-    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes_ = Tensor::random(draw, {H}, 0.5f)).view;
+    if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes_ = Tensor::random(draw, {H}, 0.25f)).view;
     if (sometimes("sinks", 4)) options.sinks = (sinks_ = Tensor::random(draw, {H}, largest_sink)).view;
     if (!tree && sometimes("relative_position_bias", 4)) {
       options.relative_position_bias.bidirectional = draw.one_in(2);
