@@ -236,6 +236,13 @@ TEST_CASE("cached layer: cross-attention to what was projected once") {
         CHECK(made.cache.length(1) == 31);
       }
     }
+    // Reading leaves the lengths alone, whatever the last append made of them.
+    Cache shortened(Kind::paged, S);
+    Workspace own;
+    REQUIRE_OK(layer.attention.project(encoder.view, encoder.view, IndexView(lengths, B), &shortened.cache, own));
+    REQUIRE_OK(shortened.cache.truncate(0, 40));
+    REQUIRE_OK(layer.attention.forward(queries.view, {}, {}, {}, &shortened.cache, output.view, own, causal()));
+    CHECK(shortened.cache.length(0) == 40);
     // Keys at positions that are given.
     std::vector<std::int64_t> key_positions(static_cast<std::size_t>(B * S));
     for (std::int64_t& position : key_positions) position = random.between(-20, 90);
@@ -419,6 +426,8 @@ TEST_CASE("cached layer: bad calls are refused by name, and the cache stays as i
     options = causal(4);
     options.offset = 5;
     refuse(forward(rows, rows, rows, {}, three, options), "queries: row 2 of sequence 0 is at position 21, outside of the rotary tables' [0, 20)");
+    options.offset = 7;
+    refuse(forward(rows, {}, {}, {}, three, options), "queries: row 2 of sequence 0 is at position 20, outside of the rotary tables' [0, 20)");
     if (kind == Kind::paged) {
       std::int64_t& page = made.pages[2];
       const std::int64_t good = page;
