@@ -3,12 +3,13 @@
 #   make            libattend.a, libattend.so, libattend_io.a, attend, attend-bench
 #   make demo       the seed's example and a real layer, computed and verified
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
-#   make bench      the benchmark    make install PREFIX=/usr/local DESTDIR=    make uninstall
+#   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
+#   make install PREFIX=/usr/local DESTDIR=    make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
-# STAGES (of make check, see tests/check/run.sh)
+# STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -53,7 +54,7 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check bench install uninstall clean
+.PHONY: all tests demo test check bench bench-peers install uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -117,6 +118,18 @@ demo: all
 	$(RUN) $(BUILD)/attend demo
 bench: all
 	$(RUN) $(BUILD)/attend-bench
+
+# Packages that cannot be had are left out, and tried again next time. Variables that choose OpenBLAS's kernels slow NumPy down.
+peers := build/venv-peers
+$(peers)/installed: bench/peers/requirements.txt
+	rm -rf $(peers)
+	python3 -m venv $(peers)
+	all=yes; for package in $$(cat $<); do $(peers)/bin/pip install -q -c $< $$package || { echo "left out: $$package"; all=; }; done; \
+	  [ -z "$$all" ] || touch $@
+bench-peers: all $(peers)/installed
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE ATTEND_BUILD=$(BUILD) $(peers)/bin/python bench/peers/bench_peers.py \
+	  --json $(BUILD)/peers.json --picture $(BUILD)/peers.svg $(PEERS_FLAGS)
+
 tests: all $(BUILD)/attend-test $(readme)
 test: export ATTEND_TOOL := $(BUILD)/attend
 test: export ATTEND_BENCH := $(BUILD)/attend-bench
