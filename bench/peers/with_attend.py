@@ -1,7 +1,7 @@
-"""attend: layers by the C API, in this process; attention alone by build/attend-bench, in the same round.
+"""attend: by the C API, in this process, or by build/attend-bench, in the same round, for what the C API does not reach.
 
-Attention alone is not in the C API, nor are threads: what goes through attend-bench computes on numbers of its own, which it
-checks against the reference. For the comparison with the peers, build/attend computes those cases on the same arrays."""
+attend-bench computes on numbers of its own, which it checks against the reference. For the comparison with the peers, build/attend
+computes those cases on the same arrays."""
 import ctypes
 import json
 import os
@@ -20,18 +20,27 @@ NAME, DISTRIBUTION = "attend", None
 BUILD = os.environ.get("ATTEND_BUILD", "build")
 ISAS = ("best", "scalar", "avx2", "avx512", "neon")  # as attend_isa counts them
 
-c_int, c_int64, c_size_t, c_void_p = ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
+c_float, c_int, c_int64, c_size_t, c_void_p = ctypes.c_float, ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
 
 
 def structure(name, *fields):
     return type(name, (ctypes.Structure,), {"_fields_": [(field, kind) for names, kind in fields for field in names.split()]})
 
 
-# As in attend.h.
-Config = structure("Config", ("key_size query_size value_size num_hiddens num_heads", c_int64), ("isa", c_int))
-Weights = structure("Weights", ("query key value output query_bias key_bias value_bias output_bias", c_void_p))
-Arguments = structure("Arguments", ("batch num_queries num_keys", c_int64), ("queries keys values valid_lens", c_void_p),
-                      ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p), ("workspace_bytes", c_size_t))
+# As in attend.h, to the end: what is not set is to be zero.
+Options = structure("Options", ("causal", c_int), ("offset", c_int64), ("windowed", c_int), ("window_left window_right", c_int64),
+                    ("mask", c_void_p), ("mask_by_entry mask_by_head", c_int), ("additive_mask", c_void_p),
+                    ("additive_mask_by_entry additive_mask_by_head", c_int), ("scale softcap", c_float), ("lse", c_void_p))
+Config = structure("Config", ("key_size query_size value_size num_hiddens num_heads", c_int64), ("isa", c_int),
+                   ("num_kv_heads head_dim output_size", c_int64), ("rotary_frequencies", c_void_p), ("num_rotary_frequencies", c_int64),
+                   ("rotary_attention_factor", c_float), ("rotary_interleaved qk_norm", c_int), ("norm_epsilon", c_float))
+Weights = structure("Weights", ("query key value output query_bias key_bias value_bias output_bias query_norm key_norm", c_void_p))
+LayerCall = structure("LayerCall", ("batch num_queries num_keys", c_int64), ("queries keys values valid_lens", c_void_p),
+                      ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p), ("workspace_bytes", c_size_t),
+                      ("options", Options))
+AttentionCall = structure("AttentionCall", ("batch num_heads num_kv_heads num_queries num_keys head_dim value_dim", c_int64),
+                          ("q k v valid_lens", c_void_p), ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p),
+                          ("workspace_bytes", c_size_t), ("isa", c_int), ("options", Options))
 Error = structure("Error", ("message", ctypes.c_char * 236))
 
 
@@ -41,7 +50,11 @@ def load():
     library.attend_mha_make.argtypes = [pointer(Config), pointer(Weights), c_void_p, c_size_t, pointer(c_void_p), pointer(Error)]
     library.attend_mha_workspace_bytes.argtypes = [c_void_p, c_int64, c_int64, c_int64]
     library.attend_mha_workspace_bytes.restype = c_size_t
-    library.attend_mha_forward.argtypes = [c_void_p, pointer(Arguments), pointer(Error)]
+    library.attend_mha_forward.argtypes = [c_void_p, pointer(LayerCall), pointer(Error)]
+    if hasattr(library, "attend_attention"):
+        library.attend_attention_workspace_bytes.argtypes = [pointer(AttentionCall)]
+        library.attend_attention_workspace_bytes.restype = c_size_t
+        library.attend_attention.argtypes = [pointer(AttentionCall), pointer(Error)]
     return library
 
 
@@ -55,12 +68,16 @@ def address(array):
 
 
 def forms(buffers, threads, isa="best"):
-    if isinstance(buffers.case, cases.Layer):
+    case = buffers.case
+    if isinstance(case, cases.Layer):
         made = layer(buffers, isa)
-        if threads == 1:
-            return {"C API": lambda: made}
-        return {"attend-bench": lambda: InBench(buffers.case, threads, isa, made.output)}  # the same bits for any number
-    return {"attend-bench": lambda: InBench(buffers.case, threads, isa, lambda: attention_output(buffers, isa))}
+    elif hasattr(load(), "attend_attention") and not getattr(case, "token_major", False):
+        made = attention(buffers, isa)
+    else:
+        return {"attend-bench": lambda: InBench(case, threads, isa, lambda: attention_output(buffers, isa))}
+    if threads == 1:
+        return {"C API": lambda: made}
+    return {"attend-bench": lambda: InBench(case, threads, isa, made.output)}  # the same bits for any number of threads
 
 
 def layer(buffers, isa="best", batch=None):
@@ -74,16 +91,31 @@ def layer(buffers, isa="best", batch=None):
     output = cases.empty(case.batch, case.queries, E)
     workspace = cases.empty(library.attend_mha_workspace_bytes(made, case.batch, case.queries, case.keys) // 4 + 1)
     lengths = np.array(case.valid_lens, np.int64) if case.valid_lens else None
-    arguments = Arguments(case.batch if batch is None else batch, case.queries, case.keys, address(buffers.x), address(buffers.y),
-                          address(buffers.y), address(lengths), 0, 0, address(output), None, address(workspace), workspace.nbytes)
-    forward, by_reference, no_error = library.attend_mha_forward, ctypes.byref(arguments), None
-    require(forward(made, by_reference, error), error)
-    run = lambda: forward(made, by_reference, no_error)
+    call = LayerCall(case.batch if batch is None else batch, case.queries, case.keys, address(buffers.x), address(buffers.y),
+                     address(buffers.y), address(lengths), 0, 0, address(output), None, address(workspace), workspace.nbytes)
+    require(library.attend_mha_forward(made, call, error), error)
+    forward, by_reference = library.attend_mha_forward, ctypes.byref(call)
+    return called(lambda: forward(made, by_reference, None), output, (library, buffers, call, workspace, lengths))
 
+
+def attention(buffers, isa):
+    library, error = load(), Error()
+    output = cases.empty(*buffers.q.shape)
+    call = AttentionCall(1, buffers.q.shape[1], buffers.k.shape[1], buffers.q.shape[2], buffers.k.shape[2], buffers.q.shape[3], 0,
+                         address(buffers.q), address(buffers.k), address(buffers.v), isa=ISAS.index(isa), output=address(output),
+                         options=Options(causal=getattr(buffers.case, "causal", False)))
+    workspace = cases.empty(library.attend_attention_workspace_bytes(call) // 4 + 1)
+    call.workspace, call.workspace_bytes = address(workspace), workspace.nbytes
+    require(library.attend_attention(call, error), error)
+    forward, by_reference = library.attend_attention, ctypes.byref(call)
+    return called(lambda: forward(by_reference, None), output, (library, buffers, call, workspace))
+
+
+def called(run, output, keep):
     def result():
         run()
         return output
-    return Call(run, result, (library, buffers, arguments, output, workspace, lengths))
+    return Call(run, result, keep)
 
 
 def first_call(folder, case):
