@@ -16,18 +16,24 @@ TOLERANCE = {"f32": 1e-4, "bf16": 5e-2}  # of the largest output
 
 
 class Contender:
-    def __init__(self, module, precision="f32", **options):
-        self.module, self.precision, self.options = module, precision, options
+    def __init__(self, module, precision="f32"):
+        self.module, self.precision = module, precision
         self.name = module.NAME + ("" if precision == "f32" else " " + precision)
 
     def forms(self, buffers, threads):
-        return self.module.forms(buffers, threads, **self.options)
+        return self.module.forms(buffers, threads, *([] if self.precision == "f32" else [self.precision]))
 
 
 def contenders_of(isa):
-    """Us, then each peer that can be imported."""
+    """attend, then each peer that can be imported and kept to the ISA."""
+    modules = isa_limits.limit(MODULES) if isa == "avx2" else MODULES
+    for name in MODULES:
+        if name not in modules:
+            print("left out: %s: it cannot be kept to AVX2" % name[len("with_"):])
+    if isa == "avx2" and not isa_limits.cpu_has_avx512():
+        print("this CPU has no AVX-512: --isa avx2 changes nothing")
     found = []
-    for name in isa_limits.obeying(MODULES, isa):
+    for name in modules:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
@@ -35,10 +41,10 @@ def contenders_of(isa):
                 raise
             print("left out: %s: %s" % (name[len("with_"):], error), flush=True)
             continue
-        found.append(Contender(module, **({"isa": isa} if name == "with_attend" else {})))
+        found.append(Contender(module))
         if name == "with_openvino":
             if "BF16" in module.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                found.append(Contender(module, "bf16", precision="bf16"))
+                found.append(Contender(module, "bf16"))
     return found
 
 
@@ -81,14 +87,16 @@ def measure_case(case, contenders, options):
     order = list(prepared)
     for _ in range(options.rounds):
         for name in order:
+            if options.threads > 1:
+                time.sleep(0.05)  # until the threads of the one before no longer spin
             times[name].append(prepared[name][1].time(options.seconds) * 1e6)
         order.append(order.pop(0))  # each goes first in its turn
     ours = times[contenders[0].name]
     row = {"case": case.name, "contenders": {}, "best_peer": None, "best_ratio": None}
     for name, (form, _) in prepared.items():
         ratios = [theirs / our for theirs, our in zip(times[name], ours)]
-        row["contenders"][name] = {"form": form, "us_min": min(times[name]), "us": times[name], "ratio": statistics.median(ratios),
-                                   "ratio_lowest": min(ratios), "ratio_highest": max(ratios)}
+        row["contenders"][name] = {"form": form, "us_min": min(times[name]), "us": times[name],
+                                   "ratio": statistics.median(ratios), "ratio_lowest": min(ratios), "ratio_highest": max(ratios)}
     peers = {c.name: row["contenders"][c.name]["ratio"] for c in contenders[1:] if c.precision == "f32" and c.name in prepared}
     if peers:
         row["best_peer"] = min(peers, key=peers.get)
@@ -102,12 +110,13 @@ def measure_calls(contenders, options):
     from timing import fastest
     runs = {c.name: c.module.empty_call(options.threads) for c in contenders if c.precision == "f32"}
     times = {name: min(fastest(run, options.seconds) for _ in range(options.rounds)) * 1e6 for name, run in runs.items()}
-    seed = with_attend.InBench(with_attend.cases.ALL[0], options.threads, options.isa, None)
+    seed = with_attend.InBench(with_attend.cases.ALL[0], options.threads)
     return {"empty_us": times, "seed_from_cpp_us": min(seed.time(options.seconds) for _ in range(options.rounds)) * 1e6}
 
 
 def print_head(contenders):
-    print("%-24s %11s" % ("case", contenders[0].name) + "".join("%24s" % c.name for c in contenders[1:]) + "   fastest peer / attend")
+    names = "".join("%24s" % c.name for c in contenders[1:])
+    print("%-24s %11s" % ("case", contenders[0].name) + names + "   fastest peer / attend")
 
 
 def print_row(row, contenders):
@@ -117,8 +126,8 @@ def print_row(row, contenders):
         cells.append("%24s" % ("%.1f  %.2f" % (found["us_min"], found["ratio"]) if found else "-"))
     best = row["contenders"].get(row["best_peer"])
     ours = row["contenders"][contenders[0].name]["us_min"]
-    print("%-24s %11.1f" % (row["case"], ours) + "".join(cells) +
-          ("   %.2f (%.2f to %.2f), %s" % (best["ratio"], best["ratio_lowest"], best["ratio_highest"], row["best_peer"]) if best else ""), flush=True)
+    summary = "   %.2f (%.2f to %.2f), %s" % (best["ratio"], best["ratio_lowest"], best["ratio_highest"], row["best_peer"]) if best else ""
+    print("%-24s %11.1f" % (row["case"], ours) + "".join(cells) + summary, flush=True)
 
 
 def print_calls(calls):
@@ -127,10 +136,11 @@ def print_calls(calls):
 
 
 def print_processes(rows):
-    print("\n%-26s %15s %10s %14s %14s" % ("new process, bert-128", "first call, ms", "peak, MB", "on disk, MB", "us, fastest"))
+    print("\n%-26s %15s %10s %14s %14s %14s" % (
+        "new process, bert-128", "first call, ms", "peak, MB", "on disk, MB", "us, fastest", "not limited"))
     for row in rows:
         print("%-26s %15.1f %10.1f" % (row["name"], row["first_call_ms"], row["peak_mb"]) +
-              "".join("%15s" % ("%.2f" % row[key] if key in row else "-") for key in ("disk_mb", "us")))
+              "".join("%15s" % ("%.2f" % row[key] if key in row else "-") for key in ("disk_mb", "us", "us_unlimited")))
 
 
 def machine_name():
@@ -170,7 +180,7 @@ def main():
     unknown = set(names) - {case.name for case in cases.ALL}
     if unknown:
         sys.exit("no such case: " + ", ".join(sorted(unknown)))
-    distributions = [c.module.DISTRIBUTION for c in contenders if c.module.DISTRIBUTION and c.precision == "f32"]
+    distributions = {c.module.DISTRIBUTION: None for c in contenders if c.module.DISTRIBUTION}
     report = {"machine": options.machine, "date": datetime.date.today().isoformat(), "threads": options.threads, "isa": options.isa,
               "rounds": options.rounds, "seconds": options.seconds,
               "versions": {name: importlib.metadata.version(name) for name in distributions}, "cases": []}
@@ -183,7 +193,8 @@ def main():
             print_row(report["cases"][-1], contenders)
     report["calls"] = measure_calls(contenders, options)
     print_calls(report["calls"])
-    report["processes"] = own_process.measure([c.module for c in contenders if c.precision == "f32"], with_attend.BUILD)
+    modules = [c.module for c in contenders if c.precision == "f32"]
+    report["processes"] = own_process.measure(modules, with_attend.BUILD, options.isa == "avx2")
     print_processes(report["processes"])
     if options.json:
         with open(options.json, "w") as file:

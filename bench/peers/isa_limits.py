@@ -2,9 +2,9 @@
 import os
 
 VARIABLES = {
+    "with_attend": {"ATTEND_ISA": "avx2"},
     "with_torch": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "with_openvino": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "with_attend": {},  # its option
 }  # ONNX Runtime and ncnn have none
 
 
@@ -13,10 +13,14 @@ def cpu_has_avx512():
         return " avx512f" in file.read()
 
 
-def obeying(modules, isa):
-    """Those of the modules that can be kept to the ISA; sets their variables."""
-    if isa != "avx2":
-        return modules
+def limit(modules):
+    """Sets the variables; those of the modules that heed some, or all where there is nothing to heed."""
     for variables in VARIABLES.values():
         os.environ.update(variables)
-    return [module for module in modules if module in VARIABLES or not cpu_has_avx512()]
+    return [module for module in modules if module in VARIABLES] if cpu_has_avx512() else modules
+
+
+def unlimited():
+    """The environment without them."""
+    names = {name for variables in VARIABLES.values() for name in variables}
+    return {name: value for name, value in os.environ.items() if name not in names}

@@ -1,6 +1,6 @@
 """A contender in a new process: from its start to the first result of bert-128, memory, libraries.
 
-As a program (own_process.py MODULE FOLDER) it is that process: it loads the model that FOLDER holds, runs it and prints what it saw."""
+As a program (own_process.py MODULE FOLDER) it is that process: it loads the model that FOLDER holds, runs it, prints what it saw."""
 import importlib
 import importlib.metadata
 import json
@@ -10,12 +10,16 @@ import sys
 import tempfile
 import time
 
+import isa_limits
+
 CASE = "bert-128"
 TRIES = 3
 
 
-def measure(contenders, build):
-    """For each contender, and for attend's own program, the fastest of some processes."""
+def measure(contenders, build, limited):
+    """For each contender, and for attend's own program, the fastest of some processes.
+
+    limited: also without the limits on the ISA, so that a contender that does not heed them shows."""
     import cases  # and numpy with it: what the child imports itself
     import weights_file
     case = next(case for case in cases.ALL if case.name == CASE)
@@ -26,8 +30,11 @@ def measure(contenders, build):
         rows.append({"name": "Python with NumPy alone", **fastest(child, "-", folder)})
         for module in contenders:
             getattr(module, "save", lambda *_: None)(buffers, folder)
-            row = {"name": module.NAME + (", from Python" if module.DISTRIBUTION is None else ""), **fastest(child, module.__name__, folder)}
-            rows.append({**row, "disk_mb": package_size(module.DISTRIBUTION) if module.DISTRIBUTION else stripped_size(build, "libattend.so")})
+            package = module.DISTRIBUTION
+            row = {"name": module.NAME + ("" if package else ", from Python"), **fastest(child, module.__name__, folder)}
+            if limited:
+                row["us_unlimited"] = fastest(child, module.__name__, folder, isa_limits.unlimited())["us"]
+            rows.append({**row, "disk_mb": package_size(package) if package else stripped_size(build, "libattend.so")})
         words = [os.path.join(build, "attend"), "run", "--weights", folder + "/layer.safetensors", "--heads", str(case.heads),
                  "--query", folder + "/query.npy", "--out", folder + "/out.npy"]
         rows.append({"name": "attend run, a program", **fastest(program, words), "disk_mb": stripped_size(build, "attend")})
@@ -38,9 +45,9 @@ def fastest(start, *arguments):
     return min((start(*arguments) for _ in range(TRIES)), key=lambda row: row["first_call_ms"])
 
 
-def child(module, folder):
+def child(module, folder, environment=None):
     began = time.monotonic()
-    result = subprocess.run([sys.executable, __file__, module, folder], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, __file__, module, folder], capture_output=True, text=True, check=True, env=environment)
     row = json.loads(result.stdout.splitlines()[-1])
     row["first_call_ms"] = (row.pop("done") - began) * 1e3
     return row
@@ -50,7 +57,7 @@ def child(module, folder):
 LAUNCHER = """
 import os, sys, time
 began = time.monotonic()
-process = os.posix_spawn(sys.argv[1], sys.argv[1:], {})
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(process, 0)
 print(status, (time.monotonic() - began) * 1e3, usage.ru_maxrss)"""
 

@@ -21,11 +21,13 @@ def draw(report):
     step = next(step for step in (0.25, 0.5, 1, 2, 5, 10, 50, 100) if longest / step <= 10)
     x = lambda ratio: LEFT + WIDTH * ratio / longest
     bottom = TOP + ROW * len(rows)
-    width, height = LEFT + WIDTH + RIGHT, bottom + 44
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">' % (width, height, width, height),
+    width, height = LEFT + WIDTH + RIGHT, bottom + 50
+    threads = "%d thread%s" % (report["threads"], "" if report["threads"] == 1 else "s")
+    size = 'viewBox="0 0 %d %d" width="%d" height="%d"' % (width, height, width, height)
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" %s role="img">' % size,
              "<title>Times of the fastest peer over those of attend</title>", "<style>%s\n</style>" % STYLE,
              text(16, 26, "Time of the fastest peer / time of attend", "title"),
-             text(16, 46, "%s; float32, %d thread%s; %s" % (report["machine"], report["threads"], "" if report["threads"] == 1 else "s", report["date"]), "small")]
+             text(16, 46, "%s; float32, %s; %s" % (report["machine"], threads, report["date"]), "small")]
     for i in range(int(longest / step) + 1):
         ratio = i * step
         parts.append('<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (x(ratio), x(ratio), TOP - 6, bottom))
@@ -38,7 +40,7 @@ def draw(report):
         parts.append(text(x(ratio) + 6, y + 13, "%.2f  %s" % (ratio, case["best_peer"])))
     parts.append('<line class="one" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (x(1), x(1), TOP - 6, bottom))
     names = "; ".join("%s %s" % (name, version) for name, version in report["versions"].items())
-    parts.append(text(16, bottom + 36, names + "; median of %d rounds" % report["rounds"], "small"))
+    parts.append(text(16, bottom + 40, names + "; median of %d rounds" % report["rounds"], "small"))
     return "\n".join(parts) + "\n</svg>\n"
 
 

@@ -37,5 +37,5 @@ def read(folder, case):
     arrays = {name: np.frombuffer(data, np.float32, int(np.prod(entry["shape"])), entry["data_offsets"][0]).reshape(entry["shape"])
               for name, entry in header.items()}
     x = queries(folder)
-    return SimpleNamespace(case=case, x=x, y=x, W=[arrays[name + ".weight"] for name in NAMES], b=[arrays[name + ".bias"] for name in NAMES],
-                           additive_mask=lambda: None)
+    W, b = ([arrays[name + kind] for name in NAMES] for kind in (".weight", ".bias"))
+    return SimpleNamespace(case=case, x=x, y=x, W=W, b=b, additive_mask=lambda: None)

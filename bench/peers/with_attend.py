@@ -36,17 +36,18 @@ Config = structure("Config", ("key_size query_size value_size num_hiddens num_he
                    ("rotary_attention_factor", c_float), ("rotary_interleaved qk_norm", c_int), ("norm_epsilon", c_float))
 Weights = structure("Weights", ("query key value output query_bias key_bias value_bias output_bias query_norm key_norm", c_void_p))
 LayerCall = structure("LayerCall", ("batch num_queries num_keys", c_int64), ("queries keys values valid_lens", c_void_p),
-                      ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p), ("workspace_bytes", c_size_t),
-                      ("options", Options))
+                      ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p),
+                      ("workspace_bytes", c_size_t), ("options", Options))
 AttentionCall = structure("AttentionCall", ("batch num_heads num_kv_heads num_queries num_keys head_dim value_dim", c_int64),
-                          ("q k v valid_lens", c_void_p), ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p),
-                          ("workspace_bytes", c_size_t), ("isa", c_int), ("options", Options))
+                          ("q k v valid_lens", c_void_p), ("lens_per_query empty_rows", c_int),
+                          ("output attention_weights workspace", c_void_p), ("workspace_bytes", c_size_t), ("isa", c_int), ("options", Options))
 Error = structure("Error", ("message", ctypes.c_char * 236))
 
 
 def load():
     library = ctypes.CDLL(os.path.join(BUILD, "libattend.so"))
     pointer = ctypes.POINTER
+    library.attend_mha_bytes.argtypes, library.attend_mha_bytes.restype = [pointer(Config)], c_size_t
     library.attend_mha_make.argtypes = [pointer(Config), pointer(Weights), c_void_p, c_size_t, pointer(c_void_p), pointer(Error)]
     library.attend_mha_workspace_bytes.argtypes = [c_void_p, c_int64, c_int64, c_int64]
     library.attend_mha_workspace_bytes.restype = c_size_t
@@ -58,6 +59,11 @@ def load():
     return library
 
 
+def isa():
+    """$ATTEND_ISA, which the programs heed too, as the C API counts it."""
+    return ISAS.index(os.environ.get("ATTEND_ISA", "best"))
+
+
 def require(code, error):
     if code != 0:
         raise RuntimeError("attend: " + error.message.decode())
@@ -67,27 +73,27 @@ def address(array):
     return None if array is None else array.ctypes.data
 
 
-def forms(buffers, threads, isa="best"):
+def forms(buffers, threads):
     case = buffers.case
     if isinstance(case, cases.Layer):
-        made = layer(buffers, isa)
+        made = layer(buffers)
     elif hasattr(load(), "attend_attention") and not getattr(case, "token_major", False):
-        made = attention(buffers, isa)
+        made = attention(buffers)
     else:
-        return {"attend-bench": lambda: InBench(case, threads, isa, lambda: attention_output(buffers, isa))}
+        return {"attend-bench": lambda: InBench(case, threads, lambda: attention_output(buffers))}
     if threads == 1:
         return {"C API": lambda: made}
-    return {"attend-bench": lambda: InBench(case, threads, isa, made.output)}  # the same bits for any number of threads
+    return {"attend-bench": lambda: InBench(case, threads, made.output, made)}  # the same bits for any number of threads
 
 
-def layer(buffers, isa="best", batch=None):
-    """A layer's call by the C API, the workspace in memory of the caller's."""
+def layer(buffers, batch=None):
+    """A layer's call by the C API, the layer and the workspace in memory of the caller's."""
     library, case, error = load(), buffers.case, Error()
     E = case.width
-    config = Config(E, E, E, E, case.heads, ISAS.index(isa))
+    config = Config(E, E, E, E, case.heads, isa())
     weights = Weights(*(address(array) for array in buffers.W + (buffers.b or [None] * 4)))
-    made = c_void_p()
-    require(library.attend_mha_make(config, weights, None, 0, made, error), error)
+    made, memory = c_void_p(), cases.empty(library.attend_mha_bytes(config) // 4 + 1)
+    require(library.attend_mha_make(config, weights, address(memory), memory.nbytes, made, error), error)
     output = cases.empty(case.batch, case.queries, E)
     workspace = cases.empty(library.attend_mha_workspace_bytes(made, case.batch, case.queries, case.keys) // 4 + 1)
     lengths = np.array(case.valid_lens, np.int64) if case.valid_lens else None
@@ -95,14 +101,15 @@ def layer(buffers, isa="best", batch=None):
                      address(buffers.y), address(lengths), 0, 0, address(output), None, address(workspace), workspace.nbytes)
     require(library.attend_mha_forward(made, call, error), error)
     forward, by_reference = library.attend_mha_forward, ctypes.byref(call)
-    return called(lambda: forward(made, by_reference, None), output, (library, buffers, call, workspace, lengths))
+    return called(lambda: forward(made, by_reference, None), output, (library, buffers, memory, call, workspace, lengths))
 
 
-def attention(buffers, isa):
+def attention(buffers):
     library, error = load(), Error()
     output = cases.empty(*buffers.q.shape)
-    call = AttentionCall(1, buffers.q.shape[1], buffers.k.shape[1], buffers.q.shape[2], buffers.k.shape[2], buffers.q.shape[3], 0,
-                         address(buffers.q), address(buffers.k), address(buffers.v), isa=ISAS.index(isa), output=address(output),
+    (_, H, L, D), (_, G, S, _) = buffers.q.shape, buffers.k.shape
+    call = AttentionCall(1, H, G, L, S, D, 0,
+                         address(buffers.q), address(buffers.k), address(buffers.v), isa=isa(), output=address(output),
                          options=Options(causal=getattr(buffers.case, "causal", False)))
     workspace = cases.empty(library.attend_attention_workspace_bytes(call) // 4 + 1)
     call.workspace, call.workspace_bytes = address(workspace), workspace.nbytes
@@ -128,17 +135,17 @@ def empty_call(threads):
 
 
 class InBench:
-    """A case in a process of attend-bench."""
+    """A case in a process of attend-bench; output as a Call's, which keep makes."""
 
-    def __init__(self, case, threads, isa, output):
-        self.case, self.threads, self.isa, self.output = case, threads, isa, output
+    def __init__(self, case, threads, output=None, keep=None):
+        self.case, self.threads, self.output, self.keep = case, threads, output, keep
 
     def time(self, seconds):
         with tempfile.TemporaryDirectory() as folder:
             report = os.path.join(folder, "report.json")
-            run_program("attend-bench", "--case", self.case.name, "--threads", str(self.threads), "--isa", self.isa,
-                        "--seconds", str(seconds), "--json", report,
-                        *(["--cpu-time"] if timing.clock is time.process_time else []))
+            clock = ["--cpu-time"] if timing.clock is time.process_time else []
+            run_program("attend-bench", "--case", self.case.name, "--threads", str(self.threads), "--seconds", str(seconds),
+                        "--json", report, *clock)
             with open(report) as file:
                 return json.load(file)["cases"][0]["us_min"] * 1e-6
 
@@ -149,11 +156,11 @@ def run_program(name, *words):
         raise RuntimeError(result.stderr.strip())
 
 
-def attention_output(buffers, isa):
+def attention_output(buffers):
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: os.path.join(folder, name + ".npy") for name in ("query", "key", "value", "out")}
         for name, array in (("query", buffers.q), ("key", buffers.k), ("value", buffers.v)):
             np.save(paths[name], array)
         words = [word for name, path in paths.items() for word in ("--" + name, path)]
-        run_program("attend", "sdpa", *words, "--isa", isa, *(["--causal"] if getattr(buffers.case, "causal", False) else []))
+        run_program("attend", "sdpa", *words, *(["--causal"] if getattr(buffers.case, "causal", False) else []))
         return np.load(paths["out"])

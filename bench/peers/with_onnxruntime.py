@@ -157,8 +157,9 @@ def decode_graphs(buffers):
     def grouped():
         graph = Graph()
         q = graph.input("q", buffers.q.reshape(1, 1, H * D))
-        new = [graph.input("new_" + name, np.ascontiguousarray(x[:, :, -1]).reshape(1, 1, G * D)) for name, x in (("k", buffers.k), ("v", buffers.v))]
-        past = [graph.input("past_" + name, x) for name, x in (("k", buffers.k), ("v", buffers.v))]
+        caches = ("k", buffers.k), ("v", buffers.v)
+        new = [graph.input("new_" + name, np.ascontiguousarray(x[:, :, -1]).reshape(1, 1, G * D)) for name, x in caches]
+        past = [graph.input("past_" + name, x) for name, x in caches]
         seen, total = graph.input("seen", np.array([[S - 1]], np.int32)), graph.input("total", np.array([S], np.int32))
         output, k, v = graph.node("GroupQueryAttention", [q, *new, *past, seen, total], 3, domain=MICROSOFT, num_heads=H, kv_num_heads=G)
         graph.output(output, cases.empty(1, 1, H * D))
