@@ -42,8 +42,8 @@ class GemmWorkload : public Workload {
   void run() override {
     const Stage stage = {projection_.tasks(), [](const void* projection, std::int64_t task, int) {
                            static_cast<const Projection*>(projection)->run(task);
-                         }};
-    run_stages(threads_, &stage, 1, &projection_);
+                         }, &projection_};
+    run_stages(threads_, &stage, 1);
   }
 
   void run_naively() override {

@@ -559,6 +559,39 @@ std::int64_t weight_chunks(const Attention& attention) {
   return (attention.sequences().keys + decode_chunk - 1) / decode_chunk;
 }
 
+void* scratch_of(const AttentionCall& call, int thread) {
+  return call.memory + call.plan.shared_bytes + static_cast<std::size_t>(thread) * call.plan.thread_bytes;
+}
+
+void run_compute(const void* context, std::int64_t task, int thread) {
+  const AttentionCall& call = *static_cast<const AttentionCall*>(context);
+  const Attention& attention = call.attention;
+  const AttentionPlan& plan = call.plan;
+  const std::int64_t groups = plan.all_groups ? 1 : attention.groups;
+  const std::int64_t parts = plan.tasks / (attention.sequences().count * groups);
+  const std::int64_t b = task / (parts * groups), within = task % (parts * groups);
+  if (!decodes(attention, plan, b)) {
+    run_tiles(attention, plan, b, within / parts, within % parts, scratch_of(call, thread));
+    return;
+  }
+  // Chunk by chunk, for all groups: token-major caches have their keys side by side, in the same pages
+  // (28 % of the read bandwidth when a group took all its chunks first, 67 % so).
+  const std::int64_t first = plan.all_groups ? 0 : within % groups, end = plan.all_groups ? attention.groups : first + 1;
+  for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, within / groups, call.memory, scratch_of(call, thread));
+}
+
+void run_merge(const void* context, std::int64_t task, int thread) {
+  const AttentionCall& call = *static_cast<const AttentionCall*>(context);
+  const std::int64_t b = task / call.attention.groups, group = task % call.attention.groups;
+  if (decodes(call.attention, call.plan, b)) merge_decode_chunks(call.attention, call.plan, b, group, call.memory, scratch_of(call, thread));
+}
+
+void run_weights(const void* context, std::int64_t task, int thread) {
+  const AttentionCall& call = *static_cast<const AttentionCall*>(context);
+  const std::int64_t chunks = weight_chunks(call.attention), b = task / chunks, chunk = task % chunks;
+  if (decodes(call.attention, call.plan, b)) write_decode_weights(call.attention, call.plan, b, chunk, call.memory, scratch_of(call, thread));
+}
+
 }  // namespace
 
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* bias) {
@@ -648,14 +681,6 @@ AttentionShape attention_shape(const Attention& attention) {
           attention.v.stride, attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, mixed, sequences.packed_keys};
 }
 
-std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& plan, AttentionStage stage) {
-  if (stage == AttentionStage::compute) return plan.tasks;
-  if (plan.slots == 0) return 0;
-  const std::int64_t count = attention.sequences().count;
-  if (stage == AttentionStage::merge) return count * attention.groups;
-  return attention.weights.data != nullptr ? count * weight_chunks(attention) : 0;
-}
-
 void write_padding(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
   if (sequences.query_counts.absent()) return;
@@ -671,28 +696,14 @@ void write_padding(const Attention& attention) {
   }
 }
 
-void run_attention_task(const Attention& attention, const AttentionPlan& plan, AttentionStage stage, std::int64_t task,
-                        void* memory, int thread) {
-  void* const scratch = static_cast<char*>(memory) + plan.shared_bytes + static_cast<std::size_t>(thread) * plan.thread_bytes;
-  const std::int64_t groups = plan.all_groups ? 1 : attention.groups;
-  if (stage == AttentionStage::compute) {
-    const std::int64_t parts = plan.tasks / (attention.sequences().count * groups);
-    const std::int64_t b = task / (parts * groups), within = task % (parts * groups);
-    if (decodes(attention, plan, b)) {
-      // Chunk by chunk, for all groups: token-major caches have their keys side by side, in the same pages
-      // (28 % of the read bandwidth when a group took all its chunks first, 67 % so).
-      const std::int64_t first = plan.all_groups ? 0 : within % groups, end = plan.all_groups ? attention.groups : first + 1;
-      for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, within / groups, memory, scratch);
-    } else {
-      run_tiles(attention, plan, b, within / parts, within % parts, scratch);
-    }
-  } else if (stage == AttentionStage::merge) {
-    const std::int64_t b = task / attention.groups, group = task % attention.groups;
-    if (decodes(attention, plan, b)) merge_decode_chunks(attention, plan, b, group, memory, scratch);
-  } else {
-    const std::int64_t b = task / weight_chunks(attention), chunk = task % weight_chunks(attention);
-    if (decodes(attention, plan, b)) write_decode_weights(attention, plan, b, chunk, memory, scratch);
-  }
+int add_attention_stages(const AttentionCall& call, Stage* stages) {
+  const std::int64_t sequences = call.attention.sequences().count;
+  int count = 0;
+  stages[count++] = {call.plan.tasks, run_compute, &call};
+  if (call.plan.slots == 0) return count;
+  stages[count++] = {sequences * call.attention.groups, run_merge, &call};
+  if (call.attention.weights.data != nullptr) stages[count++] = {sequences * weight_chunks(call.attention), run_weights, &call};
+  return count;
 }
 
 }  // namespace attend

@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "keys.h"
 #include "memory.h"
+#include "parallel.h"
 #include "plan.h"
 #include "visibility.h"
 
@@ -51,14 +52,16 @@ Operand<float> weights_output(const AttentionOptions& options);
 
 AttentionShape attention_shape(const Attention& attention);
 
-/// The stages of a call, each of independent tasks: tiles, and chunks of the keys of sequences that decode;
-/// those merged; and their weights.
-enum class AttentionStage { compute, merge, write_weights };
-std::int64_t attention_tasks(const Attention& attention, const AttentionPlan& plan, AttentionStage stage);
+/// An attention with its plan and its memory: plan.bytes(threads) bytes, 64-byte aligned.
+struct AttentionCall {
+  Attention attention;
+  AttentionPlan plan;
+  char* memory;
+};
 
-/// Runs a task; memory: plan.bytes(threads) bytes, 64-byte aligned, of the call.
-void run_attention_task(const Attention& attention, const AttentionPlan& plan, AttentionStage stage, std::int64_t task,
-                        void* memory, int thread);
+/// Puts the stages of a call, at most three, into `stages` and returns their number: tiles, and chunks of the keys
+/// of sequences that decode; where there are such, those merged, and their weights if they are asked for.
+int add_attention_stages(const AttentionCall& call, Stage* stages);
 
 /// What a query sees beside its range, and what is added to its scores.
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* lane);

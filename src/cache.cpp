@@ -200,8 +200,8 @@ Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v,
   if (!status.ok()) return status;
   state_->plan_append(counts, k.sizes[2]);
   const Append append = {kernels, state_, k, v};
-  const Stage stage = {state_->config.batch * state_->config.num_kv_heads, run_append};
-  run_stages(options.threads, &stage, 1, &append);
+  const Stage stage = {state_->config.batch * state_->config.num_kv_heads, run_append, &append};
+  run_stages(options.threads, &stage, 1);
   state_->commit_append();
   return Status();
 }

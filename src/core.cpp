@@ -15,23 +15,6 @@ namespace attend {
 
 namespace {
 
-struct Core {
-  Attention attention;
-  AttentionPlan plan;
-  char* scratch;
-};
-
-template <AttentionStage stage>
-void run_core(const void* context, std::int64_t task, int thread) {
-  const Core& core = *static_cast<const Core*>(context);
-  run_attention_task(core.attention, core.plan, stage, task, core.scratch, thread);
-}
-
-template <AttentionStage stage>
-Stage stage_of(const Core& core) {
-  return {attention_tasks(core.attention, core.plan, stage), run_core<stage>};
-}
-
 template <class Element>
 Operand<Element> by_heads(const View<Element>& view) {
   return {view.data, view.strides[0], view.strides[1], view.strides[2], view.rank == 4 ? view.strides[3] : 1};
@@ -115,31 +98,30 @@ std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options)
   return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
 }
 
-// core.attention: all but what is written.
-Status compute(Core& core, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate) {
-  Attention& attention = core.attention;
+// call.attention: all but what is written.
+Status compute(AttentionCall& call, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate) {
+  Attention& attention = call.attention;
   const Kernels& kernels = *attention.kernels;
   if (attention.sequences().count == 0 || attention.sequences().queries == 0 || attention.heads == 0) return Status();
   attention.output = by_heads(output);
   attention.lse = by_heads(options.lse);
   attention.dropout_rate = dropout_rate;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
-  core.plan = plan_attention(kernels, attention_shape(attention));
+  call.plan = plan_attention(kernels, attention_shape(attention));
 
   const std::size_t table = table_bytes(kernels, options);
-  const std::size_t bytes = table + core.plan.bytes(options.threads.count);
+  const std::size_t bytes = table + call.plan.bytes(options.threads.count);
   char* memory = static_cast<char*>(workspace.reserve(bytes));
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
   }
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
-  core.scratch = memory + table;
+  call.memory = memory + table;
   write_padding(attention);
   Threads threads = options.threads;
   if (attention_work(attention) < least_threaded_work) threads.count = 1;
-  const Stage stages[] = {stage_of<AttentionStage::compute>(core), stage_of<AttentionStage::merge>(core),
-                          stage_of<AttentionStage::write_weights>(core)};
-  run_stages(threads, stages, 3, &core);
+  Stage stages[max_stages];
+  run_stages(threads, stages, add_attention_stages(call, stages));
   return Status();
 }
 
@@ -163,8 +145,8 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
   if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  Core core = {core_of(*kernels, q, k, v, valid_lens, options), {}, nullptr};
-  return compute(core, output, workspace, options, 0.0f);
+  AttentionCall call = {core_of(*kernels, q, k, v, valid_lens, options), {}, nullptr};
+  return compute(call, output, workspace, options, 0.0f);
 }
 
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
@@ -191,10 +173,10 @@ Status attention(const ConstTensorView& q, const KeyValueCache& cache, const Ind
   if (status.ok()) status = validate_cached_core(q, *state, query_counts, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  Core core = {core_of(*kernels, q, *state, query_counts, options), {}, nullptr};
-  status = validate_reach(*state, core.attention.visibility);
+  AttentionCall call = {core_of(*kernels, q, *state, query_counts, options), {}, nullptr};
+  status = validate_reach(*state, call.attention.visibility);
   if (!status.ok()) return status;
-  return compute(core, output, workspace, options, 0.0f);
+  return compute(call, output, workspace, options, 0.0f);
 }
 
 Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
@@ -231,8 +213,8 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   one.attention_weights = one_head(options.attention_weights);
   one.lse = one_head(options.lse);
   const FloatingPointMode mode;
-  Core core = {core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), {}, nullptr};
-  return compute(core, one_head(output), workspace, one, options.training ? dropout_ : 0.0f);
+  AttentionCall call = {core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), {}, nullptr};
+  return compute(call, one_head(output), workspace, one, options.training ? dropout_ : 0.0f);
 }
 
 namespace {
@@ -273,8 +255,8 @@ Status merge(const ConstTensorView& other_output, const ConstTensorView& other_l
   if (!status.ok()) return status;
   const Merge merge = {by_heads(other_output), by_heads(other_lse), by_heads(output), by_heads(lse),
                        output.sizes[1],        output.sizes[2],     output.sizes[3]};
-  const Stage stage = {output.sizes[0] * output.sizes[1], run_merge};
-  run_stages(options.threads, &stage, 1, &merge);
+  const Stage stage = {output.sizes[0] * output.sizes[1], run_merge, &merge};
+  run_stages(options.threads, &stage, 1);
   return Status();
 }
 

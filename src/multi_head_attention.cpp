@@ -25,9 +25,7 @@ struct Forward {
   Projection projections[projection_count];
   std::int64_t input_tasks[3];
   HeadRows query_rows, key_rows;
-  Attention attention;
-  AttentionPlan plan;
-  char* attention_memory;
+  AttentionCall call;
 };
 
 void run_inputs(const void* context, std::int64_t task, int) {
@@ -42,17 +40,6 @@ void run_head_rows(const void* context, std::int64_t task, int) {
   const std::int64_t of_queries = forward.query_rows.tasks();
   if (task < of_queries) forward.query_rows.run(task);
   else forward.key_rows.run(task - of_queries);
-}
-
-template <AttentionStage stage>
-void run_attention(const void* context, std::int64_t task, int thread) {
-  const Forward& forward = *static_cast<const Forward*>(context);
-  run_attention_task(forward.attention, forward.plan, stage, task, forward.attention_memory, thread);
-}
-
-template <AttentionStage stage>
-Stage stage_of(const Forward& forward) {
-  return {attention_tasks(forward.attention, forward.plan, stage), run_attention<stage>};
 }
 
 void run_output(const void* context, std::int64_t task, int) {
@@ -328,7 +315,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   const LayerSizes sizes(config_);
   const LayerLayout layout(kernels, config_);
   Forward forward;
-  Attention& attention = forward.attention;
+  Attention& attention = forward.call.attention;
   attention.kernels = &kernels;
   attention.heads = sizes.heads;
   attention.groups = sizes.groups;
@@ -355,8 +342,8 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
-  forward.plan = plan.attention;
-  forward.attention_memory = memory + plan.attention_memory;
+  forward.call.plan = plan.attention;
+  forward.call.memory = memory + plan.attention_memory;
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
 
   const ProjectedRows rows = projected_rows(attention.visibility, cache, call.appends, memory, plan);
@@ -410,15 +397,13 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
 
   Stage stages[max_stages];
   int count = 0;
-  stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs};
-  if (rotates || config_.qk_norm) stages[count++] = {forward.query_rows.tasks() + forward.key_rows.tasks(), run_head_rows};
+  stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward};
+  if (rotates || config_.qk_norm) stages[count++] = {forward.query_rows.tasks() + forward.key_rows.tasks(), run_head_rows, &forward};
   if (shape.queries > 0) {
-    stages[count++] = stage_of<AttentionStage::compute>(forward);
-    stages[count++] = stage_of<AttentionStage::merge>(forward);
-    stages[count++] = stage_of<AttentionStage::write_weights>(forward);
-    stages[count++] = {forward.projections[output_projection].tasks(), run_output};
+    count += add_attention_stages(forward.call, stages + count);
+    stages[count++] = {forward.projections[output_projection].tasks(), run_output, &forward};
   }
-  run_stages(threads, stages, count, &forward);
+  run_stages(threads, stages, count);
   if (call.appends) cache->commit_append();
   return Status();
 }

@@ -104,8 +104,8 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   for (std::int64_t i = 0; i <= entries; ++i) before[i] = i * rows;
   projection.rows = {entries, before, nullptr};
   for (std::int64_t p = 0; p < products; ++p) {
-    const Stage stages[] = {{1, run_pack}, {projection.tasks(), run_product}};
-    run_stages(options.threads, stages, 2, &product);
+    const Stage stages[] = {{1, run_pack, &product}, {projection.tasks(), run_product, &product}};
+    run_stages(options.threads, stages, 2);
     product.b += stride_from_end(b, 3);
     projection.input.data += projection.input.batch_stride;
     projection.output.data += projection.output.batch_stride;
@@ -155,8 +155,8 @@ Status sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens
   if (status.ok()) status = validate_sequence_mask(input, valid_lens, output, options);
   if (!status.ok()) return status;
   const SequenceMask mask = {kernels, input, valid_lens, output, value};
-  const Stage stage = {input.sizes[0], run_sequence_mask};
-  run_stages(options.threads, &stage, 1, &mask);
+  const Stage stage = {input.sizes[0], run_sequence_mask, &mask};
+  run_stages(options.threads, &stage, 1);
   return Status();
 }
 
@@ -201,8 +201,8 @@ Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_len
   MaskedSoftmax softmax = {kernels, input, output, {}};
   softmax.visibility.lengths = numbers_of(valid_lens);
   softmax.visibility.sequences.keys = input.sizes[2];
-  const Stage stage = {input.sizes[0] * ((input.sizes[1] + softmax_rows - 1) / softmax_rows), run_masked_softmax};
-  run_stages(options.threads, &stage, 1, &softmax);
+  const Stage stage = {input.sizes[0] * ((input.sizes[1] + softmax_rows - 1) / softmax_rows), run_masked_softmax, &softmax};
+  run_stages(options.threads, &stage, 1);
   return Status();
 }
 
@@ -246,8 +246,8 @@ Status transpose(const ConstTensorView& input, std::int64_t num_heads, const Ten
   if (!status.ok()) return status;
   const ConstTensorView split = to_heads ? ConstTensorView(output) : input;
   const Transpose context = {kernels, num_heads, split.sizes[1], split.sizes[2], input, output, to_heads};
-  const Stage stage = {split.sizes[0], run_transpose};
-  run_stages(options.threads, &stage, 1, &context);
+  const Stage stage = {split.sizes[0], run_transpose, &context};
+  run_stages(options.threads, &stage, 1);
   return Status();
 }
 

@@ -31,7 +31,6 @@ void pause_briefly([[maybe_unused]] long spins) noexcept {
 struct Region {
   const Stage* stages;
   int stage_count;
-  const void* context;
   alignas(64) std::int64_t claimed[max_stages];
   alignas(64) std::int64_t ended[max_stages];
 };
@@ -45,7 +44,7 @@ void take_part(void* pointer, int thread) noexcept {
     for (;;) {
       const std::int64_t task = __atomic_fetch_add(&region.claimed[s], 1, __ATOMIC_RELAXED);
       if (task >= stage.count) break;
-      stage.run(region.context, task, thread);
+      stage.run(stage.context, task, thread);
       ++done;
     }
     if (done > 0) __atomic_fetch_add(&region.ended[s], done, __ATOMIC_RELEASE);
@@ -57,16 +56,15 @@ void take_part(void* pointer, int thread) noexcept {
 
 }  // namespace
 
-void run_stages(const Threads& threads, const Stage* stages, int stage_count,
-                const void* context) noexcept {
+void run_stages(const Threads& threads, const Stage* stages, int stage_count) noexcept {
   if (threads.count == 1) {
     const FloatingPointMode mode;
     for (int s = 0; s < stage_count; ++s) {
-      for (std::int64_t task = 0; task < stages[s].count; ++task) stages[s].run(context, task, 0);
+      for (std::int64_t task = 0; task < stages[s].count; ++task) stages[s].run(stages[s].context, task, 0);
     }
     return;
   }
-  Region region = {stages, stage_count, context, {}, {}};
+  Region region = {stages, stage_count, {}, {}};
   threads.parallel_for(threads.pool, threads.count, take_part, &region);
 }
 

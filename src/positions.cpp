@@ -124,8 +124,8 @@ Status rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rot
   if (call.rows.values == nullptr && bytes > 0) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
   }
-  const Stage stages[] = {{call.rows.entries * chunks(rows), run_fill}, {batch * chunks(rows), run_rotate}};
-  run_stages(options.threads, stages, 2, &call);
+  const Stage stages[] = {{call.rows.entries * chunks(rows), run_fill, &call}, {batch * chunks(rows), run_rotate, &call}};
+  run_stages(options.threads, stages, 2);
   return Status();
 }
 
@@ -163,8 +163,8 @@ Status rms_norm(const ConstTensorView& input, const ConstTensorView& weight, flo
   if (!status.ok()) return status;
   if (input.sizes[3] == 0) return Status();
   const RmsNormCall call = {kernels, input, weight, epsilon, output};
-  const Stage stage = {input.sizes[0] * input.sizes[1] * chunks(input.sizes[2]), run_rms_norm};
-  run_stages(options.threads, &stage, 1, &call);
+  const Stage stage = {input.sizes[0] * input.sizes[1] * chunks(input.sizes[2]), run_rms_norm, &call};
+  run_stages(options.threads, &stage, 1);
   return Status();
 }
 
