@@ -176,7 +176,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
     partials[r].sum = 0.0f;
     partials[r].seen = false;
   }
-  for (std::int64_t i = 0; i < decode.rows * stride; ++i) output[i] = 0.0f;
+  decode.attention.kernels->fill(output, 1, decode.rows * stride, 0.0f);
   for (std::int64_t begin = range.begin; begin < range.end;) {
     const std::int64_t end = smaller((begin / decode_block + 1) * decode_block, range.end);
     score(decode, begin, end);
@@ -184,7 +184,8 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       Partial& partial = partials[r];
       std::uint8_t* visible = careful ? decode.scratch.visible : nullptr;
       const float factor = weigh(decode, r, begin, end, &partial.maximum, &partial.sum, &partial.seen, visible);
-      for (std::int64_t c = 0; factor != 1.0f && c < stride; ++c) output[r * stride + c] *= factor;
+      // The first block finds zeros.
+      for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
       for (std::int64_t j = begin; careful && j < end;) {
         const std::int64_t from = j;
