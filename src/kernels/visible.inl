@@ -41,7 +41,8 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
     for (int i = 0; i < 8; ++i) {
       Bytes mask;
       __builtin_memcpy(&mask, rows[i] + k, sizeof mask);
-      hidden |= reinterpret_cast<Bytes>(mask == 0) & static_cast<std::uint8_t>(1 << i);
+      const std::uint8_t bit = static_cast<std::uint8_t>(1 << i);  // an int would not become a vector under sanitizers
+      hidden |= reinterpret_cast<Bytes>(mask == 0) & bit;
     }
     std::uint8_t bits[16];
     __builtin_memcpy(bits, &hidden, sizeof bits);
