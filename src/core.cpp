@@ -131,7 +131,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTenso
                                       const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = find_kernels(isa);
   if (kernels == nullptr || !validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
-      options.threads.count < 1 || options.threads.count > max_threads) {
+      !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
     return 0;
   }
   const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)));

@@ -305,6 +305,9 @@ TEST_CASE("attention: bad options are refused by name, and nothing is written") 
     const Status status = attention(one.q.view, one.k.view, one.v.view, {}, output.view, workspace, options);
     CHECK_MESSAGE(std::string(status.message()) == each.message, std::string(status.message()));
     CHECK(output.untouched());
+    CHECK(attention_workspace_bytes(one.q.view, one.k.view, one.v.view, options) == 0);
+    options.query_starts = {};
+    CHECK(attention_workspace_bytes(one.q.view, one.k.view, one.v.view, options) == 0);
   }
   Tensor k({2, 3, 7, 8}), output = all.output();
   k.fill(0.0f);
