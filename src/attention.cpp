@@ -520,6 +520,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
 // A tile, or all of a sequence and group where they share copies of its keys.
 void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
                std::int64_t tile, void* memory) {
+  if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
   const Kernels& kernels = *attention.kernels;
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();

@@ -1,6 +1,10 @@
 // Tests of decoding: one query a sequence, whose keys are computed in chunks and merged.
 
+#include "attention.h"
+#include "dispatch.h"
 #include "engine_test.h"
+#include "memory.h"
+#include "parallel.h"
 #include "plan.h"
 #include "reference_call.h"
 
@@ -227,6 +231,50 @@ TEST_CASE("decode: packed sequences of one query beside others give the bits of 
         }
         CHECK(differing == 0);
       }
+    }
+  }
+}
+
+TEST_CASE("decode: a sequence whose keys are copied is computed once, however many chunks its keys have beside one that decodes") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(209);
+    const std::int64_t H = 2, D = 24, L = 41, S = 3 * decode_chunk;
+    const std::int64_t query_starts[] = {0, 40, 41}, key_starts[] = {0, S - 1, S};
+    Tensor q({1, L, H, D}), k({1, S, H, D}), output({1, H, L, D});
+    q.fill(random);
+    k.fill(random);
+    AttentionOptions options;
+    options.query_starts = IndexView(query_starts, 3);
+    options.key_starts = IndexView(key_starts, 3);
+    AttentionCall call = {};
+    Attention& all = call.attention;
+    all.kernels = find_kernels(isa);
+    all.heads = all.groups = H;
+    all.depth = all.value_depth = D;
+    all.q = {q.view.data, 0, D, H * D, 1};
+    all.k.data = k.view.data;
+    all.k.head_stride = D;
+    all.k.row_stride = H * D;
+    all.v = all.k;
+    all.output = {output.view.data, 0, L * D, D, 1};
+    apply_options(options, {}, &all);
+    all.visibility.sequences = sequences_of(options, 1, L, S);
+    call.plan = plan_attention(*all.kernels, attention_shape(all));
+    REQUIRE(call.plan.whole_sequences);
+    REQUIRE(call.plan.chunks > 1);
+    std::vector<char> memory(call.plan.bytes(1) + alignment);
+    call.memory = static_cast<char*>(align_up(memory.data()));
+    Stage stages[max_stages];
+    add_attention_stages(call, stages);
+    for (std::int64_t h = 0; h < H; ++h) {
+      int writers = 0;
+      for (std::int64_t task = 0; task < stages[0].count; ++task) {
+        output.at(0, h, 0, 0) = not_a_number;
+        stages[0].run(stages[0].context, task, 0);
+        writers += !std::isnan(output.at(0, h, 0, 0));
+      }
+      CHECK(writers == 1);
     }
   }
 }
