@@ -200,21 +200,47 @@ void move_maximum(const Tile& tile) {
   tile.attention.kernels->move_maximum(&arguments);
 }
 
+// In log2 units, a float if it is finite; -inf: none.
+double sink_of(const Tile& tile, std::int64_t lane) {
+  const Numbers<float>& sinks = tile.attention.biases.sinks;
+  if (sinks.absent() || tile.uniform) return -HUGE_VAL;
+  const double sink = static_cast<double>(sinks.at(tile.scratch.lanes[lane].head)) / ln_2, least = -0x1.fffffep+127;
+  return sink < least && sink != -HUGE_VAL ? least : sink;
+}
+
+// Scores that start from one far below them would lose their last bits: it comes when all keys have been seen.
+bool comes_last(double sink) { return sink < -24.0; }
+
 // A sink is the first key: its weight is in the sum before any other.
 void begin_blocks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
-  const Numbers<float>& sinks = tile.attention.biases.sinks;
   for (std::int64_t lane = 0; lane < tile.width; ++lane) {
     scratch.maximum[lane] = scratch.sum[lane] = 0.0f;
-    if (!sinks.absent() && !tile.uniform && lane < tile.count) {
-      const double sink = static_cast<double>(sinks.at(scratch.lanes[lane].head)) / ln_2;
-      if (sink != -static_cast<double>(infinity)) {
-        // Rounded down, so that the sum is at least 1 and no weight of 2^-126 is lost.
-        scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(floor(sink));
-        scratch.sum[lane] = static_cast<float>(::exp2(sink - static_cast<double>(scratch.maximum[lane])));
-      }
+    if (const double sink = lane < tile.count ? sink_of(tile, lane) : -HUGE_VAL; !comes_last(sink)) {
+      // Rounded down, so that the sum is at least 1 and no weight of 2^-126 is lost.
+      scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(floor(sink));
+      scratch.sum[lane] = static_cast<float>(::exp2(sink - static_cast<double>(scratch.maximum[lane])));
     }
     scratch.start[lane] = scratch.maximum[lane];
+  }
+}
+
+// Those that are left for the end. One far above all scores becomes the maximum.
+void add_last_sinks(const Tile& tile) {
+  TileScratch& scratch = tile.scratch;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    const double sink = sink_of(tile, lane);
+    if (!comes_last(sink) || sink == -HUGE_VAL) continue;
+    float& maximum = scratch.maximum[lane];
+    if (scratch.sum[lane] == 0.0f || sink - static_cast<double>(maximum) > 64.0) {
+      const float top = static_cast<float>(floor(sink));
+      const float factor = scratch.sum[lane] == 0.0f ? 1.0f : static_cast<float>(::exp2(static_cast<double>(maximum) - static_cast<double>(top)));
+      float* output = scratch.output + lane * tile.plan.value_stride;
+      for (std::int64_t c = 0; c < tile.attention.value_depth; ++c) output[c] *= factor;
+      scratch.sum[lane] *= factor;
+      maximum = top;
+    }
+    scratch.sum[lane] += static_cast<float>(::exp2(sink - static_cast<double>(maximum)));
   }
 }
 
@@ -273,6 +299,7 @@ void run_blocks(const Tile& tile, bool careful) {
       accumulate_ranges(tile, begin, end);
     }
   }
+  add_last_sinks(tile);
   // A row whose keys are all hidden has nothing to divide.
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     if ((scratch.seen >> lane & 1) != 0) continue;

@@ -206,6 +206,42 @@ TEST_CASE("attention: it matters which keys are hidden, neither by what nor what
   }
 }
 
+TEST_CASE("attention: a sink far below all scores is as none, one far above them takes all, one beside them counts") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(97);
+    for (float score : {0.0f, -2000.0f}) {
+      Operands all(1, 2, 1, 3, 200, 16, 5, random);
+      if (score != 0.0f) {
+        all.q.fill(10.0f);
+        all.k.fill(score / 40.0f);
+      }
+      Tensor expected = all.output(), output = all.output(), sinks({2}), lse({1, 2, 3}), without({1, 2, 3});
+      Workspace workspace;
+      AttentionOptions options;
+      options.lse = without.view;
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, expected.view, workspace, options, isa));
+      options.lse = lse.view;
+      for (float sink : {score - 100.0f, -1e6f, -1e9f, -3e38f}) {
+        CAPTURE(sink);
+        sinks.fill(sink);
+        options.sinks = sinks.view;
+        REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+        CHECK_SAME_BITS(output, expected);
+        CHECK_SAME_BITS(lse, without);
+      }
+      // As heavy as all keys together, and much heavier.
+      for (std::int64_t h = 0; h < 2; ++h) sinks[h] = without.at(0, h, 0);
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+      CHECK(output.at(0, 1, 0, 2) == doctest::Approx(expected.at(0, 1, 0, 2) / 2.0f).epsilon(1e-3));
+      for (std::int64_t h = 0; h < 2; ++h) sinks[h] = score + 500.0f;
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+      CHECK(output.at(0, 1, 0, 2) == 0.0f);
+      CHECK(lse.at(0, 1, 0) == doctest::Approx(score + 500.0f));
+    }
+  }
+}
+
 TEST_CASE("merge: parts over disjoint keys become the whole, and two that saw nothing stay") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
