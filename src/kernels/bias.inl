@@ -20,11 +20,10 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, std::int64_t key, std::int64
     bias = subtract(bias, multiply(broadcast(lane.slope), maximum(away, subtract(zero(), away))));
   }
   if (lane.additive != nullptr) {
-    // Finite ones stay so: numbers near the lowest float stand for "as good as hidden".
-    const Vector scaled = multiply(load_additive(lane, key, count), broadcast(0x1.715476p+0f));
-    bias = add(bias, maximum(broadcast(-0x1.fffffep+127f), scaled));
+    bias = add(bias, multiply(load_additive(lane, key, count), broadcast(0x1.715476p+0f)));
   }
-  return bias;
+  // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden".
+  return maximum(broadcast(-0x1.fffffep+127f), bias);
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees.
