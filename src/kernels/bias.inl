@@ -26,7 +26,7 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, std::int64_t key, std::int64
   return maximum(broadcast(-0x1.fffffep+127f), bias);
 }
 
-// The same, and -inf where a range or a mask hides the key: all but trees.
+// The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
 ATTEND_INLINE Vector bias_of(const BiasLane& lane, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   Vector bias = added_of(lane, key, count);
@@ -37,18 +37,6 @@ ATTEND_INLINE Vector bias_of(const BiasLane& lane, std::int64_t key, std::int64_
     bias = select(less(load(ascending), broadcast(within(lane.begin - key))), none, bias);
   }
   return bias;
-}
-
-// Of the keys from the root's position on, a node of a tree sees its ancestors and itself.
-inline void hide_strangers(const BiasLane& lane, std::int64_t key, float (&row)[lanes]) {
-  bool akin[lanes] = {};
-  for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * lane.parent_stride]) {
-    const std::int64_t at = lane.root + node - key;
-    if (at >= 0 && at < lanes) akin[at] = true;
-  }
-  for (std::int64_t i = 0; i < lanes; ++i) {
-    if (key + i >= lane.root && !akin[i]) row[i] = -__builtin_inff();
-  }
 }
 
 void fill_bias(const BiasArguments* arguments) {

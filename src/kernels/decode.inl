@@ -144,7 +144,6 @@ ATTEND_INLINE Vector decode_biased(DecodeWeightsArguments& a, std::int64_t j, Ve
   } else {
     float spread[lanes];
     store(spread, bias_of(*a.bias, a.key + j, count));
-    if (a.bias->parents != nullptr) hide_strangers(*a.bias, a.key + j, spread);
     for (int i = 0; i < lanes && i < count; ++i) {
       const bool visible = spread[i] != -__builtin_inff();
       a.seen = a.seen || visible;
