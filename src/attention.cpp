@@ -18,9 +18,6 @@ constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
 
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-
 // Lays arrays out one after the other, each on cache lines of its own.
 struct Cursor {
   std::uintptr_t at;

@@ -18,9 +18,6 @@ constexpr float log2_e = 0x1.715476p+0f;
 constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
 
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-
 // What a row of a chunk came to; the first chunk's has what all of them did, once merged.
 struct Partial {
   float maximum, sum;  // -inf: no score

@@ -7,6 +7,9 @@
 
 namespace attend {
 
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
 /// Keys [begin, end) of a sequence; empty where begin >= end.
 struct KeyRange {
   std::int64_t begin = 0, end = 0;

@@ -61,14 +61,6 @@ struct Tokens {
   }
 };
 
-/// Elements [first, first + count) of an axis.
-template <class Element>
-View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
-}
-
 Status append(KeyValueCache& cache, const Tokens& tokens, std::int64_t first, std::int64_t count, const IndexView& counts = {}, Isa isa = Isa::best) {
   OperationOptions options;
   options.isa = isa;

@@ -56,14 +56,6 @@ struct Cache {
   }
 };
 
-/// Elements [first, first + count) of an axis.
-template <class Element>
-View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
-}
-
 AttentionOptions causal(std::int64_t window_left = -1) {
   AttentionOptions options;
   options.causal = true;

@@ -19,14 +19,6 @@ struct Operands {
   Tensor output() const { return Tensor({q.view.sizes[0], q.view.sizes[1], q.view.sizes[2], v.view.sizes[3]}); }
 };
 
-/// Elements [first, first + count) of an axis.
-template <class Element>
-View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
-}
-
 // Options that differ by head, query and key.
 struct Rich {
   Tensor slopes, sinks, table;

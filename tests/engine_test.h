@@ -176,6 +176,14 @@ class Tensor {
   std::vector<std::size_t> places_;
 };
 
+/// Elements [first, first + count) of an axis.
+template <class Element>
+View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
+  view.data += first * view.strides[axis];
+  view.sizes[axis] = count;
+  return view;
+}
+
 /// Valid lengths, (B,), (B, L) or none.
 struct Lengths {
   std::vector<std::int64_t> values;

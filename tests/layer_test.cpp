@@ -136,14 +136,6 @@ MultiHeadAttentionConfig modern_config(Isa isa, const ConstTensorView& frequenci
   return config;
 }
 
-/// Elements [first, first + count) of an axis.
-template <class Element>
-View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
-}
-
 bool same_bits(const TensorView& a, const TensorView& b) {
   const Array x(a), y(b);
   return x.shape == y.shape && (x.values.empty() || std::memcmp(x.values.data(), y.values.data(), x.values.size() * sizeof(double)) == 0);

@@ -662,10 +662,7 @@ class Calls {
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
-      if (!agrees(call, difference(part_of(output.view, 0, b, 1), entry.output, reference::core_bounds(entry, D, Data::random))) ||
-          !agrees(call + ", lse", difference(part_of(lse.view, 0, b, 1), entry.lse, reference::lse_bounds(entry, D, Data::random)))) {
-        return false;
-      }
+      if (!entry_agrees(call, part_of(output.view, 0, b, 1), part_of(lse.view, 0, b, 1), entry, D)) return false;
       if (weights.view.absent()) continue;
       if (!agrees(call + ", weights", weights_difference(part_of(weights.view, 0, b, 1), options.average_weights, entry.weights,
                                                          reference::weight_bounds(entry, D, Data::random)))) {
@@ -721,10 +718,7 @@ class Calls {
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
-      if (!agrees(call, difference(part_of(output.view, 0, b, 1), entry.output, reference::core_bounds(entry, D, Data::random))) ||
-          !agrees(call + ", lse", difference(part_of(lse.view, 0, b, 1), entry.lse, reference::lse_bounds(entry, D, Data::random)))) {
-        return false;
-      }
+      if (!entry_agrees(call, part_of(output.view, 0, b, 1), part_of(lse.view, 0, b, 1), entry, D)) return false;
       if (weights.view.absent()) continue;
       const int axis = weights.view.rank - 1;
       const std::int64_t keys_here = key_counts[static_cast<std::size_t>(b)];
@@ -737,6 +731,12 @@ class Calls {
       if (!agrees(call + ", weights past the length", zero ? "" : "not 0")) return false;
     }
     return agrees(call, untouched_around({&output, &lse, &weights}));
+  }
+
+  /// The output and the LSE of one entry.
+  bool entry_agrees(const std::string& call, const TensorView& output, const TensorView& lse, const reference::AttentionResult& entry, std::int64_t D) {
+    return agrees(call, difference(output, entry.output, reference::core_bounds(entry, D, Data::random))) &&
+           agrees(call + ", lse", difference(lse, entry.lse, reference::lse_bounds(entry, D, Data::random)));
   }
 
   static std::string difference(const TensorView& actual, const Array& expected, const Array& tolerance) {
