@@ -460,21 +460,33 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
                 attention.weights.data ? attention.weights.row(b, weight_head, i) : nullptr,
                 attention.lse.data ? attention.lse.row(entry, h, row + i) : nullptr, i, h};
   };
+  const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
+  const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
+  const bool alike = attention.visibility.alike();
+  KeyRange range = attention.visibility.of(b, first_index);
+  Lane lane = lane_of(first_head, first_index);
   std::int64_t seeing = 0, blind = 0;
-  for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
-    const KeyRange range = attention.visibility.of(b, i);
+  for (std::int64_t n = 0;;) {
     if (range.empty()) {
-      const Lane lane = lane_of(h, i);
       write_empty_lse(attention, lane);
       if (!uniform) write_empty(attention, lane);
       ++blind;
     } else {
-      scratch.lanes[seeing] = lane_of(h, i);
+      scratch.lanes[seeing] = lane;
       scratch.bias_lanes[seeing].begin = range.begin;
       scratch.bias_lanes[seeing].end = range.end;
       ++seeing;
     }
-    if (++i == queries) i = 0, ++h;
+    if (++n == count) break;
+    if (++lane.index == queries) {
+      lane = lane_of(lane.head + 1, 0);
+    } else {
+      lane.query += query_step;
+      lane.output += output_step;
+      if (lane.weights != nullptr) lane.weights += weight_step;
+      if (lane.lse != nullptr) lane.lse += lse_step;
+    }
+    if (!alike) range = attention.visibility.of(b, lane.index);
   }
   if (seeing > 0) {
     run_tile(attention, plan, keys, scratch, b, seeing, false);

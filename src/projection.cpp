@@ -41,19 +41,29 @@ void Projection::run(std::int64_t task) const {
   arguments.element_stride = output.stride;
   // While rows pass through this panel, the next one is fetched; at the last, this one once more.
   arguments.ahead = arguments.panel + (panel + 1 < panels ? weights.inputs * arguments.width : 0);
+  arguments.ahead_end = arguments.ahead + weights.inputs * arguments.width;
 
   std::int64_t b = rows.entry_of(row);
   while (row < end) {
     int count = 0;
-    for (; count < most && row < end; ++count, ++row) {
+    while (count < most && row < end) {
       while (rows.before[b + 1] <= row) ++b;
-      const std::int64_t i = rows.index(b, row);
-      inputs[count] = input.row(b, 0, i);
-      outputs[count] = output.row(b, 0, i + (output_rows != nullptr ? output_rows[b] : 0));
+      // Those of one entry that go to one page lie a step apart.
+      const std::int64_t i = rows.index(b, row), to = i + (output_rows != nullptr ? output_rows[b] : 0);
+      std::int64_t run = smaller(smaller(rows.before[b + 1], end) - row, most - count);
+      run = output.end_of_run(to, to + run) - to;
+      row += run;
+      const float* from = input.row(b, 0, i);
+      for (float* into = output.row(b, 0, to); run > 0; --run, ++count) {
+        inputs[count] = from;
+        outputs[count] = into;
+        from += input.row_stride;
+        into += output.row_stride;
+      }
     }
     arguments.row_count = count;
     kernels->gemm(&arguments);
-    arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * weights.inputs * 4;
+    arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * fetched_by_tile(weights.inputs);
   }
 }
 

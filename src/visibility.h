@@ -99,6 +99,9 @@ struct Visibility {
   /// Whether some keys within the ranges may be hidden.
   bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
 
+  /// Whether all queries of a sequence see the same keys, but for holes.
+  bool alike() const { return lengths.stride == 0 && !causal && window_left < 0 && window_right < 0; }
+
   /// The keys that query i of sequence b sees, but for holes.
   KeyRange of(std::int64_t b, std::int64_t i) const {
     KeyRange range = {first_of(b), sequences.key_count(b)};

@@ -16,6 +16,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
   }
   for (; weights != end; weights += width) {
+    if constexpr (value_fetch > 0) prefetch(values + value_fetch * row_stride);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
@@ -86,16 +87,21 @@ void accumulate(const AccumulateArguments* arguments) {
 bool finish(const FinishArguments* arguments) {
   const FinishArguments& a = *arguments;
   Vector residue = zero();  // x - x is 0, or NaN where x is not finite
-  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) a.factors[lane] = 1.0f / a.sums[lane];
+  for (std::int64_t lane = 0; lane < a.lane_count; lane += lanes) {
+    const std::int64_t left = a.lane_count - lane;
+    copy_out(divide(broadcast(1.0f), copy_in(a.sums + lane, left, 1, 1.0f)), left, a.factors + lane, 1);
+  }
   for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
     const float* source = a.source + lane * a.source_stride;
     float* destination = a.destinations[lane];
     const Vector factor = broadcast(a.factors[lane]);
+    Vector row_residue = zero();  // of its own: one chain through all rows took as long as all else
     for (std::int64_t c = 0; c < a.columns; c += lanes) {
       const Vector x = multiply(load(source + c), factor);
-      residue = add(residue, subtract(x, x));
+      row_residue = add(row_residue, subtract(x, x));
       copy_out(x, a.columns - c, destination + c * a.stride, a.stride);
     }
+    residue = add(residue, row_residue);
   }
   return !any(unlike(residue, zero()));
 }

@@ -17,6 +17,7 @@ constexpr int value_rows = 4, value_vectors = 2;
 constexpr int score_rows = 4, wide_vectors = 3, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 4, value_vectors = 3;
 #endif
+constexpr int value_fetch = 8;
 constexpr int decode_accumulators = 8;
 constexpr int key_block = 64;
 

@@ -20,6 +20,10 @@ struct PackArguments {
   float* panel;
 };
 
+/// While a row tile of a projection runs, it fetches two cache lines every so many steps of k.
+inline constexpr std::int64_t gemm_fetch_steps = 8;
+inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) { return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * 32; }
+
 /// c[r][n] = sum over ascending k of a[r][k] * panel[k][n], one chain of multiply-adds that starts
 /// at 0, then + bias[n]. Column n of row r is stored at
 /// outputs[r] + (c / head_size) * head_stride + (c % head_size) * element_stride, c = first_column + n.
@@ -34,7 +38,7 @@ struct GemmArguments {
   std::int64_t columns;      // 1 to width: those that are stored
   const float* bias;         // null, or `width` values
   std::int64_t first_column, head_size, head_stride, element_stride;
-  const float* ahead;        // what a later call reads, fetched meanwhile, 16 bytes a row tile and k
+  const float *ahead, *ahead_end;  // what a later call reads, fetched meanwhile: fetched_by_tile floats a row tile
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.
@@ -268,7 +272,7 @@ struct Kernels {
   void (*softmax)(const SoftmaxArguments*);
   void (*copy)(const CopyArguments*);
   void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);
-  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x for x <= 127, 0 below 2^-126
+  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x for x <= 127, 0 for x < -126.5
   void (*rotate)(const RotateArguments*);
   void (*rms_norm)(const RmsNormArguments*);
 };

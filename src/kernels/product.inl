@@ -47,28 +47,36 @@ ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const f
   }
 }
 
-// `ahead`: memory to fetch meanwhile, a cache line every four steps; null where `fetch` is false.
-template <int rows, int vectors, bool fetch>
+// Memory to fetch while a tile runs: two cache lines every gemm_fetch_steps steps, up to `end`.
+struct Ahead {
+  const float *next, *end;
+  ATTEND_INLINE void fetch(std::int64_t k) {
+    if (k % gemm_fetch_steps != 0) return;
+    if (next < end) {
+      prefetch(next);
+      prefetch(next + 16);
+    }
+    next += 32;
+  }
+};
+
+template <int rows, int vectors, bool fetches>
 ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
-                                 std::int64_t stride, std::int64_t depth, const float* panel,
-                                 const float* ahead) {
+                                 std::int64_t stride, std::int64_t depth, const float* panel, Ahead ahead) {
   constexpr int width = vectors * lanes;
-  std::int64_t offset = 0;
+  std::int64_t offset = 0, k = 0;
   if constexpr (scalar_group > 1) {
-    const float* end = panel + depth / scalar_group * scalar_group * width;
-    for (; panel != end; panel += scalar_group * width) {
+    for (; k + scalar_group <= depth; k += scalar_group) {
+      if constexpr (fetches) ahead.fetch(k);
       multiply_group<rows, vectors>(accumulators, a, offset, stride, panel);
       offset += scalar_group * stride;
+      panel += scalar_group * width;
     }
-    depth %= scalar_group;
   }
-  const float* end = panel + depth * width;
-  for (; panel != end; panel += width) {
-    if constexpr (fetch) {
-      prefetch(ahead);
-      ahead += 4;
-    }
+  for (; k < depth; ++k) {
+    if constexpr (fetches) ahead.fetch(k);
     multiply_step<rows, vectors>(accumulators, a, offset, panel);
     offset += stride;
+    panel += width;
   }
 }

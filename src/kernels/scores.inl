@@ -58,7 +58,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = masked ? select(mask_of(a.visible[key + r], v), first, none) : first;
   }
-  multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, nullptr);
+  multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
   if (kind == ScoreKind::plain || (masked && in_registers)) {
     weigh_tile<rows, vectors>(a, key, scores);
     return;

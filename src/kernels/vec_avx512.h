@@ -137,6 +137,8 @@ ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
 // tile (78.8 % of the peak to 79.6 on Zen 4), and round worse.
 constexpr float exp2_coefficients[5] = {0x1.62e4bap-1f, 0x1.ebdb66p-3f, 0x1.c91ca6p-5f,
                                         0x1.2778bcp-7f, 0x1.e974e2p-10f};
+// scale_by_exponent takes any.
+ATTEND_INLINE Vector clamp_exponent(Vector x) { return x; }
 // x - floor(x). From a register: with a memory operand, vreduceps takes four times as long on Zen 4.
 ATTEND_INLINE Vector exponent_fraction(Vector x) {
   asm("" : "+v"(x));

@@ -89,14 +89,16 @@ ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
 // 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
-// x rounded to the nearest integer stands in the low bits of x + 1.5 * 2^23, for |x| < 2^22.
-ATTEND_INLINE Vector round_bits(Vector x) { return x + broadcast(0x1.8p23f); }
-ATTEND_INLINE Vector exponent_fraction(Vector x) { return x - (round_bits(x) - broadcast(0x1.8p23f)); }
-// p 2^round(x); 0 where x < -126, so that no denormal arises.
+// From -126.5 down, 2^x is 0. NaN stays.
+ATTEND_INLINE Vector clamp_exponent(Vector x) { return maximum(broadcast(-127.0f), x); }
+// x + 1.5 * 2^23 + 127, for -127 <= x <= 127: its low bits are x rounded to the nearest integer, with the bias of exponents.
+constexpr float exponent_shift = 0x1.8p23f + 127.0f;
+ATTEND_INLINE Vector round_bits(Vector x) { return x + broadcast(exponent_shift); }
+ATTEND_INLINE Vector exponent_fraction(Vector x) { return x - (round_bits(x) - broadcast(exponent_shift)); }
+// p 2^round(x), 0 for x = -127
 ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
   using Bits = std::uint32_t __attribute__((vector_size(16)));
-  const Bits power = (reinterpret_cast<Bits>(round_bits(x)) << 23) + 0x3f800000u;
-  return select(x < broadcast(-126.0f), zero(), p * reinterpret_cast<Vector>(power));
+  return p * reinterpret_cast<Vector>(reinterpret_cast<Bits>(round_bits(x)) << 23);
 }
 
 }}}  // namespace attend::scalar
