@@ -6,14 +6,17 @@ namespace {
 
 // A multiply-add is two operations. The exponentials are not counted.
 Case layer(const char* name, const LayerShape& shape) {
-  double keys = static_cast<double>(shape.batch * shape.keys);
-  if (!shape.valid_lens.empty()) {
-    keys = 0;
-    for (std::int64_t length : shape.valid_lens) keys += static_cast<double>(length);
+  double rows = 0, keys = 0, pairs = 0;
+  for (std::int64_t b = 0; b < shape.batch; ++b) {
+    const std::int64_t length = shape.valid_lens.empty() ? shape.keys : shape.valid_lens[static_cast<std::size_t>(b)];
+    const std::int64_t queries = shape.packed ? length : shape.queries;
+    rows += static_cast<double>(queries);
+    keys += static_cast<double>(length);
+    pairs += static_cast<double>(queries * length);
   }
-  const double rows = static_cast<double>(shape.batch * shape.queries), width = static_cast<double>(shape.width);
+  const double width = static_cast<double>(shape.width);
   const double projections = 2 * (2 * rows + 2 * keys) * width * width;
-  const double attention = 4 * static_cast<double>(shape.queries) * keys * width;
+  const double attention = 4 * pairs * width;
   return {name, projections + attention, 0, true,
           [shape](Isa isa, const Threads& threads) { return layer_workload(shape, isa, threads); }};
 }
@@ -28,15 +31,17 @@ Case core(const char* name, const CoreShape& shape) {
   if (const std::int64_t beyond = shape.length - 1 - shape.window_left; shape.window_left >= 0 && beyond > 0) {
     pairs -= beyond * (beyond + 1) / 2;
   }
-  if (shape.mask != CoreMask::none) pairs /= 2;
+  if (shape.mask == CoreMask::shared || shape.mask == CoreMask::each_head) pairs /= 2;
   return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), 0, true,
           [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
 }
 
-// Keys and values are read once, whatever the number of heads that share them.
+// For one query, keys and values are read once, whatever the number of heads that share them, and that is the bound.
 Case decode(const char* name, const DecodeShape& shape) {
-  const double numbers = static_cast<double>(shape.keys * shape.depth);
-  return {name, 4 * static_cast<double>(shape.heads) * numbers, 2 * sizeof(float) * static_cast<double>(shape.groups) * numbers, true,
+  const std::int64_t L = shape.queries;
+  const double pairs = static_cast<double>(shape.keys * L - L * (L - 1) / 2);
+  const double bytes = 2.0 * sizeof(float) * static_cast<double>(shape.groups * shape.keys * shape.depth);
+  return {name, 4 * static_cast<double>(shape.heads * shape.depth) * pairs, L == 1 ? bytes : 0, true,
           [shape](Isa isa, const Threads& threads) { return decode_workload(shape, isa, threads); }};
 }
 
@@ -54,8 +59,10 @@ const std::vector<Case>& all_cases() {
       layer("minilm-128", {1, 128, 128, 384, 12, true, {}}),
       layer("bert-128", {1, 128, 128, 768, 12, true, {}}),
       layer("bert-128x8", {8, 128, 128, 768, 12, true, {128, 100, 64, 32, 128, 90, 70, 17}}),
+      layer("bert-128x8-packed", {8, 128, 128, 768, 12, true, {128, 100, 64, 32, 128, 90, 70, 17}, true}),
       layer("vit-197", {1, 197, 197, 768, 12, true, {}}),
       layer("bert-512", {1, 512, 512, 768, 12, true, {}}),
+      layer("wide-512", {1, 512, 512, 1024, 16, true, {}}),
       layer("whisper-1500", {1, 1500, 1500, 384, 6, true, {}}),
       layer("long-4096", {1, 4096, 4096, 512, 8, true, {}}),
       gemm("gemm-8x768x768", {8, 768, 768}),
@@ -67,10 +74,16 @@ const std::vector<Case>& all_cases() {
       core("core-128-d64-causal", {12, 128, 64, true}),
       core("core-512-d64", {12, 512, 64, false}),
       core("core-512-d64-causal", {12, 512, 64, true}),
+      core("core-512-d64-4k-rows", {12, 512, 64, false, CoreMask::none, -1, 1024}),
+      core("core-512-d20", {12, 512, 20, false}),
+      core("core-512-d80", {12, 512, 80, false}),
+      core("core-512-d96", {12, 512, 96, false}),
+      core("core-512-d256", {12, 512, 256, false}),
       core("core-2048-d64", {8, 2048, 64, false}),
       core("core-2048-d64-causal", {8, 2048, 64, true}),
       core("core-2048-d64-mask", {8, 2048, 64, false, CoreMask::shared}),
       core("core-2048-d64-mask-heads", {8, 2048, 64, false, CoreMask::each_head}),
+      core("core-2048-d64-additive", {8, 2048, 64, false, CoreMask::additive}),
       core("core-2048-d64-window", {8, 2048, 64, true, CoreMask::none, 64}),
       core("core-2048-d128", {8, 2048, 128, false}),
       core("core-2048-d128-causal", {8, 2048, 128, true}),
@@ -82,6 +95,10 @@ const std::vector<Case>& all_cases() {
       decode("decode-32768-token-major", {32, 8, 32768, 128, true}),
       decode("decode-mha-128", {12, 12, 128, 64, false}),
       decode("decode-mha-1024", {12, 12, 1024, 64, false}),
+      decode("decode-4096-x2", {32, 8, 4096, 128, false, 2}),
+      decode("decode-4096-x4", {32, 8, 4096, 128, false, 4}),
+      decode("decode-4096-x8", {32, 8, 4096, 128, false, 8}),
+      decode("decode-4096-x16", {32, 8, 4096, 128, false, 16}),
       exponential("exp"),
   };
   return cases;

@@ -1,4 +1,4 @@
-// The attention core alone: contiguous (H, L, D) queries, keys and values, heads as batch entries.
+// The attention core alone: queries, keys and values (H, L, D), contiguous or with heads side by side.
 #include "data.h"
 #include "naive.h"
 #include "reference/reference.h"
@@ -10,7 +10,10 @@ namespace {
 class CoreWorkload : public Workload {
  public:
   CoreWorkload(const CoreShape& shape, Isa isa, const Threads& threads) : shape_(shape) {
-    const std::int64_t count = shape.heads * shape.length * shape.depth;
+    const bool contiguous = shape.row_stride == 0;
+    row_stride_ = contiguous ? shape.depth : shape.row_stride;
+    head_stride_ = contiguous ? shape.length * shape.depth : shape.depth;
+    const std::int64_t count = contiguous ? shape.heads * head_stride_ : shape.length * row_stride_;
     queries_ = random_floats(count, unit_variance, 1);
     keys_ = random_floats(count, unit_variance, 2);
     values_ = random_floats(count, unit_variance, 3);
@@ -21,36 +24,46 @@ class CoreWorkload : public Workload {
     options_.threads = threads;
     if (shape.mask == CoreMask::none) return;
     const std::int64_t masks = shape.mask == CoreMask::each_head ? shape.heads : 1;
-    for (float x : random_floats(masks * shape.length * shape.length, 1.0f, 4)) mask_.push_back(x < 0.0f);
+    bias_ = random_floats(masks * shape.length * shape.length, 1.0f, 4);
+    if (shape.mask == CoreMask::additive) {
+      options_.additive_mask = ConstTensorView(bias_.data(), shape.length, shape.length);
+      return;
+    }
+    for (float& bias : bias_) {
+      mask_.push_back(bias < 0.0f);
+      bias = bias < 0.0f ? 0.0f : -INFINITY;
+    }
     options_.mask = BoolMaskView(mask_.data(), 1, masks, shape.length, shape.length);
   }
 
   void run() override {
-    require(attention(all(queries_), all(keys_), all(values_), LengthsView(),
-                      TensorView(result_.data(), 1, shape_.heads, shape_.length, shape_.depth), workspace_, options_, isa_));
+    TensorView result(result_.data(), 1, shape_.heads, shape_.length, shape_.depth);
+    for (int axis = 1; axis < 3; ++axis) result.strides[axis] = all(result_).strides[axis];
+    require(attention(all(queries_), all(keys_), all(values_), LengthsView(), result, workspace_, options_, isa_));
   }
 
   void run_naively() override {
-    const std::int64_t L = shape_.length, D = shape_.depth;
+    const std::int64_t L = shape_.length;
     for (std::int64_t h = 0; h < shape_.heads; ++h) {
       const std::int64_t rows = shape_.causal ? 1 : L;  // each with keys of its own
       for (std::int64_t i = 0; i < L; i += rows) {
-        const std::int64_t row = h * L + i, key = h * L + first_key(i);
-        naive_attention(queries_.data() + row * D, keys_.data() + key * D, values_.data() + key * D, result_.data() + row * D,
-                        rows, (shape_.causal ? i + 1 : L) - first_key(i), D, D, mask_row(h, i));
+        const std::int64_t row = h * head_stride_ + i * row_stride_, key = h * head_stride_ + first_key(i) * row_stride_;
+        naive_attention(queries_.data() + row, keys_.data() + key, values_.data() + key, result_.data() + row, rows,
+                        (shape_.causal ? i + 1 : L) - first_key(i), shape_.depth, row_stride_, bias_row(h, i));
       }
     }
   }
 
   reference::Comparison check() const override {
-    const std::int64_t H = shape_.heads, L = shape_.length, step = sampled(all(queries_), 2, 4).strides[2] / shape_.depth;
+    const std::int64_t H = shape_.heads, L = shape_.length, step = sampled(all(queries_), 2, 4).strides[2] / row_stride_;
     reference::AttentionOptions options;
-    options.mask = reference::Array::zeros({1, H, 4, L});  // of the sampled rows, whatever hides a key
+    options.additive_mask = reference::Array::zeros({1, H, 4, L});  // of the sampled rows, with what hides a key
     for (std::int64_t h = 0; h < H; ++h) {
       for (std::int64_t n = 0; n < 4; ++n) {
         const std::int64_t i = n * step, end = shape_.causal ? i + 1 : L;
-        for (std::int64_t j = first_key(i); j < end; ++j) {
-          options.mask.at(std::int64_t{0}, h, n, j) = mask_.empty() || mask_row(h, i)[j] != 0;
+        for (std::int64_t j = 0; j < L; ++j) {
+          const double bias = bias_.empty() ? 0.0 : static_cast<double>(bias_row(h, i)[j]);
+          options.additive_mask.at(std::int64_t{0}, h, n, j) = j < first_key(i) || j >= end ? -HUGE_VAL : bias;
         }
       }
     }
@@ -62,19 +75,24 @@ class CoreWorkload : public Workload {
 
  private:
   ConstTensorView all(const std::vector<float>& x) const {
-    return ConstTensorView(x.data(), 1, shape_.heads, shape_.length, shape_.depth);
+    ConstTensorView view(x.data(), 1, shape_.heads, shape_.length, shape_.depth);
+    view.strides[1] = head_stride_;
+    view.strides[2] = row_stride_;
+    return view;
   }
   std::int64_t first_key(std::int64_t i) const {
     return shape_.window_left < 0 || i < shape_.window_left ? 0 : i - shape_.window_left;
   }
-  const std::uint8_t* mask_row(std::int64_t h, std::int64_t i) const {
-    if (mask_.empty()) return nullptr;
-    return mask_.data() + ((shape_.mask == CoreMask::each_head ? h : 0) * shape_.length + i) * shape_.length;
+  const float* bias_row(std::int64_t h, std::int64_t i) const {
+    if (bias_.empty()) return nullptr;
+    return bias_.data() + ((shape_.mask == CoreMask::each_head ? h : 0) * shape_.length + i) * shape_.length;
   }
 
   CoreShape shape_;
   std::vector<float> queries_, keys_, values_, result_;
-  std::vector<std::uint8_t> mask_;  // empty: none
+  std::int64_t head_stride_, row_stride_;
+  std::vector<float> bias_;         // -inf where a mask hides; empty: none
+  std::vector<std::uint8_t> mask_;  // of bool ones
   Isa isa_;
   Workspace workspace_;
   AttentionOptions options_;

@@ -13,9 +13,15 @@ class LayerWorkload : public Workload {
  public:
   LayerWorkload(const LayerShape& shape, Isa isa, const Threads& threads) : shape_(shape) {
     const std::int64_t E = shape.width;
-    queries_ = random_floats(shape.batch * shape.queries * E, unit_variance, 1);
-    if (shape.queries != shape.keys) keys_ = random_floats(shape.batch * shape.keys * E, unit_variance, 2);
-    result_ = unwritten_floats(shape.batch * shape.queries * E);
+    if (shape.packed) {
+      for (std::int64_t length : shape.valid_lens) starts_.push_back(starts_.back() + length);
+      shape_.batch = 1;
+      shape_.queries = shape_.keys = starts_.back();
+      options_.query_starts = options_.key_starts = IndexView(starts_.data(), static_cast<std::int64_t>(starts_.size()));
+    }
+    queries_ = random_floats(shape_.batch * shape_.queries * E, unit_variance, 1);
+    if (shape_.queries != shape_.keys) keys_ = random_floats(shape_.batch * shape_.keys * E, unit_variance, 2);
+    result_ = unwritten_floats(shape_.batch * shape_.queries * E);
     const float limit = std::sqrt(3.0f / static_cast<float>(E));
     for (int which = 0; which < projection_count; ++which) {
       matrices_[which] = random_floats(E * E, limit, 10 + static_cast<std::uint32_t>(which));
@@ -36,12 +42,14 @@ class LayerWorkload : public Workload {
   }
 
   void run_naively() override {
-    const std::int64_t E = shape_.width, D = E / shape_.heads, L = shape_.queries;
+    const std::int64_t E = shape_.width, D = E / shape_.heads;
     if (transposed_[0].empty()) transpose_weights();
-    for (std::int64_t b = 0; b < shape_.batch; ++b) {
-      const std::int64_t S = shape_.valid_lens.empty() ? shape_.keys : shape_.valid_lens[static_cast<std::size_t>(b)];
-      const float* keys = key_view().data + b * shape_.keys * E;
-      const float* inputs[] = {queries_.data() + b * L * E, keys, keys};
+    for (std::size_t b = 0; b < (shape_.packed ? shape_.valid_lens.size() : static_cast<std::size_t>(shape_.batch)); ++b) {
+      const std::int64_t S = shape_.valid_lens.empty() ? shape_.keys : shape_.valid_lens[b];
+      const std::int64_t L = shape_.packed ? S : shape_.queries, entry = static_cast<std::int64_t>(b);
+      const std::int64_t first = (shape_.packed ? starts_[b] : entry * L) * E;
+      const float* keys = key_view().data + (shape_.packed ? first : entry * shape_.keys * E);
+      const float* inputs[] = {queries_.data() + first, keys, keys};
       for (int which = query; which <= value; ++which) {
         const std::int64_t rows = which == query ? L : S;
         stages_[which].resize(static_cast<std::size_t>(rows * E));
@@ -52,11 +60,12 @@ class LayerWorkload : public Workload {
         naive_attention(stages_[query].data() + start, stages_[key].data() + start, stages_[value].data() + start,
                         stages_[output].data() + start, L, S, D, E);
       }
-      naive_matmul(stages_[output].data(), transposed_[output].data(), bias(output), result_.data() + b * L * E, L, E, E);
+      naive_matmul(stages_[output].data(), transposed_[output].data(), bias(output), result_.data() + first, L, E, E);
     }
   }
 
   reference::Comparison check() const override {
+    if (shape_.packed) return check_packed();
     const auto sample = [](const ConstTensorView& view) { return sampled(sampled(view, 0, 3), 1, 4); };
     const reference::Array queries = sample(query_view());
     const reference::Array keys = sampled(key_view(), 0, 3);
@@ -75,7 +84,25 @@ class LayerWorkload : public Workload {
   ConstTensorView key_view() const {
     return keys_.empty() ? query_view() : ConstTensorView(keys_.data(), shape_.batch, shape_.keys, shape_.width);
   }
+  // The first sequence and the last one, each alone.
+  reference::Comparison check_packed() const {
+    reference::Comparison comparison;
+    for (std::size_t b : {std::size_t{0}, shape_.valid_lens.size() - 1}) {
+      const auto sequence = [&](const std::vector<float>& x) {
+        return ConstTensorView(x.data() + starts_[b] * shape_.width, 1, shape_.valid_lens[b], shape_.width);
+      };
+      const reference::Array queries = sampled(sequence(queries_), 1, 4), keys = sequence(queries_);
+      const reference::LayerResult expected = reference::multi_head_attention(weights(), shape_.heads, queries, keys, keys);
+      const reference::LayerBounds bounds = reference::multi_head_attention_bounds(
+          weights(), shape_.heads, queries, keys, keys, {}, expected, reference::Data::random);
+      comparison = reference::compare(sampled(sequence(result_), 1, 4), expected.output, bounds.output);
+      if (!comparison.ok) break;
+    }
+    return comparison;
+  }
+
   LengthsView lengths_view() const {
+    if (shape_.packed) return LengthsView();
     return shape_.valid_lens.empty() ? LengthsView() : LengthsView(shape_.valid_lens.data(), shape_.batch);
   }
   const float* bias(int which) const { return shape_.bias ? biases_[which].data() : nullptr; }
@@ -104,7 +131,8 @@ class LayerWorkload : public Workload {
     }
   }
 
-  LayerShape shape_;
+  LayerShape shape_;  // of packed sequences one entry that has all rows
+  std::vector<std::int64_t> starts_ = {0};
   std::vector<float> queries_, keys_, result_;  // keys_ empty: the queries
   std::vector<float> matrices_[projection_count], biases_[projection_count];
   std::vector<float> transposed_[projection_count], stages_[projection_count];  // of run_naively

@@ -20,7 +20,7 @@ void naive_matmul(const float* input, const float* weights, const float* bias, f
 }
 
 void naive_attention(const float* q, const float* k, const float* v, float* output, std::int64_t L, std::int64_t S,
-                     std::int64_t D, std::int64_t row_stride, const std::uint8_t* mask) {
+                     std::int64_t D, std::int64_t row_stride, const float* bias) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(D));
   std::vector<float> weights(static_cast<std::size_t>(S));
   for (std::int64_t i = 0; i < L; ++i) {
@@ -28,7 +28,7 @@ void naive_attention(const float* q, const float* k, const float* v, float* outp
     for (std::int64_t j = 0; j < S; ++j) {
       float score = 0.0f;
       for (std::int64_t d = 0; d < D; ++d) score += q[i * row_stride + d] * k[j * row_stride + d];
-      score = mask == nullptr || mask[i * S + j] != 0 ? score * scale : -INFINITY;
+      score = score * scale + (bias == nullptr ? 0.0f : bias[i * S + j]);
       weights[static_cast<std::size_t>(j)] = score;
       largest = std::max(largest, score);
     }

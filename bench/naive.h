@@ -9,8 +9,9 @@ namespace attend::bench {
 void naive_matmul(const float* input, const float* weights, const float* bias, float* output, std::int64_t M,
                   std::int64_t K, std::int64_t N);
 
-/// softmax(q k^T / sqrt(D)) v of one head; rows of all four are row_stride apart. mask: null, or (L, S), 0 hides.
+/// softmax(q k^T / sqrt(D)) v of one head; rows of all four are row_stride apart. bias: null, or (L, S), added
+/// to the scores; -inf hides.
 void naive_attention(const float* q, const float* k, const float* v, float* output, std::int64_t L, std::int64_t S,
-                     std::int64_t D, std::int64_t row_stride, const std::uint8_t* mask = nullptr);
+                     std::int64_t D, std::int64_t row_stride, const float* bias = nullptr);
 
 }  // namespace attend::bench

@@ -25,22 +25,26 @@ struct LayerShape {
   std::int64_t batch, queries, keys, width, heads;  // queries == keys: self-attention
   bool bias;
   std::vector<std::int64_t> valid_lens;  // empty: none
+  bool packed = false;                   // entries without padding, as long as valid_lens says, one after the other
 };
 struct GemmShape {
   std::int64_t rows, inputs, outputs;
 };
-enum class CoreMask { none, shared, each_head };  // of bool, half of it visible: one for all heads, or one each
+/// bool: half of it visible, one for all heads, or one each; additive: one for all heads, hides nothing.
+enum class CoreMask { none, shared, each_head, additive };
 struct CoreShape {
   std::int64_t heads, length, depth;
   bool causal;
   CoreMask mask = CoreMask::none;
   std::int64_t window_left = -1;  // of causal ones
+  std::int64_t row_stride = 0;    // heads side by side in rows so far apart; 0: (H, L, D)
 };
 
-/// One query against a cache of `keys` keys.
+/// A few queries, the last tokens of a cache of `keys` keys.
 struct DecodeShape {
   std::int64_t heads, groups, keys, depth;
   bool token_major;  // (S, G, D) in memory, else (G, S, D)
+  std::int64_t queries = 1;
 };
 
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results

@@ -92,9 +92,10 @@ TEST_CASE("attend-bench --list names the cases") {
   const Run run = run_bench("--list");
   CHECK(run.exit_code == 0);
   for (const char* name :
-       {"seed", "minilm-128", "bert-128", "bert-128x8", "vit-197", "bert-512", "whisper-1500", "long-4096",
+       {"seed", "minilm-128", "bert-128", "bert-128x8", "bert-128x8-packed", "vit-197", "wide-512", "bert-512", "whisper-1500", "long-4096",
         "gemm-8x768x768", "gemm-128x768x768", "gemm-512x384x384", "core-128-d32", "core-128-d64", "core-512-d64",
-        "core-2048-d64", "core-2048-d128", "core-8192-d64", "exp"}) {
+        "core-512-d64-4k-rows", "core-512-d20", "core-512-d80", "core-512-d96", "core-512-d256", "core-2048-d64",
+        "core-2048-d64-additive", "core-2048-d128", "core-8192-d64", "decode-4096-x2", "decode-4096-x16", "exp"}) {
     CAPTURE(name);
     CHECK(contains("\n" + run.text, "\n" + std::string(name) + "\n"));
   }

@@ -15,6 +15,7 @@ class Layer:
     heads: int
     bias: bool = True
     valid_lens: tuple = ()
+    packed: bool = False  # attend computes the entries without padding, the peers all of it
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ ALL = [
     Layer("minilm-128", 1, 128, 128, 384, 12),
     Layer("bert-128", 1, 128, 128, 768, 12),
     Layer("bert-128x8", 8, 128, 128, 768, 12, True, (128, 100, 64, 32, 128, 90, 70, 17)),
+    Layer("bert-128x8-packed", 8, 128, 128, 768, 12, True, (128, 100, 64, 32, 128, 90, 70, 17), True),
     Layer("vit-197", 1, 197, 197, 768, 12),
     Layer("bert-512", 1, 512, 512, 768, 12),
+    Layer("wide-512", 1, 512, 512, 1024, 16),
     Layer("whisper-1500", 1, 1500, 1500, 384, 6),
     Layer("long-4096", 1, 4096, 4096, 512, 8),
     *core("core-128-d32", 12, 128, 32),
