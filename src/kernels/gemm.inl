@@ -1,17 +1,18 @@
 // The projection GEMM: packed panels times rows read in place, bias added, heads split on the way out.
 
-// A run of a panel's columns that stay together in the output: those of one head, or a vector of them.
+// A run of a panel's columns that stay together in the output: those of one head.
 struct Segment {
   int start, count;
   std::int64_t destination;
 };
 constexpr int gemm_width = gemm_vectors * lanes;
 
-// Where a panel's columns go. `by_vectors`: each vector is stored as it is, to its own segment's destination.
+// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no run begins or ends within one.
 struct Columns {
   Segment segments[gemm_width];
   int count;
   bool by_vectors;
+  std::int64_t destinations[gemm_vectors];
 };
 
 // Rows of a tile to where they belong. One for all tiles: inlined into each, it was three quarters of their code.
@@ -56,7 +57,7 @@ void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& 
     for (int r = 0; r < rows; ++r) {
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) {
-        store(arguments.outputs[row + r] + columns.segments[v].destination, accumulators[r][v]);
+        store(arguments.outputs[row + r] + columns.destinations[v], accumulators[r][v]);
       }
     }
     return;
@@ -96,19 +97,19 @@ ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Columns& column
 void gemm(const GemmArguments* arguments) {
   const GemmArguments& a = *arguments;
   Columns columns;
-  columns.by_vectors = a.element_stride == 1 && a.columns == a.width && a.first_column % lanes == 0 && a.head_size % lanes == 0;
+  columns.by_vectors = a.element_stride == 1 && a.columns == a.width;
   columns.count = 0;
   std::int64_t head = a.first_column / a.head_size, within = a.first_column % a.head_size;
   for (int start = 0; start < a.columns; ++columns.count) {
-    std::int64_t count = columns.by_vectors ? lanes : a.head_size - within;
-    if (count > a.columns - start) count = a.columns - start;
-    columns.segments[columns.count] = {start, static_cast<int>(count), head * a.head_stride + within * a.element_stride};
-    start += static_cast<int>(count);
-    within += count;
-    if (within == a.head_size) {
-      within = 0;
-      ++head;
-    }
+    const std::int64_t left = a.columns - start, in_head = a.head_size - within;
+    const int count = static_cast<int>(in_head < left ? in_head : left);
+    const std::int64_t destination = head * a.head_stride + within * a.element_stride;
+    columns.segments[columns.count] = {start, count, destination};
+    columns.by_vectors &= count % lanes == 0;
+    for (int c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = destination + c;
+    start += count;
+    within = 0;
+    ++head;
   }
   gemm_width_from<gemm_vectors>(a, columns);
 }
