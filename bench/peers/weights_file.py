@@ -16,6 +16,7 @@ def write(buffers, folder):
         header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [end, end + array.nbytes]}
         end += array.nbytes
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # as Hugging Face's own writer aligns what follows
     with open(os.path.join(folder, "layer.safetensors"), "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, array in named:
