@@ -22,7 +22,7 @@ struct PackArguments {
 
 /// While a row tile of a projection runs, it fetches two cache lines every so many steps of k.
 inline constexpr std::int64_t gemm_fetch_steps = 8;
-inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) { return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * 32; }
+static inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) { return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * 32; }
 
 /// c[r][n] = sum over ascending k of a[r][k] * panel[k][n], one chain of multiply-adds that starts
 /// at 0, then + bias[n]. Column n of row r is stored at
@@ -102,6 +102,7 @@ struct ScoreArguments {
   std::int64_t key_row_stride, key_stride;
   std::int64_t key_count;
   std::int64_t depth;
+  bool fetches;          // the keys after those of a tile meanwhile
   const float* queries;  // panel [depth][width]
   std::int64_t width;
   const float* maximum;  // [width]; log2 units, integers

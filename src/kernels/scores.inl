@@ -58,6 +58,11 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = masked ? select(mask_of(a.visible[key + r], v), first, none) : first;
   }
+  if (whole && a.fetches) {
+    for (int r = 0; r < rows; ++r) {
+      for (std::int64_t d = 0; d < a.depth; d += 16) prefetch(keys[r] + rows * a.key_row_stride + d * a.key_stride);
+    }
+  }
   multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
   if (kind == ScoreKind::plain || (masked && in_registers)) {
     weigh_tile<rows, vectors>(a, key, scores);

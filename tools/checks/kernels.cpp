@@ -311,6 +311,7 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   arguments.key_stride = keys.stride;
   arguments.key_count = shape.keys;
   arguments.depth = shape.depth;
+  arguments.fetches = random.one_in(2);
   arguments.queries = queries.data;
   arguments.width = shape.width;
   arguments.maximum = maximum;
