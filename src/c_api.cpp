@@ -1,22 +1,13 @@
 // The C API: attend.h in terms of attend.hpp.
-#include "attend/attend.h"
+#include "c_api.h"
 
 #include <cstdio>
 #include <new>
 
-#include "attend/attend.hpp"  // defines the same version macros: a difference does not compile
 #include "layer_weights.h"
 #include "memory.h"
 
-struct attend_mha {
-  attend::MultiHeadAttention layer;
-  attend::Workspace workspace;
-  void* heap;  // the block that holds this and the packed weights, if it is ours
-};
-
 namespace attend {
-
-namespace {
 
 attend_code report(const Status& status, attend_error* error) {
   static_assert(static_cast<int>(StatusCode::out_of_memory) == ATTEND_OUT_OF_MEMORY, "the codes are the same");
@@ -29,6 +20,58 @@ attend_code report(const Status& status, attend_error* error) {
 attend_code report_null(const char* name, attend_error* error) {
   return report(Status::error(StatusCode::invalid_argument, "%s: null", name), error);
 }
+
+Status take_memory(const char* name, std::size_t bytes, void* memory, std::size_t memory_bytes, char** start, void** heap) {
+  *heap = nullptr;
+  if (memory == nullptr) {
+    memory = *heap = allocate(bytes);
+    if (memory == nullptr) {
+      return Status::error(StatusCode::out_of_memory, "memory: null, and the heap has no attend_%s_bytes(config) = %zu", name, bytes);
+    }
+  } else if (memory_bytes < bytes) {
+    return Status::error(StatusCode::out_of_memory, "memory_bytes: %zu, expected at least attend_%s_bytes(config) = %zu", memory_bytes,
+                         name, bytes);
+  }
+  *start = static_cast<char*>(align_up(memory));
+  return Status();
+}
+
+namespace {
+
+template <class Element>
+View<Element> mask_of(Element* data, bool by_entry, bool by_head, const ScoreShape& shape) {
+  if (data == nullptr) return {};
+  return View<Element>(data, by_entry ? shape.batch : 1, by_head ? shape.heads : 1, shape.queries, shape.keys);
+}
+
+}  // namespace
+
+AttentionOptions options_of(const attend_options& o, const ScoreShape& shape, int empty_rows, float* attention_weights) {
+  AttentionOptions options;
+  options.causal = o.causal != 0;
+  options.offset = o.offset;
+  if (o.windowed != 0) {
+    options.window_left = o.window_left;
+    options.window_right = o.window_right;
+  }
+  options.mask = mask_of(o.mask, o.mask_by_entry != 0, o.mask_by_head != 0, shape);
+  options.additive_mask = mask_of(o.additive_mask, o.additive_mask_by_entry != 0, o.additive_mask_by_head != 0, shape);
+  if (o.scale != 0.0f) options.scale = o.scale;
+  options.softcap = o.softcap;
+  options.empty_rows = static_cast<EmptyRows>(empty_rows);
+  if (o.lse != nullptr) options.lse = TensorView(o.lse, shape.batch, shape.heads, shape.queries);
+  if (attention_weights != nullptr) {
+    options.attention_weights = TensorView(attention_weights, shape.batch, shape.heads, shape.queries, shape.keys);
+  }
+  if (packed(o)) {
+    const std::int64_t starts = static_cast<std::int64_t>(static_cast<std::uint64_t>(o.num_sequences) + 1);  // absurd ones are refused
+    options.query_starts = IndexView(o.query_starts, starts);
+    options.key_starts = IndexView(o.key_starts, starts);
+  }
+  return options;
+}
+
+namespace {
 
 MultiHeadAttentionConfig config_of(const attend_mha_config& c) {
   static_assert(static_cast<int>(Isa::neon) == ATTEND_ISA_NEON, "the ISAs are the same");
@@ -73,41 +116,11 @@ MultiHeadAttentionWeights weights_of(const MultiHeadAttentionConfig& config, con
   return weights;
 }
 
-template <class Element>
-View<Element> mask_of(Element* data, bool by_entry, bool by_head, std::int64_t batch, std::int64_t heads, std::int64_t queries,
-                      std::int64_t keys) {
-  if (data == nullptr) return {};
-  return View<Element>(data, by_entry ? batch : 1, by_head ? heads : 1, queries, keys);
-}
-
-// What a call of either kind says beside its operands.
-template <class Call>
-AttentionOptions options_of(const Call& c, std::int64_t heads) {
-  const attend_options& o = c.options;
-  AttentionOptions options;
-  options.causal = o.causal != 0;
-  options.offset = o.offset;
-  if (o.windowed != 0) {
-    options.window_left = o.window_left;
-    options.window_right = o.window_right;
-  }
-  options.mask = mask_of(o.mask, o.mask_by_entry != 0, o.mask_by_head != 0, c.batch, heads, c.num_queries, c.num_keys);
-  options.additive_mask = mask_of(o.additive_mask, o.additive_mask_by_entry != 0, o.additive_mask_by_head != 0, c.batch, heads,
-                                  c.num_queries, c.num_keys);
-  if (o.scale != 0.0f) options.scale = o.scale;
-  options.softcap = o.softcap;
-  options.empty_rows = static_cast<EmptyRows>(c.empty_rows);
-  if (o.lse != nullptr) options.lse = TensorView(o.lse, c.batch, heads, c.num_queries);
-  if (c.attention_weights != nullptr) {
-    options.attention_weights = TensorView(c.attention_weights, c.batch, heads, c.num_queries, c.num_keys);
-  }
-  return options;
-}
-
 template <class Call>
 LengthsView lengths_of(const Call& c) {
   if (c.valid_lens == nullptr) return {};
-  return c.lens_per_query ? LengthsView(c.valid_lens, c.batch, c.num_queries) : LengthsView(c.valid_lens, c.batch);
+  if (c.lens_per_query) return LengthsView(c.valid_lens, c.batch, c.num_queries);
+  return LengthsView(c.valid_lens, packed(c.options) ? c.options.num_sequences : c.batch);
 }
 
 // The operands of a call of the core.
@@ -151,24 +164,19 @@ attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_we
   sizes.bias = weights->query_bias || weights->key_bias || weights->value_bias || weights->output_bias;
 
   const std::size_t bytes = attend_mha_bytes(config);
+  if (bytes == 0) return report(MultiHeadAttention::make(sizes, {}, nullptr), error);  // says why
+  char* start = nullptr;
   void* heap = nullptr;
-  if (bytes != 0 && memory == nullptr) {  // 0 is an invalid config: the layer's make says why
-    memory = heap = allocate(memory_bytes = bytes);
-    if (memory == nullptr) return report(Status::error(StatusCode::out_of_memory, "layer: no memory for %zu bytes", bytes), error);
-  }
-  if (memory_bytes < bytes) {
-    return report(Status::error(StatusCode::out_of_memory, "memory_bytes: %zu, expected at least attend_mha_bytes(config) = %zu", memory_bytes, bytes), error);
-  }
-  char* aligned = static_cast<char*>(align_up(memory));
-  const std::size_t packed = MultiHeadAttention::packed_bytes(sizes);
+  Status status = take_memory("mha", bytes, memory, memory_bytes, &start, &heap);
+  if (!status.ok()) return report(status, error);
   MultiHeadAttention made;
-  const MultiHeadAttentionWeights views = packed != 0 ? weights_of(sizes, *weights) : MultiHeadAttentionWeights();
-  const Status status = MultiHeadAttention::make(sizes, views, &made, aligned + aligned_bytes(sizeof(attend_mha)), packed);
+  status = MultiHeadAttention::make(sizes, weights_of(sizes, *weights), &made, start + aligned_bytes(sizeof(attend_mha)),
+                                    MultiHeadAttention::packed_bytes(sizes));
   if (!status.ok()) {
     release(heap);
     return report(status, error);
   }
-  *layer = new (aligned) attend_mha();
+  *layer = new (start) attend_mha();
   (*layer)->layer = static_cast<MultiHeadAttention&&>(made);
   (*layer)->heap = heap;
   return ATTEND_OK;
@@ -189,6 +197,12 @@ size_t attend_mha_workspace_bytes(const attend_mha* layer, int64_t batch, int64_
   return layer == nullptr ? 0 : layer->layer.workspace_bytes({batch, num_queries, num_keys});
 }
 
+size_t attend_mha_call_workspace_bytes(const attend_mha* layer, const attend_mha_call* call) {
+  if (layer == nullptr || call == nullptr) return 0;
+  return layer->layer.workspace_bytes({call->batch, call->num_queries, call->num_keys},
+                                      options_of(*call, call->batch, layer->layer.config().num_heads));
+}
+
 attend_code attend_mha_forward(attend_mha* layer, const attend_mha_call* call, attend_error* error) {
   if (layer == nullptr) return report_null("layer", error);
   if (call == nullptr) return report_null("call", error);
@@ -199,7 +213,7 @@ attend_code attend_mha_forward(attend_mha* layer, const attend_mha_call* call, a
                                      ConstTensorView(c.keys, c.batch, c.num_keys, config.key_size),
                                      ConstTensorView(c.values, c.batch, c.num_keys, config.value_size), lengths_of(c),
                                      TensorView(c.output, c.batch, c.num_queries, LayerSizes(config).outputs[output_projection]),
-                                     c.workspace != nullptr ? callers : layer->workspace, options_of(c, config.num_heads)),
+                                     c.workspace != nullptr ? callers : layer->workspace, options_of(c, c.batch, config.num_heads)),
                 error);
 }
 
@@ -212,7 +226,7 @@ size_t attend_attention_workspace_bytes(const attend_attention_call* call) {
   if (c.k == nullptr) c.k = &somewhere;
   if (c.v == nullptr) c.v = &somewhere;
   const CoreOperands operands(c);
-  return attention_workspace_bytes(operands.q, operands.k, operands.v, options_of(c, c.num_heads), static_cast<Isa>(c.isa));
+  return attention_workspace_bytes(operands.q, operands.k, operands.v, options_of(c, c.batch, c.num_heads), static_cast<Isa>(c.isa));
 }
 
 attend_code attend_attention(const attend_attention_call* call, attend_error* error) {
@@ -220,7 +234,7 @@ attend_code attend_attention(const attend_attention_call* call, attend_error* er
   const CoreOperands operands(*call);
   Workspace callers(call->workspace, call->workspace_bytes), own;
   return report(attention(operands.q, operands.k, operands.v, lengths_of(*call), operands.output,
-                          call->workspace != nullptr ? callers : own, options_of(*call, call->num_heads), static_cast<Isa>(call->isa)),
+                          call->workspace != nullptr ? callers : own, options_of(*call, call->batch, call->num_heads), static_cast<Isa>(call->isa)),
                 error);
 }
 

@@ -30,7 +30,8 @@ def structure(name, *fields):
 # As in attend.h, to the end: what is not set is to be zero.
 Options = structure("Options", ("causal", c_int), ("offset", c_int64), ("windowed", c_int), ("window_left window_right", c_int64),
                     ("mask", c_void_p), ("mask_by_entry mask_by_head", c_int), ("additive_mask", c_void_p),
-                    ("additive_mask_by_entry additive_mask_by_head", c_int), ("scale softcap", c_float), ("lse", c_void_p))
+                    ("additive_mask_by_entry additive_mask_by_head", c_int), ("scale softcap", c_float), ("lse", c_void_p),
+                    ("num_sequences", c_int64), ("query_starts key_starts", c_void_p))
 Config = structure("Config", ("key_size query_size value_size num_hiddens num_heads", c_int64), ("isa", c_int),
                    ("num_kv_heads head_dim output_size", c_int64), ("rotary_frequencies", c_void_p), ("num_rotary_frequencies", c_int64),
                    ("rotary_attention_factor", c_float), ("rotary_interleaved qk_norm", c_int), ("norm_epsilon", c_float))

@@ -2,8 +2,8 @@
  *
  * Plain C99; link with -lattend -lm -lpthread, no C++ runtime. Nothing here throws, prints, or reads
  * the environment. Symbols: B batch, H query heads, G key/value heads (G divides H), L queries, S keys, D
- * width of a head, Dv of a head's values, E model width. Arrays are contiguous, row-major, and belong to
- * the caller.
+ * width of a head, Dv of a head's values, E model width, N packed sequences. Arrays are contiguous,
+ * row-major, and belong to the caller.
  *
  * Calls return ATTEND_OK or an error code, and leave their outputs untouched on an error. Each takes an
  * attend_error, which may be NULL, for the message. Structs are to be zeroed where not set:
@@ -74,6 +74,11 @@ typedef struct attend_options {
   float scale;                          /* of the scores; 0: 1 / sqrt(D) */
   float softcap;                        /* c > 0: scores become c tanh(s / c); 0: as they are */
   float *lse;                           /* (B, H, L): the log of the sum of exponentials; NULL: not wanted */
+  /* Packed sequences of different lengths, in a batch of 1: rows query_starts[n] to query_starts[n + 1] - 1
+   * are the queries of sequence n, counted from 0 in it, and so for keys. Each (N + 1), from 0 to L and to S,
+   * not decreasing; both or none. They go with no mask, attention weights, lens_per_query or cache. */
+  int64_t num_sequences;                /* N */
+  const int64_t *query_starts, *key_starts;
 } attend_options;
 
 /* Multi-head attention: W_o concat(softmax(q k^T / sqrt(D)) v) over the heads of the projected queries,
@@ -134,27 +139,33 @@ typedef struct attend_mha_call {
   const float *queries;                 /* (B, L, query_size) */
   const float *keys;                    /* (B, S, key_size) */
   const float *values;                  /* (B, S, value_size) */
-  /* How many keys may be seen: (B), or (B, L) with lens_per_query; beyond S means all; NULL: all. */
+  /* How many keys may be seen: (B), (N) of packed sequences, or (B, L) with lens_per_query; beyond S means
+   * all; NULL: all. */
   const int64_t *valid_lens;
   int lens_per_query;
   int empty_rows;           /* an attend_empty_rows */
   float *output;            /* (B, L, output_size); must not meet an input in memory */
   float *attention_weights; /* (B, H, L, S), or NULL: not wanted */
-  /* attend_mha_workspace_bytes bytes of any alignment; NULL: the layer's own, which grows on the heap
-   * at the first call of a larger shape. */
+  /* attend_mha_call_workspace_bytes bytes of any alignment; NULL: the layer's own, which grows on the
+   * heap at the first call of a larger shape. */
   void *workspace;
   size_t workspace_bytes;
   attend_options options;
 } attend_mha_call;
 
-/* Bytes that a call of such a shape takes from its workspace; 0 if the shape is not a valid one. */
+/* Bytes that a call of such a shape, neither packed nor with ATTEND_EMPTY_UNIFORM, takes from its workspace;
+ * 0 if the shape is not a valid one. */
 ATTEND_C_API size_t attend_mha_workspace_bytes(const attend_mha *layer, int64_t batch,
                                                int64_t num_queries, int64_t num_keys);
+
+/* Bytes that this call takes from its workspace; 0 if its shape is not a valid one. Of its arrays it reads
+ * the starts of packed sequences alone. */
+ATTEND_C_API size_t attend_mha_call_workspace_bytes(const attend_mha *layer, const attend_mha_call *call);
 
 /* Computes the layer, on the caller's thread.
  *
  * Keys and values outside the range that lengths, causal and window leave to their batch entry are neither
- * read nor projected.
+ * read nor projected. Packed sequences get the bits that each gets alone.
  * Any number of threads may run one layer at once, each with a workspace in its call; of the calls
  * that use the layer's own, one at a time. */
 ATTEND_C_API attend_code attend_mha_forward(attend_mha *layer, const attend_mha_call *call,
@@ -180,7 +191,8 @@ typedef struct attend_attention_call {
   attend_options options;
 } attend_attention_call;
 
-/* Bytes that the call takes from its workspace; 0 if its shape is not a valid one. Reads no array. */
+/* Bytes that the call takes from its workspace; 0 if its shape is not a valid one. Of its arrays it reads the
+ * starts of packed sequences alone. */
 ATTEND_C_API size_t attend_attention_workspace_bytes(const attend_attention_call *call);
 
 /* Computes attention, on the caller's thread. */
