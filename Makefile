@@ -69,7 +69,7 @@ $(call object,$(engine_sources)): flags = $(engine_flags)
 $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
 $(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(flags_$(isa))))
 # What runs once a call, or once a task: small rather than unrolled (validate alone is 87 KB with -O3).
-small := validate core cache c_api layer_weights plan positions operations bias dispatch weights
+small := validate core cache c_api c_api_cache layer_weights plan positions operations bias dispatch weights
 $(small:%=$(BUILD)/src/%.o): flags = $(engine_flags) -Os
 # As fast with -O2, and a third smaller.
 $(addprefix $(BUILD)/src/,decode.o multi_head_attention.o projection.o kernels/scalar.o): flags = $(engine_flags) -O2

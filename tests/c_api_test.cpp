@@ -2,7 +2,10 @@
 
 #include "engine_test.h"
 
+#include <algorithm>
+
 #include "attend/attend.h"
+#include "memory.h"
 
 using namespace engine_test;
 
@@ -291,4 +294,370 @@ TEST_CASE("C API: packed sequences give the bits of the C++ API, in the memory t
     run_in(attend_mha_call_workspace_bytes(made.layer, &one), one,
            [&](const attend_mha_call* c) { return attend_mha_forward(made.layer, c, &problem); });
   }
+}
+
+namespace {
+
+enum class Kind { plain, ring, paged };
+
+/// The same empty cache twice: in C, in memory of exactly the bytes that it asks for, one byte off a cache line,
+/// and in C++.
+struct TwinCaches {
+  static constexpr std::int64_t B = 2, G = 2;
+  std::vector<std::int64_t> pages;
+  std::vector<unsigned char> memory;
+  attend_kv_cache_config sizes = {};
+  attend_kv_cache* cache = nullptr;
+  KeyValueCache twin;
+
+  TwinCaches(Kind kind, std::int64_t capacity, std::int64_t head_dim, std::int64_t value_dim) {
+    KeyValueCacheConfig config;
+    config.batch = sizes.batch = B;
+    config.num_kv_heads = sizes.num_kv_heads = G;
+    config.head_dim = sizes.head_dim = head_dim;
+    config.value_dim = sizes.value_dim = value_dim;
+    config.capacity = sizes.capacity = capacity;
+    config.ring = kind == Kind::ring;
+    sizes.ring = config.ring;
+    if (kind == Kind::paged) {
+      const std::int64_t columns = (capacity + 2) / 3;
+      config.page_rows = sizes.page_rows = 3;
+      config.page_count = sizes.page_count = B * columns;
+      for (std::int64_t p = 0; p < config.page_count; ++p) pages.push_back(config.page_count - 1 - p);
+      config.pages = IndexView(pages.data(), B, columns);
+      sizes.pages = pages.data();
+      sizes.pages_per_entry = columns;
+    }
+    REQUIRE_OK(KeyValueCache::make(config, &twin));
+    const std::size_t bytes = attend_kv_cache_bytes(&sizes);
+    REQUIRE(bytes > KeyValueCache::bytes(config));
+    memory.assign(bytes + 2 * margin, 0xa5);
+    unsigned char* const start = static_cast<unsigned char*>(align_up(memory.data())) + 1;
+    check_refused(attend_kv_cache_make(&sizes, start, bytes - 1, &cache, &problem), ATTEND_OUT_OF_MEMORY, "memory_bytes: ");
+    CHECK(cache == nullptr);
+    require_done(attend_kv_cache_make(&sizes, start, bytes, &cache, &problem));
+  }
+  ~TwinCaches() {
+    attend_kv_cache_destroy(cache);
+    const unsigned char* const end = static_cast<unsigned char*>(align_up(memory.data())) + 1 + attend_kv_cache_bytes(&sizes);
+    for (const unsigned char* byte = end; byte < memory.data() + memory.size(); ++byte) CHECK(*byte == 0xa5);
+  }
+
+  /// Whether both hold the same tokens.
+  bool same() const {
+    const KeyValueCacheConfig config = twin.config();
+    const auto equal = [](const float* a, const float* b, std::int64_t count) {
+      return a != nullptr && b != nullptr && std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(float)) == 0;
+    };
+    bool same = true;
+    for (std::int64_t b = 0; b < B; ++b) {
+      const std::int64_t first = twin.first(b), length = twin.length(b);
+      same = same && attend_kv_cache_length(cache, b) == length && attend_kv_cache_first(cache, b) == first;
+      for (std::int64_t g = 0; g < G && same; ++g) {
+        for (std::int64_t j = first; j < length; ++j) {
+          same = same && equal(attend_kv_cache_key(cache, b, g, j), twin.key(b, g, j), config.head_dim) &&
+                 equal(attend_kv_cache_value(cache, b, g, j), twin.value(b, g, j), config.value_dim);
+        }
+        same = same && attend_kv_cache_key(cache, b, g, length) == nullptr && attend_kv_cache_value(cache, b, g, first - 1) == nullptr;
+      }
+    }
+    return same;
+  }
+
+ private:
+  static constexpr std::size_t margin = 64;
+};
+
+}  // namespace
+
+TEST_CASE("C API: a layer decodes over caches of every kind with the bits of the C++ API") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(47);
+    Tensor frequencies({3});
+    const Layer layer(rich_config(isa, frequencies.fill(random)), random);
+    const CLayer made(layer);
+    constexpr std::int64_t B = TwinCaches::B, H = 4;
+    for (Kind kind : {Kind::plain, Kind::ring, Kind::paged}) {
+      CAPTURE(static_cast<int>(kind));
+      TwinCaches caches(kind, kind == Kind::ring ? 10 : 20, 6, 6);
+      Workspace workspace;
+      // A prefill, entries of different counts, single tokens, several; once taken back between.
+      for (const std::vector<std::int64_t>& step : {std::vector<std::int64_t>{6}, {3, 2, 3}, {1}, {1}, {1, 0, 1}, {4}, {1}}) {
+        CAPTURE(text_of(step));
+        const std::int64_t n = step[0];
+        const std::int64_t* const counts = step.size() > 1 ? step.data() + 1 : nullptr;
+        const IndexView new_counts = counts != nullptr ? IndexView(counts, B) : IndexView();
+        std::int64_t S = 0;
+        for (std::int64_t b = 0; b < B; ++b) S = std::max(S, caches.twin.length(b) + (counts != nullptr ? counts[b] : n));
+        Tensor x({B, n, 20}), y({B, n, 20}), expected({B, n, 9}), output({B, n, 9}), expected_lse({B, H, n}), lse({B, H, n});
+        Tensor expected_weights({B, H, n, S}), weights({B, H, n, S}), additive({1, H, n, S});
+        x.fill(random);
+        y.fill(random);
+        additive.fill(random);
+        AttentionOptions options;
+        options.causal = true;
+        options.window_left = 6;
+        options.additive_mask = additive.view;
+        options.lse = expected_lse.view;
+        options.attention_weights = expected_weights.view;
+
+        attend_mha_cached_call call = {};
+        call.num_queries = call.num_new = n;
+        call.num_keys = S;
+        call.options.causal = 1;
+        call.options.windowed = 1;
+        call.options.window_left = 6;
+        call.options.window_right = -1;
+        const std::size_t bytes = attend_mha_cached_workspace_bytes(made.layer, caches.cache, &call);
+        CHECK(bytes == layer.attention.workspace_bytes({B, n, n}, caches.twin, options));
+        call.queries = x.view.data;
+        call.keys = call.values = y.view.data;
+        call.new_counts = counts;
+        call.output = output.view.data;
+        call.attention_weights = weights.view.data;
+        call.options.additive_mask = additive.view.data;
+        call.options.additive_mask_by_head = 1;
+        call.options.lse = lse.view.data;
+        // A mask of another width is refused, and everything is as it was.
+        call.num_keys = S + 1;
+        check_refused(attend_mha_cached_forward(made.layer, caches.cache, &call, &problem), ATTEND_INVALID_ARGUMENT, "additive_mask: shape ");
+        CHECK(caches.same());
+        call.num_keys = S;
+        const auto forward = [&](const attend_mha_cached_call* c) {
+          CHECK(caches.same());  // also after the call that lacked memory
+          return attend_mha_cached_forward(made.layer, caches.cache, c, &problem);
+        };
+        run_in(bytes, call, forward);
+        REQUIRE_OK(layer.attention.forward(x.view, y.view, y.view, new_counts, &caches.twin, expected.view, workspace, options));
+        CHECK(caches.same());
+        CHECK_SAME_BITS(output, expected);
+        CHECK_SAME_BITS(lse, expected_lse);
+        CHECK_SAME_BITS(weights, expected_weights);
+        if (n == 4) {
+          for (std::int64_t b = 0; b < B; ++b) {
+            require_done(attend_kv_cache_truncate(caches.cache, b, caches.twin.length(b) - 2, &problem));
+            REQUIRE_OK(caches.twin.truncate(b, caches.twin.length(b) - 2));
+          }
+          CHECK(caches.same());
+        }
+      }
+      // Queries alone read what is there, in the layer's own workspace.
+      Tensor x({B, 3, 20}), expected({B, 3, 9}), output({B, 3, 9});
+      x.fill(random);
+      const std::int64_t counts[] = {1, 1};
+      attend_mha_cached_call call = {};
+      call.num_queries = 3;
+      call.queries = x.view.data;
+      call.new_counts = counts;
+      call.output = output.view.data;
+      require_done(attend_mha_cached_forward(made.layer, caches.cache, &call, &problem));
+      REQUIRE_OK(layer.attention.forward(x.view, {}, {}, IndexView(counts, B), &caches.twin, expected.view, workspace));
+      CHECK_SAME_BITS(output, expected);
+      CHECK(caches.same());
+      // An encoder's output, once.
+      attend_kv_cache_clear(caches.cache);
+      caches.twin.clear();
+      attend_mha_cached_call rows = {};
+      rows.num_new = 3;
+      rows.keys = rows.values = x.view.data;
+      const auto project = [&](const attend_mha_cached_call* c) { return attend_mha_project(made.layer, caches.cache, c, &problem); };
+      run_in(attend_mha_cached_workspace_bytes(made.layer, caches.cache, &rows), rows, project);
+      rows.new_counts = counts;
+      require_done(project(&rows));
+      REQUIRE_OK(layer.attention.project(x.view, x.view, {}, &caches.twin, workspace));
+      REQUIRE_OK(layer.attention.project(x.view, x.view, IndexView(counts, B), &caches.twin, workspace));
+      CHECK(caches.same());
+    }
+  }
+}
+
+TEST_CASE("C API: the core over a cache gives the bits of the C++ API") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(53);
+    constexpr std::int64_t B = TwinCaches::B, G = TwinCaches::G, H = 4, D = 5, Dv = 3;
+    for (Kind kind : {Kind::plain, Kind::ring, Kind::paged}) {
+      CAPTURE(static_cast<int>(kind));
+      TwinCaches caches(kind, 12, D, Dv);
+      Workspace workspace;
+      for (const std::vector<std::int64_t>& step : {std::vector<std::int64_t>{5}, {1}, {3, 3, 0}, {1}}) {
+        CAPTURE(text_of(step));
+        const std::int64_t n = step[0];
+        const std::int64_t* const counts = step.size() > 1 ? step.data() + 1 : nullptr;
+        const IndexView new_counts = counts != nullptr ? IndexView(counts, B) : IndexView();
+        Tensor q({B, H, n, D}), k({B, G, n, D}), v({B, G, n, Dv}), expected({B, H, n, Dv}), output({B, H, n, Dv});
+        q.fill(random);
+        k.fill(random);
+        v.fill(random);
+        require_done(attend_kv_cache_append(caches.cache, n, k.view.data, v.view.data, counts, &problem));
+        REQUIRE_OK(caches.twin.append(k.view, v.view, new_counts));
+        CHECK(caches.same());
+        AttentionOptions options;
+        options.causal = true;
+        options.softcap = 4.0f;
+        REQUIRE_OK(attention(q.view, caches.twin, new_counts, expected.view, workspace, options, isa));
+        attend_cached_attention_call call = {};
+        call.num_heads = H;
+        call.num_queries = n;
+        call.isa = static_cast<int>(isa);
+        call.options.causal = 1;
+        call.options.softcap = 4.0f;
+        const std::size_t bytes = attend_cached_attention_workspace_bytes(caches.cache, &call);
+        CHECK(bytes == attention_workspace_bytes(q.view, caches.twin, options, isa));
+        call.q = q.view.data;
+        call.query_counts = counts;
+        call.output = output.view.data;
+        require_done(attend_cached_attention(caches.cache, &call, &problem));
+        CHECK_SAME_BITS(output, expected);
+        output.fill(0.0f);
+        std::vector<unsigned char> memory(bytes);
+        call.workspace = memory.data();
+        call.workspace_bytes = bytes;
+        require_done(attend_cached_attention(caches.cache, &call, &problem));
+        CHECK_SAME_BITS(output, expected);
+        call.workspace_bytes = 1;
+        check_refused(attend_cached_attention(caches.cache, &call, &problem), ATTEND_OUT_OF_MEMORY, "workspace: ");
+        CHECK_SAME_BITS(output, expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("C API: what a cache cannot do is refused with a message, and leaves it as it was") {
+  Random random(59);
+  constexpr std::int64_t B = TwinCaches::B;
+  Tensor frequencies({3});
+  const Layer layer(rich_config(Isa::best, frequencies.fill(random)), random);
+  const CLayer made(layer);
+  TwinCaches caches(Kind::plain, 4, 6, 6);
+  Tensor k({B, 2, 3, 6}), rows({B, 3, 20}), output({B, 3, 9}), q({B, 4, 3, 6}), core({B, 4, 3, 6});
+  for (Tensor* tensor : {&k, &rows, &q}) tensor->fill(random);
+  for (Tensor* tensor : {&output, &core}) tensor->fill(3.0f);
+  const std::int64_t counts[] = {3, 2}, wrong_counts[] = {1, 4};
+  require_done(attend_kv_cache_append(caches.cache, 3, k.view.data, k.view.data, counts, &problem));
+  REQUIRE_OK(caches.twin.append(k.view, k.view, IndexView(counts, B)));
+
+  attend_mha_cached_call call = {};
+  call.num_queries = call.num_new = 3;
+  call.queries = call.keys = call.values = rows.view.data;
+  call.output = output.view.data;
+  attend_cached_attention_call core_call = {};
+  core_call.num_heads = 4;
+  core_call.num_queries = 3;
+  core_call.q = q.view.data;
+  core_call.output = core.view.data;
+  const attend_code invalid = ATTEND_INVALID_ARGUMENT, full = ATTEND_OUT_OF_MEMORY;
+
+  check_refused(attend_kv_cache_append(caches.cache, 3, k.view.data, k.view.data, nullptr, &problem), full, "cache: entry 0 holds 3 of 4 tokens, no room for 3 more");
+  check_refused(attend_mha_cached_forward(made.layer, caches.cache, &call, &problem), full, "cache: entry 0 holds 3 of 4 tokens, no room for 3 more");
+  check_refused(attend_mha_project(made.layer, caches.cache, &call, &problem), full, "cache: entry 0 holds 3 of 4 tokens, no room for 3 more");
+  check_refused(attend_kv_cache_append(caches.cache, 3, k.view.data, k.view.data, wrong_counts, &problem), invalid, "counts: [1] is 4, expected 0 to 3");
+  check_refused(attend_kv_cache_append(caches.cache, 3, nullptr, k.view.data, nullptr, &problem), invalid, "k: data is null");
+  check_refused(attend_kv_cache_append(caches.cache, 3, k.view.data, nullptr, nullptr, &problem), invalid, "v: data is null");
+  check_refused(attend_kv_cache_append(caches.cache, -1, k.view.data, k.view.data, nullptr, &problem), invalid, "k: ");
+  check_refused(attend_kv_cache_truncate(caches.cache, 0, 4, &problem), invalid, "length: 4, expected 0 or 0 to 3, what entry 0 holds");
+  check_refused(attend_kv_cache_truncate(caches.cache, 2, 0, &problem), invalid, "b: 2, expected 0 to 1");
+
+  check_refused(attend_kv_cache_append(nullptr, 3, k.view.data, k.view.data, nullptr, &problem), invalid, "cache: null");
+  check_refused(attend_kv_cache_truncate(nullptr, 0, 0, &problem), invalid, "cache: null");
+  check_refused(attend_mha_cached_forward(nullptr, caches.cache, &call, &problem), invalid, "layer: null");
+  check_refused(attend_mha_cached_forward(made.layer, nullptr, &call, &problem), invalid, "cache: null");
+  check_refused(attend_mha_cached_forward(made.layer, caches.cache, nullptr, &problem), invalid, "call: null");
+  check_refused(attend_mha_project(nullptr, caches.cache, &call, &problem), invalid, "layer: null");
+  check_refused(attend_mha_project(made.layer, nullptr, &call, &problem), invalid, "cache: null");
+  check_refused(attend_mha_project(made.layer, caches.cache, nullptr, &problem), invalid, "call: null");
+  check_refused(attend_cached_attention(nullptr, &core_call, &problem), invalid, "cache: null");
+  check_refused(attend_cached_attention(caches.cache, nullptr, &problem), invalid, "call: null");
+  CHECK(attend_kv_cache_append(nullptr, 3, k.view.data, k.view.data, nullptr, nullptr) == invalid);
+  CHECK(attend_mha_cached_workspace_bytes(nullptr, caches.cache, &call) == 0);
+  CHECK(attend_mha_cached_workspace_bytes(made.layer, nullptr, &call) == 0);
+  CHECK(attend_mha_cached_workspace_bytes(made.layer, caches.cache, nullptr) == 0);
+  CHECK(attend_cached_attention_workspace_bytes(nullptr, &core_call) == 0);
+  CHECK(attend_cached_attention_workspace_bytes(caches.cache, nullptr) == 0);
+  CHECK(attend_kv_cache_length(nullptr, 0) == 0);
+  CHECK(attend_kv_cache_first(nullptr, 0) == 0);
+  CHECK(attend_kv_cache_key(nullptr, 0, 0, 0) == nullptr);
+  CHECK(attend_kv_cache_value(nullptr, 0, 0, 0) == nullptr);
+  CHECK(attend_kv_cache_length(caches.cache, B) == 0);
+  CHECK(attend_kv_cache_key(caches.cache, 0, 2, 0) == nullptr);
+  attend_kv_cache_clear(nullptr);
+  attend_kv_cache_destroy(nullptr);
+
+  // Half of the new rows, and none where some are counted.
+  attend_mha_cached_call wrong = call;
+  wrong.values = nullptr;
+  check_refused(attend_mha_cached_forward(made.layer, caches.cache, &wrong, &problem), invalid, "values: data is null");
+  wrong.keys = nullptr;
+  check_refused(attend_mha_cached_forward(made.layer, caches.cache, &wrong, &problem), invalid, "keys: data is null");
+  check_refused(attend_mha_project(made.layer, caches.cache, &wrong, &problem), invalid, "keys: data is null");
+  // Packed sequences have no cache, heads have to be divided, and a layer's cache is of its heads.
+  const std::int64_t starts[] = {0, 3};
+  core_call.options.num_sequences = 1;
+  core_call.options.query_starts = core_call.options.key_starts = starts;
+  check_refused(attend_cached_attention(caches.cache, &core_call, &problem), invalid, "query_starts: cannot go with a cache");
+  core_call.options = attend_options();
+  core_call.num_heads = 3;
+  check_refused(attend_cached_attention(caches.cache, &core_call, &problem), invalid, "cache: 2 heads do not divide those of q, 3");
+  CHECK(attend_cached_attention_workspace_bytes(caches.cache, &core_call) == 0);
+  const TwinCaches other(Kind::plain, 20, 5, 6);
+  check_refused(attend_mha_cached_forward(made.layer, other.cache, &call, &problem), invalid, "cache: 2 heads of 5 and 6, expected 2 of 6 and 6");
+  CHECK(attend_mha_cached_workspace_bytes(made.layer, other.cache, &call) == 0);
+  CHECK(caches.same());
+  CHECK(attend_kv_cache_length(other.cache, 0) == 0);
+  for (std::int64_t n = 0; n < output.count(); ++n) CHECK(output[n] == 3.0f);
+  for (std::int64_t n = 0; n < core.count(); ++n) CHECK(core[n] == 3.0f);
+
+  // A page that is not in the pool; a ring that has let go what a window would see.
+  TwinCaches paged(Kind::paged, 5, 6, 6), ring(Kind::ring, 3, 6, 6);
+  paged.pages[1] = 99;
+  require_done(attend_kv_cache_append(paged.cache, 3, k.view.data, k.view.data, nullptr, &problem));
+  check_refused(attend_kv_cache_append(paged.cache, 1, k.view.data, k.view.data, nullptr, &problem), invalid, "pages: [0, 1] is 99, expected 0 to 3");
+  CHECK(attend_kv_cache_length(paged.cache, 0) == 3);
+  call.options.windowed = 1;
+  call.options.window_left = 2;
+  call.options.window_right = -1;
+  require_done(attend_mha_project(made.layer, ring.cache, &call, &problem));
+  check_refused(attend_mha_cached_forward(made.layer, ring.cache, &call, &problem), invalid, "cache: query 0 of entry 0 sees tokens from 1 on");
+  CHECK(attend_kv_cache_length(ring.cache, 1) == 3);
+
+  // Of configs.
+  attend_kv_cache* none = nullptr;
+  attend_kv_cache_config sizes = caches.sizes;
+  check_refused(attend_kv_cache_make(nullptr, nullptr, 0, &none, &problem), invalid, "config: null");
+  check_refused(attend_kv_cache_make(&sizes, nullptr, 0, nullptr, &problem), invalid, "cache: null");
+  sizes.batch = 0;
+  check_refused(attend_kv_cache_make(&sizes, nullptr, 0, &none, &problem), invalid, "batch: 0, expected 1 to ");
+  CHECK(attend_kv_cache_bytes(&sizes) == 0);
+  CHECK(attend_kv_cache_bytes(nullptr) == 0);
+  sizes = paged.sizes;
+  sizes.pages = nullptr;
+  check_refused(attend_kv_cache_make(&sizes, nullptr, 0, &none, &problem), invalid, "pages: data is null");
+  CHECK(none == nullptr);
+  // From the heap, with what is not given filled in.
+  sizes = paged.sizes;
+  sizes.capacity = sizes.value_dim = 0;
+  require_done(attend_kv_cache_make(&sizes, nullptr, 0, &none, &problem));
+  paged.pages[1] = 0;
+  check_refused(attend_kv_cache_append(paged.cache, 3, k.view.data, k.view.data, nullptr, &problem), full, "cache: entry 0 holds 3 of 5 tokens, no room for 3 more");
+  require_done(attend_kv_cache_append(none, 3, k.view.data, k.view.data, nullptr, &problem));
+  require_done(attend_kv_cache_append(none, 3, k.view.data, k.view.data, nullptr, &problem));
+  check_refused(attend_kv_cache_append(none, 1, k.view.data, k.view.data, nullptr, &problem), full, "cache: entry 0 holds 6 of 6 tokens");
+  attend_kv_cache_destroy(none);
+  none = nullptr;
+  // Where the heap has nothing, memory of the caller's does.
+  attend::allocator = [](std::size_t, std::size_t) -> void* { return nullptr; };
+  const attend_code without_memory = attend_kv_cache_make(&sizes, nullptr, 0, &none, &problem);
+  std::vector<unsigned char> memory(attend_kv_cache_bytes(&caches.sizes)), workspace;
+  const attend_code with_memory = attend_kv_cache_make(&caches.sizes, memory.data(), memory.size(), &none, nullptr);
+  call.options = attend_options();
+  workspace.resize(attend_mha_cached_workspace_bytes(made.layer, none, &call));
+  call.workspace = workspace.data();
+  call.workspace_bytes = workspace.size();
+  const attend_code forward = attend_mha_cached_forward(made.layer, none, &call, nullptr);
+  attend::allocator = aligned_alloc;
+  check_refused(without_memory, full, "memory: null, and the heap has no attend_kv_cache_bytes(config) = ");
+  CHECK(with_memory == ATTEND_OK);
+  CHECK(forward == ATTEND_OK);
+  attend_kv_cache_destroy(none);
 }

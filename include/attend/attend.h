@@ -198,6 +198,146 @@ ATTEND_C_API size_t attend_attention_workspace_bytes(const attend_attention_call
 /* Computes attention, on the caller's thread. */
 ATTEND_C_API attend_code attend_attention(const attend_attention_call *call, attend_error *error);
 
+/* Keys and values of past tokens, for each entry of a batch and each key/value head.
+ *
+ * An entry's tokens are counted from its first: token j keeps position j, however many a ring has let go. One
+ * call may write a cache at a time, and none may read it meanwhile; any number may read it at once. */
+typedef struct attend_kv_cache attend_kv_cache;
+
+/* The shape of a cache, and which tokens it keeps: with neither `ring` nor pages, each entry has room for
+ * `capacity` tokens and is full then; a ring keeps the newest `capacity`; a paged one has its rows in a pool. */
+typedef struct attend_kv_cache_config {
+  int64_t batch;           /* B */
+  int64_t num_kv_heads;    /* G */
+  int64_t head_dim;        /* D, from 1 to 512 */
+  int64_t value_dim;       /* Dv, from 1 to 512; 0: D */
+  int64_t capacity;        /* tokens that an entry can hold; with pages 0: pages_per_entry page_rows */
+  int ring;                /* not 0: a ring, which goes with no pages */
+  int64_t page_rows;       /* tokens of a page; 0: no pages */
+  int64_t page_count;      /* pages in the pool */
+  int64_t pages_per_entry; /* P */
+  /* (B, P): page p of entry b, of its tokens from p page_rows on, is page pages[b P + p] of the pool. It
+   * outlives the cache, which reads it in each call; between calls it may change. Numbers that a call needs
+   * have to be in [0, page_count) by then. Entries may share pages that no call writes. */
+  const int64_t *pages;
+} attend_kv_cache_config;
+
+/* Bytes of memory for attend_kv_cache_make; 0 if the config is not a valid one. */
+ATTEND_C_API size_t attend_kv_cache_bytes(const attend_kv_cache_config *config);
+
+/* Makes an empty cache.
+ *
+ * memory: attend_kv_cache_bytes(config) bytes of any alignment that outlive the cache, or NULL: from the heap.
+ * Rows are not touched before they are written. Whoever gets *cache ends it with attend_kv_cache_destroy. */
+ATTEND_C_API attend_code attend_kv_cache_make(const attend_kv_cache_config *config, void *memory,
+                                              size_t memory_bytes, attend_kv_cache **cache,
+                                              attend_error *error);
+
+/* Frees what the cache holds; NULL is fine. Memory of the caller's stays the caller's. */
+ATTEND_C_API void attend_kv_cache_destroy(attend_kv_cache *cache);
+
+/* Appends n = num_new tokens to each entry, or the first counts[b] of its n rows.
+ *
+ * k (B, G, n, D), v (B, G, n, Dv), apart from the cache in memory; counts (B), each from 0 to n, or NULL: n. A
+ * ring given more than its capacity keeps the last of them. An entry without room for its tokens is
+ * ATTEND_OUT_OF_MEMORY. On any error the cache is as it was. */
+ATTEND_C_API attend_code attend_kv_cache_append(attend_kv_cache *cache, int64_t num_new, const float *k,
+                                                const float *v, const int64_t *counts,
+                                                attend_error *error);
+
+/* Takes entry b back to its first `length` tokens, as after rejected drafts: from attend_kv_cache_first to
+ * attend_kv_cache_length, or 0: it begins anew. What a ring has let go stays gone. */
+ATTEND_C_API attend_code attend_kv_cache_truncate(attend_kv_cache *cache, int64_t b, int64_t length,
+                                                  attend_error *error);
+
+/* Takes every entry back to 0 tokens; NULL is fine. */
+ATTEND_C_API void attend_kv_cache_clear(attend_kv_cache *cache);
+
+/* How many tokens entry b was given, those that a ring has let go included, and the first that is kept: 0 but
+ * on a ring. Both 0 for NULL and for a b that is no entry. */
+ATTEND_C_API int64_t attend_kv_cache_length(const attend_kv_cache *cache, int64_t b);
+ATTEND_C_API int64_t attend_kv_cache_first(const attend_kv_cache *cache, int64_t b);
+
+/* The D elements of a token's key, or the Dv of its value, good until the next call that writes; NULL for one
+ * that is not kept, or whose page is not in the pool. */
+ATTEND_C_API const float *attend_kv_cache_key(const attend_kv_cache *cache, int64_t b, int64_t head,
+                                              int64_t token);
+ATTEND_C_API const float *attend_kv_cache_value(const attend_kv_cache *cache, int64_t b, int64_t head,
+                                                int64_t token);
+
+/* One call of the core over a cache, whose B, G, D and Dv hold.
+ *
+ * Query i of an entry stands at the end of it, at position length - count + i + options.offset: so causal and
+ * windows are right after an append of the same rows. On a ring, an entry whose queries would see a token that
+ * is gone is an error, but a single query without a window_left sees what the ring holds. With
+ * ATTEND_EMPTY_UNIFORM the mean is that of the values held. */
+typedef struct attend_cached_attention_call {
+  int64_t num_heads;           /* H */
+  int64_t num_queries;         /* L */
+  int64_t num_keys;            /* S, of masks and attention weights: the largest length; else 0 */
+  const float *q;              /* (B, H, L, D) */
+  const int64_t *query_counts; /* (B), from 0 to L: how many rows are queries, the others padding; NULL: L */
+  int empty_rows;
+  float *output;               /* (B, H, L, Dv), 0 where there is padding; must not meet an input in memory */
+  float *attention_weights;    /* (B, H, L, S), or NULL: not wanted */
+  /* attend_cached_attention_workspace_bytes bytes of any alignment; NULL: from the heap, for this call. */
+  void *workspace;
+  size_t workspace_bytes;
+  int isa;                     /* an attend_isa */
+  attend_options options;
+} attend_cached_attention_call;
+
+/* Bytes that the call takes from its workspace, however much the cache holds; 0 if it does not fit the cache.
+ * Reads no array. */
+ATTEND_C_API size_t attend_cached_attention_workspace_bytes(const attend_kv_cache *cache,
+                                                            const attend_cached_attention_call *call);
+
+/* Computes attention to all tokens of the cache, the queries' own included where they were appended before, on
+ * the caller's thread. */
+ATTEND_C_API attend_code attend_cached_attention(const attend_kv_cache *cache,
+                                                 const attend_cached_attention_call *call,
+                                                 attend_error *error);
+
+/* One call of a layer over a cache, whose B holds, and whose G, D and Dv are the layer's G, D and D.
+ *
+ * New rows of keys and values are projected into the cache, normed and rotated to the positions that they come
+ * to; queries stand as in attend_cached_attention_call. keys and values NULL, and num_new 0: the cache is only
+ * read, as in cross-attention to what attend_mha_project left there. */
+typedef struct attend_mha_cached_call {
+  int64_t num_queries;       /* L */
+  int64_t num_new;           /* n */
+  int64_t num_keys;          /* S, of masks and attention weights: the largest length, the new included; else 0 */
+  const float *queries;      /* (B, L, query_size) */
+  const float *keys;         /* (B, n, key_size) */
+  const float *values;       /* (B, n, value_size) */
+  /* (B): how many of an entry's new rows there are, from 0 to n, and of its queries, so that L has to be n; or
+   * of its queries alone, where nothing is new. The others are padding. NULL: all. */
+  const int64_t *new_counts;
+  int empty_rows;
+  float *output;             /* (B, L, output_size), W_o's bias where there is padding; must not meet an input */
+  float *attention_weights;  /* (B, H, L, S), or NULL: not wanted */
+  /* attend_mha_cached_workspace_bytes bytes of any alignment; NULL: the layer's own, as in attend_mha_call. */
+  void *workspace;
+  size_t workspace_bytes;
+  attend_options options;
+} attend_mha_cached_call;
+
+/* Bytes that the call takes from its workspace, however much the cache holds, or attend_mha_project for a call
+ * with num_queries 0; 0 if layer, cache and call do not fit together. Reads no array. */
+ATTEND_C_API size_t attend_mha_cached_workspace_bytes(const attend_mha *layer, const attend_kv_cache *cache,
+                                                      const attend_mha_cached_call *call);
+
+/* Appends the projected keys and values, then computes the layer over all that the cache holds, on the
+ * caller's thread. On any error the cache is as it was. */
+ATTEND_C_API attend_code attend_mha_cached_forward(attend_mha *layer, attend_kv_cache *cache,
+                                                   const attend_mha_cached_call *call,
+                                                   attend_error *error);
+
+/* Appends projected keys and values without queries: of an encoder's output, once. Of the call, num_new, keys,
+ * values, new_counts and the workspace count. On any error the cache is as it was. */
+ATTEND_C_API attend_code attend_mha_project(attend_mha *layer, attend_kv_cache *cache,
+                                            const attend_mha_cached_call *call, attend_error *error);
+
 #ifdef __cplusplus
 }
 #endif
