@@ -50,8 +50,8 @@ def load():
     pointer = ctypes.POINTER
     library.attend_mha_bytes.argtypes, library.attend_mha_bytes.restype = [pointer(Config)], c_size_t
     library.attend_mha_make.argtypes = [pointer(Config), pointer(Weights), c_void_p, c_size_t, pointer(c_void_p), pointer(Error)]
-    library.attend_mha_workspace_bytes.argtypes = [c_void_p, c_int64, c_int64, c_int64]
-    library.attend_mha_workspace_bytes.restype = c_size_t
+    library.attend_mha_call_workspace_bytes.argtypes = [c_void_p, pointer(LayerCall)]
+    library.attend_mha_call_workspace_bytes.restype = c_size_t
     library.attend_mha_forward.argtypes = [c_void_p, pointer(LayerCall), pointer(Error)]
     if hasattr(library, "attend_attention"):
         library.attend_attention_workspace_bytes.argtypes = [pointer(AttentionCall)]
@@ -82,27 +82,56 @@ def forms(buffers, threads):
         made = attention(buffers)
     else:
         return {"attend-bench": lambda: InBench(case, threads, lambda: attention_output(buffers))}
-    if threads == 1 and not getattr(case, "packed", False):
-        return {"C API": lambda: made}
-    return {"attend-bench": lambda: InBench(case, threads, made.output, made)}  # the same bits for any number of threads, packed or not
+    if threads == 1:
+        return {"C API": lambda: packed(buffers, made) if getattr(case, "packed", False) else made}
+    return {"attend-bench": lambda: InBench(case, threads, made.output, made)}  # the same bits for any number of threads
 
 
-def layer(buffers, batch=None):
-    """A layer's call by the C API, the layer and the workspace in memory of the caller's."""
-    library, case, error = load(), buffers.case, Error()
+def made_layer(library, buffers):
+    """A layer in memory of the caller's: the handle and that memory."""
+    case, error = buffers.case, Error()
     E = case.width
     config = Config(E, E, E, E, case.heads, isa())
     weights = Weights(*(address(array) for array in buffers.W + (buffers.b or [None] * 4)))
     made, memory = c_void_p(), cases.empty(library.attend_mha_bytes(config) // 4 + 1)
     require(library.attend_mha_make(config, weights, address(memory), memory.nbytes, made, error), error)
-    output = cases.empty(case.batch, case.queries, E)
-    workspace = cases.empty(library.attend_mha_workspace_bytes(made, case.batch, case.queries, case.keys) // 4 + 1)
+    return made, memory
+
+
+def layer(buffers, batch=None):
+    """A layer's call by the C API, the layer and the workspace in memory of the caller's."""
+    library, case = load(), buffers.case
+    made, memory = made_layer(library, buffers)
+    output = cases.empty(case.batch, case.queries, case.width)
     lengths = np.array(case.valid_lens, np.int64) if case.valid_lens else None
     call = LayerCall(case.batch if batch is None else batch, case.queries, case.keys, address(buffers.x), address(buffers.y),
-                     address(buffers.y), address(lengths), 0, 0, address(output), None, address(workspace), workspace.nbytes)
+                     address(buffers.y), address(lengths), 0, 0, address(output))
+    return layer_call(library, made, call, output, (buffers, memory, lengths))
+
+
+def packed(buffers, padded):
+    """The call of self-attention without the rows past the lengths; its output is padded's, which has the same bits where it has rows."""
+    library, case = load(), buffers.case
+    made, memory = made_layer(library, buffers)
+    rows = lambda array: np.concatenate([entry[:length] for entry, length in zip(array, case.valid_lens)])
+    x = rows(buffers.x)
+    output = cases.empty(*x.shape)
+    starts = np.cumsum((0,) + case.valid_lens, dtype=np.int64)
+    call = LayerCall(1, len(x), len(x), address(x), address(x), address(x), output=address(output),
+                     options=Options(num_sequences=len(starts) - 1, query_starts=address(starts), key_starts=address(starts)))
+    made_call = layer_call(library, made, call, output, (buffers, memory, x, starts))
+    if not np.array_equal(made_call.output(), rows(padded.output())):
+        raise RuntimeError("attend: packed sequences differ from those that are padded")
+    return Call(made_call.run, padded.output, made_call)
+
+
+def layer_call(library, made, call, output, keep):
+    workspace = cases.empty(library.attend_mha_call_workspace_bytes(made, call) // 4 + 1)
+    call.workspace, call.workspace_bytes = address(workspace), workspace.nbytes
+    error = Error()
     require(library.attend_mha_forward(made, call, error), error)
     forward, by_reference = library.attend_mha_forward, ctypes.byref(call)
-    return called(lambda: forward(made, by_reference, None), output, (library, buffers, memory, call, workspace, lengths))
+    return called(lambda: forward(made, by_reference, None), output, (library, made, call, workspace, keep))
 
 
 def attention(buffers):
