@@ -20,7 +20,7 @@ namespace attend {
 /// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
 struct AttentionPlan {
   std::int64_t tile;           // query lanes
-  std::int64_t key_block;      // the step of the absolute grid of key blocks: the ISA's, for the order of sums
+  std::int64_t key_block;      // the step of the absolute grid of key blocks: the order of sums
   std::int64_t value_stride;   // Dv rounded up to whole vectors
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
