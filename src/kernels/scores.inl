@@ -60,7 +60,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
   }
   if (whole && a.fetches) {
     for (int r = 0; r < rows; ++r) {
-      for (std::int64_t d = 0; d < a.depth; d += 16) prefetch(keys[r] + rows * a.key_row_stride + d * a.key_stride);
+      for (int d = 0; d < a.depth; d += 16) prefetch(keys[r] + rows * a.key_row_stride + d * a.key_stride);
     }
   }
   multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
