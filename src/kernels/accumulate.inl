@@ -1,5 +1,48 @@
 // Weights times values: eight queries (or so) by a few vectors of value columns, over the keys of a block.
 
+// One key of whole scalar groups. Where another one follows (`more`), each vector of its values and weights is loaded
+// right after the last use of the one before it: in-order CPUs wait for loads.
+template <int rows, int vectors, bool more>
+ATTEND_INLINE void accumulate_key(Vector (&sums)[rows][vectors], Vector (&value)[vectors], Scalars (&groups)[rows / scalar_group],
+                                  const float* next_values, const float* next_weights) {
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      sums[r][v] = multiply_add_scalar(groups[r / scalar_group], r % scalar_group, value[v], sums[r][v]);
+      if (more && v == vectors - 1 && r % scalar_group == scalar_group - 1) {
+        groups[r / scalar_group] = load_scalars(next_weights + r - r % scalar_group);
+        keep_order(groups[r / scalar_group]);
+      }
+    }
+    if (more) {
+      value[v] = load(next_values + v * lanes);
+      keep_order(value[v]);
+    }
+  }
+}
+
+// All keys, two an iteration: they share the counting.
+template <int rows, int vectors>
+ATTEND_INLINE void accumulate_keys(Vector (&sums)[rows][vectors], const float* weights, std::int64_t width,
+                                   const float* values, std::int64_t row_stride, std::int64_t count) {
+  if (count == 0) return;
+  Vector value[vectors];
+  Scalars groups[rows / scalar_group];
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) value[v] = load(values + v * lanes);
+  ATTEND_UNROLL
+  for (int g = 0; g < rows / scalar_group; ++g) groups[g] = load_scalars(weights + g * scalar_group);
+  for (; count > 2; count -= 2) {
+    accumulate_key<rows, vectors, true>(sums, value, groups, values + row_stride, weights + width);
+    values += 2 * row_stride;
+    weights += 2 * width;
+    accumulate_key<rows, vectors, true>(sums, value, groups, values, weights);
+  }
+  if (count > 1) accumulate_key<rows, vectors, true>(sums, value, groups, values + row_stride, weights + width);
+  accumulate_key<rows, vectors, false>(sums, value, groups, values, weights);
+}
+
 template <int rows, int vectors, bool partial>
 ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t lane,
                                    std::int64_t column) {
@@ -15,6 +58,10 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
   }
+  if constexpr (scalar_group > 1 && rows % scalar_group == 0 && !partial) {
+    accumulate_keys<rows, vectors>(sums, weights, width, values, row_stride, a.key_count);
+    weights = end;  // none is left
+  }
   for (; weights != end; weights += width) {
     if constexpr (value_fetch > 0) prefetch(values + value_fetch * row_stride);
     Vector value[vectors];
@@ -29,7 +76,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
       const int within = r % scalar_group;
       const bool whole = r - within + scalar_group <= rows;  // or a load would pass the last lane
       if (!whole) group = broadcast(weights[r]);
-      if (whole && within == 0) group = load_scalars(weights + r, 1);
+      if (whole && within == 0) group = load_scalars(weights + r);
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) {
         sums[r][v] = multiply_add_scalar(group, whole ? within : 0, value[v], sums[r][v]);

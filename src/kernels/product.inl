@@ -1,8 +1,8 @@
 // The micro-kernel of projections and scores: accumulators[r][v] += a[r][k] * panel[k][v], k ascending.
 //
 // The inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and one scalar
-// of a at a time, broadcast, or where the ISA takes scalars by lane, scalar_group of them a load.
-// One step of k an iteration: its 12 to 24 multiply-adds cover the four instructions of the loop.
+// of a at a time, broadcast, or where the ISA takes scalars by lane, a vector of scalar_group of them for each row.
+// One step of k an iteration, or scalar_group: 12 to 64 multiply-adds cover the few instructions of the loop.
 
 // The tile that takes the rows a tile of `rows` leaves over.
 constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
@@ -25,29 +25,7 @@ ATTEND_INLINE void multiply_step(Vector (&accumulators)[rows][vectors], const fl
   }
 }
 
-// scalar_group steps, with one load of scalars for each row.
-template <int rows, int vectors>
-ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
-                                  std::int64_t offset, std::int64_t stride, const float* panel) {
-  Scalars scalars[rows];
-  ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) scalars[r] = load_scalars(a[r] + offset, stride);
-  ATTEND_UNROLL
-  for (int step = 0; step < scalar_group; ++step) {
-    Vector b[vectors];
-    ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) b[v] = load(panel + (step * vectors + v) * lanes);
-    ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) {
-      ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        accumulators[r][v] = multiply_add_scalar(scalars[r], step, b[v], accumulators[r][v]);
-      }
-    }
-  }
-}
-
-// Memory to fetch while a tile runs: two cache lines every gemm_fetch_steps steps, up to `end`.
+// Memory to fetch while a tile runs, up to `end`: two cache lines every gemm_fetch_steps steps, or one a group of half as many.
 struct Ahead {
   const float *next, *end;
   ATTEND_INLINE void fetch(std::int64_t k) {
@@ -58,7 +36,58 @@ struct Ahead {
     }
     next += 32;
   }
+  ATTEND_INLINE void fetch_line() {
+    static_assert(scalar_group == 1 || 2 * scalar_group == gemm_fetch_steps, "a line a group");
+    if (next < end) prefetch(next);
+    next += 16;
+  }
 };
+
+// The steps of a group from `step` on. A row of the panel, and after the last step the scalars of all rows, are loaded
+// for the next step or group, each vector right after the last use of the one before it: in-order CPUs wait for loads.
+template <int rows, int vectors, int step, bool more>
+ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows], std::int64_t next,
+                                  const float* panel, Scalars (&scalars)[rows], Vector (&b)[vectors]) {
+  constexpr bool last = step == scalar_group - 1;
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      accumulators[r][v] = multiply_add_scalar(scalars[r], step, b[v], accumulators[r][v]);
+      if (more && last && v == vectors - 1) {
+        scalars[r] = load_scalars(a[r] + next);
+        keep_order(scalars[r]);
+      }
+    }
+    if (more || !last) {
+      b[v] = load(panel + ((step + 1) * vectors + v) * lanes);
+      keep_order(b[v]);
+    }
+  }
+  if constexpr (!last) multiply_group<rows, vectors, step + 1, more>(accumulators, a, next, panel, scalars, b);
+}
+
+// All whole groups of scalar_group steps, where a row's elements lie side by side: one load of scalars serves a group.
+template <int rows, int vectors, bool fetches>
+ATTEND_INLINE std::int64_t multiply_groups(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
+                                           std::int64_t depth, const float* panel, Ahead& ahead) {
+  constexpr int group_width = scalar_group * vectors * lanes;
+  if (depth < scalar_group) return 0;
+  Scalars scalars[rows];
+  Vector b[vectors];
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) b[v] = load(panel + v * lanes);
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) scalars[r] = load_scalars(a[r]);
+  std::int64_t k = scalar_group;
+  for (; k + scalar_group <= depth; k += scalar_group) {
+    if constexpr (fetches) ahead.fetch_line();
+    multiply_group<rows, vectors, 0, true>(accumulators, a, k, panel, scalars, b);
+    panel += group_width;
+  }
+  multiply_group<rows, vectors, 0, false>(accumulators, a, k, panel, scalars, b);
+  return k;
+}
 
 template <int rows, int vectors, bool fetches>
 ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
@@ -66,12 +95,8 @@ ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const fl
   constexpr int width = vectors * lanes;
   std::int64_t offset = 0, k = 0;
   if constexpr (scalar_group > 1) {
-    for (; k + scalar_group <= depth; k += scalar_group) {
-      if constexpr (fetches) ahead.fetch(k);
-      multiply_group<rows, vectors>(accumulators, a, offset, stride, panel);
-      offset += scalar_group * stride;
-      panel += scalar_group * width;
-    }
+    if (stride == 1) offset = k = multiply_groups<rows, vectors, fetches>(accumulators, a, depth, panel, ahead);
+    panel += k * width;
   }
   for (; k < depth; ++k) {
     if constexpr (fetches) ahead.fetch(k);

@@ -69,7 +69,7 @@ ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int
 ATTEND_INLINE Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
 ATTEND_INLINE bool any(Mask a) { return _mm256_movemask_ps(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm256_blendv_ps(b, a, m); }
-ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return _mm256_broadcast_ss(p); }
+ATTEND_INLINE Scalars load_scalars(const float* p) { return _mm256_broadcast_ss(p); }
 // c + a b. For g++ as an instruction of its own: left to it, accumulators wander between registers and a
 // tile of 12 spills (4x24: 65 % of the peak, with it 96). clang copies around the instruction instead.
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {

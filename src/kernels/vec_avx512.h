@@ -48,7 +48,7 @@ ATTEND_INLINE void take_bits(std::uint32_t* words, const std::uint8_t* bits, int
 ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }
-ATTEND_INLINE Scalars load_scalars(const float* p, std::int64_t) { return _mm512_set1_ps(*p); }
+ATTEND_INLINE Scalars load_scalars(const float* p) { return _mm512_set1_ps(*p); }
 // c + a b. For g++ as an instruction of its own: left to it, accumulators wander between registers and
 // the larger tiles spill. clang keeps its own order well, and copies around the instruction.
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
