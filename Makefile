@@ -4,12 +4,13 @@
 #   make demo       the seed's example and a real layer, computed and verified
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
+#   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make install PREFIX=/usr/local DESTDIR=    make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
-# STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
+# NEON_FLAGS (of make bench-neon: --check), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -54,7 +55,7 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check bench bench-peers install uninstall clean
+.PHONY: all tests demo test check bench bench-peers bench-neon install uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -129,6 +130,16 @@ $(peers)/installed: bench/peers/requirements.txt
 bench-peers: all $(peers)/installed
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE ATTEND_BUILD=$(BUILD) $(peers)/bin/python bench/peers/bench_peers.py \
 	  --json $(BUILD)/peers.json --picture $(BUILD)/peers.svg $(PEERS_FLAGS)
+
+# g++ and, where it is installed, clang.
+neon_clang = $(shell command -v clang++-19 || command -v clang++)
+neon_object = $(MAKE) -s ISAS=neon CXX='$(1)' BUILD=$(BUILD)/$(2) $(BUILD)/$(2)/src/kernels/neon.o
+bench-neon:
+	@command -v aarch64-linux-gnu-g++ > /dev/null || { echo "make bench-neon needs aarch64-linux-gnu-g++" >&2; exit 1; }
+	@$(call neon_object,aarch64-linux-gnu-g++,neon-g++)
+	@$(if $(neon_clang),$(call neon_object,$(neon_clang) --target=aarch64-linux-gnu,neon-clang++))
+	@python3 bench/neon_loops.py g++=$(BUILD)/neon-g++/src/kernels/neon.o \
+	  $(if $(neon_clang),clang++=$(BUILD)/neon-clang++/src/kernels/neon.o) $(NEON_FLAGS)
 
 tests: all $(BUILD)/attend-test $(readme)
 test: export ATTEND_TOOL := $(BUILD)/attend

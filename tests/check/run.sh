@@ -28,6 +28,12 @@ stage_aarch64() {
   emulator=$(find_tool qemu-aarch64-static qemu-aarch64) || { echo "$emulator"; return 77; }
   ATTEND_REQUIRE_ISA=neon sample WERROR=1 CXX="$compiler" RUN="$emulator -L /usr/aarch64-linux-gnu"
 }
+stage_neon_loops() {
+  for tool in "llvm-mca-19 llvm-mca" aarch64-linux-gnu-g++ aarch64-linux-gnu-objdump python3; do
+    found=$(find_tool $tool) || { echo "$found"; return 77; }
+  done
+  "$MAKE" -s BUILD="$check/$stage" bench-neon NEON_FLAGS=--check
+}
 # Older CPUs run the very programs that were built for this one, but for the tests of whole programs, whose
 # output qemu's warnings would join. qemu 7.2 has no AVX-512.
 emulate() {
@@ -53,7 +59,7 @@ stage_install() { tests/install/install.sh "$BUILD"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
-stages=(symbols embed install rebuild gcc clang subsets no_threads address thread aarch64 westmere haswell avx512 mutation)
+stages=(symbols embed install rebuild gcc clang subsets no_threads address thread aarch64 neon_loops westmere haswell avx512 mutation)
 [ "$(uname -m)" = x86_64 ] || stages=(symbols embed install rebuild gcc clang no_threads address thread mutation)
 [ $# = 0 ] || stages=("$@")
 failed=() start=$SECONDS
