@@ -151,7 +151,6 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   arguments.width = tile.width;
   arguments.first_lane = first_lane;
   arguments.lane_count = lane_count;
-  arguments.value_row_stride = tile.keys.v.row_stride;
   arguments.columns = tile.attention.value_depth;
   arguments.output = tile.scratch.output;
   arguments.output_stride = tile.plan.value_stride;
@@ -160,6 +159,7 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
     arguments.weights = tile.scratch.weights + (j - block) * tile.width;
     arguments.values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
     arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
+    arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
     tile.attention.kernels->accumulate(&arguments);
   }
 }

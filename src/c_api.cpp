@@ -169,6 +169,7 @@ attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_we
   void* heap = nullptr;
   Status status = take_memory("mha", bytes, memory, memory_bytes, &start, &heap);
   if (!status.ok()) return report(status, error);
+  if (heap != nullptr) prefer_huge_pages(heap, bytes);
   MultiHeadAttention made;
   status = MultiHeadAttention::make(sizes, weights_of(sizes, *weights), &made, start + aligned_bytes(sizeof(attend_mha)),
                                     MultiHeadAttention::packed_bytes(sizes));

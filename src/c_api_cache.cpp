@@ -124,6 +124,9 @@ attend_code attend_cached_attention(const attend_kv_cache* cache, const attend_c
   if (cache == nullptr) return report_null("cache", error);
   if (call == nullptr) return report_null("call", error);
   const attend_cached_attention_call& c = *call;
+  if (c.num_heads < 1) {
+    return report(Status::error(StatusCode::invalid_argument, "num_heads: %lld, expected 1 or more", static_cast<long long>(c.num_heads)), error);
+  }
   const KeyValueCacheConfig held = cache->cache.config();
   Workspace callers(c.workspace, c.workspace_bytes), own;
   return report(attention(queries_of(c, c.q, held), cache->cache, counts_of(c.query_counts, held.batch),

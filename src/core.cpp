@@ -152,7 +152,7 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = find_kernels(isa);
   if (kernels == nullptr || cache.state() == nullptr || !validate_cached_queries(q, *cache.state()).ok() ||
-      !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+      !options.query_starts.absent() || !options.key_starts.absent() || !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
     return 0;
   }
   AttentionShape shape = attention_shape(core_of(*kernels, q, *cache.state(), {}, options));

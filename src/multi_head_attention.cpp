@@ -194,6 +194,7 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
     if (memory == nullptr) {
       return Status::error(StatusCode::out_of_memory, "packed weights: no memory for %zu bytes", bytes);
     }
+    prefer_huge_pages(memory, bytes);
   } else if (memory_bytes < bytes + alignment - 1) {
     return Status::error(StatusCode::out_of_memory, "memory_bytes: %zu, expected at least packed_bytes(config) = %zu",
                          memory_bytes, bytes + alignment - 1);

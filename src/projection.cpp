@@ -23,7 +23,7 @@ void Projection::run(std::int64_t task) const {
   std::int64_t row = task / panels * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
-  constexpr int most = 32;  // rows a call, for their pointers live on the stack: 512 bytes
+  constexpr int most = 24;  // rows a call, for their pointers live on the stack: 384 bytes
   const float* inputs[most];
   float* outputs[most];
   GemmArguments arguments;
@@ -53,12 +53,11 @@ void Projection::run(std::int64_t task) const {
       std::int64_t run = smaller(smaller(rows.before[b + 1], end) - row, most - count);
       run = output.end_of_run(to, to + run) - to;
       row += run;
-      const float* from = input.row(b, 0, i);
-      for (float* into = output.row(b, 0, to); run > 0; --run, ++count) {
-        inputs[count] = from;
-        outputs[count] = into;
-        from += input.row_stride;
-        into += output.row_stride;
+      const float* const from = input.row(b, 0, i);
+      float* const into = output.row(b, 0, to);
+      for (std::int64_t n = 0; n < run; ++n, ++count) {
+        inputs[count] = from + n * input.row_stride;
+        outputs[count] = into + n * output.row_stride;
       }
     }
     arguments.row_count = count;

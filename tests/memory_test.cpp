@@ -9,6 +9,9 @@
 #include "memory.h"
 
 #include <pthread.h>
+#include <unistd.h>
+
+#include <fstream>
 
 // Under a sanitizer too, an allocation that cannot be is null.
 extern "C" const char* __asan_default_options();
@@ -615,6 +618,30 @@ TEST_CASE("memory: what is made gives its memory back, moved or made anew") {
     moved = moved && ThreadPool::make(1, &pool).ok();
   }));
   CHECK(moved);
+}
+
+TEST_CASE("memory: rows of a cache that nothing was written to take none") {
+  const auto resident_pages = [] {
+    long long size = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> size >> resident;
+    return resident;
+  };
+  const long long before = resident_pages();
+  if (before == 0) {
+    MESSAGE("skipped: no /proc/self/statm");
+    return;
+  }
+  KeyValueCacheConfig config;
+  config.batch = 1;
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  config.capacity = 32768;
+  KeyValueCache cache;
+  REQUIRE(KeyValueCache::make(config, &cache).ok());  // 256 MiB
+  const std::vector<float> rows(8 * 128, 1.0f);
+  const ConstTensorView row(rows.data(), 1, 8, 1, 128);
+  REQUIRE(cache.append(row, row).ok());
+  CHECK((resident_pages() - before) * sysconf(_SC_PAGESIZE) < 8 << 20);
 }
 
 TEST_CASE("memory: a workspace's room is aligned, and absurd wishes fail") {

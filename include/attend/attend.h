@@ -7,7 +7,8 @@
  *
  * Calls return ATTEND_OK or an error code, and leave their outputs untouched on an error. Each takes an
  * attend_error, which may be NULL, for the message. Structs are to be zeroed where not set:
- * `attend_mha_config config = {0};`, or designated initialisers. */
+ * `attend_mha_config config = {0};`, or designated initialisers. They may grow at their end with any release
+ * before 1.0: compile against the header of the library that you link. */
 #ifndef ATTEND_H
 #define ATTEND_H
 
