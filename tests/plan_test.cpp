@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 
 #include "attend/attend.hpp"
 #include "attention.h"
@@ -107,9 +106,12 @@ TEST_CASE("plan: the widths at which key blocks shrink") {
   const auto key_block = [](const Kernels& table, std::int64_t D) { return plan_attention(table, shape_of(1000, 1000, D, D)).key_block; };
   for (const Kernels* table : tables) {
     if (table->isa != Isa::avx2 || table->wide_tile != 24) continue;
-    for (const auto& [D, block] : {std::pair<std::int64_t, std::int64_t>{248, 64}, {249, 48}, {256, 48}, {257, 64}, {332, 64}, {333, 48}, {348, 48}, {349, 32}, {365, 32}, {366, 64}}) {
-      CAPTURE(D);
-      CHECK(key_block(*table, D) == block);
+    struct Width {
+      std::int64_t depth, block;
+    };
+    for (const Width& width : {Width{248, 64}, {249, 48}, {256, 48}, {257, 64}, {332, 64}, {333, 48}, {348, 48}, {349, 32}, {365, 32}, {366, 64}}) {
+      CAPTURE(width.depth);
+      CHECK(key_block(*table, width.depth) == width.block);
     }
   }
 }
