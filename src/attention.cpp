@@ -144,9 +144,10 @@ void drop_weights(const Tile& tile, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes.
+// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes:
+// added to their output, or written there.
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                std::int64_t first_lane, std::int64_t lane_count) {
+                std::int64_t first_lane, std::int64_t lane_count, bool from_zero = false) {
   AccumulateArguments arguments;
   arguments.width = tile.width;
   arguments.first_lane = first_lane;
@@ -156,6 +157,7 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   arguments.output_stride = tile.plan.value_stride;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
+    arguments.from_zero = from_zero && j == begin;
     arguments.weights = tile.scratch.weights + (j - block) * tile.width;
     arguments.values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
     arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
@@ -229,6 +231,7 @@ void begin_blocks(const Tile& tile) {
 // Those that are left for the end. One far above all scores becomes the maximum.
 void add_last_sinks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
+  if (tile.attention.biases.sinks.absent()) return;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     const double sink = sink_of(tile, lane);
     if (!comes_last(sink) || sink == -HUGE_VAL) continue;
@@ -285,21 +288,31 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
 void run_blocks(const Tile& tile, bool careful) {
   TileScratch& scratch = tile.scratch;
   begin_blocks(tile);
-  for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
+  bool begun = false;  // the output: the first block that every lane sees writes it
+  const auto begin_output = [&] {
+    if (!begun) for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
+    begun = true;
+  };
   const std::int64_t step = tile.plan.key_block;
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) continue;
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
-    if (careful && kind == Block::mixed) {
+    const bool visible_alone = careful && kind == Block::mixed;
+    if (!visible_alone && tile.inside(begin, end)) {
+      accumulate(tile, begin, begin, end, 0, tile.count, !begun);
+      begun = true;
+      continue;
+    }
+    begin_output();
+    if (visible_alone) {
       accumulate_visible(tile, begin, end);
-    } else if (tile.inside(begin, end)) {
-      accumulate(tile, begin, begin, end, 0, tile.count);
     } else {
       accumulate_ranges(tile, begin, end);
     }
   }
+  begin_output();
   add_last_sinks(tile);
   // A row whose keys are all hidden has nothing to divide.
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {

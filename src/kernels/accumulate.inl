@@ -56,7 +56,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
+    for (int v = 0; v < vectors; ++v) sums[r][v] = a.from_zero ? zero() : load(output + r * a.output_stride + v * lanes);
   }
   if constexpr (scalar_group > 1 && rows % scalar_group == 0 && !partial) {
     accumulate_keys<rows, vectors>(sums, weights, width, values, row_stride, a.key_count);
@@ -138,12 +138,19 @@ bool finish(const FinishArguments* arguments) {
     const std::int64_t left = a.lane_count - lane;
     copy_out(divide(broadcast(1.0f), copy_in(a.sums + lane, left, 1, 1.0f)), left, a.factors + lane, 1);
   }
+  const std::int64_t whole = a.stride == 1 ? a.columns / lanes * lanes : 0;
   for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
     const float* source = a.source + lane * a.source_stride;
     float* destination = a.destinations[lane];
     const Vector factor = broadcast(a.factors[lane]);
     Vector row_residue = zero();  // of its own: one chain through all rows took as long as all else
-    for (std::int64_t c = 0; c < a.columns; c += lanes) {
+    std::int64_t c = 0;
+    for (; c < whole; c += lanes) {
+      const Vector x = multiply(load(source + c), factor);
+      row_residue = add(row_residue, subtract(x, x));
+      store(destination + c, x);
+    }
+    for (; c < a.columns; c += lanes) {
       const Vector x = multiply(load(source + c), factor);
       row_residue = add(row_residue, subtract(x, x));
       copy_out(x, a.columns - c, destination + c * a.stride, a.stride);

@@ -127,7 +127,7 @@ struct MoveArguments {
 };
 
 /// output[lane][c] += sum over ascending keys of weights[key][lane] * values[key][c], each element
-/// one chain of multiply-adds that starts at its own value.
+/// one chain of multiply-adds that starts at its own value, or at 0.
 struct AccumulateArguments {
   const float* weights;  // [key_count][width]
   std::int64_t width;
@@ -136,6 +136,7 @@ struct AccumulateArguments {
   std::int64_t value_row_stride;
   std::int64_t key_count;
   std::int64_t columns;
+  bool from_zero;        // not at what the output holds
   float* output;         // [width][output_stride], 64-byte aligned
   std::int64_t output_stride;  // columns rounded up to lanes
 };

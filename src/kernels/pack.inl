@@ -1,34 +1,39 @@
 // Packing, by squares of vectors turned about: weights into panels, queries into the panel of a tile.
 
-// panel[c * width + r] = scale * rows[r][c] for c < columns, r < lanes; rows from `count` on are zero.
-ATTEND_INLINE void pack_rows(const float* const (&rows)[lanes], std::int64_t count, std::int64_t columns,
-                             Vector scale, float* panel, std::int64_t width) {
-  for (std::int64_t c = 0; c < columns; c += lanes) {
-    const std::int64_t left = columns - c;
+// panel[c * width + r] = scale * rows[r][c] for c < columns, r < lanes; rows from `count` on are zero. One for weights
+// and queries: it is as large as two transpositions.
+ATTEND_NOINLINE void pack_rows(const float* const* rows, std::int64_t count, std::int64_t columns, float scale,
+                               float* panel, std::int64_t width) {
+  std::int64_t c = 0;
+  for (; c + lanes <= columns && count >= lanes; c += lanes) {
     Vector square[lanes];
-    for (int r = 0; r < lanes; ++r) {
-      square[r] = r >= count ? zero() : left >= lanes ? load(rows[r] + c) : load_partial(rows[r] + c, left);
-    }
+    ATTEND_UNROLL
+    for (int r = 0; r < lanes; ++r) square[r] = load(rows[r] + c);
     transpose(square);
     ATTEND_UNROLL
-    for (int i = 0; i < lanes; ++i) {
-      if (i < left) store(panel + (c + i) * width, multiply(square[i], scale));
-    }
+    for (int i = 0; i < lanes; ++i) store(panel + (c + i) * width, multiply(square[i], broadcast(scale)));
+  }
+  for (; c < columns; c += lanes) {
+    const std::int64_t left = columns - c;
+    Vector square[lanes];
+    for (int r = 0; r < lanes; ++r) square[r] = r < count ? load_partial(rows[r] + c, left) : zero();
+    transpose(square);
+    for (int i = 0; i < lanes && i < left; ++i) store(panel + (c + i) * width, multiply(square[i], broadcast(scale)));
   }
 }
 
 // The same where a row's elements lie apart.
-ATTEND_INLINE void pack_strided_rows(const float* const (&rows)[lanes], std::int64_t stride, std::int64_t count,
-                                     std::int64_t columns, Vector scale, float* panel, std::int64_t width) {
+ATTEND_NOINLINE void pack_strided_rows(const float* const* rows, std::int64_t stride, std::int64_t count,
+                                       std::int64_t columns, float scale, float* panel, std::int64_t width) {
   float column[lanes] = {};
   for (std::int64_t c = 0; c < columns; ++c) {
     for (std::int64_t r = 0; r < lanes && r < count; ++r) column[r] = rows[r][c * stride];
-    store(panel + c * width, multiply(load(column), scale));
+    store(panel + c * width, multiply(load(column), broadcast(scale)));
   }
 }
 
-ATTEND_INLINE void pack_any_rows(const float* const (&rows)[lanes], std::int64_t stride, std::int64_t count,
-                                 std::int64_t columns, Vector scale, float* panel, std::int64_t width) {
+ATTEND_INLINE void pack_any_rows(const float* const* rows, std::int64_t stride, std::int64_t count,
+                                 std::int64_t columns, float scale, float* panel, std::int64_t width) {
   if (stride == 1) {
     pack_rows(rows, count, columns, scale, panel, width);
   } else {
@@ -42,7 +47,7 @@ void pack(const PackArguments* arguments) {
   for (std::int64_t n = 0; n < a.width; n += lanes) {
     const float* rows[lanes];
     for (int r = 0; r < lanes; ++r) rows[r] = a.source + (n + r) * a.n_stride;
-    pack_any_rows(rows, a.k_stride, a.columns - n, a.depth, broadcast(1.0f), a.panel + n, a.width);
+    pack_any_rows(rows, a.k_stride, a.columns - n, a.depth, 1.0f, a.panel + n, a.width);
   }
 }
 
@@ -51,7 +56,7 @@ void pack_queries(const PackQueriesArguments* arguments) {
   for (std::int64_t lane = 0; lane < a.width; lane += lanes) {
     const float* rows[lanes];
     for (int r = 0; r < lanes; ++r) rows[r] = lane + r < a.count ? a.queries[lane + r] : nullptr;
-    pack_any_rows(rows, a.stride, a.count - lane, a.depth, broadcast(a.scale), a.panel + lane, a.width);
+    pack_any_rows(rows, a.stride, a.count - lane, a.depth, a.scale, a.panel + lane, a.width);
   }
 }
 
