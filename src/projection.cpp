@@ -19,7 +19,7 @@ std::int64_t Projection::tasks() const {
 void Projection::run(std::int64_t task) const {
   // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
   const std::int64_t panels = weights.panel_count(*kernels), panel = task % panels;
-  const std::int64_t column = panel * kernels->gemm_columns, left = weights.outputs - column;
+  const std::int64_t column = weights.column(*kernels, panel), next_column = weights.column(*kernels, panel + 1);
   std::int64_t row = task / panels * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
@@ -32,16 +32,16 @@ void Projection::run(std::int64_t task) const {
   arguments.k_stride = input.stride;
   arguments.depth = weights.inputs;
   arguments.panel = weights.panels + weights.inputs * column;
-  arguments.columns = left < kernels->gemm_columns ? left : kernels->gemm_columns;
-  arguments.width = (arguments.columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
+  arguments.width = next_column - column;
+  arguments.columns = smaller(arguments.width, weights.outputs - column);
   arguments.bias = weights.biases ? weights.biases + column : nullptr;
   arguments.first_column = column;
   arguments.head_size = head_size;
   arguments.head_stride = output.head_stride;
   arguments.element_stride = output.stride;
-  // While rows pass through this panel, the next one is fetched; at the last, this one once more.
-  arguments.ahead = arguments.panel + (panel + 1 < panels ? weights.inputs * arguments.width : 0);
-  arguments.ahead_end = arguments.ahead + weights.inputs * arguments.width;
+  // While rows pass through this panel, the next one is fetched; at the last, nothing.
+  arguments.ahead = weights.panels + weights.inputs * next_column;
+  arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < panels ? weights.column(*kernels, panel + 2) : next_column);
 
   std::int64_t b = rows.entry_of(row);
   while (row < end) {

@@ -27,19 +27,25 @@ std::int64_t PackedProjection::panel_count(const Kernels& kernels) const {
   return (outputs + kernels.gemm_columns - 1) / kernels.gemm_columns;
 }
 
+std::int64_t PackedProjection::column(const Kernels& kernels, std::int64_t panel) const {
+  const std::int64_t vectors = (outputs + kernels.lanes - 1) / kernels.lanes;
+  return vectors * panel / panel_count(kernels) * kernels.lanes;
+}
+
 void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
                      std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
                      std::int64_t inputs, std::int64_t outputs, float* memory) {
   const std::int64_t padded = round_up(outputs, kernels.lanes);
-  for (std::int64_t column = 0; column < outputs; column += kernels.gemm_columns) {
-    const std::int64_t left = outputs - column;
+  const PackedProjection projection = PackedProjection::at(kernels, memory, inputs, outputs, true);
+  for (std::int64_t panel = 0; panel < projection.panel_count(kernels); ++panel) {
+    const std::int64_t column = projection.column(kernels, panel);
     PackArguments arguments;
     arguments.source = weight + column * output_stride;
     arguments.k_stride = input_stride;
     arguments.n_stride = output_stride;
     arguments.depth = inputs;
-    arguments.columns = left < kernels.gemm_columns ? left : kernels.gemm_columns;
-    arguments.width = round_up(arguments.columns, kernels.lanes);
+    arguments.width = projection.column(kernels, panel + 1) - column;
+    arguments.columns = outputs - column < arguments.width ? outputs - column : arguments.width;
     arguments.panel = memory + inputs * column;
     kernels.pack(&arguments);
   }

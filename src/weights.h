@@ -9,8 +9,9 @@
 
 namespace attend {
 
-/// y = W x + b, W (outputs, inputs). Panels [inputs][gemm_columns], the last one as narrow as its
-/// columns allow, then the biases, then padding to 64 bytes.
+/// y = W x + b, W (outputs, inputs). Panels [inputs][columns] of whole vectors, as few as gemm_columns allows and as
+/// wide as each other but for one vector, then the biases, then padding to 64 bytes. (100 columns are 13 vectors of
+/// AVX2, in panels of 3, 3, 3, 2 and 2: one vector alone runs at half speed.)
 struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
   const float* panels = nullptr;  // 64-byte aligned
@@ -22,6 +23,8 @@ struct PackedProjection {
   static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
                              std::int64_t outputs, bool bias);
   std::int64_t panel_count(const Kernels& kernels) const;
+  /// The first column of a panel; of panel_count(): where they end.
+  std::int64_t column(const Kernels& kernels, std::int64_t panel) const;
 };
 
 /// Writes the packed form of weight[n * output_stride + k * input_stride]; bias null: zeros.
