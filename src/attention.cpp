@@ -17,9 +17,6 @@ constexpr float log2_e = 0x1.715476p+0f;
 constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
-// Keys that so few tiles read come from memory, and are fetched while those before are scored: two queries over a cache of
-// 4096 take 3.2 ms, not 4.7, eight 8.4, not 10.3. Where more read them, it costs 1 % (Zen 3).
-constexpr std::int64_t few_tiles = 4;
 
 // Lays arrays out one after the other, each on cache lines of its own.
 struct Cursor {
@@ -32,10 +29,12 @@ struct Cursor {
   }
 };
 
-// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on.
+// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on; values in panels of
+// `value_panel` columns, or one of all.
 struct KeySource {
   PagedRows<const float> k, v;
   std::int64_t b, group, first;
+  std::int64_t value_panel, value_panel_stride;
 };
 
 // A tile that runs: what its kernels and its steps share.
@@ -112,6 +111,8 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
   arguments.depth = attention.depth;
+  // Fetched while those before are scored: two queries over a cache of 4096 take 3.2 ms, not 4.7, eight 8.4, not 10.3.
+  // Where more tiles read them, it costs 1 % (Zen 3).
   arguments.fetches = tile.plan.tiles <= few_tiles;
   arguments.queries = scratch.queries;
   arguments.width = tile.width;
@@ -152,8 +153,7 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   arguments.width = tile.width;
   arguments.first_lane = first_lane;
   arguments.lane_count = lane_count;
-  arguments.columns = tile.attention.value_depth;
-  arguments.output = tile.scratch.output;
+  arguments.columns = tile.keys.value_panel;
   arguments.output_stride = tile.plan.value_stride;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
@@ -162,7 +162,11 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
     arguments.values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
     arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
     arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
-    tile.attention.kernels->accumulate(&arguments);
+    for (std::int64_t c = 0; c < tile.attention.value_depth; c += arguments.columns) {
+      arguments.output = tile.scratch.output + c;
+      tile.attention.kernels->accumulate(&arguments);
+      arguments.values += tile.keys.value_panel_stride;
+    }
   }
 }
 
@@ -524,18 +528,23 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
   run_tile(attention, plan, keys, scratch, b, kept, true);
 }
 
-void copy_rows(const Kernels& kernels, const PagedRows<const float>& rows, std::int64_t b, std::int64_t group,
-               std::int64_t first, const KeyRange& range, std::int64_t columns, float* destination) {
+// Rows of one sequence in panels of some columns, `panel_stride` apart; a few rows at a time for all panels, so that they
+// are read once.
+void copy_rows(const Kernels& kernels, const PagedRows<const float>& rows, std::int64_t b, std::int64_t group, std::int64_t first,
+               const KeyRange& range, std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
   CopyArguments arguments;
-  arguments.source = rows.row(b, group, first + range.begin);
   arguments.source_row_stride = rows.row_stride;
   arguments.source_stride = rows.stride;
-  arguments.destination = destination + range.begin * columns;
-  arguments.destination_row_stride = columns;
+  arguments.destination_row_stride = arguments.columns = panel;
   arguments.destination_stride = 1;
-  arguments.rows = range.end - range.begin;
-  arguments.columns = columns;
-  kernels.copy(&arguments);
+  for (std::int64_t j = range.begin; j < range.end; j += arguments.rows) {
+    arguments.rows = rows.end_of_run(first + j, first + smaller(j + kernels.key_block, range.end)) - first - j;
+    for (std::int64_t c = 0; c < columns; c += panel) {
+      arguments.source = rows.row(b, group, first + j) + c * rows.stride;
+      arguments.destination = destination + c / panel * panel_stride + j * panel;
+      kernels.copy(&arguments);
+    }
+  }
 }
 
 // The copies of one sequence, in place of where it was.
@@ -581,19 +590,23 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
   const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
 
   for (std::int64_t g = group; g < last_group; ++g) {
-    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b)};
+    const std::int64_t panel = plan.value_panel > 0 ? plan.value_panel : attention.value_depth;
+    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), panel, attention.value_panel_stride};
     if (plan.copy_keys || plan.copy_values) {
       Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
                        aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
       const KeyRange visible = attention.visibility.of_sequence(b);
       float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
       float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
-      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, k);
-      if (v != nullptr) copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, v);
+      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, attention.depth, 0, k);
+      if (v != nullptr) {
+        keys.value_panel_stride = sequences.keys * panel;
+        copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, panel, keys.value_panel_stride, v);
+      }
       // A copy starts with its sequence; what is read in place does so too from here on.
       if (k != nullptr) keys.k = copied_rows(k, attention.depth);
       else keys.k.data += keys.first * keys.k.row_stride;
-      if (v != nullptr) keys.v = copied_rows(v, attention.value_depth);
+      if (v != nullptr) keys.v = copied_rows(v, panel);
       else keys.v.data += keys.first * keys.v.row_stride;
       keys.first = 0;
     }
@@ -732,7 +745,7 @@ AttentionShape attention_shape(const Attention& attention) {
   const bool mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();
   return {sequences.count, attention.groups, attention.heads / attention.groups, sequences.queries,
           sequences.most_keys > 0 ? sequences.most_keys : sequences.keys, attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride,
-          attention.v.stride, attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, mixed, sequences.packed_keys};
+          attention.v.stride, false, attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, mixed, sequences.packed_keys};
 }
 
 void write_padding(const Attention& attention) {

@@ -107,7 +107,7 @@ Status compute(AttentionCall& call, const TensorView& output, Workspace& workspa
   attention.lse = by_heads(options.lse);
   attention.dropout_rate = dropout_rate;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
-  call.plan = plan_attention(kernels, attention_shape(attention));
+  call.plan = plan_attention(kernels, attention_shape(attention), options.threads.count);
 
   const std::size_t table = table_bytes(kernels, options);
   const std::size_t bytes = table + call.plan.bytes(options.threads.count);
@@ -134,7 +134,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTenso
       !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
     return 0;
   }
-  const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)));
+  const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)), options.threads.count);
   return table_bytes(*kernels, options) + plan.bytes(options.threads.count) + alignment - 1;
 }
 
@@ -157,9 +157,9 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
   }
   AttentionShape shape = attention_shape(core_of(*kernels, q, *cache.state(), {}, options));
   const int threads = options.threads.count;
-  std::size_t bytes = plan_attention(*kernels, shape).bytes(threads);
+  std::size_t bytes = plan_attention(*kernels, shape, threads).bytes(threads);
   shape.mixed = true;  // with query_counts
-  const std::size_t mixed_bytes = plan_attention(*kernels, shape).bytes(threads);
+  const std::size_t mixed_bytes = plan_attention(*kernels, shape, threads).bytes(threads);
   if (mixed_bytes > bytes) bytes = mixed_bytes;
   return table_bytes(*kernels, options) + bytes + alignment - 1;
 }

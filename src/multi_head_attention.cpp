@@ -354,11 +354,12 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   heads.row_stride = sizes.heads * sizes.depth;
   heads.head_stride = sizes.depth;
   heads.batch_stride = shape.queries * heads.row_stride;
+  const std::int64_t value_panel = plan.attention.value_panel > 0 ? plan.attention.value_panel : sizes.depth;
   const Operand<const float> inputs[] = {batch_of_rows(call.queries), batch_of_rows(call.keys), batch_of_rows(call.values), read_only(heads)};
   const PagedRows<float> outputs[] = {
       split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
       cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
-      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.groups, shape.keys, sizes.depth),
+      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.groups * sizes.depth / value_panel, shape.keys, value_panel),
       one_page(batch_of_rows(call.output))};
   for (int which = 0; which < projection_count; ++which) {
     Projection& projection = forward.projections[which];
@@ -371,7 +372,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
     projection.output = outputs[which];
     projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
     if (sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
-    projection.head_size = which == output_projection ? sizes.outputs[which] : sizes.depth;
+    projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
     if (which != output_projection) forward.input_tasks[which] = projection.tasks();
   }
 
@@ -391,6 +392,8 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   attention.q = read_only(forward.projections[query_projection].output);
   attention.k = forward.projections[key_projection].output;
   attention.v = forward.projections[value_projection].output;
+  attention.value_panel_stride = attention.v.head_stride;
+  attention.v.head_stride *= sizes.depth / value_panel;
   attention.output = heads;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
   if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};

@@ -44,7 +44,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, false, 0};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, false, false, 0};
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
     for (std::int64_t D = 1; D <= 512; ++D) {
       for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
         for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{1000}}) {
-          const AttentionPlan plan = plan_attention(*table, shape_of(queries, 4096, D, Dv));
+          const AttentionPlan plan = plan_attention(*table, shape_of(queries, 1000, D, Dv));
           std::size_t& largest = D + Dv <= 512 ? largest_narrow : largest_wide;
           if (plan.thread_bytes > largest) largest = plan.thread_bytes;
           wrong += plan.copy_keys || plan.copy_values;  // contiguous: nothing to copy
@@ -109,7 +109,7 @@ TEST_CASE("plan: the widths at which key blocks shrink") {
     struct Width {
       std::int64_t depth, block;
     };
-    for (const Width& width : {Width{248, 64}, {249, 48}, {256, 48}, {257, 64}, {332, 64}, {333, 48}, {348, 48}, {349, 32}, {365, 32}, {366, 64}}) {
+    for (const Width& width : {Width{216, 96}, {217, 72}, {240, 72}, {241, 48}, {256, 48}, {257, 96}, {298, 96}, {299, 72}, {323, 72}, {324, 48}, {348, 48}, {349, 96}}) {
       CAPTURE(width.depth);
       CHECK(key_block(*table, width.depth) == width.block);
     }
@@ -161,6 +161,44 @@ TEST_CASE("plan: copies of keys and values are in the thread's bytes") {
     CHECK(copied.thread_bytes == plain.thread_bytes + 600 * (64 + 48) * sizeof(float));
     strided.queries = 1;  // one query reads each key once
     CHECK(!plan_attention(*table, strided).copy_keys);
+  }
+}
+
+TEST_CASE("plan: values go into panels where a projection writes them, or where a copy is read often and threads do not wait for it") {
+  for (const Kernels* table : tables) {
+    CAPTURE(name_of(table));
+    const std::int64_t panel = table->value_panel;
+    const AttentionShape rows = shape_of(1000, 1023, 64, 64);
+    AttentionShape shape = rows;
+    CHECK(plan_attention(*table, shape).value_panel == 0);  // a copy does not pay yet
+    shape.projected = true;
+    CHECK(plan_attention(*table, shape).value_panel == panel);
+    CHECK(!plan_attention(*table, shape).copy_values);
+    shape.value_depth = shape.value_row_stride = 63;
+    CHECK(plan_attention(*table, shape).value_panel == 0);  // no whole panels
+
+    shape = rows;
+    shape.keys = 1024;
+    const AttentionPlan copied = plan_attention(*table, shape);
+    CHECK(copied.copy_values == (panel > 0));
+    CHECK(copied.value_panel == panel);
+    if (panel > 0) CHECK(copied.thread_bytes == plan_attention(*table, rows).thread_bytes + 1024 * 64 * sizeof(float));
+    if (panel > 0) CHECK(copied.tasks == 1);
+    CHECK(!plan_attention(*table, shape, 2).copy_values);  // its tiles are for both
+    CHECK(plan_attention(*table, shape, 2).tasks == copied.tiles);
+    shape.groups = 4;
+    CHECK(plan_attention(*table, shape, 2).copy_values == (panel > 0));
+    shape.queries = 7 * table->wide_tile;  // too few tiles read it
+    CHECK(!plan_attention(*table, shape).copy_values);
+
+    shape = rows;
+    shape.projected = true;
+    shape.queries = 1;
+    shape.may_decode = true;  // the kernels of one query read rows
+    CHECK(plan_attention(*table, shape).value_panel == 0);
+    shape.mixed = true;
+    shape.queries = 1000;
+    CHECK(plan_attention(*table, shape).value_panel == 0);
   }
 }
 

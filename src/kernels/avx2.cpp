@@ -19,7 +19,8 @@ constexpr int value_rows = 4, value_vectors = 3;
 #endif
 constexpr int value_fetch = 8;
 constexpr int decode_accumulators = 8;
-constexpr int key_block = 64;
+constexpr int value_panel = 16;
+constexpr int key_block = 96;
 
 #include "kernels/exp.inl"
 #include "kernels/strided.inl"

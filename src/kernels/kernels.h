@@ -255,6 +255,7 @@ struct Kernels {
   int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
   int wide_tile;      // query lanes of a full attention tile
   int narrow_tile;    // and of one for few queries; both multiples of lanes
+  int value_panel;    // columns of values that lie side by side, where a copy or a projection can choose; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
 
   void (*pack)(const PackArguments*);

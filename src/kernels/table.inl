@@ -7,6 +7,7 @@ const Kernels kernels = {
     gemm_rows,
     wide_vectors * lanes,
     narrow_vectors * lanes,
+    value_panel,
     key_block,
     pack,
     gemm,
