@@ -36,7 +36,7 @@ class GemmWorkload : public Workload {
     projection_.output.data = output_.data();
     projection_.output.row_stride = N;
     projection_.head_size = N;
-    projection_.rows_per_task = projection_rows(*kernels, K);
+    projection_.rows_per_task = projection_rows(*kernels, K, M);
   }
 
   void run() override {

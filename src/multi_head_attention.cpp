@@ -367,7 +367,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
     projection.kernels = &kernels;
     projection.weights = PackedProjection::at(kernels, packed_ + layout.projections[which], sizes.inputs[which], sizes.outputs[which], config_.bias);
     projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
-    projection.rows_per_task = projection_rows(kernels, sizes.inputs[which]);
+    projection.rows_per_task = projection_rows(kernels, sizes.inputs[which], projection.rows.total());
     projection.input = inputs[which];
     projection.output = outputs[which];
     projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;

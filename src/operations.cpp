@@ -97,12 +97,12 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   projection.input = matrices(a);
   projection.output = one_page(matrices(output));
   projection.head_size = columns;
-  projection.rows_per_task = projection_rows(*kernels, depth);
 
   // A b of its own for each entry is a product of its own; a shared one takes all rows at once.
   const std::int64_t products = b.rank == 3 ? batch : 1, entries = batch / products;
   for (std::int64_t i = 0; i <= entries; ++i) before[i] = i * rows;
   projection.rows = {entries, before, nullptr};
+  projection.rows_per_task = projection_rows(*kernels, depth, projection.rows.total());
   for (std::int64_t p = 0; p < products; ++p) {
     const Stage stages[] = {{1, run_pack, &product}, {projection.tasks(), run_product, &product}};
     run_stages(options.threads, stages, 2);

@@ -142,10 +142,10 @@ double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& 
   return static_cast<double>(shape.batch) * work;
 }
 
-std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth) {
-  const std::int64_t floats = 128 * 1024;
-  const std::int64_t rows = floats / (depth > 0 ? depth : 1) / kernels.gemm_rows * kernels.gemm_rows;
-  return rows < 4 * kernels.gemm_rows ? 4 * kernels.gemm_rows : rows > 512 ? 512 : rows;
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows) {
+  const std::int64_t floats = 48 * 1024, fit = larger(floats / larger(depth, 1), 4 * kernels.gemm_rows);
+  const std::int64_t tasks = larger((rows + fit - 1) / fit, 1);
+  return larger(round_up((rows + tasks - 1) / tasks, kernels.gemm_rows), 1);
 }
 
 }  // namespace attend

@@ -76,8 +76,9 @@ struct ForwardPlan {
 bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config, const ForwardShape& shape,
                   const AttentionOptions& options, int threads, ForwardPlan* plan, const KeyValueCacheConfig* cache = nullptr);
 
-/// Rows of a projection that one task takes: what keeps them in a 1 MiB L2 beside a panel of weights.
-std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth);
+/// Rows of a projection that one task takes, about as many each: what fits into half of a 512 KiB L2, beside two panels of
+/// weights. (Zen 3: with twice as many, and what is left for the last task, layers took 0.5 to 1 % longer.)
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows);
 
 /// Multiply-adds of a forward in which every key is visible, those before shape.keys included.
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before = 0);
