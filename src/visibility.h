@@ -99,15 +99,18 @@ struct Visibility {
   /// Whether some keys within the ranges may be hidden.
   bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
 
+  /// Whether what a query sees depends on where it stands.
+  bool positional() const { return causal || window_left >= 0 || window_right >= 0; }
+
   /// Whether all queries of a sequence see the same keys, but for holes.
-  bool alike() const { return lengths.stride == 0 && !causal && window_left < 0 && window_right < 0; }
+  bool alike() const { return lengths.stride == 0 && !positional(); }
 
   /// The keys that query i of sequence b sees, but for holes.
   KeyRange of(std::int64_t b, std::int64_t i) const {
     KeyRange range = {first_of(b), sequences.key_count(b)};
     const auto end_at = [&range](std::int64_t end) { if (end < range.end) range.end = end; };
     if (!lengths.absent()) end_at(lengths.at(b, i));
-    if (!causal && window_left < 0 && window_right < 0) return range.empty() ? KeyRange() : range;
+    if (!positional()) return range.empty() ? KeyRange() : range;
     const std::int64_t stands = position(b, i);
     if (causal) end_at(stands + 1);
     if (window_right >= 0) end_at(stands + window_right + 1);
@@ -118,7 +121,7 @@ struct Visibility {
 
   /// The keys that any query of sequence b reads: those outside are not projected.
   KeyRange of_sequence(std::int64_t b) const {
-    const std::int64_t count = sequences.query_count(b);
+    const std::int64_t queries = sequences.query_count(b), count = alike() ? smaller(queries, 1) : queries;
     KeyRange all;
     for (std::int64_t i = 0; i < count; ++i) {
       const KeyRange row = of(b, i);

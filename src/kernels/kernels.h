@@ -20,9 +20,11 @@ struct PackArguments {
   float* panel;
 };
 
-/// While a row tile of a projection runs, it fetches two cache lines every so many steps of k.
-inline constexpr std::int64_t gemm_fetch_steps = 8;
-static inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) { return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * 32; }
+/// While a row tile of a projection runs, it fetches two cache lines of floats every so many steps of k.
+inline constexpr std::int64_t gemm_fetch_steps = 8, gemm_fetch_floats = 32;
+static inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) {
+  return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * gemm_fetch_floats;
+}
 
 /// c[r][n] = sum over ascending k of a[r][k] * panel[k][n], one chain of multiply-adds that starts
 /// at 0, then + bias[n]. Column n of row r is stored at

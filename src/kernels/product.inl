@@ -32,14 +32,14 @@ struct Ahead {
     if (k % gemm_fetch_steps != 0) return;
     if (next < end) {
       prefetch(next);
-      prefetch(next + 16);
+      prefetch(next + gemm_fetch_floats / 2);
     }
-    next += 32;
+    next += gemm_fetch_floats;
   }
   ATTEND_INLINE void fetch_line() {
     static_assert(scalar_group == 1 || 2 * scalar_group == gemm_fetch_steps, "a line a group");
     if (next < end) prefetch(next);
-    next += 16;
+    next += gemm_fetch_floats / 2;
   }
 };
 
