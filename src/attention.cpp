@@ -29,19 +29,22 @@ struct Cursor {
   }
 };
 
-// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on; values in panels of
-// `value_panel` columns, or one of all.
-struct KeySource {
+// Keys that so few tiles read come from memory.
+constexpr std::int64_t few_tiles = 4;
+
+// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on; of values, rows of the first
+// `value_columns` columns, and `value_panel_stride` further on of the next ones.
+struct HeadKeys {
   PagedRows<const float> k, v;
   std::int64_t b, group, first;
-  std::int64_t value_panel, value_panel_stride;
+  std::int64_t value_columns, value_panel_stride;
 };
 
 // A tile that runs: what its kernels and its steps share.
 struct Tile {
   const Attention& attention;
   const AttentionPlan& plan;
-  const KeySource& keys;
+  const HeadKeys& keys;
   TileScratch& scratch;
   std::int64_t b;          // the sequence
   std::int64_t count;      // lanes in use
@@ -153,7 +156,7 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   arguments.width = tile.width;
   arguments.first_lane = first_lane;
   arguments.lane_count = lane_count;
-  arguments.columns = tile.keys.value_panel;
+  arguments.columns = tile.keys.value_columns;
   arguments.output_stride = tile.plan.value_stride;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
@@ -416,7 +419,7 @@ void write_weights(const Tile& tile) {
 }
 
 // Runs the lanes in scratch.lanes, which see at least one key each but for holes, or take all alike.
-void run_tile(const Attention& attention, const AttentionPlan& plan, const KeySource& keys,
+void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys,
               TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
   const Biases& biases = attention.biases;
   const KeyRange first = {scratch.bias_lanes[0].begin, scratch.bias_lanes[0].end};
@@ -467,7 +470,7 @@ void write_empty_lse(const Attention& attention, const Lane& lane) {
 }
 
 // Rows [first, first + count) of the heads from `head` on that share one key sequence, head after head.
-void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySource& keys, TileScratch& scratch,
+void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys, TileScratch& scratch,
               std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
   const Sequences& sequences = attention.sequences();
   const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
@@ -528,19 +531,20 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const KeySo
   run_tile(attention, plan, keys, scratch, b, kept, true);
 }
 
-// Rows of one sequence in panels of some columns, `panel_stride` apart; a few rows at a time for all panels, so that they
-// are read once.
-void copy_rows(const Kernels& kernels, const PagedRows<const float>& rows, std::int64_t b, std::int64_t group, std::int64_t first,
-               const KeyRange& range, std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
+// Rows [begin, end) of `range`, those of keys.k or keys.v, into panels of some columns; a few rows at a time for all panels,
+// so that they are read once.
+void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<const float>& rows, const KeyRange& range,
+               std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
+  const std::int64_t step = 64;
   CopyArguments arguments;
   arguments.source_row_stride = rows.row_stride;
   arguments.source_stride = rows.stride;
   arguments.destination_row_stride = arguments.columns = panel;
   arguments.destination_stride = 1;
-  for (std::int64_t j = range.begin; j < range.end; j += arguments.rows) {
-    arguments.rows = rows.end_of_run(first + j, first + smaller(j + kernels.key_block, range.end)) - first - j;
+  for (std::int64_t j = range.begin; j < range.end; j += step) {
+    arguments.rows = smaller(step, range.end - j);
     for (std::int64_t c = 0; c < columns; c += panel) {
-      arguments.source = rows.row(b, group, first + j) + c * rows.stride;
+      arguments.source = rows.row(keys.b, keys.group, keys.first + j) + c * rows.stride;
       arguments.destination = destination + c / panel * panel_stride + j * panel;
       kernels.copy(&arguments);
     }
@@ -590,23 +594,23 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
   const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
 
   for (std::int64_t g = group; g < last_group; ++g) {
-    const std::int64_t panel = plan.value_panel > 0 ? plan.value_panel : attention.value_depth;
-    KeySource keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), panel, attention.value_panel_stride};
+    const std::int64_t columns = plan.value_panel > 0 ? plan.value_panel : attention.value_depth;
+    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.value_panel_stride};
     if (plan.copy_keys || plan.copy_values) {
       Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
                        aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
       const KeyRange visible = attention.visibility.of_sequence(b);
       float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
       float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
-      if (k != nullptr) copy_rows(kernels, keys.k, keys.b, g, keys.first, visible, attention.depth, attention.depth, 0, k);
+      if (k != nullptr) copy_rows(kernels, keys, keys.k, visible, attention.depth, attention.depth, 0, k);
       if (v != nullptr) {
-        keys.value_panel_stride = sequences.keys * panel;
-        copy_rows(kernels, keys.v, keys.b, g, keys.first, visible, attention.value_depth, panel, keys.value_panel_stride, v);
+        keys.value_panel_stride = sequences.keys * columns;
+        copy_rows(kernels, keys, keys.v, visible, attention.value_depth, columns, keys.value_panel_stride, v);
       }
       // A copy starts with its sequence; what is read in place does so too from here on.
       if (k != nullptr) keys.k = copied_rows(k, attention.depth);
       else keys.k.data += keys.first * keys.k.row_stride;
-      if (v != nullptr) keys.v = copied_rows(v, panel);
+      if (v != nullptr) keys.v = copied_rows(v, columns);
       else keys.v.data += keys.first * keys.v.row_stride;
       keys.first = 0;
     }
@@ -742,10 +746,23 @@ Operand<float> weights_output(const AttentionOptions& options) {
 
 AttentionShape attention_shape(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
-  const bool mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();
-  return {sequences.count, attention.groups, attention.heads / attention.groups, sequences.queries,
-          sequences.most_keys > 0 ? sequences.most_keys : sequences.keys, attention.depth, attention.value_depth, attention.k.row_stride, attention.v.row_stride,
-          attention.v.stride, false, attention.average_weights, attention.visibility.empty_rows == EmptyRows::zero, mixed, sequences.packed_keys};
+  AttentionShape shape = {};
+  shape.batch = sequences.count;
+  shape.groups = attention.groups;
+  shape.shared = attention.heads / attention.groups;
+  shape.queries = sequences.queries;
+  shape.keys = sequences.most_keys > 0 ? sequences.most_keys : sequences.keys;
+  shape.depth = attention.depth;
+  shape.value_depth = attention.value_depth;
+  shape.key_row_stride = attention.k.row_stride;
+  shape.value_row_stride = attention.v.row_stride;
+  shape.value_stride = attention.v.stride;
+  shape.source = sequences.most_keys > 0 ? KeySource::cached : KeySource::given;
+  shape.average_weights = attention.average_weights;
+  shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero;
+  shape.mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();
+  shape.packed_keys = sequences.packed_keys;
+  return shape;
 }
 
 void write_padding(const Attention& attention) {

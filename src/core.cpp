@@ -195,6 +195,7 @@ std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries,
   if (kernels_ == nullptr || !validate_operands(queries, keys, values).ok()) return 0;
   AttentionOptions options;
   options.threads.count = threads;
+  options.empty_rows = EmptyRows::uniform;  // as forward says: one query does not decode
   return attention_workspace_bytes(one_head(queries), one_head(keys), one_head(values), options, kernels_->isa);
 }
 

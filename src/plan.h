@@ -25,7 +25,7 @@ struct AttentionPlan {
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
-  std::int64_t value_panel;    // columns of a panel [S][panel] of values, which are copied or projected into panels; 0: they are rows
+  std::int64_t value_panel;    // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   bool all_groups;             // a task takes all heads, for they share an output
   std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
   std::int64_t query_stride;   // D rounded up to whole vectors
@@ -35,25 +35,27 @@ struct AttentionPlan {
   std::size_t bytes(int threads) const { return shared_bytes + thread_bytes * static_cast<std::size_t>(threads); }
 };
 
-/// Keys that so few tiles read come from memory.
-inline constexpr std::int64_t few_tiles = 4;
-
 /// Keys whose attention a decoding sequence computes apart, on an absolute grid: threads share them.
 inline constexpr std::int64_t decode_chunk = 1024;
+
+/// Where keys and values are: with the caller; in memory of the call's own, which its projections write as the plan says; in
+/// a cache, which is read in place.
+enum class KeySource { given, projected, cached };
 
 struct AttentionShape {
   std::int64_t batch, groups;
   std::int64_t shared;         // heads of a group
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
-  bool projected;              // into memory of the call's own, as the plan says
+  KeySource source;
   bool average_weights;
   bool may_decode;             // rows that see no key give 0, not the mean of all values
   bool mixed;                  // sequences differ in their queries: any of them may have one
   std::int64_t packed_keys;    // rows of keys in all, of packed sequences; 0: entries of a batch
 };
 
-/// The bits of a result don't depend on `threads`, which share a sequence's tiles only where none of them copies.
+/// `threads`: values are not copied into panels where a thread would wait for another's copy. Neither bits nor bytes a
+/// thread depend on it.
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);
 
 /// The keys of a cache that a plan counts on: chunks of what a ring holds may begin and end within one.

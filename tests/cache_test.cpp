@@ -226,6 +226,55 @@ TEST_CASE("cache: ring, pages and any number of threads give the bits of a plain
   }
 }
 
+// Many queries, so that without a cache values would be copied once for all: a cache is read in place, and a ring's tokens are
+// numbered beyond what it holds.
+TEST_CASE("cache: many queries over long caches and over a ring that came round give the bits of attention without a cache") {
+  constexpr std::int64_t tokens = 2600, queries = 270, depth = 32, window = 300;
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(204);
+    Tensor q({1, 2, queries, depth}), k({1, 1, tokens, depth}), v({1, 1, tokens, depth}), expected({1, 2, queries, depth});
+    q.fill(random);
+    k.fill(random);
+    v.fill(random);
+    AttentionOptions options;
+    options.causal = true;
+    options.window_left = window;
+    options.offset = tokens - queries;
+    Workspace workspace;
+    REQUIRE_OK(attention(q.view, k.view, v.view, {}, expected.view, workspace, options, isa));
+    options.offset = 0;  // a cache's queries are its last tokens
+    for (Kind kind : {Kind::plain, Kind::ring, Kind::paged}) {
+      CAPTURE(static_cast<int>(kind));
+      std::vector<std::int64_t> pages;
+      KeyValueCacheConfig config;
+      config.num_kv_heads = 1;
+      config.head_dim = depth;
+      config.capacity = kind == Kind::ring ? queries + window : tokens;
+      config.ring = kind == Kind::ring;
+      if (kind == Kind::paged) {
+        config.page_rows = 100;
+        config.page_count = tokens / 100;
+        for (std::int64_t p = config.page_count; p > 0; --p) pages.push_back(p - 1);
+        config.pages = IndexView(pages.data(), 1, config.page_count);
+      }
+      KeyValueCache cache;
+      REQUIRE_OK(KeyValueCache::make(config, &cache));
+      OperationOptions of_isa;
+      of_isa.isa = isa;
+      for (std::int64_t first = 0; first < tokens; first += 130) {
+        REQUIRE_OK(cache.append(part_of(k.view, 2, first, 130), part_of(v.view, 2, first, 130), {}, of_isa));
+      }
+      std::vector<float> memory(attention_workspace_bytes(q.view, cache, options, isa) / sizeof(float) + 1);
+      Workspace enough(memory.data(), memory.size() * sizeof(float));
+      CHECK(memory.size() < 64 * 1024);  // nothing is copied
+      Tensor output({1, 2, queries, depth});
+      REQUIRE_OK(attention(q.view, cache, {}, output.view, enough, options, isa));
+      CHECK_SAME_BITS(output, expected);
+    }
+  }
+}
+
 TEST_CASE("cache: entries of different lengths give the bits of each alone") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));

@@ -88,6 +88,39 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+// So many that without a cache values would be projected or copied into panels, and no sequence decodes.
+TEST_CASE("cached layer: many heads that share keys of a long cache give the bits of a forward without one") {
+  constexpr std::int64_t heads = 16, depth = 32, width = 24, tokens = 1100;
+  for (Isa isa : usable_isas()) {
+    for (std::int64_t groups : {1, 2}) {
+      CAPTURE(name_of(isa));
+      CAPTURE(groups);
+      Random random(311);
+      MultiHeadAttentionConfig config = Layer::square(width, heads, isa, true);
+      config.head_dim = depth;
+      config.num_kv_heads = groups;
+      const Layer layer(config, random);
+      Tensor x({1, tokens, width}), expected({1, tokens, width}), output({1, tokens, width});
+      x.fill(random);
+      AttentionOptions options = causal();
+      if (groups == 2) options.empty_rows = EmptyRows::uniform;
+      REQUIRE_OK(layer.forward(x, x, x, {}, expected, options));
+      KeyValueCacheConfig of_cache;
+      of_cache.num_kv_heads = groups;
+      of_cache.head_dim = depth;
+      of_cache.capacity = tokens;
+      KeyValueCache cache;
+      REQUIRE_OK(KeyValueCache::make(of_cache, &cache));
+      Workspace workspace;
+      for (std::int64_t first = 0; first < tokens; first += 550) {
+        const TensorView rows = part_of(x.view, 1, first, 550);
+        REQUIRE_OK(layer.attention.forward(rows, rows, rows, {}, &cache, part_of(output.view, 1, first, 550), workspace, options));
+      }
+      CHECK_SAME_BITS(output, expected);
+    }
+  }
+}
+
 TEST_CASE("cached layer: a prefill in chunks gives the bits of one causal forward, single tokens all but the last ones") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));

@@ -343,3 +343,43 @@ TEST_CASE("attention: bad options are refused by name, and nothing is written") 
   const Status status = attention(all.q.view, k.view, k.view, {}, output.view, workspace);
   CHECK(std::string(status.message()) == "k: 3 heads do not divide those of q, 4");
 }
+
+// From 1024 keys on values are copied into panels where enough queries read them: the bits are those of rows, nothing hidden
+// is read, and the workspace's bytes are enough.
+TEST_CASE("core: long sequences give the bits of few queries at a time, for any number of threads") {
+  constexpr std::int64_t queries = 270, keys = 1100, groups = 2;
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(77);
+    for (std::int64_t value_depth : {16, 48, 50}) {
+      CAPTURE(value_depth);
+      Tensor q({1, 4, queries, 20}), k({1, groups, keys, 20}), v({1, groups, keys, value_depth}), whole({1, 4, queries, value_depth}), parts({1, 4, queries, value_depth});
+      q.fill(random);
+      k.fill(random);
+      v.fill(random);
+      for (std::int64_t g = 0; g < groups; ++g) {
+        for (std::int64_t c = 0; c < value_depth; ++c) v.at(0, g, 1090, c) = v.at(0, g, 3, c) = not_a_number;
+      }
+      const Lengths lengths({1080}, 1);
+      AttentionOptions options;
+      options.causal = true;
+      options.offset = keys - queries;
+      options.window_left = 800;
+      Workspace workspace;
+      for (std::int64_t first = 0; first < queries; first += 30) {
+        AttentionOptions part = options;
+        part.offset += first;
+        REQUIRE_OK(attention(part_of(q.view, 2, first, 30), k.view, v.view, lengths.view, part_of(parts.view, 2, first, 30), workspace, part, isa));
+      }
+      for (int threads : {1, 2, 3}) {
+        ThreadPool pool;
+        REQUIRE_OK(ThreadPool::make(threads, &pool));
+        options.threads = pool.threads();
+        std::vector<float> memory(attention_workspace_bytes(q.view, k.view, v.view, options, isa) / sizeof(float) + 1, not_a_number);
+        Workspace enough(memory.data(), memory.size() * sizeof(float));
+        REQUIRE_OK(attention(q.view, k.view, v.view, lengths.view, whole.view, enough, options, isa));
+        CHECK_SAME_BITS(whole, parts);
+      }
+    }
+  }
+}

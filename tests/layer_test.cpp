@@ -448,6 +448,24 @@ TEST_CASE("MultiHeadAttention is its public operations, composed") {
   }
 }
 
+TEST_CASE("DotProductAttention: the workspace's bytes are enough, for one query too") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    DotProductAttention attention;
+    REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
+    Random random(9);
+    for (std::int64_t queries : {1, 2, 40}) {
+      Tensor q({2, queries, 24}), k({2, 1100, 24}), v({2, 1100, 32}), output({2, queries, 32});
+      q.fill(random);
+      k.fill(random);
+      v.fill(random);
+      std::vector<char> memory(attention.workspace_bytes(q.view, k.view, v.view));
+      Workspace workspace(memory.data(), memory.size());
+      REQUIRE_OK(attention.forward(q.view, k.view, v.view, {}, output.view, workspace));
+    }
+  }
+}
+
 TEST_CASE("make_random: the same weights as everywhere, within their limits") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));

@@ -44,7 +44,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, false, false, false, false, 0};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, KeySource::given, false, false, false, 0};
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
     for (std::int64_t D = 1; D <= 512; ++D) {
       for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
         for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{1000}}) {
-          const AttentionPlan plan = plan_attention(*table, shape_of(queries, 1000, D, Dv));
+          const AttentionPlan plan = plan_attention(*table, shape_of(queries, 1000, D, Dv));  // too few keys for copies
           std::size_t& largest = D + Dv <= 512 ? largest_narrow : largest_wide;
           if (plan.thread_bytes > largest) largest = plan.thread_bytes;
           wrong += plan.copy_keys || plan.copy_values;  // contiguous: nothing to copy
@@ -171,7 +171,7 @@ TEST_CASE("plan: values go into panels where a projection writes them, or where 
     const AttentionShape rows = shape_of(1000, 1023, 64, 64);
     AttentionShape shape = rows;
     CHECK(plan_attention(*table, shape).value_panel == 0);  // a copy does not pay yet
-    shape.projected = true;
+    shape.source = KeySource::projected;
     CHECK(plan_attention(*table, shape).value_panel == panel);
     CHECK(!plan_attention(*table, shape).copy_values);
     shape.value_depth = shape.value_row_stride = 63;
@@ -186,13 +186,22 @@ TEST_CASE("plan: values go into panels where a projection writes them, or where 
     if (panel > 0) CHECK(copied.tasks == 1);
     CHECK(!plan_attention(*table, shape, 2).copy_values);  // its tiles are for both
     CHECK(plan_attention(*table, shape, 2).tasks == copied.tiles);
+    CHECK(plan_attention(*table, shape, 2).thread_bytes == copied.thread_bytes);  // fewer threads never need more
     shape.groups = 4;
     CHECK(plan_attention(*table, shape, 2).copy_values == (panel > 0));
+    CHECK(!plan_attention(*table, shape, 3).copy_values);
+    shape.average_weights = true;  // a task takes all groups
+    CHECK(!plan_attention(*table, shape, 2).copy_values);
+    shape.average_weights = false;
+    shape.source = KeySource::cached;  // may hold more keys than its plan knows
+    CHECK(!plan_attention(*table, shape).copy_values);
+    CHECK(plan_attention(*table, shape).value_panel == 0);
+    shape.source = KeySource::given;
     shape.queries = 7 * table->wide_tile;  // too few tiles read it
     CHECK(!plan_attention(*table, shape).copy_values);
 
     shape = rows;
-    shape.projected = true;
+    shape.source = KeySource::projected;
     shape.queries = 1;
     shape.may_decode = true;  // the kernels of one query read rows
     CHECK(plan_attention(*table, shape).value_panel == 0);

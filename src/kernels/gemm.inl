@@ -33,7 +33,7 @@ ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row
 
 template <int rows, int vectors>
 void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& columns, const float* ahead) {
-  constexpr bool whole = rows == gemm_rows && (vectors == gemm_vectors || vectors == gemm_vectors - 1);  // others are too rare for code of their own
+  constexpr bool whole = rows == gemm_rows && vectors + 1 >= gemm_vectors;  // a panel's two widths: others are too rare for code of their own
   const float* a[rows];
   Vector accumulators[rows][vectors];
   ATTEND_UNROLL

@@ -129,7 +129,7 @@ struct MoveArguments {
 };
 
 /// output[lane][c] += sum over ascending keys of weights[key][lane] * values[key][c], each element
-/// one chain of multiply-adds that starts at its own value, or at 0.
+/// one chain of multiply-adds that starts at its own value, or with from_zero at 0.
 struct AccumulateArguments {
   const float* weights;  // [key_count][width]
   std::int64_t width;
@@ -138,7 +138,7 @@ struct AccumulateArguments {
   std::int64_t value_row_stride;
   std::int64_t key_count;
   std::int64_t columns;
-  bool from_zero;        // not at what the output holds
+  bool from_zero;        // then what the output holds does not matter
   float* output;         // [width][output_stride], 64-byte aligned
   std::int64_t output_stride;  // columns rounded up to lanes
 };
@@ -257,7 +257,7 @@ struct Kernels {
   int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
   int wide_tile;      // query lanes of a full attention tile
   int narrow_tile;    // and of one for few queries; both multiples of lanes
-  int value_panel;    // columns of values that lie side by side, where a copy or a projection can choose; 0: all of a row
+  int value_panel;    // columns of values that are best side by side, if a copy or a projection can choose; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
 
   void (*pack)(const PackArguments*);
