@@ -17,6 +17,9 @@ constexpr float log2_e = 0x1.715476p+0f;
 constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
+// Keys that so few tiles read come from memory, and are fetched while those before are scored: two queries over a cache of
+// 4096 take 3.2 ms, not 4.7, eight 8.4, not 10.3. Where more read them, it costs 1 % (Zen 3).
+constexpr std::int64_t few_tiles = 4;
 
 // Lays arrays out one after the other, each on cache lines of its own.
 struct Cursor {
@@ -28,9 +31,6 @@ struct Cursor {
     return start;
   }
 };
-
-// Keys that so few tiles read come from memory.
-constexpr std::int64_t few_tiles = 4;
 
 // Where keys and values of one head of one sequence are: rows of entry b, from row `first` on; of values, rows of the first
 // `value_columns` columns, and `value_panel_stride` further on of the next ones.
@@ -114,8 +114,6 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
   arguments.depth = attention.depth;
-  // Fetched while those before are scored: two queries over a cache of 4096 take 3.2 ms, not 4.7, eight 8.4, not 10.3.
-  // Where more tiles read them, it costs 1 % (Zen 3).
   arguments.fetches = tile.plan.tiles <= few_tiles;
   arguments.queries = scratch.queries;
   arguments.width = tile.width;
@@ -531,8 +529,7 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   run_tile(attention, plan, keys, scratch, b, kept, true);
 }
 
-// Rows [begin, end) of `range`, those of keys.k or keys.v, into panels of some columns; a few rows at a time for all panels,
-// so that they are read once.
+// Copies `rows`, keys.k or keys.v, into panels of some columns; a few rows at a time for all panels, so that they are read once.
 void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<const float>& rows, const KeyRange& range,
                std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
   const std::int64_t step = 64;

@@ -157,9 +157,9 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
   }
   AttentionShape shape = attention_shape(core_of(*kernels, q, *cache.state(), {}, options));
   const int threads = options.threads.count;
-  std::size_t bytes = plan_attention(*kernels, shape, threads).bytes(threads);
+  std::size_t bytes = plan_attention(*kernels, shape).bytes(threads);
   shape.mixed = true;  // with query_counts
-  const std::size_t mixed_bytes = plan_attention(*kernels, shape, threads).bytes(threads);
+  const std::size_t mixed_bytes = plan_attention(*kernels, shape).bytes(threads);
   if (mixed_bytes > bytes) bytes = mixed_bytes;
   return table_bytes(*kernels, options) + bytes + alignment - 1;
 }
