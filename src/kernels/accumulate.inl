@@ -138,14 +138,14 @@ bool finish(const FinishArguments* arguments) {
     const std::int64_t left = a.lane_count - lane;
     copy_out(divide(broadcast(1.0f), copy_in(a.sums + lane, left, 1, 1.0f)), left, a.factors + lane, 1);
   }
-  const std::int64_t whole = a.stride == 1 ? a.columns / lanes * lanes : 0;
+  const std::int64_t side_by_side = a.stride == 1 ? a.columns : 0;
   for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
     const float* source = a.source + lane * a.source_stride;
     float* destination = a.destinations[lane];
     const Vector factor = broadcast(a.factors[lane]);
     Vector row_residue = zero();  // of its own: one chain through all rows took as long as all else
     std::int64_t c = 0;
-    for (; c < whole; c += lanes) {
+    for (; c + lanes <= side_by_side; c += lanes) {
       const Vector x = multiply(load(source + c), factor);
       row_residue = add(row_residue, subtract(x, x));
       store(destination + c, x);
