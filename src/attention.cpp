@@ -37,7 +37,8 @@ struct Cursor {
 struct HeadKeys {
   PagedRows<const float> k, v;
   std::int64_t b, group, first;
-  std::int64_t value_columns, value_panel_stride;
+  int value_columns;
+  std::int64_t value_panel_stride;
 };
 
 // A tile that runs: what its kernels and its steps share.
@@ -288,16 +289,16 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
   return block;
 }
 
+void clear_output(const Tile& tile) {
+  for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) tile.scratch.output[i] = 0.0f;
+}
+
 // Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
 // its key.
 void run_blocks(const Tile& tile, bool careful) {
   TileScratch& scratch = tile.scratch;
   begin_blocks(tile);
   bool begun = false;  // the output: the first block that every lane sees writes it
-  const auto begin_output = [&] {
-    if (!begun) for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) scratch.output[i] = 0.0f;
-    begun = true;
-  };
   const std::int64_t step = tile.plan.key_block;
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
@@ -310,14 +311,15 @@ void run_blocks(const Tile& tile, bool careful) {
       begun = true;
       continue;
     }
-    begin_output();
+    if (!begun) clear_output(tile);
+    begun = true;
     if (visible_alone) {
       accumulate_visible(tile, begin, end);
     } else {
       accumulate_ranges(tile, begin, end);
     }
   }
-  begin_output();
+  if (!begun) clear_output(tile);
   add_last_sinks(tile);
   // A row whose keys are all hidden has nothing to divide.
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
@@ -556,6 +558,27 @@ PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
   return rows;
 }
 
+// Keys and values as the plan says, copied to `memory`. Not within run_tiles, on whose stack all kernels stand.
+__attribute__((noinline)) void copy_keys(const Attention& attention, const AttentionPlan& plan, std::int64_t b, void* memory, HeadKeys* keys) {
+  const Kernels& kernels = *attention.kernels;
+  const std::int64_t count = attention.sequences().keys;
+  Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory)};
+  const KeyRange visible = attention.visibility.of_sequence(b);
+  float* k = plan.copy_keys ? cursor.take<float>(count * attention.depth) : nullptr;
+  float* v = plan.copy_values ? cursor.take<float>(count * attention.value_depth) : nullptr;
+  if (k != nullptr) copy_rows(kernels, *keys, keys->k, visible, attention.depth, attention.depth, 0, k);
+  if (v != nullptr) {
+    keys->value_panel_stride = count * keys->value_columns;
+    copy_rows(kernels, *keys, keys->v, visible, attention.value_depth, keys->value_columns, keys->value_panel_stride, v);
+  }
+  // A copy starts with its sequence; what is read in place does so too from here on.
+  if (k != nullptr) keys->k = copied_rows(k, attention.depth);
+  else keys->k.data += keys->first * keys->k.row_stride;
+  if (v != nullptr) keys->v = copied_rows(v, keys->value_columns);
+  else keys->v.data += keys->first * keys->v.row_stride;
+  keys->first = 0;
+}
+
 TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, std::int64_t depth,
                     std::int64_t value_stride) {
   TileScratch scratch;
@@ -584,32 +607,16 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
 void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
                std::int64_t tile, void* memory) {
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
-  const Kernels& kernels = *attention.kernels;
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();
   const std::int64_t shared = attention.heads / attention.groups;  // heads of a group
   const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
 
   for (std::int64_t g = group; g < last_group; ++g) {
-    const std::int64_t columns = plan.value_panel > 0 ? plan.value_panel : attention.value_depth;
-    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.value_panel_stride};
+    const int columns = plan.value_panel > 0 ? plan.value_panel : static_cast<int>(attention.value_depth);
+    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.v.head_stride / attention.value_depth * columns};
     if (plan.copy_keys || plan.copy_values) {
-      Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory) +
-                       aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride))};
-      const KeyRange visible = attention.visibility.of_sequence(b);
-      float* k = plan.copy_keys ? cursor.take<float>(sequences.keys * attention.depth) : nullptr;
-      float* v = plan.copy_values ? cursor.take<float>(sequences.keys * attention.value_depth) : nullptr;
-      if (k != nullptr) copy_rows(kernels, keys, keys.k, visible, attention.depth, attention.depth, 0, k);
-      if (v != nullptr) {
-        keys.value_panel_stride = sequences.keys * columns;
-        copy_rows(kernels, keys, keys.v, visible, attention.value_depth, columns, keys.value_panel_stride, v);
-      }
-      // A copy starts with its sequence; what is read in place does so too from here on.
-      if (k != nullptr) keys.k = copied_rows(k, attention.depth);
-      else keys.k.data += keys.first * keys.k.row_stride;
-      if (v != nullptr) keys.v = copied_rows(v, columns);
-      else keys.v.data += keys.first * keys.v.row_stride;
-      keys.first = 0;
+      copy_keys(attention, plan, b, static_cast<char*>(memory) + aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride)), &keys);
     }
     // Of averaged weights, one head after the other has a share.
     const std::int64_t heads = attention.average_weights ? 1 : shared;

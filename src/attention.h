@@ -30,7 +30,6 @@ struct Attention {
   std::int64_t heads = 1, groups = 1, depth = 0, value_depth = 0;  // groups: key/value heads
   Operand<const float> q;
   PagedRows<const float> k, v;
-  std::int64_t value_panel_stride = 0;  // from a panel to the next, where values were projected into panels
   Operand<float> output, weights, lse;
   bool average_weights = false;
   float scale = 1.0f, softcap = 0.0f;

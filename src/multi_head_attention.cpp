@@ -392,8 +392,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   attention.q = read_only(forward.projections[query_projection].output);
   attention.k = forward.projections[key_projection].output;
   attention.v = forward.projections[value_projection].output;
-  attention.value_panel_stride = attention.v.head_stride;  // a panel was a head to the projection
-  attention.v.head_stride *= sizes.depth / value_panel;
+  attention.v.head_stride *= sizes.depth / value_panel;  // a panel was a head to the projection
   attention.output = heads;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
   if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};

@@ -25,8 +25,8 @@ struct AttentionPlan {
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
-  std::int64_t value_panel;    // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   bool all_groups;             // a task takes all heads, for they share an output
+  int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
   std::int64_t query_stride;   // D rounded up to whole vectors
   std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
