@@ -161,13 +161,13 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
     const std::int64_t row = tile.keys.first + j;
     arguments.from_zero = from_zero && j == begin;
     arguments.weights = tile.scratch.weights + (j - block) * tile.width;
-    arguments.values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
+    const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
     arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
     arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
-    for (std::int64_t c = 0; c < tile.attention.value_depth; c += arguments.columns) {
-      arguments.output = tile.scratch.output + c;
+    for (std::int64_t panel = 0; panel * arguments.columns < tile.attention.value_depth; ++panel) {
+      arguments.values = values + panel * tile.keys.value_panel_stride;  // of one panel it may be anything
+      arguments.output = tile.scratch.output + panel * arguments.columns;
       tile.attention.kernels->accumulate(&arguments);
-      arguments.values += tile.keys.value_panel_stride;
     }
   }
 }

@@ -1,6 +1,6 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
 //
-// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are copied. Where
+// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are, or may be, copied. Where
 // sequences have one query: H/G (D + 512) floats and 512 bytes a thread, and what each chunk of 1024 keys comes
 // to, H (Dv + 6) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,

@@ -11,7 +11,7 @@ namespace attend {
 
 /// y = W x + b, W (outputs, inputs). Panels [inputs][columns] of whole vectors, as few as gemm_columns allows and as
 /// wide as each other but for one vector, then the biases, then padding to 64 bytes. (100 columns are 13 vectors of
-/// AVX2, in panels of 3, 3, 3, 2 and 2: one vector alone runs at half speed.)
+/// AVX2, in panels of 2, 3, 2, 3 and 3: one vector alone runs at half speed.)
 struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
   const float* panels = nullptr;  // 64-byte aligned
