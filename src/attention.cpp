@@ -15,6 +15,7 @@ namespace {
 
 constexpr float log2_e = 0x1.715476p+0f;
 constexpr double ln_2 = 0.69314718055994530942;
+constexpr double smallest_sum = 0x1p-126;  // less is nothing
 constexpr float infinity = __builtin_inff();
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
 // Keys that so few tiles read come from memory, and are fetched while those before are scored: two queries over a cache of
@@ -77,6 +78,7 @@ void describe_lanes(const Tile& tile) {
 int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
   VisibleArguments arguments;
   arguments.lanes = tile.scratch.bias_lanes;
+  arguments.strides = bias_strides(tile.attention);
   arguments.lane_count = tile.count;
   arguments.key = begin;
   arguments.key_count = end - begin;
@@ -92,6 +94,7 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   }
   BiasArguments arguments;
   arguments.lanes = scratch.bias_lanes;
+  arguments.strides = bias_strides(tile.attention);
   arguments.lane_count = tile.count;
   arguments.width = tile.width;
   arguments.key = begin;
@@ -100,9 +103,8 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   tile.attention.kernels->fill_bias(&arguments);
 }
 
-// Scores of keys [begin, end), one block or a part of it; true if a maximum has to move. Where it has
-// moved since, the chains start where they did before, and the difference comes at their end, with the
-// bias: begun anew, scores beyond 2^24 would round to something else.
+// Scores of keys [begin, end), one block or a part of it; true if a maximum may have to move. Where a lane moves, its chains
+// start at 0, and its maximum is taken from the bias before that is added: a score is rounded as one of its own size.
 bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
@@ -118,8 +120,8 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
   arguments.fetches = tile.plan.tiles <= few_tiles;
   arguments.queries = scratch.queries;
   arguments.width = tile.width;
-  arguments.maximum = scratch.start;
-  arguments.sum = scratch.sum;
+  arguments.start = scratch.start;
+  arguments.unseen = scratch.unseen;
   arguments.cap = attention.softcap * log2_e;
   arguments.block_sum = scratch.block_sum;
   arguments.block_maximum = scratch.block_maximum;
@@ -147,27 +149,71 @@ void drop_weights(const Tile& tile, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes:
-// added to their output, or written there.
-void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                std::int64_t first_lane, std::int64_t lane_count, bool from_zero = false) {
+// Finds the next keys after `run` and before `end` that lie in one page and, if `lane` is not negative, that it sees.
+bool next_run(const Tile& tile, std::int64_t block, std::int64_t end, std::int64_t lane, KeyRange* run) {
+  const auto sees = [&](std::int64_t j) { return lane < 0 || (tile.scratch.visible[j - block] >> lane & 1) != 0; };
+  std::int64_t j = run->end;
+  while (j < end && !sees(j)) ++j;
+  run->begin = j;
+  if (j >= end) return false;
+  const std::int64_t row = tile.keys.first + j, stop = j + tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
+  if (lane < 0) j = stop;
+  while (j < stop && sees(j)) ++j;
+  run->end = j;
+  return true;
+}
+
+// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes.
+void accumulate_run(const Tile& tile, std::int64_t block, const KeyRange& run, std::int64_t first_lane, std::int64_t lane_count,
+                    std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
   AccumulateArguments arguments;
+  arguments.weights = tile.scratch.weights + (run.begin - block) * tile.width + first_lane;
   arguments.width = tile.width;
-  arguments.first_lane = first_lane;
   arguments.lane_count = lane_count;
-  arguments.columns = tile.keys.value_columns;
-  arguments.output_stride = tile.plan.value_stride;
-  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
-    const std::int64_t row = tile.keys.first + j;
-    arguments.from_zero = from_zero && j == begin;
-    arguments.weights = tile.scratch.weights + (j - block) * tile.width;
-    const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, row);
-    arguments.key_count = tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
-    arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
-    for (std::int64_t panel = 0; panel * arguments.columns < tile.attention.value_depth; ++panel) {
-      arguments.values = values + panel * tile.keys.value_panel_stride;  // of one panel it may be anything
-      arguments.output = tile.scratch.output + panel * arguments.columns;
-      tile.attention.kernels->accumulate(&arguments);
+  arguments.key_count = run.end - run.begin;
+  arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
+  arguments.accumulation = accumulation;
+  arguments.output_stride = output_stride;
+  const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, tile.keys.first + run.begin);
+  for (std::int64_t c = column; c < column + columns; c += arguments.columns) {
+    const std::int64_t panel = c / tile.keys.value_columns, within = c - panel * tile.keys.value_columns;
+    arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
+    arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // of one panel it may be anything
+    arguments.output = output + (c - column);
+    tile.attention.kernels->accumulate(&arguments);
+  }
+}
+
+// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes; with `lane`, of
+// those that this one sees alone. A block's sums start at 0 and are added to the output, or begin it (`first`): so no chain is
+// longer than a block, and who takes part with which keys does not change a bit. Where the keys come in several runs, what
+// they have come to waits in place of the biases, for as many lanes and columns at a time as there is room.
+void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
+                std::int64_t first_lane, std::int64_t lane_count, bool first = false, std::int64_t lane = -1) {
+  const std::int64_t stride = tile.plan.value_stride, depth = tile.attention.value_depth;
+  KeyRange run = {begin, begin};
+  if (!next_run(tile, block, end, lane, &run)) return;
+  KeyRange more = run;
+  if (!next_run(tile, block, end, lane, &more)) {
+    accumulate_run(tile, block, run, first_lane, lane_count, 0, depth, first ? Accumulation::store : Accumulation::add,
+                   tile.scratch.output + first_lane * stride, stride);
+    return;
+  }
+  const std::int64_t step = tile.attention.kernels->lanes, room = tile.plan.key_block * tile.width;
+  for (std::int64_t n = first_lane; n < first_lane + lane_count; n += lane_step) {
+    const std::int64_t lanes = smaller(lane_step, first_lane + lane_count - n);
+    const std::int64_t most = room / lanes / step * step;
+    for (std::int64_t c = 0; c < depth; c += most) {
+      const std::int64_t columns = smaller(most, depth - c);
+      float* const partial = tile.scratch.bias;
+      more = {begin, begin};
+      for (bool begins = true; next_run(tile, block, end, lane, &more); begins = false) {
+        accumulate_run(tile, block, more, n, lanes, c, columns, begins ? Accumulation::store : Accumulation::extend, partial, most);
+      }
+      for (std::int64_t l = 0; l < lanes; ++l) {
+        float* const output = tile.scratch.output + (n + l) * stride + c;
+        for (std::int64_t i = 0; i < smaller(most, stride - c); ++i) output[i] = partial[l * most + i] + (first ? 0.0f : output[i]);
+      }
     }
   }
 }
@@ -185,78 +231,167 @@ void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
   }
 }
 
-// Values of the keys that each lane sees, run by run: 0 times NaN is NaN.
+// Values of the keys that each lane sees: 0 times NaN is NaN.
 void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end) {
-  for (std::int64_t n = 0; n < tile.count; ++n) {
-    for (std::int64_t j = block; j < end;) {
-      const std::int64_t from = j;
-      while (j < end && (tile.scratch.visible[j - block] >> n & 1) != 0) ++j;
-      if (from < j) accumulate(tile, block, from, j, n, 1);
-      else ++j;
-    }
-  }
+  for (std::int64_t n = 0; n < tile.count; ++n) accumulate(tile, block, block, end, n, 1, false, n);
 }
 
-void move_maximum(const Tile& tile) {
-  MoveArguments arguments;
-  arguments.width = tile.width;
-  arguments.block_maximum = tile.scratch.block_maximum;
-  arguments.maximum = tile.scratch.maximum;
-  arguments.sum = tile.scratch.sum;
+// Outputs of a span of key blocks to the totals of those before, in double: sums of floats over a long row lose digits.
+void fold(const Tile& tile) {
+  TileScratch& scratch = tile.scratch;
+  tile.attention.kernels->fold(scratch.output, scratch.totals, tile.count * tile.plan.value_stride, !scratch.folded);
+  scratch.folded = true;
+}
+
+// Outputs by the lanes' factors.
+void rescale(const Tile& tile) {
+  RescaleArguments arguments;
+  arguments.factors = tile.scratch.factors;
+  arguments.lane_count = tile.count;
   arguments.output = tile.scratch.output;
   arguments.output_stride = tile.plan.value_stride;
   arguments.columns = tile.attention.value_depth;
-  tile.attention.kernels->move_maximum(&arguments);
-}
-
-// In log2 units, a float if it is finite; -inf: none.
-double sink_of(const Tile& tile, std::int64_t lane) {
-  const Numbers<float>& sinks = tile.attention.biases.sinks;
-  if (sinks.absent() || tile.uniform) return -HUGE_VAL;
-  const double sink = static_cast<double>(sinks.at(tile.scratch.lanes[lane].head)) / ln_2, least = -0x1.fffffep+127;
-  return sink < least && sink != -HUGE_VAL ? least : sink;
-}
-
-// Scores that start from one far below them would lose their last bits: it comes when all keys have been seen.
-bool comes_last(double sink) { return sink < -24.0; }
-
-// A sink is the first key: its weight is in the sum before any other.
-void begin_blocks(const Tile& tile) {
-  TileScratch& scratch = tile.scratch;
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.maximum[lane] = scratch.sum[lane] = 0.0f;
-    if (const double sink = lane < tile.count ? sink_of(tile, lane) : -HUGE_VAL; !comes_last(sink)) {
-      // Rounded down, so that the sum is at least 1 and no weight of 2^-126 is lost.
-      scratch.maximum[lane] = fabs(sink) <= 24.0 ? 0.0f : static_cast<float>(floor(sink));
-      scratch.sum[lane] = static_cast<float>(::exp2(sink - static_cast<double>(scratch.maximum[lane])));
-    }
-    scratch.start[lane] = scratch.maximum[lane];
+  tile.attention.kernels->rescale(&arguments);
+  const std::int64_t stride = tile.plan.value_stride;
+  for (std::int64_t lane = 0; lane < tile.count && tile.scratch.folded; ++lane) {
+    const double factor = static_cast<double>(tile.scratch.factors[lane]);
+    for (std::int64_t c = 0; factor != 1.0 && c < stride; ++c) tile.scratch.totals[lane * stride + c] *= factor;
   }
 }
 
-// Those that are left for the end. One far above all scores becomes the maximum.
-void add_last_sinks(const Tile& tile) {
+// log2 of how far the bias of `a` is above that of `b`, on one lane.
+double rise_of(const BiasLane& lane, const BiasReference& a, const BiasReference& b) {
+  return bias_difference(lane.slope, a, b) / ln_2;
+}
+
+// The largest bias of the visible keys of a block; false where none is a number. Those that are alike as floats, or at the ends
+// of their range, are told apart by their sources.
+bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, BiasReference* bias) {
+  const TileScratch& scratch = tile.scratch;
+  float largest = -infinity;
+  for (std::int64_t j = begin; j < end; ++j) {
+    const float added = scratch.bias[(j - begin) * tile.width + lane];
+    if ((scratch.visible[j - begin] >> lane & 1) == 0 || !(added >= largest)) continue;
+    const BiasReference here = bias_at(scratch.bias_lanes[lane], bias_strides(tile.attention), j);
+    if (added > largest || bias_difference(scratch.bias_lanes[lane].slope, here, *bias) > 0.0) *bias = here;
+    largest = added;
+  }
+  return largest > -infinity;
+}
+
+// A lane's frame is its maximum and its reference bias. Moves those whose scores of a block ask for it, the reference first:
+// beside a large difference of biases a score is not known. `levels`: where what the lanes have so far stands in their
+// frames, log2. Returns whether one has moved: then the block is to be scored again.
+bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased, double* levels, std::uint32_t* moved) {
+  TileScratch& scratch = tile.scratch;
+  std::uint32_t moving = 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    const float top = scratch.block_maximum[lane];
+    float& maximum = scratch.maximum[lane];
+    double& level = levels[lane];
+    const auto gone = [&] { return scratch.sum[lane] * ::exp2(level) < smallest_sum; };
+    if (!(fabsf(top) < infinity)) continue;  // with a score of +inf the row is NaN, whatever its frame
+    if (!(top > (scratch.start[lane] < 0.0f ? 2.0f : 24.0f) || (top < -24.0f && gone()))) continue;
+    BiasReference reference;
+    if (biased && largest_bias(tile, lane, begin, end, &reference)) {
+      BiasLane& bias = scratch.bias_lanes[lane];
+      const double rise = rise_of(bias, reference, bias.reference);
+      if (rise > 16.0 || (rise < -16.0 && gone())) {
+        bias.reference = reference;
+        level -= rise;
+        if (gone()) {  // nothing is left to be kept near: the scores by themselves say where the maximum goes
+          level += static_cast<double>(maximum);
+          maximum = 0.0f;
+        }
+        scratch.start[lane] = 0.0f;
+        moving |= 1u << lane;
+        continue;
+      }
+    }
+    const float after = static_cast<float>(static_cast<double>(maximum) + ceil(fmax(static_cast<double>(top), level)));
+    if (after == maximum) continue;
+    level -= static_cast<double>(after) - static_cast<double>(maximum);
+    maximum = after;
+    scratch.start[lane] = 0.0f;
+    moving |= 1u << lane;
+  }
+  *moved |= moving;
+  return moving != 0;
+}
+
+// Scores a block until no frame has to move, then brings to theirs what lanes have so far. Most moves take one round, those
+// of a reference two or three; beyond 2^24, where a maximum is rounded, it may be another one.
+__attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased) {
+  TileScratch& scratch = tile.scratch;
+  double levels[32];
+  std::uint32_t moved = 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) levels[lane] = (scratch.unseen >> lane & 1) != 0 ? -HUGE_VAL : 0.0;
+  if (!tile.described()) describe_lanes(tile);
+  fill_visible(tile, begin, end);
+  for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, levels, &moved); ++round) {
+    fill_bias(tile, begin, end);
+    score(tile, begin, end, false, true);
+  }
+  scratch.referenced = false;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    scratch.start[lane] = scratch.maximum[lane];
+    scratch.referenced |= scratch.bias_lanes[lane].reference.additive != 0.0f;
+    float& factor = scratch.factors[lane];
+    factor = 1.0f;
+    if ((moved >> lane & 1) == 0 || levels[lane] == -HUGE_VAL) continue;
+    factor = levels[lane] < -126.0 ? 0.0f : static_cast<float>(::exp2(levels[lane]));
+    scratch.sum[lane] *= static_cast<double>(factor);
+  }
+  rescale(tile);
+}
+
+// In log2 units; -inf: none.
+double sink_of(const Tile& tile, std::int64_t lane) {
+  const Numbers<float>& sinks = tile.attention.biases.sinks;
+  return sinks.absent() || tile.uniform ? -HUGE_VAL : static_cast<double>(sinks.at(tile.scratch.lanes[lane].head)) / ln_2;
+}
+
+void begin_blocks(const Tile& tile) {
+  TileScratch& scratch = tile.scratch;
+  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
+    scratch.maximum[lane] = scratch.start[lane] = 0.0f;
+    scratch.sum[lane] = 0.0;
+  }
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    scratch.bias_lanes[lane].reference = {};
+    if (!tile.biased) scratch.bias_lanes[lane].slope = 0.0f;  // of a tile that is not described
+  }
+  scratch.unseen = ~std::uint32_t{0};
+  scratch.folded = scratch.referenced = false;
+}
+
+// Sinks come when all keys have been seen: scores that started from one would lose their last bits. One far above all
+// scores makes the frame.
+void add_sinks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   if (tile.attention.biases.sinks.absent()) return;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     const double sink = sink_of(tile, lane);
-    if (!comes_last(sink) || sink == -HUGE_VAL) continue;
-    float& maximum = scratch.maximum[lane];
-    if (scratch.sum[lane] == 0.0f || sink - static_cast<double>(maximum) > 64.0) {
-      const float top = static_cast<float>(floor(sink));
-      const float factor = scratch.sum[lane] == 0.0f ? 1.0f : static_cast<float>(::exp2(static_cast<double>(maximum) - static_cast<double>(top)));
-      float* output = scratch.output + lane * tile.plan.value_stride;
-      for (std::int64_t c = 0; c < tile.attention.value_depth; ++c) output[c] *= factor;
-      scratch.sum[lane] *= factor;
-      maximum = top;
+    scratch.factors[lane] = 1.0f;
+    if (sink == -HUGE_VAL) continue;
+    BiasLane& bias = scratch.bias_lanes[lane];
+    double frame = static_cast<double>(scratch.maximum[lane]) + rise_of(bias, bias.reference, {});
+    if (scratch.sum[lane] == 0.0 || sink - frame > 64.0) {
+      const double top = fmax(floor(sink), -0x1.fffffep+127);
+      if (scratch.sum[lane] != 0.0) scratch.factors[lane] = static_cast<float>(::exp2(frame - top));
+      scratch.sum[lane] *= static_cast<double>(scratch.factors[lane]);
+      scratch.maximum[lane] = static_cast<float>(top);
+      bias.reference = {};
+      frame = top;
     }
-    scratch.sum[lane] += static_cast<float>(::exp2(sink - static_cast<double>(maximum)));
+    scratch.sum[lane] += ::exp2(sink - frame);
   }
+  rescale(tile);
 }
 
 enum class Block { hidden, plain, mixed };
 
-// Unnormalised weights of the keys [begin, end) of a block, relative to 2^maximum, and their sums, after
+// Unnormalised weights of the keys [begin, end) of a block, in the lanes' frames, and their sums, after
 // those of the blocks before. A block that nobody sees is left out.
 Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
@@ -272,20 +407,16 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
       const int bits = fill_visible(tile, begin, end);
       if ((bits & block_sees) == 0) return Block::hidden;
       if ((bits & block_hides) != 0) block = Block::mixed;
-      biased = biased || (bits & block_adds) != 0;
+      biased = biased || (bits & block_adds) != 0 || scratch.referenced;
       plain = block == Block::plain && !biased && tile.attention.softcap <= 0.0f;
       if (biased) fill_bias(tile, begin, end);
     }
-    if (score(tile, begin, end, plain, biased)) {
-      move_maximum(tile);
-      if (!tile.described()) describe_lanes(tile);
-      fill_visible(tile, begin, end);
-      fill_bias(tile, begin, end);
-      score(tile, begin, end, false, true);
-      for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.start[lane] = scratch.maximum[lane];
-    }
+    if (score(tile, begin, end, plain, biased)) settle_frames(tile, begin, end, biased);
   }
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += scratch.block_sum[lane];
+  for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += static_cast<double>(scratch.block_sum[lane]);
+  for (std::int64_t lane = 0; lane < tile.count && scratch.unseen != 0; ++lane) {
+    if (!(scratch.sum[lane] < smallest_sum)) scratch.unseen &= ~(1u << lane);
+  }
   return block;
 }
 
@@ -298,9 +429,15 @@ void clear_output(const Tile& tile) {
 void run_blocks(const Tile& tile, bool careful) {
   TileScratch& scratch = tile.scratch;
   begin_blocks(tile);
-  bool begun = false;  // the output: the first block that every lane sees writes it
-  const std::int64_t step = tile.plan.key_block;
+  bool begun = false;  // the output: the first block of a span that every lane sees writes it
+  const std::int64_t step = tile.plan.key_block, span = tile.plan.span;
+  std::int64_t next_span = (tile.all.begin / span + 1) * span;
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
+    if (block == next_span) {
+      if (begun) fold(tile);
+      begun = false;
+      next_span += span;
+    }
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) continue;
@@ -319,14 +456,20 @@ void run_blocks(const Tile& tile, bool careful) {
       accumulate_ranges(tile, begin, end);
     }
   }
-  if (!begun) clear_output(tile);
-  add_last_sinks(tile);
+  if (scratch.folded) {
+    if (begun) fold(tile);
+    tile.attention.kernels->unfold(scratch.totals, scratch.output, tile.count * tile.plan.value_stride);
+    scratch.folded = false;
+  } else if (!begun) {
+    clear_output(tile);
+  }
+  add_sinks(tile);
   // A row whose keys are all hidden has nothing to divide.
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     if ((scratch.seen >> lane & 1) != 0) continue;
-    if (scratch.sum[lane] == 0.0f) scratch.maximum[lane] = -infinity;
-    else continue;
-    scratch.sum[lane] = 1.0f;
+    if (scratch.sum[lane] != 0.0) continue;
+    scratch.maximum[lane] = -infinity;
+    scratch.sum[lane] = 1.0;
   }
 }
 
@@ -334,24 +477,27 @@ void run_blocks(const Tile& tile, bool careful) {
 bool finish(const Tile& tile) {
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
+    tile.scratch.block_sum[lane] = static_cast<float>(tile.scratch.sum[lane]);
   }
   FinishArguments arguments;
   arguments.source = tile.scratch.output;
   arguments.source_stride = tile.plan.value_stride;
   arguments.columns = tile.attention.value_depth;
   arguments.lane_count = tile.count;
-  arguments.sums = tile.scratch.sum;
+  arguments.sums = tile.scratch.block_sum;
   arguments.factors = tile.scratch.factors;
   arguments.destinations = tile.scratch.rows;
   arguments.stride = tile.attention.output.stride;
   return tile.attention.kernels->finish(&arguments);
 }
 
-// ln of the sum of exponentials, from maximum + log2(sum).
+// ln of the sum of exponentials: reference bias, maximum and sum.
 void write_lse(const Tile& tile) {
+  const TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    const double maximum = static_cast<double>(tile.scratch.maximum[lane]);
-    *tile.scratch.lanes[lane].lse = static_cast<float>((maximum + log2(static_cast<double>(tile.scratch.sum[lane]))) * ln_2);
+    const BiasLane& bias = scratch.bias_lanes[lane];
+    const double of_bias = bias_difference(bias.slope, bias.reference, {});
+    *scratch.lanes[lane].lse = static_cast<float>((static_cast<double>(scratch.maximum[lane]) + log2(scratch.sum[lane])) * ln_2 + of_bias);
   }
 }
 
@@ -367,7 +513,7 @@ void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::in
 }
 
 // The attention weights: the blocks once more, scored and moved as for the output, so that their weights
-// are those behind it, then brought from the maximum of their block to the last one and divided by the sum.
+// are those behind it, then brought from the frame of their block to the last one and divided by the sum.
 void write_weights(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   const Attention& attention = tile.attention;
@@ -377,8 +523,10 @@ void write_weights(const Tile& tile) {
   const bool add = attention.average_weights && scratch.lanes[0].head > 0;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.last_maximum[lane] = scratch.maximum[lane];
+    scratch.last_references[lane] = scratch.bias_lanes[lane].reference;
     // A score of +inf makes its row NaN, as it does the output.
-    scratch.last_factors[lane] = scratch.sum[lane] > 0.0f && scratch.sum[lane] < infinity ? share / scratch.sum[lane] : __builtin_nanf("");
+    const float sum = static_cast<float>(scratch.sum[lane]);
+    scratch.last_factors[lane] = sum > 0.0f && sum < infinity ? share / sum : __builtin_nanf("");
   }
   begin_blocks(tile);
   for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
@@ -387,13 +535,12 @@ void write_weights(const Tile& tile) {
     if (kind == Block::hidden) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
     }
-    for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-      // Above the last one is the maximum of lanes alone that have not seen a key: their weights are 0.
-      const float below = lane < tile.count ? scratch.maximum[lane] - scratch.last_maximum[lane] : 0.0f;
-      scratch.factors[lane] = below < 0.0f ? below : 0.0f;
-    }
-    kernels.exp2(scratch.factors, scratch.factors, tile.width);
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+      // Above the last frame is that of lanes alone that have not seen a key: their weights are 0.
+      const BiasLane& bias = scratch.bias_lanes[lane];
+      const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
+                           rise_of(bias, bias.reference, scratch.last_references[lane]);
+      scratch.factors[lane] = below < -126.0 ? 0.0f : below < 0.0 ? static_cast<float>(::exp2(below)) : 1.0f;
       scratch.factors[lane] *= scratch.last_factors[lane];
       if (!(scratch.last_factors[lane] < infinity)) spread_nan(tile, lane, begin, end, kind);
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
@@ -587,19 +734,22 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.visible = cursor.take<std::uint32_t>((key_block + 15) / 16 * 16);
   scratch.bias = cursor.take<float>(key_block * tile);
   scratch.output = cursor.take<float>(tile * value_stride);
+  scratch.sum = cursor.take<double>(tile);
   scratch.maximum = cursor.take<float>(tile);
   scratch.start = cursor.take<float>(tile);
-  scratch.sum = cursor.take<float>(tile);
   scratch.block_sum = cursor.take<float>(tile);
   scratch.block_maximum = cursor.take<float>(tile);
   scratch.factors = cursor.take<float>(tile);
   scratch.last_maximum = cursor.take<float>(tile);
   scratch.last_factors = cursor.take<float>(tile);
+  scratch.last_references = cursor.take<BiasReference>(tile);
   scratch.query_rows = cursor.take<const float*>(tile);
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
   scratch.bias_lanes = cursor.take<BiasLane>(tile);
-  scratch.seen = 0;
+  scratch.totals = reinterpret_cast<double*>(cursor.at);
+  scratch.seen = scratch.unseen = 0;
+  scratch.folded = scratch.referenced = false;
   return scratch;
 }
 
@@ -616,7 +766,7 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
     const int columns = plan.value_panel > 0 ? plan.value_panel : static_cast<int>(attention.value_depth);
     HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.v.head_stride / attention.value_depth * columns};
     if (plan.copy_keys || plan.copy_values) {
-      copy_keys(attention, plan, b, static_cast<char*>(memory) + aligned_bytes(TileScratch::bytes(plan.tile, plan.key_block, attention.depth, plan.value_stride)), &keys);
+      copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
     }
     // Of averaged weights, one head after the other has a share.
     const std::int64_t heads = attention.average_weights ? 1 : shared;
@@ -672,20 +822,20 @@ void run_weights(const void* context, std::int64_t task, int thread) {
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* bias) {
   const Visibility& visibility = attention.visibility;
   const Biases& biases = attention.biases;
-  bias->slope = biases.slopes.absent() ? 0.0f : log2_e * biases.slopes.at(head);
+  bias->slope = biases.slopes.absent() ? 0.0f : biases.slopes.at(head);
   bias->position = visibility.position(b, query);
   bias->mask = visibility.mask.row(b, head, query);
-  bias->mask_stride = visibility.mask.strides[3];
   bias->additive = visibility.additive.row(b, head, query);
-  bias->additive_stride = visibility.additive.strides[3];
   bias->relative = biases.relative_of(head);
-  bias->reach = biases.reach;
   bias->parents = visibility.parents.data;
   if (bias->parents == nullptr) return;
   bias->parents += b * visibility.parents.batch_stride;
-  bias->parent_stride = visibility.parents.stride;
   bias->node = query;
-  bias->root = bias->position - query;
+}
+
+BiasStrides bias_strides(const Attention& attention) {
+  const Visibility& visibility = attention.visibility;
+  return {visibility.mask.strides[3], visibility.additive.strides[3], visibility.parents.stride, attention.biases.reach};
 }
 
 std::size_t TileScratch::bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,

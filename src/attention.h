@@ -65,6 +65,7 @@ int add_attention_stages(const AttentionCall& call, Stage* stages);
 
 /// What a query sees beside its range, and what is added to its scores.
 void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* lane);
+BiasStrides bias_strides(const Attention& attention);
 
 /// Writes the rows of padding, those from sequences.query_count(b) on: 0, and the LSE of a row that sees no key.
 void write_padding(const Attention& attention);
@@ -85,19 +86,24 @@ struct TileScratch {
   std::uint32_t* visible;  // [key block], a bit for each lane
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
-  float* maximum;        // [tile], as the seven that follow
-  float* start;          // what scores start from: the maximum before it moved
-  float* sum;
+  double* sum;           // [tile], as all that follow
+  float* maximum;        // what sums and outputs are relative to, with the lane's reference bias: together its frame
+  float* start;          // what scores start from: the maximum, or 0 while the lane moves to another frame
   float* block_sum;
   float* block_maximum;
   float* factors;
-  float* last_maximum;   // behind the output, while the weights are written
+  float* last_maximum;   // behind the output, while the weights are written, as the two that follow
   float* last_factors;
+  BiasReference* last_references;
   const float** query_rows;
   float** rows;          // outputs, then weights
   Lane* lanes;
   BiasLane* bias_lanes;  // what each lane sees
+  double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
   std::uint32_t seen;    // bits of those that have seen a key
+  std::uint32_t unseen;  // and of those whose sum is still 0
+  bool folded;           // whether totals holds anything
+  bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
 
   static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
                            std::int64_t value_stride);

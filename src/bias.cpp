@@ -7,8 +7,6 @@ namespace attend {
 
 namespace {
 
-constexpr float log2_e = 0x1.715476p+0f;
-
 std::int64_t reach_of(const RelativePositionBias& bias) {
   const std::int64_t buckets = bias.table.sizes[0];
   return bias.max_distance > buckets ? bias.max_distance : buckets;
@@ -22,6 +20,21 @@ std::int64_t row_of(const Kernels& kernels, const RelativePositionBias& bias) {
 
 std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias) {
   return bias.table.absent() ? 0 : bias.table.sizes[1] * row_of(kernels, bias);
+}
+
+BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int64_t key) {
+  BiasReference bias = {};
+  const std::int64_t distance = key - lane.position;
+  if (lane.additive != nullptr) bias.additive = lane.additive[key * strides.additive];
+  if (lane.relative != nullptr) bias.relative = lane.relative[larger(-strides.reach, smaller(distance, strides.reach))];
+  bias.distance = distance < 0 ? -distance : distance;
+  return bias;
+}
+
+double bias_difference(float slope, const BiasReference& a, const BiasReference& b) {
+  const double additive = static_cast<double>(a.additive) - static_cast<double>(b.additive);
+  const double relative = static_cast<double>(a.relative) - static_cast<double>(b.relative);
+  return additive + relative - static_cast<double>(slope) * static_cast<double>(a.distance - b.distance);
 }
 
 // In float32 with one rounding a step, as the models were trained: where the logarithm meets an integer,
@@ -55,7 +68,7 @@ void make_relative_table(const Kernels& kernels, const RelativePositionBias& bia
     if (distance > biases->reach) distance = biases->reach;
     const std::int64_t bucket = relative_bucket(distance, bias.table.sizes[0], bias.bidirectional, bias.max_distance);
     for (std::int64_t h = 0; h < bias.table.sizes[1]; ++h) {
-      table[h * biases->relative_row + n] = log2_e * bias.table.data[bucket * bias.table.strides[0] + h * bias.table.strides[1]];
+      table[h * biases->relative_row + n] = bias.table.data[bucket * bias.table.strides[0] + h * bias.table.strides[1]];
     }
   }
 }

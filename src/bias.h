@@ -12,7 +12,7 @@ namespace attend {
 /// ALiBi's slopes and T5's relative bias, each a function of head and distance, and sinks.
 struct Biases {
   Numbers<float> slopes, sinks;  // by head
-  /// [H][relative_row]: T5's bias by distance -reach .. reach, in log2 units, each end repeated `lanes`
+  /// [H][relative_row]: T5's bias by distance -reach .. reach, each end repeated `lanes`
   /// times; null: none.
   const float* relative = nullptr;
   std::int64_t reach = 0, relative_row = 0;
@@ -28,6 +28,12 @@ std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionB
 
 /// Writes that table and points `biases` to it.
 void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases);
+
+/// The biases of a key on a lane.
+BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int64_t key);
+
+/// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
+double bias_difference(float slope, const BiasReference& a, const BiasReference& b);
 
 /// T5's bucket of distance = key position - query position.
 std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance);

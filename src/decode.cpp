@@ -21,23 +21,35 @@ constexpr float infinity = __builtin_inff();
 // What a row of a chunk came to; the first chunk's has what all of them did, once merged.
 struct Partial {
   float maximum, sum;  // -inf: no score
+  BiasReference reference;
   bool seen;           // whether a key of it is visible
   bool merged_seen;
-  float merged_maximum, factor;  // 1 / the merged sum
+  float merged_maximum;
+  float factor;        // of its output and sum, where chunks are merged; then, of the first one, 1 / the merged sum
+  BiasReference merged_reference;
 };
 
 struct DecodeScratch {
   float* queries;  // [rows][query_stride], times scale
   float* weights;  // [rows][decode_block]
-  std::uint8_t* visible;  // [decode_block], of one row
+  float* bias;     // [decode_block], of one row
+  float* partial;  // [rows][value_stride], of a group of keys that is not complete
 };
 
-DecodeScratch lay_out(char* memory, std::int64_t rows, std::int64_t query_stride, std::size_t* bytes) {
-  const std::size_t weights = aligned_bytes(static_cast<std::size_t>(rows * query_stride) * sizeof(float));
-  const std::size_t visible = weights + static_cast<std::size_t>(rows * decode_block) * sizeof(float);
-  if (bytes != nullptr) *bytes = visible + decode_block;
-  if (memory == nullptr) return {};
-  return {reinterpret_cast<float*>(memory), reinterpret_cast<float*>(memory + weights), reinterpret_cast<std::uint8_t*>(memory + visible)};
+DecodeScratch lay_out(char* memory, std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride, std::size_t* bytes) {
+  std::size_t at = 0;
+  const auto take = [&](std::int64_t floats) {
+    float* const start = memory == nullptr ? nullptr : reinterpret_cast<float*>(memory + at);
+    at += aligned_bytes(static_cast<std::size_t>(floats) * sizeof(float));
+    return start;
+  };
+  DecodeScratch scratch;
+  scratch.queries = take(rows * query_stride);
+  scratch.weights = take(rows * decode_block);
+  scratch.bias = take(decode_block);
+  scratch.partial = take(rows * value_stride);
+  if (bytes != nullptr) *bytes = at;
+  return scratch;
 }
 
 // One sequence and one of its groups, of `rows` heads.
@@ -51,7 +63,7 @@ struct Decode {
   Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group, const void* partials, void* scratch)
       : attention(attention), plan(plan), b(b), group(group), rows(attention.heads / attention.groups),
         query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
-        scratch(lay_out(static_cast<char*>(scratch), rows, plan.query_stride, nullptr)) {}
+        scratch(lay_out(static_cast<char*>(scratch), rows, plan.query_stride, plan.value_stride, nullptr)) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
@@ -109,53 +121,95 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Scores of row r to weights relative to 2^maximum; returns what outputs so far are to be multiplied by.
-float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, float* maximum, float* sum,
-            bool* seen, std::uint8_t* visible) {
-  const Attention& attention = decode.attention;
+// Biases of row r on keys [begin, end), as differences to *reference. Where that is far from the largest of them, `maximum` of
+// what the row has so far moves to the new one with it: it is what is left of it there. Returns whether a key is visible.
+bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, float* maximum, BiasReference* reference) {
   BiasLane lane = {};
+  describe_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
+  lane.begin = begin;
+  lane.end = end;
+  float* const bias = decode.scratch.bias;
+  const DecodeBiasArguments arguments = {&lane, bias_strides(decode.attention), begin, end - begin, bias};
+  float top = -infinity;
+  for (int round = 0; round < 8; ++round) {
+    lane.reference = *reference;
+    top = decode.attention.kernels->decode_bias(&arguments);
+    const bool far = top > 16.0f || (*maximum == -infinity && top < -16.0f);
+    if (fixed || !far || !(fabsf(top) < infinity)) break;
+    // Those that are alike as floats, or at the ends of their range, are told apart by their sources.
+    BiasReference largest = {};
+    bool found = false;
+    for (std::int64_t k = 0; k < end - begin; ++k) {
+      if (bias[k] != top) continue;
+      const BiasReference here = bias_at(lane, arguments.strides, begin + k);
+      if (!found || bias_difference(lane.slope, here, largest) > 0.0) largest = here;
+      found = true;
+    }
+    *maximum = static_cast<float>(static_cast<double>(*maximum) - bias_difference(lane.slope, largest, *reference) / ln_2);
+    *reference = largest;
+  }
+  bool seen = top > -infinity;
+  for (std::int64_t k = 0; k < end - begin && !seen; ++k) seen = bias[k] != -infinity;  // NaN is seen
+  return seen;
+}
+
+// Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by. `fixed`: the frame is the last
+// one, and stays.
+float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, float* maximum, BiasReference* reference,
+            float* sum, bool* seen) {
   DecodeWeightsArguments arguments;
   arguments.weights = decode.scratch.weights + r * decode_block;
   arguments.key_count = end - begin;
-  arguments.cap = attention.softcap * log2_e;
-  arguments.bias = nullptr;
-  if (decode.biased()) {
-    describe_lane(attention, decode.b, decode.head(r), 0, &lane);
-    lane.begin = begin;
-    lane.end = end;
-    arguments.bias = &lane;
-  }
-  arguments.key = begin;
+  arguments.cap = decode.attention.softcap * log2_e;
+  arguments.bias = decode.biased() ? decode.scratch.bias : nullptr;
+  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, fixed, maximum, reference);
+  *seen = *seen || sees;
   arguments.maximum = *maximum;
   arguments.sum = *sum;
-  arguments.seen = *seen;
-  arguments.visible = visible;
-  attention.kernels->decode_weights(&arguments);
+  decode.attention.kernels->decode_weights(&arguments);
   *maximum = arguments.maximum;
   *sum = arguments.sum;
-  *seen = arguments.seen;
   return arguments.factor;
 }
 
-// Weights of `rows` rows from row r on, of the block that starts at `block`, times their values [begin, end).
-void accumulate(const Decode& decode, std::int64_t r, std::int64_t rows, std::int64_t block, std::int64_t begin,
-                std::int64_t end, float* output) {
-  const PagedRows<const float>& values = decode.attention.v;
-  const std::int64_t first = decode.sequences().first_key(decode.b);
-  DecodeValuesArguments arguments;
-  arguments.rows = rows;
-  arguments.columns = decode.attention.value_depth;
-  arguments.value_row_stride = values.row_stride;
-  arguments.value_stride = values.stride;
-  arguments.output = output + r * decode.plan.value_stride;
-  arguments.output_stride = decode.plan.value_stride;
-  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
-    arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
-    arguments.values = values.row(decode.entry(), decode.group, first + j);
-    arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
-    decode.attention.kernels->decode_values(&arguments);
+// What some rows of a chunk sum up: groups of keys on an absolute grid, each from 0 and then added to the output. Runs come in
+// the order of their keys; a group that they leave open is closed by the first one beyond it, or at the end.
+struct ValueSum {
+  const Decode& decode;
+  std::int64_t r, rows;
+  float* output;
+  std::int64_t open = -1;  // the group that `partial` has a part of
+
+  // Weights of the block that starts at `block` times their values [begin, end).
+  void add(std::int64_t block, std::int64_t begin, std::int64_t end) {
+    const PagedRows<const float>& values = decode.attention.v;
+    const std::int64_t first = decode.sequences().first_key(decode.b), stride = decode.plan.value_stride;
+    DecodeValuesArguments arguments;
+    arguments.rows = rows;
+    arguments.columns = decode.attention.value_depth;
+    arguments.value_row_stride = values.row_stride;
+    arguments.value_stride = values.stride;
+    arguments.partial = decode.scratch.partial + r * stride;
+    arguments.output = output + r * stride;
+    arguments.output_stride = stride;
+    for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+      if (open != j / decode_group) close();
+      arguments.continues = open >= 0;
+      arguments.left = decode_group - j % decode_group;
+      arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
+      arguments.values = values.row(decode.entry(), decode.group, first + j);
+      arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
+      decode.attention.kernels->decode_values(&arguments);
+      const std::int64_t next = j + arguments.key_count;
+      open = next % decode_group != 0 ? next / decode_group : -1;
+    }
   }
-}
+  void close() {
+    const std::int64_t from = r * decode.plan.value_stride, to = (r + rows) * decode.plan.value_stride;
+    for (std::int64_t i = from; i < to && open >= 0; ++i) output[i] += decode.scratch.partial[i];
+    open = -1;
+  }
+};
 
 void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end) {
   const Attention& attention = decode.attention;
@@ -168,32 +222,37 @@ void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std:
 // One chunk. `careful`: a value row meets only the rows that see its key, for 0 times NaN is NaN.
 void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool careful) {
   const std::int64_t stride = decode.plan.value_stride;
+  const float* const bias = decode.scratch.bias;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     partials[r].maximum = -infinity;
     partials[r].sum = 0.0f;
+    partials[r].reference = {};
     partials[r].seen = false;
   }
   decode.attention.kernels->fill(output, 1, decode.rows * stride, 0.0f);
+  ValueSum all = {decode, 0, decode.rows, output};
   for (std::int64_t begin = range.begin; begin < range.end;) {
     const std::int64_t end = smaller((begin / decode_block + 1) * decode_block, range.end);
     score(decode, begin, end);
     for (std::int64_t r = 0; r < decode.rows; ++r) {
       Partial& partial = partials[r];
-      std::uint8_t* visible = careful ? decode.scratch.visible : nullptr;
-      const float factor = weigh(decode, r, begin, end, &partial.maximum, &partial.sum, &partial.seen, visible);
+      const float factor = weigh(decode, r, begin, end, false, &partial.maximum, &partial.reference, &partial.sum, &partial.seen);
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
+      ValueSum one = {decode, r, 1, output};
       for (std::int64_t j = begin; careful && j < end;) {
         const std::int64_t from = j;
-        while (j < end && visible[j - begin]) ++j;
-        if (from < j) accumulate(decode, r, 1, begin, from, j, output);
-        while (j < end && !visible[j - begin]) ++j;
+        while (j < end && bias[j - begin] != -infinity) ++j;
+        if (from < j) one.add(begin, from, j);
+        while (j < end && bias[j - begin] == -infinity) ++j;
       }
+      one.close();
     }
-    if (!careful) accumulate(decode, 0, decode.rows, begin, begin, end, output);
+    if (!careful) all.add(begin, begin, end);
     begin = end;
   }
+  all.close();
 }
 
 bool finite(const Decode& decode, const float* output) {
@@ -205,19 +264,36 @@ bool finite(const Decode& decode, const float* output) {
   return residue == 0.0f;
 }
 
-// 2^(from - to) for integers, exactly; 0 where it is below 2^-126. Also for infinities that are equal.
-float power_between(float from, float to) {
-  if (from == to) return 1.0f;
-  const float by = from - to;
-  return by >= -126.0f ? ldexpf(1.0f, static_cast<int>(by)) : 0.0f;
+// 2^level; 0 where it is below 2^-126.
+float power_of(double level) { return level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
+
+// How far the frame of `a` is above that of `b`, log2: an integer where they have one reference. 0 also for equal infinities.
+double rise_of(float slope, const Partial& a, const Partial& b) {
+  const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);
+  return rise + bias_difference(slope, a.reference, b.reference) / ln_2;
+}
+
+// Some columns of a row's output, over all chunks from `from` on, in that one's place. In double: there may be thousands.
+constexpr std::int64_t merge_columns = 16;
+void merge_outputs(const Decode& decode, std::int64_t r, std::int64_t column, std::int64_t from, std::int64_t chunks) {
+  const std::int64_t count = smaller(merge_columns, decode.attention.value_depth - column), at = r * decode.plan.value_stride + column;
+  double totals[merge_columns] = {};
+  for (std::int64_t chunk = from; chunk < chunks; ++chunk) {
+    const Partial& partial = decode.partial(chunk)[r];
+    if (!partial.seen) continue;
+    const float* output = decode.output(chunk) + at;
+    for (std::int64_t c = 0; c < count; ++c) totals[c] += static_cast<double>(partial.factor) * static_cast<double>(output[c]);
+  }
+  float* result = decode.output(from) + at;
+  for (std::int64_t c = 0; c < count; ++c) result[c] = static_cast<float>(totals[c]);
 }
 
 }  // namespace
 
-std::size_t decode_scratch_bytes(std::int64_t rows, std::int64_t query_stride) {
+std::size_t decode_scratch_bytes(std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride) {
   std::size_t bytes = 0;
-  lay_out(nullptr, rows, query_stride, &bytes);
-  return aligned_bytes(bytes);
+  lay_out(nullptr, rows, query_stride, value_stride, &bytes);
+  return bytes;
 }
 
 std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t heads, std::int64_t value_stride) {
@@ -247,30 +323,36 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
   const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
-    // A sink is the first key.
-    const double sink = sinks.absent() ? -HUGE_VAL : static_cast<double>(sinks.at(head)) / ln_2;
-    const float sink_maximum = static_cast<float>(ceil(sink));
-    float maximum = sink_maximum;
+    const float slope = attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head);
+    // The frame of the chunk that is highest, or a sink's above it.
+    Partial frame = {-infinity, 0.0f, {}, false, false, 0.0f, 0.0f, {}};
     std::int64_t from = -1;  // the first chunk that is seen
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       const Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
       if (from < 0) from = chunk;
-      if (partial.maximum > maximum) maximum = partial.maximum;
+      if (frame.maximum == -infinity || rise_of(slope, partial, frame) > 0.0) frame = partial;
     }
-    double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - static_cast<double>(maximum));
-    float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
+    const double sink = sinks.absent() ? -HUGE_VAL : static_cast<double>(sinks.at(head)) / ln_2;
+    if (sink > static_cast<double>(frame.maximum) + bias_difference(slope, frame.reference, {}) / ln_2) {
+      frame.maximum = static_cast<float>(ceil(sink));
+      frame.reference = {};
+    }
+    const float maximum = frame.maximum;
+    const double of_bias = bias_difference(slope, frame.reference, {});
+    double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - (static_cast<double>(maximum) + of_bias / ln_2));
     for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
-      const Partial& partial = decode.partial(chunk)[r];
+      Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
-      const float factor = power_between(partial.maximum, maximum);
-      sum += static_cast<double>(factor) * static_cast<double>(partial.sum);
-      const float* output = decode.output(chunk) + r * plan.value_stride;
-      if (chunk == from) {
-        for (std::int64_t c = 0; c < attention.value_depth && factor != 1.0f; ++c) result[c] *= factor;
-      } else {
-        for (std::int64_t c = 0; c < attention.value_depth; ++c) result[c] += factor * output[c];
-      }
+      partial.factor = power_of(rise_of(slope, partial, frame));
+      sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
+    }
+    float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
+    if (chunks > 1 && from >= 0) {
+      for (std::int64_t c = 0; c < attention.value_depth; c += merge_columns) merge_outputs(decode, r, c, from, chunks);
+    } else if (from >= 0) {
+      const float factor = decode.partial(from)[r].factor;
+      for (std::int64_t c = 0; c < attention.value_depth && factor != 1.0f; ++c) result[c] *= factor;
     }
     const float total = static_cast<float>(sum);
     float factor = 1.0f / total, *destination = attention.output.row(decode.entry(), head, decode.query_row());
@@ -283,11 +365,12 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     if (attention.lse.data != nullptr) {
       float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
       if (from < 0) *lse = sinks.absent() ? -infinity : sinks.at(head);
-      else *lse = static_cast<float>((static_cast<double>(maximum) + log2(sum)) * ln_2);
+      else *lse = static_cast<float>((static_cast<double>(maximum) + log2(sum)) * ln_2 + of_bias);
     }
     Partial& merged = decode.partial(0)[r];
     merged.merged_seen = from >= 0;
     merged.merged_maximum = maximum;
+    merged.merged_reference = frame.reference;
     merged.factor = factor;
   }
 }
@@ -317,11 +400,11 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
         const Partial& merged = decode.partial(0)[r];
         if (!merged.merged_seen) continue;
         float maximum = merged.merged_maximum, sum = 0.0f;
+        BiasReference reference = merged.merged_reference;
         bool seen = false;
-        std::uint8_t* visible = decode.biased() ? decode.scratch.visible : nullptr;
-        weigh(decode, r, begin, end, &maximum, &sum, &seen, visible);
+        weigh(decode, r, begin, end, true, &maximum, &reference, &sum, &seen);
         for (std::int64_t j = begin; j < end; ++j) {
-          if (visible != nullptr && !visible[j - begin]) continue;  // 0 even where the row is NaN
+          if (decode.biased() && decode.scratch.bias[j - begin] == -infinity) continue;  // 0 even where the row is NaN
           row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * merged.factor);
         }
       }

@@ -25,7 +25,7 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
                           const void* partials, void* scratch);
 
 /// Bytes of a task's scratch, and of the partial results of `slots` chunks of every group.
-std::size_t decode_scratch_bytes(std::int64_t rows, std::int64_t query_stride);
+std::size_t decode_scratch_bytes(std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride);
 std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t heads, std::int64_t value_stride);
 
 }  // namespace attend

@@ -35,6 +35,7 @@ std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth) {
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
   AttentionPlan plan = {};
   plan.key_block = key_block_of(kernels, shape.depth);
+  plan.span = 16 * kernels.key_block / plan.key_block * plan.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
   const std::int64_t all_rows = shape.queries * shape.shared, rows = shape.average_weights ? shape.queries : all_rows;
   plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
@@ -47,7 +48,7 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
     plan.chunks = shape.keys > 0 ? (shape.keys + decode_chunk - 1) / decode_chunk : 1;
     plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
     plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);
-    plan.thread_bytes = decode_scratch_bytes(shape.shared, plan.query_stride);
+    plan.thread_bytes = decode_scratch_bytes(shape.shared, plan.query_stride, plan.value_stride);
     plan.tasks = shape.batch * shape.groups * plan.chunks;
     if (!shape.mixed) return plan;  // all of them
   }
@@ -73,8 +74,10 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   plan.all_groups = shape.average_weights;
   const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles;
   plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (tiles > plan.chunks ? tiles : plan.chunks);
-  std::size_t bytes = aligned_bytes(tile_bytes(plan, shape.depth));
   const std::size_t keys = static_cast<std::size_t>(shape.keys);
+  plan.tile_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
+  if (shape.keys > plan.span) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
+  std::size_t bytes = plan.tile_bytes;
   if (plan.copy_keys) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
   if (plan.copy_values || may_copy) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
   if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;

@@ -1,8 +1,8 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
 //
-// Workspace of attention, a thread: tile_bytes, plus (D + Dv) S floats where keys or values are, or may be, copied. Where
-// sequences have one query: H/G (D + 512) floats and 512 bytes a thread, and what each chunk of 1024 keys comes
-// to, H (Dv + 6) floats, D and Dv rounded up to whole vectors.
+// Workspace of attention, a thread: a tile, with its totals, [lanes][Dv] doubles, where S is more than a span, plus
+// (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512
+// floats a thread, and what each chunk of 1024 keys comes to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
 // relative bias's table, H (2 (distance + lanes) + 1) floats; and attention's, for each thread. Over a cache,
@@ -21,6 +21,7 @@ namespace attend {
 struct AttentionPlan {
   std::int64_t tile;           // query lanes
   std::int64_t key_block;      // the step of the absolute grid of key blocks: the order of sums
+  std::int64_t span;           // keys whose blocks are one chain of sums: beyond, a tile keeps totals of spans, in double
   std::int64_t value_stride;   // Dv rounded up to whole vectors
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
@@ -30,6 +31,7 @@ struct AttentionPlan {
   std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
   std::int64_t query_stride;   // D rounded up to whole vectors
   std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
+  std::size_t tile_bytes;      // of a thread: a tile's, and its totals where keys take several spans
   std::size_t shared_bytes, thread_bytes;
 
   std::size_t bytes(int threads) const { return shared_bytes + thread_bytes * static_cast<std::size_t>(threads); }

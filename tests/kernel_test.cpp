@@ -269,6 +269,7 @@ TEST_CASE("kernels: scores") {
                             shape.width = width;
                             shape.general = general;
                             shape.biased = kind == 2;
+                            shape.capped = general && random % 11 < 4;
                             shape.stride = random % 5 < 3 ? 1 : random % 5 == 3 ? 2 : 0;
                             shape.gap = random % 7 == 0 ? -shape.depth * shape.stride : random % 3;
                             shape.moving = random % 2 == 0 ? 50.0f : -50.0f;
@@ -300,11 +301,20 @@ TEST_CASE("kernels: fill_visible and fill_bias") {
   }
 }
 
-TEST_CASE("kernels: move_maximum") {
+TEST_CASE("kernels: rescale") {
   for (const Kernels* kernels : usable_kernels()) {
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
-      sweep<MoveShape>(*kernels, check_move_maximum, {{&MoveShape::columns, sizes(*kernels, 0, 64), {1}}},
-                       [&](MoveShape& shape, std::int64_t) { shape.width = width; });
+    sweep<RescaleShape>(*kernels, check_rescale,
+                        {{&RescaleShape::columns, sizes(*kernels, 0, 64), {1}},
+                         {&RescaleShape::lane_count, range(0, kernels->wide_tile), {1, 3}}},
+                        [](RescaleShape&, std::int64_t) {});
+  }
+}
+
+TEST_CASE("kernels: fold and unfold") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const Check<FoldShape> check : {check_fold, check_unfold}) {
+      sweep<FoldShape>(*kernels, check, {{&FoldShape::count, range(0, 4 * kernels->lanes + 1), {1}}},
+                       [](FoldShape& shape, std::int64_t random) { shape.first = random % 2 == 0; });
     }
   }
 }
@@ -322,6 +332,7 @@ TEST_CASE("kernels: accumulate") {
                                shape.width = width;
                                shape.lane_count = std::min(shape.lane_count, width - shape.first_lane);
                                shape.gap = random % 7 == 0 ? -shape.columns : random % 3;
+                               shape.accumulation = static_cast<Accumulation>(random / 8 % 3);
                              });
     }
   }
@@ -338,13 +349,26 @@ TEST_CASE("kernels: decode_scores") {
   }
 }
 
+TEST_CASE("kernels: decode_bias") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<DecodeBiasShape>(*kernels, check_decode_bias,
+                           {{&DecodeBiasShape::keys, range(1, 4 * kernels->lanes + 1), {1, 33, 512}},
+                            {&DecodeBiasShape::mask_stride, {0, 1, 2, 3}, {1, 2}},
+                            {&DecodeBiasShape::additive_stride, {0, 1, 2, 3}, {1, 2}}},
+                           [](DecodeBiasShape& shape, std::int64_t random) {
+                             shape.masked = random % 2 == 0;
+                             shape.additive = random % 3 == 0;
+                             shape.relative = random % 5 < 2;
+                           });
+  }
+}
+
 TEST_CASE("kernels: decode_weights") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<DecodeWeightsShape>(*kernels, check_decode_weights, {{&DecodeWeightsShape::keys, range(0, 4 * kernels->lanes + 1), {1, 33, 512}}},
                               [&](DecodeWeightsShape& shape, std::int64_t random) {
                                 shape.capped = random % 3 == 0;
                                 shape.biased = random % 2 == 0;
-                                shape.visible = random % 5 < 2;
                                 const float levels[] = {0.0f, 1000.0f, -1000.0f, 3e7f};
                                 shape.level = levels[random / 8 % 4];
                                 if (random % 4 < 2 || shape.keys == 0) return;
@@ -363,7 +387,11 @@ TEST_CASE("kernels: decode_values") {
                               {&DecodeValuesShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
                               {&DecodeValuesShape::columns, range(1, 10 * lanes + 1), {1, lanes, 4 * lanes - 1}},
                               {&DecodeValuesShape::stride, {0, 1, 2}, {1, 3}}},
-                             [&](DecodeValuesShape& shape, std::int64_t random) { shape.gap = random % 3; });
+                             [&](DecodeValuesShape& shape, std::int64_t random) {
+                               shape.gap = random % 3;
+                               shape.left = 1 + random % decode_group;
+                               shape.continues = shape.left < decode_group && random % 2 == 0;
+                             });
   }
 }
 
@@ -389,7 +417,10 @@ TEST_CASE("kernels: write_weights") {
                                {{&WriteWeightsShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
                                 {&WriteWeightsShape::lane_count, range(0, width), {1, width / 2 + 1, width}},
                                 {&WriteWeightsShape::stride, {1, 2, 3}, {1, 2}}},
-                               [&](WriteWeightsShape& shape, std::int64_t) { shape.width = width; });
+                               [&](WriteWeightsShape& shape, std::int64_t random) {
+                                 shape.width = width;
+                                 shape.add = random % 2 == 0;
+                               });
     }
   }
 }
@@ -496,7 +527,7 @@ template <class Returned, class Arguments, Returned (*Kernels::*kernel)(const Ar
           std::int64_t Arguments::*count>
 Returned one_less(const Arguments* arguments) {
   Arguments fewer = *arguments;
-  if (fewer.*count > 0) --(fewer.*count);
+  if (fewer.*count > 1) --(fewer.*count);  // some are 1 at least
   return (sound->*kernel)(&fewer);
 }
 
@@ -527,14 +558,15 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
       ONE_LESS(int, fill_visible, VisibleArguments, key_count),
       ONE_LESS(void, fill_bias, BiasArguments, lane_count),
       ONE_LESS(void, fill_bias, BiasArguments, key_count),
-      ONE_LESS(void, move_maximum, MoveArguments, width),
-      ONE_LESS(void, move_maximum, MoveArguments, columns),
+      ONE_LESS(void, rescale, RescaleArguments, lane_count),
+      ONE_LESS(void, rescale, RescaleArguments, columns),
       ONE_LESS(void, accumulate, AccumulateArguments, key_count),
       ONE_LESS(void, accumulate, AccumulateArguments, lane_count),
       ONE_LESS(void, accumulate, AccumulateArguments, columns),
       ONE_LESS(void, decode_scores, DecodeScoresArguments, rows),
       ONE_LESS(void, decode_scores, DecodeScoresArguments, key_count),
       ONE_LESS(void, decode_scores, DecodeScoresArguments, depth),
+      ONE_LESS(float, decode_bias, DecodeBiasArguments, key_count),
       ONE_LESS(void, decode_values, DecodeValuesArguments, rows),
       ONE_LESS(void, decode_values, DecodeValuesArguments, key_count),
       ONE_LESS(void, decode_values, DecodeValuesArguments, columns),
@@ -631,12 +663,13 @@ TEST_CASE("kernels: exp2 of special numbers") {
 
 namespace {
 
-/// One tile of queries of width 1 and what attention keeps of it; scores are keys, plus biases of 0 where `biased`.
+/// One tile of queries of width 1; scores are keys, plus biases of 0 where `biased`.
 struct Tile {
   const Kernels& kernels;
   bool biased;
   std::int64_t width = kernels.narrow_tile;
-  Aligned queries{width, 1.0f}, maximum{width}, sum{width}, output{width * kernels.lanes};
+  std::uint32_t unseen = ~0u;
+  Aligned queries{width, 1.0f}, start{width};
   Aligned block_sum{width}, block_maximum{width}, weights{64 * width}, bias{64 * width};
 
   Tile(const Kernels& table, bool with_bias) : kernels(table), biased(with_bias) {}
@@ -655,8 +688,8 @@ struct Tile {
     arguments.depth = 1;
     arguments.queries = queries.data();
     arguments.width = width;
-    arguments.maximum = maximum.data();
-    arguments.sum = sum.data();
+    arguments.start = start.data();
+    arguments.unseen = unseen;
     arguments.visible = visible.data();
     arguments.bias = biased ? bias.data() : nullptr;
     arguments.weights = weights.data();
@@ -664,78 +697,45 @@ struct Tile {
     arguments.block_maximum = block_maximum.data();
     return kernels.scores_general(&arguments);
   }
-  void move() {
-    MoveArguments arguments = {};
-    arguments.width = width;
-    arguments.block_maximum = block_maximum.data();
-    arguments.maximum = maximum.data();
-    arguments.sum = sum.data();
-    arguments.output = output.data();
-    arguments.output_stride = kernels.lanes;
-    arguments.columns = 1;
-    kernels.move_maximum(&arguments);
-  }
   float& last(Aligned& array) { return array[width - 1]; }
-  float& last_output() { return output[(width - 1) * kernels.lanes]; }
   float weight(std::int64_t key) { return weights[key * width + width - 1]; }
 };
 
 }  // namespace
 
-TEST_CASE("kernels: the maximum moves when it has to") {
+TEST_CASE("kernels: scores ask for a move when the maximum has to") {
   for (const Kernels* kernels : usable_kernels()) for (const bool biased : {false, true}) {
     CAPTURE(name_of(*kernels));
     CAPTURE(biased);
-    {  // up by more than 24, and what was accumulated goes down with it
+    for (const bool seen : {false, true}) {  // above by more than 24
       Tile tile(*kernels, biased);
-      tile.last(tile.sum) = 3.0f;
-      tile.last_output() = -5.0f;
+      if (seen) tile.unseen = 0;
       CHECK_FALSE(tile.score({1.0f, 24.0f, -30.0f}));
       CHECK(tile.last(tile.block_maximum) == 24.0f);
       CHECK(tile.score({1.0f, 30.5f, 2.0f}));
       CHECK(tile.last(tile.block_maximum) == 30.5f);
-      tile.move();
-      CHECK(tile.last(tile.maximum) == 31.0f);
-      CHECK(tile.last(tile.sum) == std::ldexp(3.0f, -31));
-      CHECK(tile.last_output() == std::ldexp(-5.0f, -31));
-      for (std::int64_t lane = 0; lane < tile.width - 1; ++lane) CHECK(tile.maximum[lane] == 0.0f);
+      CHECK(tile.score({std::nextafter(24.0f, 25.0f)}));
+      tile.last(tile.start) = 31.0f;
       CHECK_FALSE(tile.score({1.0f, 30.5f, 2.0f}));
       CHECK(tile.weight(0) == std::ldexp(1.0f, -30));
       CHECK(tile.weight(1) == doctest::Approx(std::sqrt(0.5)));
     }
-    {  // just above 24
-      Tile tile(*kernels, biased);
-      CHECK(tile.score({std::nextafter(24.0f, 25.0f)}));
-      tile.move();
-      CHECK(tile.last(tile.maximum) == 25.0f);
-    }
-    {  // down in the first block that a lane sees
+    {  // below in the first block that a lane sees, and closely from there on
       Tile tile(*kernels, biased);
       CHECK_FALSE(tile.score({-24.0f}));
       CHECK(tile.score({-1000.25f, -1001.0f}));
-      tile.move();
-      CHECK(tile.last(tile.maximum) == -1000.0f);
-      CHECK(tile.last(tile.sum) == 0.0f);
-      CHECK(tile.last_output() == 0.0f);
+      tile.last(tile.start) = -1000.0f;
       CHECK_FALSE(tile.score({-1000.25f, -1001.0f}));
       CHECK(tile.weight(0) == doctest::Approx(std::exp2(-0.25)));
       CHECK(tile.weight(1) == 0.5f);
+      CHECK_FALSE(tile.score({-998.0f}));
+      CHECK(tile.score({-997.5f}));
     }
-    {  // not down later
+    {  // not below later
       Tile tile(*kernels, biased);
-      tile.last(tile.sum) = 1.0f;
+      tile.unseen = ~(1u << (tile.width - 1));
       CHECK_FALSE(tile.score({-1000.0f}));
       CHECK(tile.weight(0) == 0.0f);
-    }
-    {  // so far up that nothing is left of what was there
-      Tile tile(*kernels, biased);
-      tile.last(tile.sum) = 3.0f;
-      tile.last_output() = -5.0f;
-      CHECK(tile.score({1000.5f}));
-      tile.move();
-      CHECK(tile.last(tile.maximum) == 1001.0f);
-      CHECK(tile.last(tile.sum) == 0.0f);
-      CHECK(tile.last_output() == 0.0f);
     }
     {  // not for keys of -inf
       Tile tile(*kernels, biased);
@@ -745,12 +745,8 @@ TEST_CASE("kernels: the maximum moves when it has to") {
     }
     {  // for +inf, which no maximum contains: the row is lost
       Tile tile(*kernels, biased);
-      tile.last(tile.sum) = 1.0f;
       CHECK(tile.score({1.0f, infinity}));
       CHECK(tile.last(tile.block_maximum) == infinity);
-      tile.move();
-      CHECK(std::isfinite(tile.last(tile.maximum)));
-      CHECK(tile.score({1.0f, infinity}));
       CHECK_FALSE(std::isfinite(tile.last(tile.block_sum)));
     }
     {  // not for NaN, which reaches the sum
@@ -850,7 +846,7 @@ enum class Kind { plain, masked, biased };
 Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int64_t depth, std::int64_t key,
              std::int64_t keys, std::int64_t query, std::int64_t count, std::int64_t width, std::int64_t step,
              Kind kind, std::int64_t stride, const std::vector<std::uint32_t>& visible = {}) {
-  Aligned panel(depth * width), maximum(width, 2.0f), sum(width), block_sum(width), block_maximum(width, -infinity);
+  Aligned panel(depth * width), start(width, 2.0f), block_sum(width), block_maximum(width, -infinity);
   Aligned weights(keys * width), bias(keys * width);
   const std::vector<std::uint32_t> all(index(keys), ~0u);
   std::vector<const float*> queries;
@@ -873,8 +869,8 @@ Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int6
     arguments.depth = depth;
     arguments.queries = panel.data();
     arguments.width = width;
-    arguments.maximum = maximum.data();
-    arguments.sum = sum.data();
+    arguments.start = start.data();
+    arguments.unseen = ~0u;
     arguments.visible = (visible.empty() ? all : visible).data() + first;
     arguments.bias = kind == Kind::biased ? bias.data() + first * width : nullptr;
     arguments.weights = weights.data() + first * width;
@@ -987,15 +983,15 @@ TEST_CASE("kernels: accumulated outputs have the same bits in any tile") {
       }
       for (std::int64_t first = 0; first < keys; first += step) {
         AccumulateArguments arguments = {};
-        arguments.weights = tile.data() + first * width;
+        arguments.weights = tile.data() + first * width + at;
         arguments.width = width;
-        arguments.first_lane = at;
         arguments.lane_count = count;
         arguments.values = values.data() + first * columns + column;
         arguments.value_row_stride = columns;
         arguments.key_count = std::min(step, keys - first);
         arguments.columns = column_count;
-        arguments.output = output.data();
+        arguments.accumulation = Accumulation::extend;
+        arguments.output = output.data() + at * stride;
         arguments.output_stride = stride;
         kernels->accumulate(&arguments);
       }

@@ -160,8 +160,8 @@ TEST_CASE("bounds: the formulas") {
   CHECK(core_bound(2.0, 3.0, 16, 4, Data::random) == 128 * u);
   // S = 128: 2 (2 (16 + 4) 3 + 2 (128 + 1) + 12) u
   CHECK(core_bound(2.0, 3.0, 16, 128, Data::structured) == 780 * u);
-  CHECK(lse_bound(3.0, 16, 4, Data::random) == 34 * u);         // (4 + 4) 3 + 2 + 8
-  CHECK(lse_bound(3.0, 16, 128, Data::structured) == 197 * u);  // (16 + 4) 3 + 129 + 8
+  CHECK(lse_bound(-5.0, 3.0, 16, 4, Data::random) == 39 * u);        // (4 + 4) 3 + 2 + 8 + 5
+  CHECK(lse_bound(0.0, 3.0, 16, 128, Data::structured) == 197 * u);  // (16 + 4) 3 + 129 + 8
   CHECK(weight_bound(0.5, 3.0, 16, 4, Data::random) == 32 * u + std::exp2(-126.0));
   CHECK(linear_bound(2.0, 16, Data::random) == 32 * u);      // 2 (4 + 4) 2
   CHECK(linear_bound(2.0, 16, Data::structured) == 40 * u);  // (16 + 4) 2

@@ -192,15 +192,37 @@ TEST_CASE("reference: the score magnitude sums absolute products, biases and sof
   const Array q({1, 1, 1, 2}, {1, -3}), k({1, 1, 2, 2}, {5, 1, 1, 1}), v({1, 1, 2, 1}, {-9, 1});
   check_values(attention(q, k, v, options).score_magnitude,
                {16});  // 2 (5 + 3), though the score is -4
+  // The scores are -4 and 4 without biases. Those count as differences to that of the key with the largest score.
+  options.additive_mask = Array({2}, {-1, 5});
+  check_values(attention(q, k, v, options).score_magnitude, {22});  // 16 + |-1 - 5|
+  check_values(attention(q, k, v, options).key_magnitude, {22, 8});
   options.additive_mask = Array({2}, {-1, 100});
-  check_values(attention(q, k, v, options).score_magnitude, {108});
+  check_values(attention(q, k, v, options).score_magnitude, {8});  // the other key weighs too little
+  check_values(attention(q, k, v, options).key_magnitude, {117, 8});
   options.softcap = 10.0;
-  check_values(attention(q, k, v, options).score_magnitude, {118});
+  check_values(attention(q, k, v, options).score_magnitude, {18});
   options.mask = Array({2}, {1, 0});
-  check_values(attention(q, k, v, options).score_magnitude, {27});
+  check_values(attention(q, k, v, options).score_magnitude, {26});
+  check_values(attention(q, k, v, options).key_magnitude, {26, 0});
   check_values(attention(q, k, v, options).value_magnitude, {9});
   options.sinks = Array({1}, {-50});
-  check_values(attention(q, k, v, options).score_magnitude, {50});
+  check_values(attention(q, k, v, options).score_magnitude, {26});
+  options.sinks = Array({1}, {50});
+  check_values(attention(q, k, v, options).score_magnitude, {51});  // 50 - -1
+}
+
+TEST_CASE("reference: a bias that all keys have leaves the weights as they are") {
+  for (double low : {-1e4, -1e9, -3.4028234663852886e38}) {
+    const double x = std::log(3.0);
+    const Array q({1, 1, 1, 1}, {1}), k({1, 1, 3, 1}, {0, x, 5}), v({1, 1, 3, 1}, {4, 8, 99});
+    reference::AttentionOptions options;
+    options.additive_mask = Array({3}, {low, low, low - 1e33 - 100.0});
+    options.alibi_slopes = Array({1}, {0.0});
+    const AttentionResult result = attention(q, k, v, options);
+    check_values(result.weights, {0.25, 0.75, 0});
+    check_values(result.output, {7});
+    check_values(result.lse, {low + std::log(4.0)});
+  }
 }
 
 TEST_CASE("reference: attention's values may have another width") {

@@ -52,11 +52,12 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   const std::int64_t width = a.width, row_stride = a.value_row_stride;
   const float* const end = weights + a.key_count * width;
   const std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
+  const bool extends = a.accumulation == Accumulation::extend;
   Vector sums[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = a.from_zero ? zero() : load(output + r * a.output_stride + v * lanes);
+    for (int v = 0; v < vectors; ++v) sums[r][v] = extends ? load(output + r * a.output_stride + v * lanes) : zero();
   }
   if constexpr (scalar_group > 1 && rows % scalar_group == 0 && !partial) {
     accumulate_keys<rows, vectors>(sums, weights, width, values, row_stride, a.key_count);
@@ -84,6 +85,17 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     }
     values += row_stride;
   }
+  if (a.accumulation == Accumulation::add) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        float* place = output + r * a.output_stride + v * lanes;
+        store(place, add(load(place), sums[r][v]));
+      }
+    }
+    return;
+  }
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
@@ -93,7 +105,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
 
 template <int rows, int vectors, bool partial>
 void accumulate_lanes_from(const AccumulateArguments& a, std::int64_t lane, std::int64_t column) {
-  const std::int64_t end = a.first_lane + a.lane_count;
+  const std::int64_t end = a.lane_count;
   for (; lane + rows <= end; lane += rows) accumulate_tile<rows, vectors, partial>(a, lane, column);
   if constexpr (rows > 1) {
     if (lane < end) accumulate_lanes_from<fewer(rows), vectors, partial>(a, lane, column);
@@ -106,9 +118,9 @@ ATTEND_INLINE void accumulate_tail_from(const AccumulateArguments& a, std::int64
   const std::int64_t left = a.columns - column;
   if (left > (vectors - 1) * lanes) {
     if (left == vectors * lanes) {
-      accumulate_lanes_from<value_rows, vectors, false>(a, a.first_lane, column);
+      accumulate_lanes_from<value_rows, vectors, false>(a, 0, column);
     } else if constexpr (lanes > 1) {
-      accumulate_lanes_from<value_rows, vectors, true>(a, a.first_lane, column);
+      accumulate_lanes_from<value_rows, vectors, true>(a, 0, column);
     }
   } else if constexpr (vectors > 1) {
     accumulate_tail_from<vectors - 1>(a, column);
@@ -122,13 +134,25 @@ void accumulate(const AccumulateArguments* arguments) {
   for (; column + step <= a.columns; column += step) {
     // Four vectors by three leave one, at half speed: two and two.
     if (value_vectors == 3 && a.columns - column > step && a.columns - column <= 4 * lanes) {
-      accumulate_lanes_from<value_rows, 2, false>(a, a.first_lane, column);
+      accumulate_lanes_from<value_rows, 2, false>(a, 0, column);
       column += 2 * lanes;
       break;
     }
-    accumulate_lanes_from<value_rows, value_vectors, false>(a, a.first_lane, column);
+    accumulate_lanes_from<value_rows, value_vectors, false>(a, 0, column);
   }
   if (column < a.columns) accumulate_tail_from<value_vectors>(a, column);
+}
+
+void fold(const float* source, double* totals, std::int64_t count, bool first) {
+  if (first) {
+    for (std::int64_t i = 0; i < count; ++i) totals[i] = static_cast<double>(source[i]);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) totals[i] += static_cast<double>(source[i]);
+  }
+}
+
+void unfold(const double* totals, float* destination, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) destination[i] = static_cast<float>(totals[i]);
 }
 
 bool finish(const FinishArguments* arguments) {

@@ -1,4 +1,4 @@
-// The bias tile: what is added to the scores of each key and lane, from every source at once.
+// Biases: what is added to the scores of each key and lane, from every source at once.
 //
 // A row is made along the keys, where masks lie in memory; for the tile, squares of vectors are turned about.
 
@@ -7,31 +7,43 @@ ATTEND_INLINE float within(std::int64_t edge) {
   return static_cast<float>(edge < 0 ? 0 : edge > lanes ? lanes : edge);
 }
 
-// What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything.
-ATTEND_INLINE Vector added_of(const BiasLane& lane, std::int64_t key, std::int64_t count) {
-  Vector bias = broadcast(lane.shift);
+// By how much the keys key .. key + lanes - 1 are farther from the position than the reference is. In integers first: a float
+// has no room for both a distance of 2^30 and a key's place in a block.
+ATTEND_INLINE Vector farther_of(const BiasLane& lane, std::int64_t key) {
+  const std::int64_t behind = lane.position - key, distance = lane.reference.distance;
+  if (behind >= lanes - 1) return subtract(broadcast(static_cast<float>(behind - distance)), load(ascending));
+  if (behind <= 0) return add(broadcast(static_cast<float>(-behind - distance)), load(ascending));
+  const Vector away = subtract(broadcast(static_cast<float>(behind)), load(ascending));
+  return subtract(maximum(away, subtract(zero(), away)), broadcast(static_cast<float>(distance)));
+}
+
+// What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything. Differences
+// are taken source by source, before they are added: a mask of -1e9 on all keys leaves all else whole.
+ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+  const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f), infinite = broadcast(__builtin_inff());
+  Vector bias = zero(), additive = zero();
   if (lane.relative != nullptr) {
     std::int64_t distance = key - lane.position;
-    distance = distance < -lane.reach - lanes ? -lane.reach - lanes : distance > lane.reach ? lane.reach : distance;
-    bias = add(bias, load(lane.relative + distance));
+    distance = distance < -strides.reach - lanes ? -strides.reach - lanes : distance > strides.reach ? strides.reach : distance;
+    bias = subtract(load(lane.relative + distance), broadcast(lane.reference.relative));
   }
-  if (lane.slope != 0.0f) {
-    const Vector away = add(broadcast(static_cast<float>(key - lane.position)), load(ascending));
-    bias = subtract(bias, multiply(broadcast(lane.slope), maximum(away, subtract(zero(), away))));
-  }
+  if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
   if (lane.additive != nullptr) {
-    bias = add(bias, multiply(load_additive(lane, key, count), broadcast(0x1.715476p+0f)));
+    additive = load_additive(lane, strides, key, count);
+    bias = add(bias, subtract(additive, broadcast(lane.reference.additive)));
   }
+  bias = multiply_add(bias, broadcast(0x1.715476p+0f), broadcast(lane.shift));
   // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden".
-  return maximum(broadcast(-0x1.fffffep+127f), bias);
+  bias = select(both(less(most, bias), less(additive, infinite)), most, bias);
+  return maximum(least, bias);
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
-ATTEND_INLINE Vector bias_of(const BiasLane& lane, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector bias_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
-  Vector bias = added_of(lane, key, count);
-  if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, key, count), none), bias, none);
-  if (lane.mask != nullptr) bias = select(left_by_mask(lane, key, count), bias, none);
+  Vector bias = added_of(lane, strides, key, count);
+  if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, strides, key, count), none), bias, none);
+  if (lane.mask != nullptr) bias = select(left_by_mask(lane, strides, key, count), bias, none);
   if (key < lane.begin || key + lanes > lane.end) {
     bias = select(less(load(ascending), broadcast(within(lane.end - key))), bias, none);
     bias = select(less(load(ascending), broadcast(within(lane.begin - key))), none, bias);
@@ -46,10 +58,23 @@ void fill_bias(const BiasArguments* arguments) {
       const std::int64_t count = a.key_count - k;
       Vector square[lanes];
       for (std::int64_t r = 0; r < lanes; ++r) {
-        square[r] = first + r < a.lane_count ? added_of(a.lanes[first + r], a.key + k, count) : zero();
+        square[r] = first + r < a.lane_count ? added_of(a.lanes[first + r], a.strides, a.key + k, count) : zero();
       }
       transpose(square);
       for (std::int64_t i = 0; i < lanes && i < count; ++i) store(a.bias + (k + i) * a.width + first, square[i]);
     }
   }
+}
+
+float decode_bias(const DecodeBiasArguments* arguments) {
+  const DecodeBiasArguments& a = *arguments;
+  Vector tops = broadcast(-__builtin_inff());
+  for (std::int64_t k = 0; k < a.key_count; k += lanes) {
+    const std::int64_t count = a.key_count - k;
+    Vector bias = bias_of(*a.lane, a.strides, a.key + k, count);
+    store_partial(a.bias + k, bias, count);
+    if (count < lanes) bias = select(less(load(ascending), broadcast(static_cast<float>(count))), bias, tops);
+    tops = maximum(bias, tops);
+  }
+  return largest_of(tops);
 }

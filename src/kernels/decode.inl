@@ -128,29 +128,13 @@ ATTEND_INLINE float sum_of(Vector x) {
   }
   return all[0];
 }
-ATTEND_INLINE float largest_of(Vector x) {
-  float all[lanes];
-  store(all, x);
-  for (int i = 1; i < lanes; ++i) all[0] = all[i] > all[0] ? all[i] : all[0];
-  return all[0];
-}
-
 // Cap and bias of a vector of scores of which `count` exist; hidden ones and the others become -inf.
-ATTEND_INLINE Vector decode_biased(DecodeWeightsArguments& a, std::int64_t j, Vector s, std::int64_t count) {
+ATTEND_INLINE Vector decode_biased(const DecodeWeightsArguments& a, std::int64_t j, Vector s, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (a.cap > 0.0f) s = multiply(tanh(s), broadcast(a.cap));
-  if (a.bias == nullptr) {
-    a.seen = true;
-  } else {
-    float spread[lanes];
-    store(spread, bias_of(*a.bias, a.key + j, count));
-    for (int i = 0; i < lanes && i < count; ++i) {
-      const bool visible = spread[i] != -__builtin_inff();
-      a.seen = a.seen || visible;
-      if (a.visible != nullptr) a.visible[j + i] = visible;
-    }
-    const Vector bias = load(spread);
-    s = select(unlike(bias, none), add(s, bias), none);
+  if (a.bias != nullptr) {
+    const Vector bias = load_partial(a.bias + j, count);
+    s = select(unlike(bias, none), add(s, bias), none);  // even where it is NaN
   }
   return count < lanes ? select(less(load(ascending), broadcast(static_cast<float>(count))), s, none) : s;
 }
@@ -168,14 +152,13 @@ void decode_weights(DecodeWeightsArguments* arguments) {
     tops = maximum(s, tops);
     store_partial(a.weights + j, s, count);
   }
-  if (plain && a.key_count > 0) a.seen = true;
 
   // An integer, so that a move is exact. Those above 2^23 are integers.
-  const float top = largest_of(tops);
-  float up = top;
-  if (top < 0x1p23f && top > -0x1p23f) {
-    up = static_cast<float>(static_cast<std::int32_t>(top));
-    if (up < top) up += 1.0f;
+  float up = largest_of(tops);
+  up = up > a.maximum ? up : a.maximum;
+  if (up < 0x1p23f && up > -0x1p23f) {
+    const float whole = static_cast<float>(static_cast<std::int32_t>(up));
+    up = whole < up ? whole + 1.0f : whole;
   }
   a.factor = 1.0f;
   if (up > a.maximum) {
@@ -202,12 +185,18 @@ void decode_weights(DecodeWeightsArguments* arguments) {
   a.sum = a.sum * a.factor + sum_of(sums);
 }
 
+// A step's part of a group of keys: its first one, its last one.
+struct GroupPart {
+  bool begins, completes;
+};
+
 // `rows` rows by `vectors` vectors of columns, over keys [begin, end); `whole`: all columns exist, side by side.
 template <int rows, int vectors, bool whole>
 ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                     std::int64_t begin, std::int64_t end, Stream& stream) {
+                                     std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
   const float* weights = a.weights + row * decode_block;
   const float* values = a.values + begin * a.value_row_stride + column * a.value_stride;
+  float* partial = a.partial + row * a.output_stride + column;
   float* output = a.output + row * a.output_stride + column;
   alignas(64) float gathered[lanes];
   Stream ahead = stream;  // as above
@@ -215,7 +204,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = load(output + r * a.output_stride + v * lanes);
+    for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
   for (std::int64_t key = begin; key < end; ++key, values += a.value_row_stride) {
     if (whole) ahead.fetch(vectors * lanes / 16);
@@ -238,7 +227,11 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) store(output + r * a.output_stride + v * lanes, sums[r][v]);
+    for (int v = 0; v < vectors; ++v) {
+      const std::int64_t place = r * a.output_stride + v * lanes;
+      if (part.completes) store(output + place, add(load(output + place), sums[r][v]));
+      else store(partial + place, sums[r][v]);
+    }
   }
   stream = ahead;
 }
@@ -246,15 +239,15 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
 // Columns from `column` on: by `vectors` vectors, what is left by a quarter as many, the last ones by one.
 template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                        std::int64_t begin, std::int64_t end, Stream& stream) {
+                                        std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
-    decode_value_tile<rows, vectors, true>(a, row, column, begin, end, stream);
+    decode_value_tile<rows, vectors, true>(a, row, column, begin, end, part, stream);
   }
   if constexpr (vectors > 4) {
-    decode_value_columns<rows, vectors / 4>(a, row, column, begin, end, stream);
+    decode_value_columns<rows, vectors / 4>(a, row, column, begin, end, part, stream);
   } else {
-    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, begin, end, stream);
+    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, begin, end, part, stream);
   }
 }
 
@@ -262,22 +255,29 @@ constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ?
 
 // Four rows, or as many as are left; returns the row after them.
 ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, std::int64_t begin,
-                                             std::int64_t end, Stream& stream) {
-  if (row + 4 <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, begin, end, stream), row + 4;
-  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, begin, end, stream), row + 2;
-  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, begin, end, stream), row + 1;
+                                             std::int64_t end, GroupPart part, Stream& stream) {
+  if (row + 4 <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, begin, end, part, stream), row + 4;
+  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, begin, end, part, stream), row + 2;
+  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, begin, end, part, stream), row + 1;
 }
 
-// Few keys at a time, so that their values are in the L1 for the tiles after the first one; all of them where
+// Few keys at a time, so that their values are in the L1 for the tiles after the first one; a whole group where
 // one tile takes them.
 void decode_values(const DecodeValuesArguments* arguments) {
   const DecodeValuesArguments& a = *arguments;
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
-  const std::int64_t step = one_tile ? a.key_count : 8;
+  const std::int64_t step = one_tile ? decode_group : 8;
   Stream ahead = stream_from(a.values, a.value_row_stride, a.columns), here = stream_of(a.output);
-  for (std::int64_t key = 0; key < a.key_count; key += step) {
-    const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
+  std::int64_t left = a.left;
+  bool begins = !a.continues;
+  for (std::int64_t key = 0; key < a.key_count;) {
+    std::int64_t count = step < left ? step : left;
+    if (count > a.key_count - key) count = a.key_count - key;
+    left -= count;
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_value_rows(a, row, key, end, row == 0 ? ahead : here);
+    while (row < a.rows) row = decode_value_rows(a, row, key, key + count, {begins, left == 0}, row == 0 ? ahead : here);
+    begins = left == 0;
+    if (begins) left = decode_group;
+    key += count;
   }
 }

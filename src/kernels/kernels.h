@@ -52,26 +52,37 @@ struct PackQueriesArguments {
   float* panel;
 };
 
+/// The bias that those of a lane are differences to, source by source: that of one of its keys, or at first none.
+struct BiasReference {
+  float additive, relative;  // natural units
+  std::int64_t distance;     // |key - position|
+};
+
 /// What is added to the scores of one lane, as numbers of its sources. Keys count from the start of their
 /// sequence; mask rows point to key 0.
 struct BiasLane {
-  float shift;                     // to all
-  float slope;                     // ALiBi: - slope * |key - position|, log2 units
+  float shift;                     // to all, log2 units
+  float slope;                     // ALiBi: - slope * |key - position|
   std::int64_t begin, end;         // keys outside are hidden
   std::int64_t position;           // of the query among the keys
   const std::uint8_t* mask;        // null: none; 0 hides
-  const float* additive;           // null: none; times log2(e); -inf hides
-  std::int64_t mask_stride, additive_stride;
+  const float* additive;           // null: none; -inf hides
   const float* relative;           // null: none; at distance 0 of [-reach - lanes, reach + lanes]
-  std::int64_t reach;
   const std::int64_t* parents;     // null: no tree
-  std::int64_t parent_stride, node, root;  // the query's node, and the key that node 0 is
+  std::int64_t node;               // the query's, where there is a tree; node 0 is the key position - node
+  BiasReference reference;
+};
+
+/// What the lanes of a call have in common: strides, and the distance at which a relative bias ends.
+struct BiasStrides {
+  std::int64_t mask, additive, parent, reach;
 };
 
 /// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Bits of
 /// *seen are set where a lane sees a key. Returns what there is in the block, of BlockBits.
 struct VisibleArguments {
   const BiasLane* lanes;
+  BiasStrides strides;
   std::int64_t lane_count;      // 1 or more
   std::int64_t key, key_count;  // the ISA's key_block at most
   std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
@@ -83,9 +94,12 @@ enum BlockBits : int {
   block_adds = 4,   // an additive mask has something else than 0 and -inf
 };
 
-/// bias[k][lane]: what is added to the score of key + k where the lane sees it, anything where not; 0 from lane_count on.
+/// bias[k][lane]: what is added to the score of key + k where the lane sees it, in log2 units and as the difference to the
+/// lane's reference, then + shift; anything where it does not; 0 from lane_count on. Within the range of floats, but for
+/// NaN and what an additive mask of +inf gives.
 struct BiasArguments {
   const BiasLane* lanes;
+  BiasStrides strides;
   std::int64_t lane_count, width;
   std::int64_t key, key_count;
   float* bias;  // [key_count][width]
@@ -94,11 +108,10 @@ struct BiasArguments {
 /// Scores of one key block against a tile of queries, and their exponentials.
 ///
 /// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
-/// k[j][d] * queries[d][lane] that starts at -maximum[lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights
+/// k[j][d] * queries[d][lane] that starts at -start[lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights
 /// over ascending j. In the general kernel a bias is added to s; with a cap the chain starts at 0 and
-/// s = cap * tanh(chain) - maximum[lane] + bias; with either a finite s is 24 at most; a hidden s is -inf.
-/// Returns whether a lane's reference maximum has to move (see README.md): then block_maximum says
-/// where to, and the block is to be scored again after move_maximum.
+/// s = cap * tanh(chain) - start[lane] + bias; with either a finite s is 24 at most; a hidden s is -inf.
+/// Returns whether a lane's maximum may have to move (see README.md): block_maximum says where to.
 struct ScoreArguments {
   const float* keys;
   std::int64_t key_row_stride, key_stride;
@@ -107,40 +120,39 @@ struct ScoreArguments {
   bool fetches;          // the keys after those of a tile meanwhile
   const float* queries;  // panel [depth][width]
   std::int64_t width;
-  const float* maximum;  // [width]; log2 units, integers
-  const float* sum;      // [width]; of the blocks before; 0: none was seen
+  const float* start;    // [width]; log2 units, integers
+  std::uint32_t unseen;  // bit n: what lane n has seen so far weighs nothing
   const std::uint32_t* visible;  // [key_count], of the general kernel: bit n is 0 where the key is hidden from lane n
   const float* bias;     // [key_count][width], of the general kernel, log2 units; null: none
   float cap;             // of the general kernel, log2 units; 0: none
   float* weights;        // [key_count][width]
   float* block_sum;      // [width]; in and out, as the next: a block may come in parts
-  float* block_maximum;  // [width]; largest score of the block, relative to maximum; -inf: none
+  float* block_maximum;  // [width]; largest score of the block, relative to start; -inf: none
 };
 
-/// Moves each lane's maximum by the integer nearest above block_maximum where it has to move, and
-/// scales its sum and its accumulated output by that power of two.
-struct MoveArguments {
-  std::int64_t width;
-  const float* block_maximum;
-  float* maximum;
-  float* sum;
-  float* output;  // [width][output_stride]
+/// output[lane][c] *= factors[lane], where that is not 1.
+struct RescaleArguments {
+  const float* factors;  // [lane_count]
+  std::int64_t lane_count;
+  float* output;         // [lane_count][output_stride]
   std::int64_t output_stride, columns;
 };
 
-/// output[lane][c] += sum over ascending keys of weights[key][lane] * values[key][c], each element
-/// one chain of multiply-adds that starts at its own value, or with from_zero at 0.
+/// What becomes of a chain of multiply-adds: it starts at 0 and is stored, or added to what the output holds; or it starts there.
+enum class Accumulation { store, add, extend };
+
+/// One chain of multiply-adds over ascending keys of weights[key][lane] * values[key][c], for each output[lane][c].
 struct AccumulateArguments {
   const float* weights;  // [key_count][width]
   std::int64_t width;
-  std::int64_t first_lane, lane_count;
+  std::int64_t lane_count;
   const float* values;   // element stride 1
   std::int64_t value_row_stride;
   std::int64_t key_count;
   std::int64_t columns;
-  bool from_zero;        // then what the output holds does not matter
-  float* output;         // [width][output_stride], 64-byte aligned
-  std::int64_t output_stride;  // columns rounded up to lanes
+  Accumulation accumulation;
+  float* output;         // [lane_count][output_stride], aligned for speed alone
+  std::int64_t output_stride;  // at least columns rounded up to lanes
 };
 
 /// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane],
@@ -168,6 +180,7 @@ struct WriteWeightsArguments {
 /// Decode: one query of each of a few heads that share keys. Arrays by row and key are [rows][decode_block].
 inline constexpr std::int64_t decode_block = 512;  // keys a call at most
 inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
+inline constexpr std::int64_t decode_group = 64;   // keys whose values are summed up by themselves
 
 /// scores[r][j] = queries[r] . keys[j]: each lane of the vector one chain over ascending d, then one tree.
 struct DecodeScoresArguments {
@@ -180,29 +193,38 @@ struct DecodeScoresArguments {
   float* scores;
 };
 
+/// One row's biases, as BiasArguments has them: bias[k] for key + k, -inf where a range or a mask hides it (a single query's
+/// tree hides nothing else). Returns the largest.
+struct DecodeBiasArguments {
+  const BiasLane* lane;
+  BiasStrides strides;
+  std::int64_t key, key_count;
+  float* bias;  // [key_count]
+};
+
 /// One row's scores to unnormalised weights: cap, bias, and 2^(s - maximum) after the maximum has moved up
-/// to the integer at or above the largest of them.
+/// to the integer at or above the largest of them and of itself.
 struct DecodeWeightsArguments {
   float* weights;           // [key_count]; scores come in
   std::int64_t key_count;
   float cap;                // log2 units; 0: none
-  const BiasLane* bias;     // null: every key is seen as it is
-  std::int64_t key;         // the first one, for the bias
+  const float* bias;        // [key_count], log2 units, -inf hides; null: every key is seen as it is
   float maximum;            // in and out; -inf: no score yet
   float sum;                // in and out, relative to 2^maximum
   float factor;             // out: what the move makes of outputs so far
-  bool seen;                // in and out: becomes true where a key is visible
-  std::uint8_t* visible;    // null, or [key_count]: out, whether each key is
 };
 
-/// output[r][c] += sum over ascending keys of weights[r][j] * values[j][c], one chain each.
+/// output[r][c] += the sum over each group of keys of weights[r][j] * values[j][c]: one chain over ascending keys, which starts
+/// at 0. A group that has begun before goes on from `partial`, one that is not complete is left there.
 struct DecodeValuesArguments {
   const float* weights;
   std::int64_t rows, columns;
   const float* values;
   std::int64_t value_row_stride, value_stride;
   std::int64_t key_count;
-  float* output;               // [rows][output_stride]
+  std::int64_t left;           // keys until the first group is complete, 1 to decode_group
+  bool continues;              // `partial` has a part of that group
+  float *partial, *output;     // [rows][output_stride]
   std::int64_t output_stride;  // columns rounded up to lanes
 };
 
@@ -267,11 +289,14 @@ struct Kernels {
   bool (*scores_general)(const ScoreArguments*);
   int (*fill_visible)(const VisibleArguments*);
   void (*fill_bias)(const BiasArguments*);
-  void (*move_maximum)(const MoveArguments*);
+  void (*rescale)(const RescaleArguments*);
   void (*accumulate)(const AccumulateArguments*);
+  void (*fold)(const float* source, double* totals, std::int64_t count, bool first);  // totals[i] += source[i]; first: = source[i]
+  void (*unfold)(const double* totals, float* destination, std::int64_t count);       // destination[i] = totals[i]
   bool (*finish)(const FinishArguments*);
   void (*write_weights)(const WriteWeightsArguments*);
   void (*decode_scores)(const DecodeScoresArguments*);
+  float (*decode_bias)(const DecodeBiasArguments*);
   void (*decode_weights)(DecodeWeightsArguments*);
   void (*decode_values)(const DecodeValuesArguments*);
   void (*softmax)(const SoftmaxArguments*);

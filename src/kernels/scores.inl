@@ -2,9 +2,10 @@
 //
 // In log2 units: the query panel holds q * scale * log2(e). Accumulators start at -maximum, an integer
 // that moves only when a score exceeds it by more than `headroom`, or when a lane's first visible block
-// lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare.
+// lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare. Where the
+// maximum is below 0, it follows closely: chains that start far from 0 lose the last bits of scores near it.
 
-constexpr float headroom = 24.0f;
+constexpr float headroom = 24.0f, negative_headroom = 2.0f;
 alignas(64) constexpr float zeros[32] = {};
 
 enum class ScoreKind { plain, general };
@@ -83,7 +84,7 @@ void weigh_chains(const ScoreArguments& a, std::int64_t first) {
     for (std::int64_t key = first; key < a.key_count; ++key) {
       const std::int64_t at = key * a.width + lane;
       Vector s = load(a.weights + at);
-      if (a.cap > 0.0f) s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.maximum + lane)));
+      if (a.cap > 0.0f) s = multiply_add(tanh(s), broadcast(a.cap), subtract(zero(), load(a.start + lane)));
       if (a.bias != nullptr) s = add(s, load(a.bias + at));
       s = select(mask_of(a.visible[key], static_cast<int>(lane / lanes)), s, none);  // even where it is NaN
       top = maximum(s, top);
@@ -117,7 +118,7 @@ ATTEND_INLINE void score_general(const ScoreArguments& a) {
     tops[v] = load(a.block_maximum + v * lanes);
   }
   for (bool in_registers = a.bias == nullptr && a.cap <= 0.0f;; in_registers = false) {
-    score_keys_from<rows, vectors, ScoreKind::general, true>(a, 0, a.cap > 0.0f ? zeros : a.maximum, in_registers);
+    score_keys_from<rows, vectors, ScoreKind::general, true>(a, 0, a.cap > 0.0f ? zeros : a.start, in_registers);
     weigh_chains(a, in_registers ? a.key_count / rows * rows : 0);
     bool sound = true;
     for (int v = 0; v < vectors; ++v) sound &= !any(unlike(load(a.block_sum + v * lanes), load(a.block_sum + v * lanes)));
@@ -132,7 +133,7 @@ ATTEND_INLINE void score_general(const ScoreArguments& a) {
 template <int rows, int vectors, ScoreKind kind>
 bool score_block(const ScoreArguments& a) {
   if constexpr (kind == ScoreKind::plain) {
-    score_keys_from<rows, vectors, kind, true>(a, 0, a.maximum, true);
+    score_keys_from<rows, vectors, kind, true>(a, 0, a.start, true);
   } else {
     score_general<rows, vectors>(a);
   }
@@ -141,8 +142,9 @@ bool score_block(const ScoreArguments& a) {
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     const Vector top = load(a.block_maximum + v * lanes);
-    const Mask unseen = both(less(load(a.sum + v * lanes), broadcast(0x1p-126f)), less(none, top));
-    move |= any(less(broadcast(headroom), top)) || any(both(unseen, less(top, broadcast(-headroom))));
+    const Vector room = select(less(load(a.start + v * lanes), zero()), broadcast(negative_headroom), broadcast(headroom));
+    const Mask far_below = both(less(none, top), less(top, broadcast(-headroom)));
+    move |= any(less(room, top)) || any(both(mask_of(a.unseen, v), far_below));
   }
   return move;
 }
@@ -155,28 +157,12 @@ bool scores(const ScoreArguments* arguments) {
   return score_block<score_rows, wide_vectors, kind>(*arguments);
 }
 
-void move_maximum(const MoveArguments* arguments) {
-  const MoveArguments& a = *arguments;
-  for (std::int64_t lane = 0; lane < a.width; ++lane) {
-    float top = a.block_maximum[lane];
-    const bool unseen = a.sum[lane] < 0x1p-126f;
-    if (!(top > headroom || (unseen && top < -headroom && top > -__builtin_inff()))) continue;
-    if (top > 0x1p127f * 1.9999999f) top = 0x1p120f;  // +inf: the row is NaN whatever the maximum
-    float up = static_cast<float>(top < 0x1p23f && top > -0x1p23f ? static_cast<std::int32_t>(top) : top);
-    if (up < top) up += 1.0f;
-    const float before = a.maximum[lane];
-    float after = before + up;
-    // Beyond 2^24 the sum rounds: downwards, so that the largest weight does not vanish.
-    while (after - before > up) after = __builtin_nextafterf(after, -__builtin_inff());
-    a.maximum[lane] = after;
-    if (unseen) continue;  // sum and output are zero, and 2^-up may overflow
-    const Vector factor = exp2(broadcast(before - after));  // not -up, which is not what it moved by
-    float factors[lanes];
-    store(factors, factor);
-    a.sum[lane] *= factors[0];
+void rescale(const RescaleArguments* arguments) {
+  const RescaleArguments& a = *arguments;
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
+    if (a.factors[lane] == 1.0f) continue;
+    const Vector factor = broadcast(a.factors[lane]);
     float* output = a.output + lane * a.output_stride;
-    for (std::int64_t c = 0; c < a.columns; c += lanes) {
-      store(output + c, multiply(load(output + c), factor));
-    }
+    for (std::int64_t c = 0; c < a.columns; c += lanes) store(output + c, multiply(load(output + c), factor));
   }
 }

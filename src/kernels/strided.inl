@@ -34,3 +34,10 @@ ATTEND_INLINE Vector copy_in(const float* source, std::int64_t count, std::int64
   gather(source, count, stride, rest, row);
   return load(row);
 }
+
+ATTEND_INLINE float largest_of(Vector x) {
+  float all[lanes];
+  store(all, x);
+  for (int i = 1; i < lanes; ++i) all[0] = all[i] > all[0] ? all[i] : all[0];
+  return all[0];
+}

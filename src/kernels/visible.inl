@@ -6,18 +6,18 @@
 static_assert(wide_vectors * lanes <= 32, "a bit for each lane");
 
 // Which of the keys key .. key + lanes - 1 a bool mask leaves; those from `count` on do not exist.
-ATTEND_INLINE Mask left_by_mask(const BiasLane& lane, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Mask left_by_mask(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
   std::uint8_t bytes[lanes];
-  const std::uint8_t* mask = lane.mask + key * lane.mask_stride;
-  if (lane.mask_stride != 1 || count < lanes) {
-    for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * lane.mask_stride] : 0;
+  const std::uint8_t* mask = lane.mask + key * strides.mask;
+  if (strides.mask != 1 || count < lanes) {
+    for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * strides.mask] : 0;
     mask = bytes;
   }
   return nonzero_bytes(mask);
 }
 
-ATTEND_INLINE Vector load_additive(const BiasLane& lane, std::int64_t key, std::int64_t count) {
-  return copy_in(lane.additive + key * lane.additive_stride, count, lane.additive_stride, 0.0f);
+ATTEND_INLINE Vector load_additive(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+  return copy_in(lane.additive + key * strides.additive, count, strides.additive, 0.0f);
 }
 
 // Takes the bits of up to eight lanes from what their bool masks hide.
@@ -28,11 +28,11 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   std::uint8_t copies[8][columns];
   for (int i = 0; i < 8; ++i) {
     const BiasLane& lane = a.lanes[first + i < a.lane_count ? first + i : first];
-    rows[i] = lane.mask + a.key * lane.mask_stride;
+    rows[i] = lane.mask + a.key * a.strides.mask;
     for (int ahead = 128; ahead < 128 + key_block; ahead += 64) prefetch(reinterpret_cast<const float*>(rows[i] + ahead));
-    if (lane.mask_stride == 1 && a.key_count % 16 == 0) continue;
+    if (a.strides.mask == 1 && a.key_count % 16 == 0) continue;
     ATTEND_UNROLL_BY(1)
-    for (std::int64_t k = 0; k < a.key_count; ++k) copies[i][k] = rows[i][k * lane.mask_stride];
+    for (std::int64_t k = 0; k < a.key_count; ++k) copies[i][k] = rows[i][k * a.strides.mask];
     rows[i] = copies[i];
   }
   for (std::int64_t k = 0; k < a.key_count; k += 16) {
@@ -55,8 +55,8 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
 bool hide_infinite(const VisibleArguments& a, std::int64_t n, bool adds) {
   const BiasLane& lane = a.lanes[n];
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
-    prefetch(lane.additive + (a.key + k) * lane.additive_stride + key_block);
-    const Vector x = load_additive(lane, a.key + k, a.key_count - k);
+    prefetch(lane.additive + (a.key + k) * a.strides.additive + key_block);
+    const Vector x = load_additive(lane, a.strides, a.key + k, a.key_count - k);
     const Mask left = unlike(x, broadcast(-__builtin_inff()));
     adds = adds || any(both(left, unlike(x, zero())));
     keep_bit(a.visible + k, left, 1u << n);
@@ -72,8 +72,9 @@ int fill_visible(const VisibleArguments* arguments) {
   for (std::int64_t k = 0; k < count; ++k) visible[k] = 0;
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     const BiasLane& lane = a.lanes[n];
-    const bool tree = lane.parents != nullptr && lane.root < lane.end;  // it sees all before its root, but for ranges
-    const std::int64_t begin = lane.begin - a.key, end = (tree ? lane.root : lane.end) - a.key;
+    const std::int64_t root = lane.position - lane.node;
+    const bool tree = lane.parents != nullptr && root < lane.end;  // it sees all before its root, but for ranges
+    const std::int64_t begin = lane.begin - a.key, end = (tree ? root : lane.end) - a.key;
     if (begin >= end || begin >= count || end <= 0) continue;
     visible[begin > 0 ? begin : 0] ^= 1u << n;
     if (end < count) visible[end] ^= 1u << n;
@@ -84,8 +85,8 @@ int fill_visible(const VisibleArguments* arguments) {
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     const BiasLane& lane = a.lanes[n];
     if (lane.parents == nullptr) break;
-    for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * lane.parent_stride]) {
-      const std::int64_t key = lane.root + node, k = key - a.key;
+    for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * a.strides.parent]) {
+      const std::int64_t key = lane.position - lane.node + node, k = key - a.key;
       if (key >= lane.begin && key < lane.end && k >= 0 && k < count) visible[k] |= 1u << n;
     }
   }

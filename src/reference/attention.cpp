@@ -74,13 +74,16 @@ bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, st
 }
 
 double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
-                  std::int64_t j) {
+                  std::int64_t j, std::int64_t reference) {
   double bias = 0.0;
-  if (!options.additive_mask.absent()) bias += broadcast(options.additive_mask, b, h, i, j);
-  if (!options.position_bias.absent()) bias += options.position_bias.at(h, i, j);
+  const auto add = [&](double of_key, double of_reference) { bias += reference < 0 ? of_key : of_key - of_reference; };
+  const std::int64_t r = std::max<std::int64_t>(reference, 0);
+  if (!options.additive_mask.absent()) add(broadcast(options.additive_mask, b, h, i, j), broadcast(options.additive_mask, b, h, i, r));
+  if (!options.position_bias.absent()) add(options.position_bias.at(h, i, j), options.position_bias.at(h, i, r));
   if (!options.alibi_slopes.absent()) {
-    const double distance = static_cast<double>(std::abs(i + options.offset - j));
-    bias -= options.alibi_slopes.at(h) * distance;
+    const std::int64_t position = i + options.offset;
+    const std::int64_t distance = std::abs(position - j) - (reference < 0 ? 0 : std::abs(position - r));
+    bias -= options.alibi_slopes.at(h) * static_cast<double>(distance);
   }
   return bias;
 }
@@ -97,11 +100,12 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
   result.weights = Array::zeros({B, H, L, S});
   result.lse = Array::zeros({B, H, L});
   result.score_magnitude = Array::zeros({B, H, L});
+  result.key_magnitude = Array::zeros({B, H, L, S});
   result.value_magnitude = Array::zeros({B, H, L});
   result.visible_keys = Array::zeros({B, H, L});
 
   std::vector<std::int64_t> keys;  // the keys that the row sees
-  std::vector<double> scores;      // their scores
+  std::vector<double> scores;      // their scores: at first without biases
   for (std::int64_t b = 0; b < B; ++b) {
     for (std::int64_t h = 0; h < H; ++h) {
       const std::int64_t g = h / (H / G);  // the key/value head of query head h
@@ -118,7 +122,7 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
 
         // Scores of the visible keys.
         scores.clear();
-        double score_magnitude = 0.0;
+        double* magnitudes = result.key_magnitude.row(b, h, i);
         for (std::int64_t j : keys) {
           const double* key = k.row(b, g, j);
           double product = 0.0, product_magnitude = 0.0;
@@ -128,30 +132,52 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
           }
           double score = scale * product;
           if (options.softcap > 0.0) score = options.softcap * std::tanh(score / options.softcap);
-          const double bias = score_bias(options, b, h, i, j);
-          scores.push_back(score + bias);
-          const double magnitude =
-              std::abs(scale) * product_magnitude + options.softcap + std::abs(bias);
-          if (std::isfinite(magnitude)) score_magnitude = std::max(score_magnitude, magnitude);
+          scores.push_back(score);
+          magnitudes[j] = std::abs(scale) * product_magnitude + options.softcap;
         }
+        // The key with the largest score is the reference of biases. Where they are large, only those relative to a key near
+        // it tell it from others: hence twice.
+        std::int64_t reference = -1;
+        for (int round = 0; round < 2; ++round) {
+          const std::int64_t before = reference;
+          double top = -INFINITY;
+          for (std::size_t n = 0; n < keys.size(); ++n) {
+            const double score = scores[n] + score_bias(options, b, h, i, keys[n], before);
+            if (score > top || reference < 0) reference = keys[n];  // NaN is never larger
+            if (score > top) top = score;
+          }
+        }
+        for (std::size_t n = 0; n < keys.size(); ++n) {
+          const double bias = score_bias(options, b, h, i, keys[n], reference);
+          scores[n] += bias;
+          magnitudes[keys[n]] += std::abs(bias);
+        }
+        const double reference_bias = keys.empty() ? 0.0 : score_bias(options, b, h, i, reference);
 
         // Softmax: exp(score - largest) / their sum. A sink is a score whose weight goes nowhere.
         double largest = -INFINITY;
         for (double score : scores) {
           if (score > largest) largest = score;  // a NaN is never larger, and shows up in the sum
         }
-        double sum = 0.0;
-        const double sink = options.sinks.absent() ? -INFINITY : options.sinks.at(h);
+        double sum = 0.0, score_magnitude = 0.0;
+        const double least = -24.0 * std::log(2.0);  // of scores that count, below the largest
+        const double sink = options.sinks.absent() ? -INFINITY : options.sinks.at(h) - reference_bias;
         if (sink != -INFINITY) {
           if (sink > largest) largest = sink;
           sum += std::exp(sink - largest);
-          if (std::isfinite(sink)) score_magnitude = std::max(score_magnitude, std::abs(sink));
+          if (std::isfinite(sink) && sink >= largest + least) score_magnitude = std::abs(sink);
         }
-        for (double score : scores) sum += std::exp(score - largest);
+        for (std::size_t n = 0; n < keys.size(); ++n) {
+          sum += std::exp(scores[n] - largest);
+          const double magnitude = magnitudes[keys[n]];
+          if (std::isfinite(magnitude) && scores[n] >= largest + least) score_magnitude = std::max(score_magnitude, magnitude);
+        }
         for (std::size_t n = 0; n < keys.size(); ++n) {
           weights[keys[n]] = std::exp(scores[n] - largest) / sum;
         }
-        result.lse.at(b, h, i) = largest + std::log(sum);  // -inf + log(0) = -inf for no scores
+        // In a sink's own terms where it is largest: beside a low bias it would be lost.
+        const double anchor = sink != -INFINITY && sink == largest ? options.sinks.at(h) : reference_bias + largest;
+        result.lse.at(b, h, i) = anchor + std::log(sum);  // -inf + log(0) = -inf for no scores
         result.score_magnitude.at(b, h, i) = score_magnitude;
 
         // A row that sees no key.

@@ -43,9 +43,11 @@ struct AttentionResult {
   Array lse;      // (B, H, L): log of the sum of exp(score), sink included; -inf (or the sink)
                   // for a row that sees no key, whatever empty_rows says
 
-  // What the error bounds of bounds.h ask for, all (B, H, L); the maxima are over finite numbers.
-  Array score_magnitude;  // S': the largest |scale| sum|q_d k_jd| + softcap + |biases of j| of
-                          // the visible keys j; also |sink|
+  // What the error bounds of bounds.h ask for, (B, H, L) but for one; the maxima are over finite numbers.
+  Array score_magnitude;  // S': the largest key_magnitude of the visible keys whose weight is at least 2^-24 of the
+                          // largest weight; of a sink that weighs so much, |sink - the biases of m|
+  Array key_magnitude;    // (B, H, L, S): |scale| sum|q_d k_jd| + softcap + |biases of j - biases of m|, m the key with the
+                          // largest score; 0 where j is hidden
   Array value_magnitude;  // the largest |v_jd| that enters the row, times its dropout multiplier
   Array visible_keys;     // how many keys the row sees
 };
@@ -54,7 +56,8 @@ struct AttentionResult {
 /// reads key/value head h / (H/G).
 ///
 /// For one row: s_j = scale q.k_j; softcap; + biases; hidden keys removed; softmax; dropout; times
-/// v. Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A
+/// v. Biases are taken as differences to those of the key m with the largest score, source by source, before they are
+/// added: a mask of -1e9 on all keys would leave but nine digits of a double to the rest. Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A
 /// row that sees no key gives output 0 and weights 0, or with EmptyRows::uniform weights 1/S on all
 /// S. To check some rows of a big case, hand in a view of one row and its position as offset.
 AttentionResult attention(const Array& q, const Array& k, const Array& v,
@@ -64,9 +67,10 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
 bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
              std::int64_t j);
 
-/// What is added to the score of query i, head h, batch entry b with key j, all biases together.
+/// What is added to the score of query i, head h, batch entry b with key j, all biases together; relative to what is added
+/// to that of key `reference`, if it is not negative.
 double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
-                  std::int64_t j);
+                  std::int64_t j, std::int64_t reference = -1);
 
 }  // namespace reference
 }  // namespace attend

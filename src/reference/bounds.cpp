@@ -44,6 +44,8 @@ class ErrorSum {
   double total_ = 0.0;
 };
 
+double finite_or_0(double x) { return std::isfinite(x) ? x : 0.0; }
+
 Array absolute(Array x) {
   for (double& value : x.values) value = std::abs(value);
   return x;
@@ -56,8 +58,9 @@ double core_bound(double max_value, double score_magnitude, std::int64_t D, std:
   return max_value * (2.0 * score_error(score_magnitude, D, data) + sum_error(S, data));
 }
 
-double lse_bound(double score_magnitude, std::int64_t D, std::int64_t S, Data data) {
-  return score_error(score_magnitude, D, data) + (key_chain(S, data) + 8.0) * u;
+double lse_bound(double lse, double score_magnitude, std::int64_t D, std::int64_t S, Data data) {
+  const double rounding = std::isfinite(lse) ? u * std::abs(lse) : 0.0;
+  return score_error(score_magnitude, D, data) + (key_chain(S, data) + 8.0) * u + rounding;
 }
 
 double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,
@@ -103,7 +106,9 @@ Array core_bounds(const AttentionResult& result, std::int64_t D, Data data) {
 Array lse_bounds(const AttentionResult& result, std::int64_t D, Data data) {
   const std::int64_t S = result.weights.size(3);
   Array bounds = result.score_magnitude;
-  for (double& value : bounds.values) value = lse_bound(value, D, S, data);
+  for (std::size_t row = 0; row < bounds.values.size(); ++row) {
+    bounds.values[row] = lse_bound(result.lse.values[row], bounds.values[row], D, S, data);
+  }
   return bounds;
 }
 
@@ -111,7 +116,8 @@ Array weight_bounds(const AttentionResult& result, std::int64_t D, Data data) {
   const std::int64_t S = result.weights.size(3);
   Array bounds = result.weights;
   for (std::size_t n = 0; n < bounds.values.size(); ++n) {
-    const double magnitude = result.score_magnitude.values[n / static_cast<std::size_t>(S)];
+    const double of_row = result.score_magnitude.values[n / static_cast<std::size_t>(S)];
+    const double magnitude = std::max(of_row, finite_or_0(result.key_magnitude.values[n]));
     bounds.values[n] = weight_bound(result.weights.values[n], magnitude, D, S, data);
   }
   return bounds;
@@ -255,13 +261,14 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
             from_key.add(query[d] * key_error[d]);
             from_both.add(query_error[d] * key_error[d]);
           }
-          error = std::abs(scale) * (from_query.value() + from_key.value() + from_both.value()) +
-                  rounding;
-          largest = std::max(largest, error);
+          const double from_rows = std::abs(scale) * (from_query.value() + from_key.value() + from_both.value());
+          const double own = score_error(finite_or_0(result.attention.key_magnitude.at(b, h, i, j)), D, data);
+          error = from_rows + std::max(rounding, own);
+          if (own <= rounding) largest = std::max(largest, error);  // else its weight is too small to count
         }
 
         bounds.lse.at(b, h, i) =
-            std::max(largest, rounding) + (key_chain(S, data) + 8.0) * u;
+            std::max(largest, rounding) + lse_bound(result.attention.lse.at(b, h, i), 0.0, D, S, data);
 
         // Errors of the weights.
         double total_weight = 0.0;

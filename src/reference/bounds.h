@@ -36,12 +36,14 @@ enum class Data {
 double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S,
                   Data data);
 
-/// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(S) + 8) u.
-/// As above, once: the log turns the relative error of the sum into an absolute one.
-double lse_bound(double score_magnitude, std::int64_t D, std::int64_t S, Data data);
+/// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(S) + 8) u + u |LSE|.
+/// As above, once: the log turns the relative error of the sum into an absolute one. Biases that all keys have are in the LSE
+/// alone, and in its own rounding.
+double lse_bound(double lse, double score_magnitude, std::int64_t D, std::int64_t S, Data data);
 
 /// An attention weight: weight (2 (sqrt(D) + 4) u S' + (2 sqrt(S) + 12) u) + 2^-126.
-/// As the core; the last term lets weights below the smallest normal number be 0.
+/// As the core; the last term lets weights below the smallest normal number be 0. For S' the key's own magnitude, where that
+/// is larger: the weight may be too small to count in S'.
 double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,
                     Data data);
 

@@ -36,8 +36,8 @@ struct PackQueriesShape {
 struct ScoreShape {
   std::int64_t keys = 1, depth = 1, width = 1;
   std::int64_t stride = 1, gap = 0;  // of keys
-  bool general = false, biased = false;  // general: keys are hidden; biased: and added to
-  std::int64_t moving_lane = -1;     // a lane whose maximum is off by `moving`
+  bool general = false, biased = false, capped = false;  // general: keys are hidden; biased: and added to
+  std::int64_t moving_lane = -1;     // a lane whose chains start `moving` higher
   float moving = 0.0f;
   std::int64_t nan_key = -1;         // general: every second lane does not see it
 };
@@ -49,14 +49,20 @@ struct BiasShape {
   std::int64_t mask_stride = 1, additive_stride = 1;
 };
 
-struct MoveShape {
-  std::int64_t width = 1, columns = 1;
+struct RescaleShape {
+  std::int64_t lane_count = 1, columns = 1;
 };
 
 struct AccumulateShape {
   std::int64_t keys = 1, columns = 1, width = 1;
   std::int64_t first_lane = 0, lane_count = 1;
   std::int64_t gap = 0;  // of values
+  Accumulation accumulation = Accumulation::store;
+};
+
+struct FoldShape {
+  std::int64_t count = 1;
+  bool first = false;
 };
 
 struct FinishShape {
@@ -67,6 +73,7 @@ struct FinishShape {
 
 struct WriteWeightsShape {
   std::int64_t keys = 1, width = 1, lane_count = 1, stride = 1;
+  bool add = false;
 };
 
 struct DecodeScoresShape {
@@ -74,9 +81,15 @@ struct DecodeScoresShape {
   std::int64_t stride = 1, gap = 0;  // of keys
 };
 
+struct DecodeBiasShape {
+  std::int64_t keys = 1;
+  bool masked = false, additive = false, relative = false;
+  std::int64_t mask_stride = 1, additive_stride = 1;
+};
+
 struct DecodeWeightsShape {
   std::int64_t keys = 1;
-  bool capped = false, biased = false, visible = false;
+  bool capped = false, biased = false;
   float level = 0.0f;               // added to all scores
   std::int64_t special_score = -1;  // this one is `special`
   float special = 0.0f;
@@ -85,6 +98,8 @@ struct DecodeWeightsShape {
 struct DecodeValuesShape {
   std::int64_t rows = 1, keys = 1, columns = 1;
   std::int64_t stride = 1, gap = 0;  // of values
+  std::int64_t left = 1;             // keys of the first group
+  bool continues = false;
 };
 
 struct SoftmaxShape {
@@ -130,11 +145,14 @@ Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape,
 Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_fill_visible(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed, ArgumentMemory& memory);
-Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_rescale(const Kernels& kernels, const RescaleShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_fold(const Kernels& kernels, const FoldShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_unfold(const Kernels& kernels, const FoldShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_bias(const Kernels& kernels, const DecodeBiasShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shape, Seed seed, ArgumentMemory& memory);
 Result check_softmax(const Kernels& kernels, const SoftmaxShape& shape, Seed seed, ArgumentMemory& memory);

@@ -270,7 +270,7 @@ Result check_pack_queries(const Kernels& kernels, const PackQueriesShape& shape,
 
 Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, shape.biased ? "scores_general, biased" : shape.general ? "scores_general" : "scores_plain",
-                {{"keys", shape.keys}, {"depth", shape.depth}, {"width", shape.width}, {"stride", shape.stride},
+                {{"keys", shape.keys}, {"depth", shape.depth}, {"width", shape.width}, {"stride", shape.stride}, {"capped", shape.capped},
                  {"gap", shape.gap}, {"moving_lane", shape.moving_lane},
                  {"moving", static_cast<std::int64_t>(shape.moving)}, {"nan_key", shape.nan_key}},
                 seed, memory);
@@ -282,17 +282,16 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   const Matrix bias = input_matrix(memory, random, "bias", biased_keys, shape.width, shape.width, 1, cache_line);
   std::uint32_t* visible = memory.input<std::uint32_t>("visible", masked_keys);
   const Matrix weights = output_matrix(memory, "weights", shape.keys, shape.width, shape.width, 1, cache_line);
-  float* maximum = memory.input<float>("maximum", shape.width, cache_line);
-  float* sum = memory.input<float>("sum", shape.width, cache_line);
+  float* start = memory.input<float>("start", shape.width, cache_line);
   float* block_sum = memory.output("block_sum", shape.width, cache_line);
   float* block_maximum = memory.output("block_maximum", shape.width, cache_line);
+  const auto unseen = static_cast<std::uint32_t>(random.between(0, 0xffffffff));
 
   // A block of its own, or a part that goes on from the one before it.
   const bool whole = random.one_in(2);
   std::vector<float> first_sum, first_maximum;
   for (std::int64_t lane = 0; lane < shape.width; ++lane) {
-    maximum[lane] = static_cast<float>(random.between(-3, 3)) - (lane == shape.moving_lane ? shape.moving : 0.0f);
-    sum[lane] = random.one_in(2) ? random.uniform(0.5f, 2.0f) : random.one_in(2) ? 0.0f : 0x1p-140f;
+    start[lane] = static_cast<float>(random.between(-3, 3)) - (lane == shape.moving_lane ? shape.moving : 0.0f);
     first_sum.push_back(whole ? 0.0f : random.uniform(0.5f, 2.0f));
     first_maximum.push_back(whole ? -infinity : random.uniform(-30.0f, 3.0f));
     block_sum[lane] = first_sum.back();
@@ -314,8 +313,10 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   arguments.fetches = random.one_in(2);
   arguments.queries = queries.data;
   arguments.width = shape.width;
-  arguments.maximum = maximum;
-  arguments.sum = sum;
+  arguments.start = start;
+  arguments.unseen = unseen;
+  const float cap = shape.capped ? 3.0f : 0.0f;
+  arguments.cap = cap;
   arguments.visible = shape.general ? visible : nullptr;
   arguments.bias = shape.biased ? bias.data : nullptr;
   arguments.weights = weights.data;
@@ -328,12 +329,17 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
     float total = first_sum[static_cast<std::size_t>(lane)];
     double top = first_maximum[static_cast<std::size_t>(lane)], top_error = 0.0;
     for (std::int64_t j = 0; j < shape.keys; ++j) {
-      double score = -static_cast<double>(maximum[lane]), magnitude = std::abs(score);
+      double score = 0.0, magnitude = std::abs(static_cast<double>(start[lane]));
       for (std::int64_t d = 0; d < shape.depth; ++d) {
         const double term = static_cast<double>(*keys.at(j, d)) * *queries.at(d, lane);
         score += term;
-        magnitude += std::abs(term);
+        magnitude += cap > 0.0f ? cap * std::abs(term) : std::abs(term);  // tanh is no steeper than 1
       }
+      if (cap > 0.0f) {
+        score = cap * std::tanh(score);
+        magnitude += 2.0 * cap;
+      }
+      score -= static_cast<double>(start[lane]);
       if (shape.biased) {
         score += *bias.at(j, lane);
         magnitude += std::abs(*bias.at(j, lane));
@@ -342,10 +348,11 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
       const double error = score == -infinity ? 0.0 : linear_bound(magnitude, shape.depth + 1, Data::random);
       if (score > top) top = score;
       top_error = std::max(top_error, std::isnan(error) ? 0.0 : error);
-      const double weight = std::exp2(shape.biased ? std::min(score, 24.0) : score);
+      const bool limited = shape.biased || shape.capped;
+      const double weight = std::exp2(limited ? std::min(score, 24.0) : score);
       const double relative = std::expm1(error * std::log(2.0)) + exp2_error(kernels.isa);
       total += *weights.at(j, lane);
-      if (score > (shape.general ? 23.0 : 127.0) && !shape.biased) {  // anything
+      if (score > (shape.general ? 23.0 : 127.0) && !limited) {  // anything
         ArgumentMemory::restore(weights.at(j, lane));
       } else {
         report.close("weights", j, lane, weights.at(j, lane), weight,
@@ -353,7 +360,7 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
       }
     }
     const float block_top = block_maximum[lane];
-    should_move |= block_top > 24.0f || (sum[lane] < 0x1p-126f && block_top < -24.0f && block_top > -infinity);
+    should_move |= block_top > (start[lane] < 0.0f ? 2.0f : 24.0f) || ((unseen >> lane & 1) != 0 && block_top < -24.0f && block_top > -infinity);
     report.equal("block_sum", lane, 0, &block_sum[lane], total);
     report.close("block_maximum", lane, 0, &block_maximum[lane], top, top_error);
   }
@@ -366,6 +373,7 @@ namespace {
 /// Lanes as `shape` describes them, and what they should see and add, from the contract.
 struct BiasLanes {
   BiasLane* lanes;
+  BiasStrides strides = {};
   std::int64_t key, root = 0;
   std::vector<std::int64_t> parents;
   bool tree = false;
@@ -396,6 +404,7 @@ struct BiasLanes {
       parents.push_back(nodes[node]);
     }
     const bool only_infinite = random.one_in(2);
+    strides = {shape.mask_stride, shape.additive_stride, 1, reach};
     for (std::int64_t n = 0; n < shape.lane_count; ++n) {
       BiasLane lane = {};
       lane.shift = random.one_in(2) ? 0.0f : random.value();
@@ -410,7 +419,6 @@ struct BiasLanes {
           row[j * shape.mask_stride] = random.one_in(2) ? 0 : static_cast<std::uint8_t>(1u << random.between(0, 7));
         }
         lane.mask = row - key * shape.mask_stride;
-        lane.mask_stride = shape.mask_stride;
       }
       if (shape.additive) {
         float* row = additives + n * floats;
@@ -418,17 +426,28 @@ struct BiasLanes {
           row[j * shape.additive_stride] = random.one_in(2) ? -infinity : only_infinite ? 0.0f : random.value();
         }
         lane.additive = row - key * shape.additive_stride;
-        lane.additive_stride = shape.additive_stride;
       }
-      if (shape.relative) {
-        lane.relative = relative + side;
-        lane.reach = reach;
+      if (shape.relative) lane.relative = relative + side;
+      // Of whatever size, differences are taken before they are added.
+      const std::int64_t far = random.one_in(4) ? std::int64_t{1} << random.between(20, 40) : 0;
+      if (lane.slope != 0.0f && far != 0 && !shape.tree) lane.position = random.one_in(2) ? far : -far;
+      const std::int64_t some = random.between(key, end - 1);
+      if (random.one_in(2)) {
+        lane.reference.distance = std::abs(some - lane.position);
+        if (shape.relative) lane.reference.relative = lane.relative[std::clamp(some - lane.position, -reach, reach)];
+        if (shape.additive) {
+          const float low = random.one_in(3) ? 0.0f : random.one_in(2) ? -1e9f : -3e38f;
+          lane.reference.additive = low;
+          for (std::int64_t j = 0; j < keys; ++j) {
+            float& added = const_cast<float*>(lane.additive)[(key + j) * shape.additive_stride];
+            if (added == -infinity || (j > 0 && shape.additive_stride == 0)) continue;
+            added = random.one_in(3) ? low : random.one_in(4) ? 0.0f : low + (low == 0.0f ? random.value() : 0.0f);
+          }
+        }
       }
       if (shape.tree) {
         lane.parents = nodes;
-        lane.parent_stride = 1;
         lane.node = n;
-        lane.root = root;
       }
       lanes[n] = lane;
     }
@@ -437,8 +456,8 @@ struct BiasLanes {
   bool sees(std::int64_t n, std::int64_t j) const {
     const BiasLane& lane = lanes[n];
     if (j < lane.begin || j >= lane.end) return false;
-    if (lane.mask != nullptr && lane.mask[j * lane.mask_stride] == 0) return false;
-    if (lane.additive != nullptr && lane.additive[j * lane.additive_stride] == -infinity) return false;
+    if (lane.mask != nullptr && lane.mask[j * strides.mask] == 0) return false;
+    if (lane.additive != nullptr && lane.additive[j * strides.additive] == -infinity) return false;
     if (!tree || j < root) return true;
     for (std::int64_t node = n; node >= 0; node = parents[static_cast<std::size_t>(node)]) {
       if (root + node == j) return true;
@@ -448,8 +467,32 @@ struct BiasLanes {
   bool adds(std::int64_t n, std::int64_t j) const {
     const BiasLane& lane = lanes[n];
     if (lane.additive == nullptr) return false;
-    const float added = lane.additive[j * lane.additive_stride];
+    const float added = lane.additive[j * strides.additive];
     return added != 0.0f && added != -infinity;
+  }
+
+  /// What is added where lane n sees key j, and how far from it a float may be.
+  struct Added {
+    double value, tolerance;
+  };
+  Added added(std::int64_t n, std::int64_t j) const {
+    const BiasLane& lane = lanes[n];
+    const double log2_e = 1.4426950408889634;
+    Added sum = {lane.shift, std::abs(lane.shift)};
+    const auto add = [&](double difference) {
+      sum.value += log2_e * difference;
+      sum.tolerance += log2_e * std::abs(difference);
+    };
+    const std::int64_t distance = j - lane.position;
+    if (lane.relative != nullptr) {
+      add(static_cast<double>(lane.relative[std::clamp(distance, -strides.reach, strides.reach)]) - lane.reference.relative);
+    }
+    if (lane.slope != 0.0f) add(-static_cast<double>(lane.slope) * static_cast<double>(std::abs(distance) - lane.reference.distance));
+    if (lane.additive != nullptr) add(static_cast<double>(lane.additive[j * strides.additive]) - lane.reference.additive);
+    const double most = std::numeric_limits<float>::max();
+    sum.value = std::clamp(sum.value, -most, most);
+    sum.tolerance *= 6 * 0x1p-24;
+    return sum;
   }
 };
 
@@ -469,6 +512,7 @@ Result check_fill_visible(const Kernels& kernels, const BiasShape& shape, Seed s
   *seen = seen_before;
   VisibleArguments arguments = {};
   arguments.lanes = lanes.lanes;
+  arguments.strides = lanes.strides;
   arguments.lane_count = shape.lane_count;
   arguments.key = lanes.key;
   arguments.key_count = shape.keys;
@@ -505,6 +549,7 @@ Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed
   const Matrix bias = output_matrix(memory, "bias", shape.keys, shape.width, shape.width, 1, cache_line);
   BiasArguments arguments = {};
   arguments.lanes = lanes.lanes;
+  arguments.strides = lanes.strides;
   arguments.lane_count = shape.lane_count;
   arguments.width = shape.width;
   arguments.key = lanes.key;
@@ -522,68 +567,29 @@ Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed
         ArgumentMemory::restore(bias.at(k, n));
         continue;
       }
-      const BiasLane& lane = lanes.lanes[n];
-      const std::int64_t distance = j - lane.position;
-      double expected = lane.shift, magnitude = std::abs(expected);
-      const auto add = [&](double term) {
-        expected += term;
-        magnitude += std::abs(term);
-      };
-      if (lane.relative != nullptr) add(lane.relative[std::clamp(distance, -lane.reach, lane.reach)]);
-      add(-static_cast<double>(lane.slope) * static_cast<double>(std::abs(distance)));
-      if (lane.additive != nullptr) add(lane.additive[j * lane.additive_stride] * 1.4426950408889634);
-      report.close("bias", k, n, bias.at(k, n), expected, 6 * 0x1p-24 * magnitude);
+      const BiasLanes::Added added = lanes.added(n, j);
+      report.close("bias", k, n, bias.at(k, n), added.value, added.tolerance);
     }
   }
   return report.result();
 }
 
-Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed seed, ArgumentMemory& memory) {
-  Report report(kernels, "move_maximum", {{"width", shape.width}, {"columns", shape.columns}}, seed, memory);
+Result check_rescale(const Kernels& kernels, const RescaleShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "rescale", {{"lane_count", shape.lane_count}, {"columns", shape.columns}}, seed, memory);
   Random random(seed);
   const std::int64_t stride = round_up(shape.columns, kernels.lanes);
-  float* block_maximum = memory.input<float>("block_maximum", shape.width, cache_line);
-  float* maximum = memory.output("maximum", shape.width, cache_line);
-  float* sum = memory.output("sum", shape.width, cache_line);
-  const Matrix output = output_matrix(memory, "output", shape.width, stride, stride, 1, cache_line);
-  std::vector<float> first_maximum, first_sum, first_output;
-  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
-    const auto integer = static_cast<float>(random.between(-60, 60));
-    const float tops[] = {random.uniform(-24.0f, 24.0f), random.uniform(24.0f, 90.0f),    random.uniform(90.0f, 400.0f),
-                          random.uniform(-90.0f, -24.0f), random.uniform(-400.0f, -90.0f), integer,
-                          24.0f, -24.0f, 1e9f, -infinity, infinity, not_a_number};
-    block_maximum[lane] = tops[random.between(0, 11)];
-    const bool unseen = random.one_in(2);  // then sum and output are 0
-    first_maximum.push_back(static_cast<float>(random.between(-99, 99)));
-    first_sum.push_back(unseen ? 0.0f : random.uniform(0.5f, 2.0f));
-    maximum[lane] = first_maximum.back();
-    sum[lane] = first_sum.back();
-    for (std::int64_t c = 0; c < stride; ++c) {
-      first_output.push_back(unseen || c >= shape.columns ? 0.0f : random.value());
-      *output.at(lane, c) = first_output.back();
-    }
+  float* factors = memory.input<float>("factors", shape.lane_count);
+  const Matrix output = output_matrix(memory, "output", shape.lane_count, stride, stride, 1, cache_line);
+  std::vector<float> before;
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
+    factors[lane] = random.one_in(2) ? 1.0f : random.one_in(4) ? 0.0f : random.value();
+    for (std::int64_t c = 0; c < stride; ++c) *output.at(lane, c) = before.emplace_back(c < shape.columns ? random.value() : 0.0f);
   }
-  MoveArguments arguments = {};
-  arguments.width = shape.width;
-  arguments.block_maximum = block_maximum;
-  arguments.maximum = maximum;
-  arguments.sum = sum;
-  arguments.output = output.data;
-  arguments.output_stride = stride;
-  arguments.columns = shape.columns;
-  kernels.move_maximum(&arguments);
-  for (std::int64_t lane = 0; lane < shape.width; ++lane) {
-    const auto index = static_cast<std::size_t>(lane);
-    const double top = block_maximum[lane];
-    const bool moves = top > 24.0 || (first_sum[index] == 0.0f && top < -24.0 && top > -infinity);
-    const double up = !moves ? 0.0 : top == infinity ? 0x1p120 : std::ceil(top);
-    const double factor = up > 126.0 ? 0.0 : std::exp2(-up);
-    report.equal("maximum", lane, 0, &maximum[lane], static_cast<float>(first_maximum[index] + up));
-    const auto scaled = [&](float before) { return before == 0.0f ? 0.0f : static_cast<float>(before * factor); };
-    report.equal("sum", lane, 0, &sum[lane], scaled(first_sum[index]));
+  const RescaleArguments arguments = {factors, shape.lane_count, output.data, stride, shape.columns};
+  kernels.rescale(&arguments);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     for (std::int64_t c = 0; c < stride; ++c) {
-      const float before = first_output[static_cast<std::size_t>(lane * stride + c)];
-      report.equal("output", lane, c, output.at(lane, c), scaled(before));
+      report.equal("output", lane, c, output.at(lane, c), before[static_cast<std::size_t>(lane * stride + c)] * factors[lane]);
     }
   }
   return report.result();
@@ -591,38 +597,37 @@ Result check_move_maximum(const Kernels& kernels, const MoveShape& shape, Seed s
 
 Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, "accumulate",
-                {{"keys", shape.keys}, {"columns", shape.columns}, {"width", shape.width},
-                 {"first_lane", shape.first_lane}, {"lane_count", shape.lane_count}, {"gap", shape.gap}},
+                {{"keys", shape.keys}, {"columns", shape.columns}, {"width", shape.width}, {"first_lane", shape.first_lane},
+                 {"lane_count", shape.lane_count}, {"gap", shape.gap}, {"accumulation", static_cast<std::int64_t>(shape.accumulation)}},
                 seed, memory);
   Random random(seed);
-  const std::int64_t stride = round_up(shape.columns, kernels.lanes), end = shape.first_lane + shape.lane_count;
-  const Matrix weights = {memory.input<float>("weights", shape.keys * shape.width, cache_line), shape.width, 1};
+  const std::int64_t stride = round_up(shape.columns, kernels.lanes);
+  const Matrix weights = {memory.input<float>("weights", shape.keys * shape.width, cache_line) + shape.first_lane, shape.width, 1};
   const Matrix values = input_matrix(memory, random, "values", shape.keys, shape.columns, shape.columns + shape.gap, 1);
-  const Matrix output = output_matrix(memory, "output", shape.width, stride, stride, 1, cache_line);
-  const bool from_zero = seed % 3 == 0;  // then what the output holds must not matter
+  const Matrix output = output_matrix(memory, "output", shape.lane_count, stride, stride, 1, cache_line);
+  const bool stores = shape.accumulation == Accumulation::store;
   std::vector<float> first;
-  for (std::int64_t lane = shape.first_lane; lane < end; ++lane) {
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     for (std::int64_t j = 0; j < shape.keys; ++j) *weights.at(j, lane) = random.value();
     for (std::int64_t c = 0; c < stride; ++c) {
-      first.push_back(c < shape.columns && !from_zero ? random.value() : 0.0f);
-      *output.at(lane, c) = from_zero ? std::numeric_limits<float>::quiet_NaN() : first.back();
+      first.push_back(c < shape.columns && !stores ? random.value() : 0.0f);
+      *output.at(lane, c) = stores ? not_a_number : first.back();
     }
   }
   AccumulateArguments arguments = {};
   arguments.weights = weights.data;
   arguments.width = shape.width;
-  arguments.first_lane = shape.first_lane;
   arguments.lane_count = shape.lane_count;
   arguments.values = values.data;
   arguments.value_row_stride = values.row_stride;
   arguments.key_count = shape.keys;
   arguments.columns = shape.columns;
-  arguments.from_zero = from_zero;
+  arguments.accumulation = shape.accumulation;
   arguments.output = output.data;
   arguments.output_stride = stride;
   kernels.accumulate(&arguments);
   std::size_t index = 0;
-  for (std::int64_t lane = shape.first_lane; lane < end; ++lane) {
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     for (std::int64_t c = 0; c < stride; ++c) {  // past the columns: 0 as before
       double sum = first[index++], magnitude = std::abs(sum);
       for (std::int64_t j = 0; c < shape.columns && j < shape.keys; ++j) {
@@ -633,6 +638,37 @@ Result check_accumulate(const Kernels& kernels, const AccumulateShape& shape, Se
       report.close("output", lane, c, output.at(lane, c), sum, linear_bound(magnitude, shape.keys, Data::random));
     }
   }
+  return report.result();
+}
+
+Result check_fold(const Kernels& kernels, const FoldShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "fold", {{"count", shape.count}, {"first", shape.first}}, seed, memory);
+  Random random(seed);
+  const float* source = input_matrix(memory, random, "source", 1, shape.count, shape.count, 1).data;
+  auto* totals = reinterpret_cast<double*>(memory.output("totals", 2 * shape.count, cache_line));
+  std::vector<double> before;
+  for (std::int64_t i = 0; i < shape.count; ++i) {
+    before.push_back(shape.first ? 0.0 : 1.0 + 0x1p-40 * static_cast<double>(random.between(0, 99)));
+    totals[i] = shape.first ? std::numeric_limits<double>::quiet_NaN() : before.back();
+  }
+  kernels.fold(source, totals, shape.count, shape.first);
+  bool right = true;
+  for (std::int64_t i = 0; i < shape.count; ++i) {
+    right = right && totals[i] == before[static_cast<std::size_t>(i)] + static_cast<double>(source[i]);
+    for (int half = 0; half < 2; ++half) ArgumentMemory::restore(reinterpret_cast<float*>(totals + i) + half);
+  }
+  report.returned(right, true);
+  return report.result();
+}
+
+Result check_unfold(const Kernels& kernels, const FoldShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "unfold", {{"count", shape.count}}, seed, memory);
+  Random random(seed);
+  auto* totals = memory.input<double>("totals", shape.count);
+  float* destination = memory.output("destination", shape.count);
+  for (std::int64_t i = 0; i < shape.count; ++i) totals[i] = random.value() + 0x1p-30 * static_cast<double>(random.between(-9, 9));
+  kernels.unfold(totals, destination, shape.count);
+  for (std::int64_t i = 0; i < shape.count; ++i) report.equal("destination", 0, i, destination + i, static_cast<float>(totals[i]));
   return report.result();
 }
 
@@ -678,7 +714,7 @@ Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed,
 Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, "write_weights",
                 {{"keys", shape.keys}, {"width", shape.width}, {"lane_count", shape.lane_count},
-                 {"stride", shape.stride}},
+                 {"stride", shape.stride}, {"add", shape.add}},
                 seed, memory);
   Random random(seed);
   const Matrix weights = {memory.input<float>("weights", shape.keys * shape.width, cache_line), shape.width, 1};
@@ -687,10 +723,15 @@ Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shap
   const std::int64_t row_stride = shape.keys * shape.stride + static_cast<std::int64_t>(seed % 2);
   const Matrix destination =
       output_matrix(memory, "destinations", shape.lane_count, shape.keys, row_stride, shape.stride);
+  std::vector<float> before;
   for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     factors[lane] = random.value();
     destinations[lane] = destination.at(lane, 0);
-    for (std::int64_t j = 0; j < shape.keys; ++j) *weights.at(j, lane) = random.value();
+    for (std::int64_t j = 0; j < shape.keys; ++j) {
+      *weights.at(j, lane) = random.value();
+      before.push_back(shape.add ? random.value() : 0.0f);
+      if (shape.add) *destination.at(lane, j) = before.back();
+    }
   }
   WriteWeightsArguments arguments = {};
   arguments.weights = weights.data;
@@ -700,10 +741,14 @@ Result check_write_weights(const Kernels& kernels, const WriteWeightsShape& shap
   arguments.factors = factors;
   arguments.destinations = destinations;
   arguments.key_stride = shape.stride;
+  arguments.add = shape.add;
   kernels.write_weights(&arguments);
+  std::size_t index = 0;
   for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
     for (std::int64_t j = 0; j < shape.keys; ++j) {
-      report.equal("destinations", lane, j, destination.at(lane, j), *weights.at(j, lane) * factors[lane]);
+      const float product = *weights.at(j, lane) * factors[lane];
+      report.equal("destinations", lane, j, destination.at(lane, j), shape.add ? before[index] + product : product);
+      ++index;
     }
   }
   return report.result();
@@ -744,81 +789,85 @@ Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shap
   return report.result();
 }
 
+Result check_decode_bias(const Kernels& kernels, const DecodeBiasShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "decode_bias",
+                {{"keys", shape.keys}, {"masked", shape.masked}, {"additive", shape.additive}, {"relative", shape.relative},
+                 {"mask_stride", shape.mask_stride}, {"additive_stride", shape.additive_stride}},
+                seed, memory);
+  Random random(seed);
+  BiasShape of_lane;
+  of_lane.keys = shape.keys;
+  of_lane.masked = shape.masked;
+  of_lane.additive = shape.additive;
+  of_lane.relative = shape.relative;
+  of_lane.mask_stride = shape.mask_stride;
+  of_lane.additive_stride = shape.additive_stride;
+  const BiasLanes lanes(kernels, of_lane, random, memory);
+  float* bias = memory.output("bias", shape.keys);
+  const DecodeBiasArguments arguments = {lanes.lanes, lanes.strides, lanes.key, shape.keys, bias};
+  const float largest = kernels.decode_bias(&arguments);
+  float top = -infinity;
+  for (std::int64_t k = 0; k < shape.keys; ++k) {
+    const bool sees = lanes.sees(0, lanes.key + k);
+    const BiasLanes::Added added = lanes.added(0, lanes.key + k);
+    top = std::max(top, bias[k]);
+    report.close("bias", 0, k, bias + k, sees ? added.value : -infinity, sees ? added.tolerance : 0.0);
+  }
+  report.returned(largest == top, true);
+  return report.result();
+}
+
 Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, "decode_weights",
-                {{"keys", shape.keys}, {"capped", shape.capped}, {"biased", shape.biased}, {"visible", shape.visible},
-                 {"special_score", shape.special_score}},
+                {{"keys", shape.keys}, {"capped", shape.capped}, {"biased", shape.biased}, {"special_score", shape.special_score}},
                 seed, memory);
   Random random(seed);
   float* weights = memory.output("weights", shape.keys);
-  const std::int64_t first = random.between(0, 40);
-  // Masks point to key 0 of their sequence; only the keys at hand may be read.
-  const std::int64_t additive_stride = random.between(0, 2), mask_stride = random.between(1, 3);
-  float* additive = memory.input<float>("additive", shape.keys == 0 ? 0 : (shape.keys - 1) * additive_stride + 1);
-  std::vector<std::uint8_t> mask(static_cast<std::size_t>((first + shape.keys) * mask_stride + 1), 1);
-  std::vector<std::uint8_t> visible(static_cast<std::size_t>(shape.keys), 7);
+  float* bias = memory.input<float>("bias", shape.biased ? shape.keys : 0);
   std::vector<double> scores;
   for (std::int64_t j = 0; j < shape.keys; ++j) {
     weights[j] = (shape.capped ? 1.0f : 8.0f) * random.value() + (shape.capped ? 0.0f : shape.level);
     if (j == shape.special_score) weights[j] = shape.special;
-    additive[j * additive_stride] = random.one_in(5) ? -infinity : random.value();
-    mask[static_cast<std::size_t>((first + j) * mask_stride)] = random.one_in(4) ? 0 : 255;
+    if (shape.biased) bias[j] = random.one_in(4) ? -infinity : random.one_in(4) ? std::numeric_limits<float>::lowest() : 9.0f * random.value();
     scores.push_back(weights[j]);
   }
-  BiasLane lane = {};
-  lane.slope = random.uniform(0.0f, 0.5f);
-  lane.position = first + random.between(-5, shape.keys + 5);
-  lane.begin = first + random.between(0, 3);
-  lane.end = first + shape.keys - random.between(0, 3);
-  lane.mask = random.one_in(3) ? nullptr : mask.data();
-  lane.mask_stride = mask_stride;
-  lane.additive = random.one_in(3) ? nullptr : additive - first * additive_stride;
-  lane.additive_stride = additive_stride;
-
   DecodeWeightsArguments arguments = {};
   arguments.weights = weights;
   arguments.key_count = shape.keys;
   arguments.cap = shape.capped ? 11.0f : 0.0f;
-  arguments.bias = shape.biased ? &lane : nullptr;
-  arguments.key = first;
+  arguments.bias = shape.biased ? bias : nullptr;
   const bool before = random.one_in(2);
-  const float first_maximum = before ? static_cast<float>(random.between(-9, 9)) : -infinity;
+  // Not an integer where the reference of biases has moved.
+  const float first_maximum = before ? (random.one_in(2) ? static_cast<float>(random.between(-9, 9)) : 9.0f * random.value()) : -infinity;
   const float first_sum = before ? random.uniform(0.5f, 2.0f) : 0.0f;
   arguments.maximum = first_maximum;
   arguments.sum = first_sum;
-  arguments.seen = before;
-  arguments.visible = shape.visible ? visible.data() : nullptr;
   kernels.decode_weights(&arguments);
 
-  bool seen = before;
-  double top = -infinity, magnitude = 0.0;
+  double top = std::ceil(static_cast<double>(first_maximum)), magnitude = 0.0;
   for (std::int64_t j = 0; j < shape.keys; ++j) {
     double& score = scores[static_cast<std::size_t>(j)];
     if (shape.capped) score = 11.0 * std::tanh(score);
     magnitude = std::max(magnitude, std::isfinite(score) ? std::abs(score) + (shape.capped ? 11.0 : 0.0) : 0.0);
-    bool hidden = false;
-    if (shape.biased) {
-      hidden = first + j < lane.begin || first + j >= lane.end;
-      score -= static_cast<double>(lane.slope) * static_cast<double>(std::abs(first + j - lane.position));
-      if (lane.additive != nullptr) score += std::log2(std::exp(1.0)) * additive[j * additive_stride];
-      hidden = hidden || (lane.additive != nullptr && additive[j * additive_stride] == -infinity);
-      hidden = hidden || (lane.mask != nullptr && mask[static_cast<std::size_t>((first + j) * mask_stride)] == 0);
-      magnitude = std::max(magnitude, std::isfinite(score) ? std::abs(score) + 30.0 : 0.0);
+    if (!shape.biased) {
+    } else if (bias[j] == -infinity) {
+      score = -infinity;
+    } else {
+      score += bias[j];
+      magnitude = std::max(magnitude, std::abs(bias[j]) < 1e30f ? magnitude + std::abs(bias[j]) : 0.0);
     }
-    if (hidden) score = -infinity;
-    seen = seen || !hidden;
-    if (shape.visible && shape.biased) report.returned(visible[static_cast<std::size_t>(j)] != 0, !hidden);
     if (score > top) top = score;
   }
-  report.returned(arguments.seen, seen);
   // The integer at or above the largest score, where rounding may be on either side of one.
-  const double error = 8.0 * magnitude * 0x1p-24;
+  const double error = top < -1e30 && top > -infinity ? 1e33 : 8.0 * magnitude * 0x1p-24;  // beside the lowest float a score is nothing
   float maximum = arguments.maximum;
   const bool right = maximum == first_maximum ? !(top > static_cast<double>(first_maximum) + error)
                                               : maximum >= top - error && (maximum == top || maximum < top + 1.0 + error);
   report.returned(right && maximum == std::ceil(maximum), true);
   const double factor = maximum == first_maximum ? 1.0 : std::exp2(static_cast<double>(first_maximum) - maximum);
-  report.returned(std::abs(arguments.factor - factor) <= smallest_normal, true);
+  const bool exact = first_maximum == std::ceil(first_maximum) || factor == 0.0;
+  const double factor_error = exact ? 0.0 : (exp2_error(kernels.isa) + 0x1p-24 * std::abs(static_cast<double>(first_maximum) - maximum)) * factor;
+  report.returned(std::abs(arguments.factor - factor) <= smallest_normal + factor_error, true);
   double sum = first_sum * factor;
   for (std::int64_t j = 0; j < shape.keys; ++j) {
     const double score = scores[static_cast<std::size_t>(j)];
@@ -828,7 +877,7 @@ Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& sh
     report.close("weights", 0, j, weights + j, weight, score == -infinity ? 0.0 : weight * relative + smallest_normal);
   }
   float total = arguments.sum;
-  const bool same = std::isnan(sum) ? std::isnan(total) : std::abs(static_cast<double>(total) - sum) <= sum * 0x1p-20 + smallest_normal;
+  const bool same = std::isnan(sum) ? std::isnan(total) : std::abs(static_cast<double>(total) - sum) <= sum * 0x1p-20 + first_sum * factor_error + smallest_normal;
   report.returned(same, true);
   return report.result();
 }
@@ -842,11 +891,13 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
   const Matrix weights = input_matrix(memory, random, "weights", shape.rows, shape.keys, decode_block, 1);
   const Matrix values = input_matrix(memory, random, "values", shape.keys, shape.columns, shape.columns * shape.stride + shape.gap, shape.stride);
   const Matrix output = output_matrix(memory, "output", shape.rows, padded, padded, 1, cache_line);
-  std::vector<float> before;
+  const Matrix partial = output_matrix(memory, "partial", shape.rows, padded, padded, 1, cache_line);
+  std::vector<float> before, begun;
   for (std::int64_t r = 0; r < shape.rows; ++r) {
     for (std::int64_t c = 0; c < padded; ++c) {
-      before.push_back(c < shape.columns ? random.value() : 0.0f);
-      *output.at(r, c) = before.back();
+      *output.at(r, c) = before.emplace_back(c < shape.columns ? random.value() : 0.0f);
+      begun.push_back(c < shape.columns && shape.continues ? random.value() : 0.0f);
+      *partial.at(r, c) = shape.continues ? begun.back() : not_a_number;
     }
   }
   DecodeValuesArguments arguments = {};
@@ -857,18 +908,32 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
   arguments.value_row_stride = values.row_stride;
   arguments.value_stride = values.stride;
   arguments.key_count = shape.keys;
+  arguments.left = shape.left;
+  arguments.continues = shape.continues;
+  arguments.partial = partial.data;
   arguments.output = output.data;
   arguments.output_stride = padded;
   kernels.decode_values(&arguments);
   for (std::int64_t r = 0; r < shape.rows; ++r) {
     for (std::int64_t c = 0; c < padded; ++c) {  // past the columns: 0 as before
-      double sum = before[static_cast<std::size_t>(r * padded + c)], magnitude = std::abs(sum);
-      for (std::int64_t j = 0; c < shape.columns && j < shape.keys; ++j) {
-        const double term = static_cast<double>(*weights.at(r, j)) * *values.at(j, c);
-        sum += term;
+      const auto index = static_cast<std::size_t>(r * padded + c);
+      double sum = before[index], group = begun[index], magnitude = std::abs(sum) + std::abs(group);
+      std::int64_t left = shape.left;
+      bool open = shape.continues;
+      for (std::int64_t j = 0; j < shape.keys; ++j) {
+        const double term = c < shape.columns ? static_cast<double>(*weights.at(r, j)) * *values.at(j, c) : 0.0;
+        group += term;
         magnitude += std::abs(term);
+        open = --left > 0;
+        if (open) continue;
+        sum += group;
+        group = 0.0;
+        left = decode_group;
       }
-      report.close("output", r, c, output.at(r, c), sum, linear_bound(magnitude, shape.keys, Data::random));
+      const double tolerance = linear_bound(magnitude, shape.keys + 1, Data::random);
+      report.close("output", r, c, output.at(r, c), sum, tolerance);
+      if (open) report.close("partial", r, c, partial.at(r, c), group, tolerance);
+      else ArgumentMemory::restore(partial.at(r, c));
     }
   }
   return report.result();
@@ -1127,6 +1192,7 @@ ScoreShape draw_scores(const Kernels& kernels, Random& random) {
   shape.gap = draw_input_gap(random, shape.depth * shape.stride);
   shape.general = random.one_in(2);
   shape.biased = shape.general && random.one_in(2);
+  shape.capped = shape.general && random.one_in(3);
   if (random.one_in(2)) {
     shape.moving_lane = random.between(0, shape.width - 1);
     shape.moving = random.one_in(2) ? 50.0f : -50.0f;
@@ -1150,10 +1216,17 @@ BiasShape draw_bias(const Kernels& kernels, Random& random) {
   return shape;
 }
 
-MoveShape draw_move_maximum(const Kernels& kernels, Random& random) {
-  MoveShape shape;
-  shape.width = draw_tile(kernels, random);
+RescaleShape draw_rescale(const Kernels& kernels, Random& random) {
+  RescaleShape shape;
+  shape.lane_count = random.between(0, draw_tile(kernels, random));
   shape.columns = draw_size(random, 0, kernels.lanes);
+  return shape;
+}
+
+FoldShape draw_fold(const Kernels& kernels, Random& random) {
+  FoldShape shape;
+  shape.count = draw_size(random, 0, 2 * kernels.lanes);
+  shape.first = random.one_in(2);
   return shape;
 }
 
@@ -1165,6 +1238,7 @@ AccumulateShape draw_accumulate(const Kernels& kernels, Random& random) {
   shape.first_lane = random.one_in(2) ? 0 : random.between(0, shape.width - 1);
   shape.lane_count = random.between(0, shape.width - shape.first_lane);
   shape.gap = draw_input_gap(random, shape.columns);
+  shape.accumulation = static_cast<Accumulation>(random.between(0, 2));
   return shape;
 }
 
@@ -1188,6 +1262,7 @@ WriteWeightsShape draw_write_weights(const Kernels& kernels, Random& random) {
   shape.width = draw_tile(kernels, random);
   shape.lane_count = random.between(0, shape.width);
   shape.stride = draw_stride(random, 1);
+  shape.add = random.one_in(2);
   return shape;
 }
 
@@ -1252,12 +1327,22 @@ DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random) {
   return shape;
 }
 
+DecodeBiasShape draw_decode_bias(const Kernels& kernels, Random& random) {
+  DecodeBiasShape shape;
+  shape.keys = random.between(1, 4 * kernels.lanes + 1);
+  shape.masked = random.one_in(2);
+  shape.additive = random.one_in(2);
+  shape.relative = random.one_in(2);
+  shape.mask_stride = draw_stride(random, 0);
+  shape.additive_stride = draw_stride(random, 0);
+  return shape;
+}
+
 DecodeWeightsShape draw_decode_weights(const Kernels& kernels, Random& random) {
   DecodeWeightsShape shape;
   shape.keys = draw_size(random, 0, kernels.lanes);
   shape.capped = random.one_in(3);
   shape.biased = random.one_in(2);
-  shape.visible = random.one_in(2);
   shape.level = random.one_in(2) ? 0.0f : random.uniform(-1000.0f, 1000.0f);
   return shape;
 }
@@ -1269,6 +1354,8 @@ DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random) {
   shape.columns = draw_size(random, 1, 3 * kernels.lanes);
   shape.stride = draw_stride(random, 0);
   shape.gap = random.between(0, 2);
+  shape.left = random.between(1, decode_group);
+  shape.continues = shape.left < decode_group && random.one_in(2);
   return shape;
 }
 
@@ -1304,12 +1391,15 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   check_some(10, check_fill_bias, draw_bias, kernels, random, memory, result);
   check_some(20, check_accumulate, draw_accumulate, kernels, random, memory, result);
   check_some(20, check_decode_scores, draw_decode_scores, kernels, random, memory, result);
+  check_some(20, check_decode_bias, draw_decode_bias, kernels, random, memory, result);
   check_some(20, check_decode_weights, draw_decode_weights, kernels, random, memory, result);
   check_some(20, check_decode_values, draw_decode_values, kernels, random, memory, result);
   check_some(10, check_softmax, draw_softmax, kernels, random, memory, result);
   check_some(5, check_pack, draw_pack, kernels, random, memory, result);
   check_some(5, check_pack_queries, draw_pack_queries, kernels, random, memory, result);
-  check_some(5, check_move_maximum, draw_move_maximum, kernels, random, memory, result);
+  check_some(5, check_rescale, draw_rescale, kernels, random, memory, result);
+  check_some(5, check_fold, draw_fold, kernels, random, memory, result);
+  check_some(5, check_unfold, draw_fold, kernels, random, memory, result);
   check_some(5, check_finish, draw_finish, kernels, random, memory, result);
   check_some(5, check_write_weights, draw_write_weights, kernels, random, memory, result);
   check_some(5, check_copy, draw_copy, kernels, random, memory, result);
