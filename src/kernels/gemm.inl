@@ -1,38 +1,35 @@
 // The projection GEMM: packed panels times rows read in place, bias added, heads split on the way out.
 
-// A run of a panel's columns that stay together in the output: those of one head.
-struct Segment {
-  int start, count;
-  std::int64_t destination;
-};
-constexpr int gemm_width = gemm_vectors * lanes;
-
-// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no run begins or ends within one.
+// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no head begins or ends within one. Else a
+// tile passes through `tile`, one for all sizes of tiles, which may stand in one frame: rows side by side, then one vector
+// more, for the columns of a head are read by whole vectors.
 struct Columns {
-  Segment segments[gemm_width];
-  int count;
+  std::int64_t first_head, within;  // where the head of the first column begins in the output, and its place there
   bool by_vectors;
   std::int64_t destinations[gemm_vectors];
+  float* tile;
 };
 
 // Rows of a tile to where they belong. One for all tiles: inlined into each, it was three quarters of their code.
-ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, const float* tile,
-                                std::int64_t tile_stride, const Columns& columns) {
+ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, std::int64_t tile_stride,
+                                const Columns& columns) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (int s = 0; s < columns.count; ++s) {
-      const Segment& segment = columns.segments[s];
-      const float* source = tile + r * tile_stride + segment.start;
-      float* destination = arguments.outputs[row + r] + segment.destination;
-      for (std::int64_t c = 0; c < segment.count; c += lanes) {
-        copy_out(load(source + c), segment.count - c, destination + c * arguments.element_stride,
-                 arguments.element_stride);
+    std::int64_t head = columns.first_head, within = columns.within;
+    for (std::int64_t start = 0; start < arguments.columns; head += arguments.head_stride, within = 0) {
+      const std::int64_t left = arguments.columns - start, in_head = arguments.head_size - within;
+      const std::int64_t count = in_head < left ? in_head : left;
+      const float* source = columns.tile + r * tile_stride + start;
+      float* destination = arguments.outputs[row + r] + head + within * arguments.element_stride;
+      for (std::int64_t c = 0; c < count; c += lanes) {
+        copy_out(load(source + c), count - c, destination + c * arguments.element_stride, arguments.element_stride);
       }
+      start += count;
     }
   }
 }
 
 template <int rows, int vectors>
-void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& columns, const float* ahead) {
+ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& columns, const float* ahead) {
   constexpr bool whole = rows == gemm_rows && vectors + 1 >= gemm_vectors;  // a panel's two widths: others are too rare for code of their own
   const float* a[rows];
   Vector accumulators[rows][vectors];
@@ -62,26 +59,33 @@ void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& 
     }
     return;
   }
-  // One more vector, for a segment is read by whole vectors.
-  alignas(64) float tile[rows][(vectors + 1) * lanes];
+  float* const tile = columns.tile;
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) store(&tile[r][v * lanes], accumulators[r][v]);
-    store(&tile[r][vectors * lanes], zero());
+    for (int v = 0; v < vectors; ++v) store(tile + (r * vectors + v) * lanes, accumulators[r][v]);
   }
-  write_tile(arguments, row, rows, &tile[0][0], (vectors + 1) * lanes, columns);
+  store(tile + rows * vectors * lanes, zero());
+  write_tile(arguments, row, rows, vectors * lanes, columns);
 }
 
-// Tiles of `rows` rows, then what is left by tiles of half as many.
+// A function for each size of tiles: inlined into gemm, their registers had places of their own in its frame (5.6 KiB, g++ -O1).
 template <int rows, int vectors>
-void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
+ATTEND_NOINLINE void gemm_tiles(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
   for (; row + rows <= a.row_count; row += rows) {
     gemm_tile<rows, vectors>(a, row, columns, ahead);
     ahead += fetched_by_tile(a.depth);
   }
+}
+
+// Tiles of `rows` rows, then what is left by tiles of half as many.
+template <int rows, int vectors>
+ATTEND_INLINE void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
+  const std::int64_t tiles = (a.row_count - row) / rows;
+  if (tiles > 0) gemm_tiles<rows, vectors>(a, row, columns, ahead);
   if constexpr (rows > 1) {
-    if (row < a.row_count) gemm_rows_from<fewer(rows), vectors>(a, row, columns, ahead);
+    row += tiles * rows;
+    if (row < a.row_count) gemm_rows_from<fewer(rows), vectors>(a, row, columns, ahead + tiles * fetched_by_tile(a.depth));
   }
 }
 
@@ -96,20 +100,19 @@ ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Columns& column
 
 void gemm(const GemmArguments* arguments) {
   const GemmArguments& a = *arguments;
+  alignas(64) float tile[(gemm_rows * gemm_vectors + 1) * lanes];
   Columns columns;
+  columns.tile = tile;
+  columns.first_head = a.first_column / a.head_size * a.head_stride;
+  columns.within = a.first_column % a.head_size;
   columns.by_vectors = a.element_stride == 1 && a.columns == a.width;
-  columns.count = 0;
-  std::int64_t head = a.first_column / a.head_size, within = a.first_column % a.head_size;
-  for (int start = 0; start < a.columns; ++columns.count) {
+  std::int64_t head = columns.first_head, within = columns.within;
+  for (std::int64_t start = 0; start < a.columns && columns.by_vectors; head += a.head_stride, within = 0) {
     const std::int64_t left = a.columns - start, in_head = a.head_size - within;
-    const int count = static_cast<int>(in_head < left ? in_head : left);
-    const std::int64_t destination = head * a.head_stride + within * a.element_stride;
-    columns.segments[columns.count] = {start, count, destination};
-    columns.by_vectors &= count % lanes == 0;
-    for (int c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = destination + c;
+    const std::int64_t count = in_head < left ? in_head : left;
+    columns.by_vectors = count % lanes == 0;
+    for (std::int64_t c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = head + within + c;
     start += count;
-    within = 0;
-    ++head;
   }
   gemm_width_from<gemm_vectors>(a, columns);
 }
