@@ -1,32 +1,24 @@
 // The layer: project, norm and rotate, attend, project.
 #include <math.h>
 
+#include <new>
+
 #include "attend/attend.hpp"
 #include "attention.h"
 #include "cache.h"
 #include "cpu.h"
 #include "dispatch.h"
 #include "dropout.h"
-#include "head_rows.h"
+#include "forward.h"
 #include "layer_weights.h"
 #include "memory.h"
 #include "parallel.h"
 #include "plan.h"
-#include "projection.h"
 #include "validate.h"
 
 namespace attend {
 
 namespace {
-
-// One forward: the three projections, what is done to the rows of their heads, the attention, and the
-// projection of what it gives.
-struct Forward {
-  Projection projections[projection_count];
-  std::int64_t input_tasks[3];
-  HeadRows query_rows, key_rows;
-  AttentionCall call;
-};
 
 void run_inputs(const void* context, std::int64_t task, int) {
   const Forward& forward = *static_cast<const Forward*>(context);
@@ -308,31 +300,39 @@ Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTenso
 }
 
 Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
+  const FloatingPointMode mode;
+  const Forward* forward = nullptr;
+  Status status = prepare(call, workspace, &forward);
+  if (!status.ok()) return status;
+  run_stages(forward->threads, forward->stages, forward->stage_count);
+  if (call.appends) call.cache->commit_append();
+  return status;
+}
+
+// Not within run, on whose stack all kernels stand.
+__attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, Workspace& workspace, const Forward** prepared) const noexcept {
   const Kernels& kernels = *kernels_;
   const AttentionOptions& options = call.options;
   const ForwardShape shape = call.shape();
   CacheState* const cache = call.cache;
-  const FloatingPointMode mode;
   const LayerSizes sizes(config_);
   const LayerLayout layout(kernels, config_);
-  Forward forward;
-  Attention& attention = forward.call.attention;
-  attention.kernels = &kernels;
-  attention.heads = sizes.heads;
-  attention.groups = sizes.groups;
-  attention.depth = attention.value_depth = sizes.depth;
-  apply_options(options, call.valid_lens, &attention);
+  Attention described;
+  described.kernels = &kernels;
+  described.heads = sizes.heads;
+  described.groups = sizes.groups;
+  described.depth = described.value_depth = sizes.depth;
+  apply_options(options, call.valid_lens, &described);
   if (call.appends) cache->plan_append(call.counts, shape.keys);
-  call.place(&attention.visibility);
-  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
-  const Sequences& sequences = attention.sequences();
+  call.place(&described.visibility);
+  described.dropout_rate = options.training ? config_.dropout : 0.0f;
   if (cache != nullptr) {
-    const Status status = validate_reach(*cache, attention.visibility);
+    const Status status = validate_reach(*cache, described.visibility);
     if (!status.ok()) return status;
   }
 
   Threads threads = options.threads;
-  if (forward_work(config_, shape, cache != nullptr ? sequences.keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
+  if (forward_work(config_, shape, cache != nullptr ? described.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
   if (!plan_forward(kernels, config_, shape, options, threads.count, &plan, cache != nullptr ? &cache->config : nullptr)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
@@ -343,8 +343,13 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
+  Forward& forward = *new (memory + plan.forward) Forward();
+  forward.threads = threads;
   forward.call.plan = plan.attention;
   forward.call.memory = memory + plan.attention_memory;
+  Attention& attention = forward.call.attention;
+  attention = described;
+  const Sequences& sequences = attention.sequences();
   make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
 
   const ProjectedRows rows = projected_rows(attention.visibility, cache, call.appends, memory, plan);
@@ -398,16 +403,15 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
   write_padding(attention);
 
-  Stage stages[max_stages];
-  int count = 0;
+  Stage* const stages = forward.stages;
+  int& count = forward.stage_count;
   stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward};
   if (rotates || config_.qk_norm) stages[count++] = {forward.query_rows.tasks() + forward.key_rows.tasks(), run_head_rows, &forward};
   if (shape.queries > 0) {
     count += add_attention_stages(forward.call, stages + count);
     stages[count++] = {forward.projections[output_projection].tasks(), run_output, &forward};
   }
-  run_stages(threads, stages, count);
-  if (call.appends) cache->commit_append();
+  *prepared = &forward;
   return Status();
 }
 

@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "decode.h"
+#include "forward.h"
 #include "layer_weights.h"
 #include "memory.h"
 
@@ -131,6 +132,7 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   plan->first_keys = take(count * sizeof(std::int64_t));
   plan->relative = take(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
   plan->attention_memory = take(plan->attention.bytes(threads));
+  plan->forward = take(sizeof(Forward));
   plan->bytes = at;
   return true;
 }

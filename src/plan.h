@@ -5,8 +5,8 @@
 // floats a thread, and what each chunk of 1024 keys comes to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
-// relative bias's table, H (2 (distance + lanes) + 1) floats; and attention's, for each thread. Over a cache,
-// k and v are there, and B + 1 row counts more.
+// relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself, a Forward of
+// 3 KiB. Over a cache, k and v are there, and B + 1 row counts more.
 #pragma once
 
 #include <cstddef>
@@ -72,6 +72,7 @@ struct ForwardPlan {
   std::size_t first_keys;                     // int64 [N]: the first row of keys that is projected
   std::size_t relative;                       // T5's bias by head and distance
   std::size_t attention_memory;               // attention.bytes
+  std::size_t forward;                        // a Forward: what the tasks of the call share
   std::size_t bytes;
 };
 

@@ -6,6 +6,7 @@
 
 #include "attend/attend.hpp"
 #include "attention.h"
+#include "forward.h"
 #include "kernels/kernels.h"
 #include "plan.h"
 
@@ -228,7 +229,8 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
     } parts[] = {{plan.queries, queries}, {plan.keys, keys},         {plan.values, keys},
                  {plan.heads, queries},   {plan.query_rows, counts}, {plan.key_rows, counts},
                  {plan.first_keys, 2 * sizeof(std::int64_t)}, {plan.relative, 0},
-                 {plan.attention_memory, 3 * plan.attention.thread_bytes}};
+                 {plan.attention_memory, 3 * plan.attention.thread_bytes},
+                 {plan.forward, sizeof(Forward)}};
     std::size_t at = 0;
     for (const auto& part : parts) {
       CHECK(part.start == at);

@@ -683,6 +683,7 @@ class ATTEND_API MultiHeadAttention {
   void release() noexcept;
   struct Call;
   Status run(const Call& call, Workspace& workspace) const noexcept;
+  Status prepare(const Call& call, Workspace& workspace, const struct Forward** prepared) const noexcept;
   MultiHeadAttentionConfig config_;
   const struct Kernels* kernels_ = nullptr;  // null until made
   float* packed_ = nullptr;                  // all weights as src/layer_weights.h has them, 64-byte aligned
