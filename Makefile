@@ -42,8 +42,8 @@ CXXFLAGS ?= -O3 -g
 common := -std=c++17 -Iinclude -Isrc -MMD -MP -fPIC -Wall -Wextra $(if $(WERROR),-Werror) \
   -ffp-contract=off -fno-lto $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
   $(foreach isa,$(ISAS),-DATTEND_ISA_$(isa)=1) -DATTEND_THREADS=$(THREADS)
-# Nothing unwinds through the engine: its tables would be 20 KB.
-engine_flags := $(common) -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=hidden -fno-asynchronous-unwind-tables
+# Nothing unwinds through the engine: its tables would be 20 KB. Its frames are in .su files beside the objects, for a test to sum up.
+engine_flags := $(common) -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=hidden -fno-asynchronous-unwind-tables -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
 engine_sources := $(wildcard src/*.cpp) src/kernels/scalar.cpp $(ISAS:%=src/kernels/%.cpp)
@@ -142,9 +142,11 @@ bench-neon:
 	  $(if $(neon_clang),clang++=$(BUILD)/neon-clang++/src/kernels/neon.o) $(NEON_FLAGS)
 
 tests: all $(BUILD)/attend-test $(readme)
+test: export ATTEND_BUILD := $(BUILD)
 test: export ATTEND_TOOL := $(BUILD)/attend
 test: export ATTEND_BENCH := $(BUILD)/attend-bench
 test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
+test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
 	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
 	$(if $(readme),$(RUN) $(readme))

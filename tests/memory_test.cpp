@@ -549,9 +549,11 @@ TEST_CASE("memory: a workspace over no memory, or too little, refuses without to
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !HAS_FEATURE(address_sanitizer) && !HAS_FEATURE(thread_sanitizer)
 namespace {
 
-/// Runs a call on a painted stack and counts the bytes below the call's own frame that it has written.
+/// Runs a call on a painted stack and counts the bytes below the call's own frame that it has written. It has run before: the
+/// first call of a function of a shared library takes 3 KB and more, of the dynamic linker's, and malloc's of a thread 4.
 template <class Call>
 std::size_t stack_of(const Call& call) {
+  call();
   constexpr std::size_t size = 256 * 1024;
   struct Run {
     const Call& call;
@@ -591,7 +593,8 @@ TEST_CASE("memory: a call takes at most 8 KiB of stack") {
       const std::size_t bytes = stack_of([&] { ok = (calls.*call)(workspace).ok(); });
       CHECK(ok);
       CHECK(bytes > 0);
-      CHECK(bytes <= 8192);
+      CHECK(bytes <= 7168);  // 1 KiB less, for not every way through a call is taken here: stack_test.cpp sums up the deepest
+      if (std::getenv("ATTEND_SHOW_STACK") != nullptr) MESSAGE(name_of(isa) << ": " << bytes << " bytes");
     }
   }
 }
