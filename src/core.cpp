@@ -1,6 +1,8 @@
 // The attention core on given queries, keys and values, and the merging of partial results.
 #include <math.h>
 
+#include <new>
+
 #include "attend/attend.hpp"
 #include "attention.h"
 #include "cache.h"
@@ -94,35 +96,67 @@ double attention_work(const Attention& attention) {
          static_cast<double>(sequences.keys) * static_cast<double>(attention.depth + attention.value_depth);
 }
 
-std::size_t table_bytes(const Kernels& kernels, const AttentionOptions& options) {
-  return aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float));
-}
+// Before what the plan asks for: the call, which no stack is to hold under the kernels, and the table of a relative bias.
+struct CallMemory {
+  std::size_t table, plan;
+  CallMemory(const Kernels& kernels, const AttentionOptions& options)
+      : table(aligned_bytes(sizeof(AttentionCall))),
+        plan(table + aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float))) {}
+};
 
-// call.attention: all but what is written.
-Status compute(AttentionCall& call, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate) {
-  Attention& attention = call.attention;
-  const Kernels& kernels = *attention.kernels;
-  if (attention.sequences().count == 0 || attention.sequences().queries == 0 || attention.heads == 0) return Status();
-  attention.output = by_heads(output);
-  attention.lse = by_heads(options.lse);
-  attention.dropout_rate = dropout_rate;
-  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
-  call.plan = plan_attention(kernels, attention_shape(attention), options.threads.count);
-
-  const std::size_t table = table_bytes(kernels, options);
-  const std::size_t bytes = table + call.plan.bytes(options.threads.count);
+// `described`: all but what is written. *placed stays null where there is nothing to do.
+Status place(const Attention& described, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate,
+             const AttentionCall** placed) {
+  const Kernels& kernels = *described.kernels;
+  if (described.sequences().count == 0 || described.sequences().queries == 0 || described.heads == 0) return Status();
+  const AttentionPlan plan = plan_attention(kernels, attention_shape(described), options.threads.count);
+  const CallMemory parts(kernels, options);
+  const std::size_t bytes = parts.plan + plan.bytes(options.threads.count);
   char* memory = static_cast<char*>(workspace.reserve(bytes));
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), bytes);
   }
-  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory), &attention.biases);
-  call.memory = memory + table;
+  AttentionCall* const call = new (memory) AttentionCall{described, plan, memory + parts.plan};
+  Attention& attention = call->attention;
+  attention.output = by_heads(output);
+  attention.lse = by_heads(options.lse);
+  attention.dropout_rate = dropout_rate;
+  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
+  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + parts.table), &attention.biases);
   write_padding(attention);
-  Threads threads = options.threads;
-  if (attention_work(attention) < least_threaded_work) threads.count = 1;
+  *placed = call;
+  return Status();
+}
+
+// Each way to a call is a function of its own, which has returned when kernels run.
+__attribute__((noinline)) Status prepare(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                                         const LengthsView& valid_lens, const TensorView& output, Workspace& workspace,
+                                         const AttentionOptions& options, float dropout_rate, const AttentionCall** call) {
+  return place(core_of(kernels, q, k, v, valid_lens, options), output, workspace, options, dropout_rate, call);
+}
+
+__attribute__((noinline)) Status prepare_cached(const Kernels& kernels, const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
+                                                const TensorView& output, Workspace& workspace, const AttentionOptions& options, const AttentionCall** call) {
+  const Attention described = core_of(kernels, q, state, query_counts, options);
+  const Status status = validate_reach(state, described.visibility);
+  return status.ok() ? place(described, output, workspace, options, 0.0f, call) : status;
+}
+
+__attribute__((noinline)) Status prepare_dot_product(const Kernels& kernels, const ConstTensorView& queries, const ConstTensorView& keys,
+                                                     const ConstTensorView& values, const LengthsView& valid_lens, const TensorView& output,
+                                                     Workspace& workspace, const AttentionOptions& options, float dropout_rate, const AttentionCall** call) {
+  AttentionOptions one = options;
+  one.empty_rows = EmptyRows::uniform;
+  one.average_weights = false;
+  one.attention_weights = one_head(options.attention_weights);
+  one.lse = one_head(options.lse);
+  return prepare(kernels, one_head(queries), one_head(keys), one_head(values), valid_lens, one_head(output), workspace, one, dropout_rate, call);
+}
+
+void run(const AttentionCall& call, Threads threads) {
+  if (attention_work(call.attention) < least_threaded_work) threads.count = 1;
   Stage stages[max_stages];
   run_stages(threads, stages, add_attention_stages(call, stages));
-  return Status();
 }
 
 }  // namespace
@@ -135,7 +169,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTenso
     return 0;
   }
   const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)), options.threads.count);
-  return table_bytes(*kernels, options) + plan.bytes(options.threads.count) + alignment - 1;
+  return CallMemory(*kernels, options).plan + plan.bytes(options.threads.count) + alignment - 1;
 }
 
 Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
@@ -145,8 +179,10 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
   if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  AttentionCall call = {core_of(*kernels, q, k, v, valid_lens, options), {}, nullptr};
-  return compute(call, output, workspace, options, 0.0f);
+  const AttentionCall* call = nullptr;
+  status = prepare(*kernels, q, k, v, valid_lens, output, workspace, options, 0.0f, &call);
+  if (call != nullptr) run(*call, options.threads);
+  return status;
 }
 
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
@@ -161,7 +197,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
   shape.mixed = true;  // with query_counts
   const std::size_t mixed_bytes = plan_attention(*kernels, shape).bytes(threads);
   if (mixed_bytes > bytes) bytes = mixed_bytes;
-  return table_bytes(*kernels, options) + bytes + alignment - 1;
+  return CallMemory(*kernels, options).plan + bytes + alignment - 1;
 }
 
 Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts, const TensorView& output,
@@ -173,10 +209,10 @@ Status attention(const ConstTensorView& q, const KeyValueCache& cache, const Ind
   if (status.ok()) status = validate_cached_core(q, *state, query_counts, output, options);
   if (!status.ok()) return status;
   const FloatingPointMode mode;
-  AttentionCall call = {core_of(*kernels, q, *state, query_counts, options), {}, nullptr};
-  status = validate_reach(*state, call.attention.visibility);
-  if (!status.ok()) return status;
-  return compute(call, output, workspace, options, 0.0f);
+  const AttentionCall* call = nullptr;
+  status = prepare_cached(*kernels, q, *state, query_counts, output, workspace, options, &call);
+  if (call != nullptr) run(*call, options.threads);
+  return status;
 }
 
 Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
@@ -206,16 +242,13 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   if (kernels_ == nullptr) {
     return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
   }
-  const Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
+  Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
   if (!status.ok()) return status;
-  AttentionOptions one = options;
-  one.empty_rows = EmptyRows::uniform;
-  one.average_weights = false;
-  one.attention_weights = one_head(options.attention_weights);
-  one.lse = one_head(options.lse);
   const FloatingPointMode mode;
-  AttentionCall call = {core_of(*kernels_, one_head(queries), one_head(keys), one_head(values), valid_lens, one), {}, nullptr};
-  return compute(call, one_head(output), workspace, one, options.training ? dropout_ : 0.0f);
+  const AttentionCall* call = nullptr;
+  status = prepare_dot_product(*kernels_, queries, keys, values, valid_lens, output, workspace, options, options.training ? dropout_ : 0.0f, &call);
+  if (call != nullptr) run(*call, options.threads);
+  return status;
 }
 
 namespace {

@@ -1,8 +1,9 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
 //
-// Workspace of attention, a thread: a tile, with its totals, [lanes][Dv] doubles, where S is more than a span, plus
-// (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512
-// floats a thread, and what each chunk of 1024 keys comes to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
+// Workspace of attention: the call itself, an AttentionCall of 1 KiB, and a relative bias's table as below; a thread: a tile,
+// with its totals, [lanes][Dv] doubles, where S is more than a span, plus (D + Dv) S floats where keys or values are, or may
+// be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512 floats a thread, and what each chunk of 1024 keys comes
+// to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
 // relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself, a Forward of
