@@ -68,7 +68,9 @@ endif
 
 $(call object,$(engine_sources)): flags = $(engine_flags)
 $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
-$(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(flags_$(isa))))
+# With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
+least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
+$(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(least_level) $(flags_$(isa))))
 # What runs once a call, or once a task: small rather than unrolled (validate alone is 87 KB with -O3).
 small := validate core cache c_api c_api_cache layer_weights plan positions operations bias dispatch weights
 $(small:%=$(BUILD)/src/%.o): flags = $(engine_flags) -Os

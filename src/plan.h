@@ -1,6 +1,6 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
 //
-// Workspace of attention: the call itself, an AttentionCall of 1 KiB, and a relative bias's table as below; a thread: a tile,
+// Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below; a thread: a tile,
 // with its totals, [lanes][Dv] doubles, where S is more than a span, plus (D + Dv) S floats where keys or values are, or may
 // be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512 floats a thread, and what each chunk of 1024 keys comes
 // to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.

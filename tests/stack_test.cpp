@@ -2,7 +2,7 @@
 //
 // The frames are those that the compiler says (-fstack-usage): each engine object has a .su file beside it in the folder
 // ATTEND_BUILD. Who calls whom stands below. A new kernel, or a new function of a kernel's, goes into that list: one that is
-// not in it fails the test.
+// not in it fails the test. With ATTEND_SHOW_STACK set, the deepest chain of each ISA is printed.
 #include <doctest.h>
 
 #include <cxxabi.h>
@@ -228,7 +228,9 @@ Chain deepest_chain(const Frames& frames, const std::string& name) {
     }
   }
   const std::size_t own = frames.of(name);
-  if (own > 0) deepest.names = name.substr(name.find(':') + 1) + " " + std::to_string(own) + (deepest.names.empty() ? "" : ", " + deepest.names);
+  const std::size_t stages = name.find('@');
+  const std::string shown = stages != std::string::npos ? "stages of " + name.substr(stages + 1) : name.substr(name.find(':') + 1);
+  if (own > 0) deepest.names = shown + " " + std::to_string(own) + (deepest.names.empty() ? "" : ", " + deepest.names);
   deepest.bytes += own;
   return deepest;
 }

@@ -53,14 +53,27 @@ stage_no_threads() {
   ! nm -u "$check/$stage/libattend.a" | grep pthread
 }
 
+# The frames of every compiler, level and ISA; what they sum up to is in the log.
+stage_stack() {
+  for compiler in g++ $(find_tool clang++ clang++-19) $(find_tool aarch64-linux-gnu-g++); do
+    [ -x "$(command -v "$compiler")" ] || continue
+    for level in 1 2 3; do
+      stage=stack/$(basename "$compiler")-O$level
+      build CXX="$compiler" CXXFLAGS="-O$level" "$check/$stage/libattend.a" || return
+      echo "$stage"
+      ATTEND_SHOW_STACK=1 ATTEND_BUILD="$check/$stage" "$BUILD/attend-test" -tc='stack: *' || return
+    done
+  done
+}
+
 stage_symbols() { tests/check/undefined_symbols.sh "$BUILD" && tests/check/kernel_symbols.sh "$BUILD" && tests/check/baseline_code.sh "$BUILD"; }
 stage_embed() { tests/check/embed_size.sh "$BUILD"; }
 stage_install() { tests/install/install.sh "$BUILD"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
-stages=(symbols embed install rebuild gcc clang subsets no_threads address thread aarch64 neon_loops westmere haswell avx512 mutation)
-[ "$(uname -m)" = x86_64 ] || stages=(symbols embed install rebuild gcc clang no_threads address thread mutation)
+stages=(symbols stack embed install rebuild gcc clang subsets no_threads address thread aarch64 neon_loops westmere haswell avx512 mutation)
+[ "$(uname -m)" = x86_64 ] || stages=(symbols stack embed install rebuild gcc clang no_threads address thread mutation)
 [ $# = 0 ] || stages=("$@")
 failed=() start=$SECONDS
 for stage in "${stages[@]}"; do
