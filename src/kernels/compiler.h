@@ -8,7 +8,12 @@
 #endif
 
 #define ATTEND_INLINE inline __attribute__((always_inline))
+// One copy: g++ -O3 makes one for each constant argument else, 4 KB of them for two ISAs.
+#if defined(__clang__)
 #define ATTEND_NOINLINE __attribute__((noinline))
+#else
+#define ATTEND_NOINLINE __attribute__((noinline, noclone))
+#endif
 // Row and column loops must unroll, or g++ keeps the accumulators on the stack.
 #define ATTEND_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
