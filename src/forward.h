@@ -1,4 +1,4 @@
-// One forward of a layer: what its tasks share. It stands in the workspace, for no stack is to hold its 3 KiB under the kernels.
+// One forward of a layer: what its tasks share. It stands in the workspace, for no stack is to hold its 2.3 KiB under the kernels.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
 // relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself, a Forward of
-// 3 KiB. Over a cache, k and v are there, and B + 1 row counts more.
+// 2.3 KiB. Over a cache, k and v are there, and B + 1 row counts more.
 #pragma once
 
 #include <cstddef>
