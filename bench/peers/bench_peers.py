@@ -108,8 +108,8 @@ def measure_calls(contenders, options):
     """What calls cost: an empty one of each; the seed's case from C++."""
     import with_attend
     from timing import fastest
-    runs = {c.name: c.module.empty_call(options.threads) for c in contenders if c.precision == "f32"}
-    times = {name: min(fastest(run, options.seconds) for _ in range(options.rounds)) * 1e6 for name, run in runs.items()}
+    empty = {c.name: c.module.empty_call(options.threads) for c in contenders if c.precision == "f32"}
+    times = {name: min(fastest(call.run, options.seconds) for _ in range(options.rounds)) * 1e6 for name, call in empty.items()}
     seed = with_attend.InBench(with_attend.cases.ALL[0], options.threads)
     return {"empty_us": times, "seed_from_cpp_us": min(seed.time(options.seconds) for _ in range(options.rounds)) * 1e6}
 

@@ -22,7 +22,7 @@ def fastest(run, seconds):
 class Call:
     """What a contender computes: `run` does it once, `output` gives the result as an array, `time` the seconds of one run.
 
-    keep: what lives as long as the call."""
+    keep: what they reach by its address alone. It lives as long as the call: run and output do not outlive that."""
 
     def __init__(self, run, output, keep=None):
         self.run, self.output, self.keep = run, output, keep

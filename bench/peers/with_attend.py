@@ -122,7 +122,7 @@ def packed(buffers, padded):
     made_call = layer_call(library, made, call, output, (buffers, memory, x, starts))
     if not np.array_equal(made_call.output(), rows(padded.output())):
         raise RuntimeError("attend: packed sequences differ from those that are padded")
-    return Call(made_call.run, padded.output, made_call)
+    return Call(made_call.run, padded.output, (made_call, padded))
 
 
 def layer_call(library, made, call, output, keep):
@@ -161,7 +161,7 @@ def first_call(folder, case):
 
 def empty_call(threads):
     """A forward of no batch entries."""
-    return layer(cases.Buffers(cases.ALL[0]), batch=0).run
+    return layer(cases.Buffers(cases.ALL[0]), batch=0)
 
 
 class InBench:

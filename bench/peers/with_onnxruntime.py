@@ -69,7 +69,7 @@ def bound(session, arrays, results):
     def result():
         run()
         return next(iter(results.values()))
-    return Call(run, result, (session, binding, arrays))
+    return Call(run, result, (session, binding, arrays, results))
 
 
 def forms(buffers, threads):
@@ -197,4 +197,4 @@ def first_call(folder, case):
 def empty_call(threads):
     graph = Graph()
     graph.output(graph.node("Neg", [graph.input("x", cases.empty(1))]), cases.empty(1))
-    return graph.call(threads).run
+    return graph.call(threads)

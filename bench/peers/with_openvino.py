@@ -156,4 +156,4 @@ def first_call(folder, case):
 
 def empty_call(threads):
     x = parameters(cases.empty(1))
-    return PlainCall(openvino.Model([ops.negative(x[0])], x), [cases.empty(1)], cases.empty(1), threads).run
+    return PlainCall(openvino.Model([ops.negative(x[0])], x), [cases.empty(1)], cases.empty(1), threads)

@@ -64,4 +64,4 @@ def first_call(folder, case):
 def empty_call(threads):
     torch.set_num_threads(threads)
     x = torch.zeros(1)
-    return call(lambda: torch.neg(x)).run
+    return call(lambda: torch.neg(x))
