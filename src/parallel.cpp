@@ -70,7 +70,22 @@ void run_stages(const Threads& threads, const Stage* stages, int stage_count) no
 
 #if ATTEND_THREADS
 
+namespace {
+
+// How many forks lie between the process that first made a pool and this one. A child has the memory of its parent's pools,
+// but none of their threads, and their mutexes as they were at the time of the fork: held, maybe, by a thread that is not
+// there. The number of the process would not do: such numbers come back.
+unsigned long forks = 0;
+int fork_error = 0;  // forks are not counted
+
+void count_forks() noexcept {
+  fork_error = pthread_atfork(nullptr, nullptr, [] { ++forks; });
+}
+
+}  // namespace
+
 struct ThreadPool::State {
+  unsigned long home;       // `forks` where its threads are
   pthread_mutex_t mutex;
   pthread_cond_t work, finished;
   int workers;              // started
@@ -86,6 +101,10 @@ struct ThreadPool::State {
     pthread_t thread;
   } worker[max_threads];
 
+  // Whether its threads are of this process; in a child nothing else may be read.
+  bool at_home() const noexcept { return home == forks; }
+  bool begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept;
+  void end() noexcept;
   static void* run(void* pointer) noexcept;
   static void parallel_for(void* pool, int count, void (*task)(void*, int), void* context) noexcept;
 };
@@ -111,28 +130,40 @@ void* ThreadPool::State::run(void* pointer) noexcept {
   return nullptr;
 }
 
+// Gives the workers their indices of a region; false: they have another's, or are too few, or not there.
+bool ThreadPool::State::begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept {
+  if (!at_home()) return false;
+  pthread_mutex_lock(&mutex);
+  const bool free = !busy && region_count <= workers + 1;
+  if (free) {
+    busy = true;
+    task = region_task;
+    context = region_context;
+    count = region_count;
+    running = region_count - 1;
+    ++generation;
+    pthread_cond_broadcast(&work);
+  }
+  pthread_mutex_unlock(&mutex);
+  return free;
+}
+
+void ThreadPool::State::end() noexcept {
+  pthread_mutex_lock(&mutex);
+  while (running > 0) pthread_cond_wait(&finished, &mutex);
+  busy = false;
+  pthread_mutex_unlock(&mutex);
+}
+
 void ThreadPool::State::parallel_for(void* pool, int count, void (*task)(void*, int),
                                      void* context) noexcept {
   State& state = *static_cast<State*>(pool);
-  pthread_mutex_lock(&state.mutex);
-  if (state.busy || count > state.workers + 1) {  // another call uses it
-    pthread_mutex_unlock(&state.mutex);
+  if (!state.begin(count, task, context)) {
     for (int index = 0; index < count; ++index) task(context, index);
     return;
   }
-  state.busy = true;
-  state.task = task;
-  state.context = context;
-  state.count = count;
-  state.running = count - 1;
-  ++state.generation;
-  pthread_cond_broadcast(&state.work);
-  pthread_mutex_unlock(&state.mutex);
   task(context, 0);
-  pthread_mutex_lock(&state.mutex);
-  while (state.running > 0) pthread_cond_wait(&state.finished, &state.mutex);
-  state.busy = false;
-  pthread_mutex_unlock(&state.mutex);
+  state.end();
 }
 
 Status ThreadPool::make(int count, ThreadPool* pool) noexcept {
@@ -143,11 +174,17 @@ Status ThreadPool::make(int count, ThreadPool* pool) noexcept {
   if (pool == nullptr) return Status::error(StatusCode::invalid_argument, "pool: null");
   State* state = nullptr;
   if (count > 1) {
+    static pthread_once_t counted = PTHREAD_ONCE_INIT;
+    pthread_once(&counted, count_forks);
+    if (fork_error != 0) {
+      return Status::error(StatusCode::out_of_memory, "pool: no memory to be told of forks");
+    }
     void* memory = allocate(sizeof(State));
     if (memory == nullptr) {
       return Status::error(StatusCode::out_of_memory, "pool: no memory for %zu bytes", sizeof(State));
     }
     state = new (memory) State();
+    state->home = forks;
     pthread_mutex_init(&state->mutex, nullptr);
     pthread_cond_init(&state->work, nullptr);
     pthread_cond_init(&state->finished, nullptr);
@@ -171,14 +208,16 @@ Status ThreadPool::make(int count, ThreadPool* pool) noexcept {
 
 ThreadPool::~ThreadPool() {
   if (state_ == nullptr) return;
-  pthread_mutex_lock(&state_->mutex);
-  state_->ending = true;
-  pthread_cond_broadcast(&state_->work);
-  pthread_mutex_unlock(&state_->mutex);
-  for (int w = 0; w < state_->workers; ++w) pthread_join(state_->worker[w].thread, nullptr);
-  pthread_cond_destroy(&state_->finished);
-  pthread_cond_destroy(&state_->work);
-  pthread_mutex_destroy(&state_->mutex);
+  if (state_->at_home()) {
+    pthread_mutex_lock(&state_->mutex);
+    state_->ending = true;
+    pthread_cond_broadcast(&state_->work);
+    pthread_mutex_unlock(&state_->mutex);
+    for (int w = 0; w < state_->workers; ++w) pthread_join(state_->worker[w].thread, nullptr);
+    pthread_cond_destroy(&state_->finished);
+    pthread_cond_destroy(&state_->work);
+    pthread_mutex_destroy(&state_->mutex);
+  }
   release(state_);
 }
 

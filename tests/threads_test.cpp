@@ -2,7 +2,11 @@
 
 #include "engine_test.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <optional>
 #include <thread>
 
 using namespace engine_test;
@@ -49,6 +53,59 @@ void for_each_threads(Check check) {
   }
   check(threads_of(max_threads, forwards));
 }
+
+/// Whether a child of fork finds `check` true, within a minute: one that hangs is ended. It may not use doctest.
+template <class Check>
+bool in_child(Check check) {
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    alarm(60);
+    _exit(check() ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// Whether a pool runs each of so many indices once, and all on this thread.
+bool runs_here(const Threads& threads, int count) {
+  struct Seen {
+    std::thread::id here = std::this_thread::get_id();
+    int times[16] = {};
+    std::atomic<int> elsewhere{0};
+  } seen;
+  threads.parallel_for(threads.pool, count, [](void* context, int index) {
+    Seen& all = *static_cast<Seen*>(context);
+    ++all.times[index];
+    if (std::this_thread::get_id() != all.here) ++all.elsewhere;
+  }, &seen);
+  bool right = seen.elsewhere == 0;
+  for (int index = 0; index < 16; ++index) right = right && seen.times[index] == (index < count ? 1 : 0);
+  return right;
+}
+
+/// A call large enough to be shared among threads, and what it gives.
+struct SharedCall {
+  Random random{75};
+  Layer layer{Layer::square(96, 3, Isa::best, true), random};
+  Tensor x{{3, 150, 96}}, expected{{3, 150, 96}}, output{{3, 150, 96}};
+  Workspace workspace;
+
+  SharedCall() {
+    x.fill(random);
+    REQUIRE_OK(layer.forward(x, x, x, {}, expected));
+  }
+  /// Whether it gives the same bits on these threads.
+  bool same_on(const Threads& threads) {
+    AttentionOptions options;
+    options.threads = threads;
+    const std::size_t bytes = static_cast<std::size_t>(output.count()) * sizeof(float);
+    std::memset(output.view.data, 0, bytes);
+    return layer.attention.forward(x.view, x.view, x.view, {}, output.view, workspace, options).ok() &&
+           std::memcmp(output.view.data, expected.view.data, bytes) == 0;
+  }
+};
 
 }  // namespace
 
@@ -214,4 +271,99 @@ TEST_CASE("threads: many threads run one layer at once, each with its own worksp
     CHECK(errors == 0);
     for (const Tensor& output : outputs) CHECK_SAME_BITS(output, expected);
   }
+}
+
+TEST_CASE("threads: in a child of fork a pool made before runs calls on their caller's thread, and ends") {
+  SharedCall call;
+  std::optional<ThreadPool> pool;
+  pool.emplace();
+  REQUIRE_OK(ThreadPool::make(3, &*pool));
+  const Threads before = pool->threads();
+  CHECK(call.same_on(before));
+  CHECK(in_child([&] {
+    if (!runs_here(before, 3) || !runs_here(pool->threads(), 3) || !call.same_on(before)) return false;
+    // A child's child, whatever number it has.
+    const pid_t child = fork();
+    if (child == 0) {
+      const bool right = runs_here(before, 3) && call.same_on(before);
+      pool.reset();
+      _exit(right ? 0 : 1);
+    }
+    int status = 1;
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) return false;
+    pool.reset();
+    return true;
+  }));
+  CHECK(in_child([&] { return ThreadPool::make(1, &*pool).ok() && pool->threads().count == 1; }));
+  // The parent goes on with its threads.
+  CHECK(!runs_here(pool->threads(), 3));
+  CHECK(call.same_on(pool->threads()));
+}
+
+TEST_CASE("threads: a child of fork makes pools of its own, in place of its parent's too") {
+  SharedCall call;
+  ThreadPool pool;
+  REQUIRE_OK(ThreadPool::make(3, &pool));
+  const bool may_start_threads = in_child([] {
+    std::thread([] {}).join();
+    return true;
+  });
+  if (!may_start_threads) {  // under the thread sanitizer, and in qemu 7.2
+    MESSAGE("not tested: here a child of a process with several threads cannot start any");
+    return;
+  }
+  CHECK(in_child([&] {
+    ThreadPool other;
+    if (!ThreadPool::make(2, &other).ok() || runs_here(other.threads(), 2) || !call.same_on(other.threads())) return false;
+    if (!ThreadPool::make(2, &pool).ok() || runs_here(pool.threads(), 2) || !call.same_on(pool.threads())) return false;
+    const pid_t child = fork();  // where those are a parent's again
+    if (child == 0) _exit(runs_here(other.threads(), 2) && call.same_on(pool.threads()) ? 0 : 1);
+    int status = 1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+  }));
+  CHECK(!runs_here(pool.threads(), 3));
+}
+
+TEST_CASE("threads: a child of fork is free of what another thread was doing in the pool") {
+  SharedCall call;
+  std::optional<ThreadPool> pool;
+  pool.emplace();
+  REQUIRE_OK(ThreadPool::make(3, &*pool));
+  const Threads threads = pool->threads();
+  const auto child = [&] {
+    const bool right = runs_here(threads, 3) && call.same_on(threads);
+    pool.reset();
+    return right;
+  };
+  SUBCASE("a region of which no index has ended") {
+    struct Waiting {
+      std::atomic<int> begun{0};
+      std::atomic<bool> go_on{false};
+    } waiting;
+    std::thread other([&] {
+      threads.parallel_for(threads.pool, 3, [](void* context, int) {
+        Waiting& all = *static_cast<Waiting*>(context);
+        ++all.begun;
+        while (!all.go_on) std::this_thread::yield();
+      }, &waiting);
+    });
+    while (waiting.begun < 3) std::this_thread::yield();
+    const bool right = in_child(child);
+    waiting.go_on = true;
+    other.join();
+    CHECK(right);
+  }
+  SUBCASE("regions that come and go: in some forks another thread holds the mutex") {
+    std::atomic<bool> enough{false};
+    std::thread other([&] {
+      while (!enough) threads.parallel_for(threads.pool, 3, [](void*, int) {}, nullptr);
+    });
+    bool right = true;
+    for (int n = 0; n < 40 && right; ++n) right = in_child(child);
+    enough = true;
+    other.join();
+    CHECK(right);
+  }
+  CHECK(!runs_here(threads, 3));
+  CHECK(call.same_on(threads));
 }

@@ -154,6 +154,9 @@ inline constexpr int max_threads = 256;
 /// A pool of threads that sleep while there is no work; destroying it ends them.
 ///
 /// Several calls may share a pool: while one uses it, the others run on their own thread alone.
+/// In a child of fork the pool has no threads: a call that is given it runs on its caller's alone, and its
+/// destructor waits for none, whatever other threads did with it at the time of the fork; make gives it threads
+/// of the child. The parent's pool goes on. (A task that forks has to end its child itself.)
 /// In a build with ATTEND_THREADS=0, make returns unsupported for more than one thread.
 class ATTEND_API ThreadPool {
  public:
