@@ -171,7 +171,8 @@ attend_code attend_mha_project(attend_mha* layer, attend_kv_cache* cache, const 
   const std::int64_t batch = cache->cache.config().batch;
   Workspace callers(c.workspace, c.workspace_bytes);
   return report(layer->layer.project(new_rows(c, c.keys, batch, config.key_size), new_rows(c, c.values, batch, config.value_size),
-                                     counts_of(c.new_counts, batch), &cache->cache, c.workspace != nullptr ? callers : layer->workspace),
+                                     counts_of(c.new_counts, batch), &cache->cache, c.workspace != nullptr ? callers : layer->workspace,
+                                     options_of(c, batch, config.num_heads)),
                 error);
 }
 

@@ -89,6 +89,15 @@ View<Element> one_head(const View<Element>& view) {
   return heads;
 }
 
+// What DotProductAttention's options say of its one head.
+AttentionOptions one_head(const AttentionOptions& options) {
+  AttentionOptions one = options;
+  one.empty_rows = EmptyRows::uniform;  // as the original has it; so one query does not decode
+  one.attention_weights = one_head(options.attention_weights);
+  one.lse = one_head(options.lse);
+  return one;
+}
+
 // Multiply-adds of a call in which every key is visible; of packed sequences at most so many.
 double attention_work(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
@@ -145,12 +154,7 @@ __attribute__((noinline)) Status prepare_cached(const Kernels& kernels, const Co
 __attribute__((noinline)) Status prepare_dot_product(const Kernels& kernels, const ConstTensorView& queries, const ConstTensorView& keys,
                                                      const ConstTensorView& values, const LengthsView& valid_lens, const TensorView& output,
                                                      Workspace& workspace, const AttentionOptions& options, float dropout_rate, const AttentionCall** call) {
-  AttentionOptions one = options;
-  one.empty_rows = EmptyRows::uniform;
-  one.average_weights = false;
-  one.attention_weights = one_head(options.attention_weights);
-  one.lse = one_head(options.lse);
-  return prepare(kernels, one_head(queries), one_head(keys), one_head(values), valid_lens, one_head(output), workspace, one, dropout_rate, call);
+  return prepare(kernels, one_head(queries), one_head(keys), one_head(values), valid_lens, one_head(output), workspace, one_head(options), dropout_rate, call);
 }
 
 void run(const AttentionCall& call, Threads threads) {
@@ -159,17 +163,24 @@ void run(const AttentionCall& call, Threads threads) {
   run_stages(threads, stages, add_attention_stages(call, stages));
 }
 
+// Of a call with keys and values; 0 if it is not a valid one.
+std::size_t call_bytes(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
+                       const AttentionOptions& options) {
+  if (!validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
+      !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+    return 0;
+  }
+  const AttentionPlan plan = plan_attention(kernels, attention_shape(core_of(kernels, q, k, v, {}, options)), options.threads.count);
+  return CallMemory(kernels, options).plan + plan.bytes(options.threads.count) + alignment - 1;
+}
+
 }  // namespace
 
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                                       const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = find_kernels(isa);
-  if (kernels == nullptr || !validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
-      !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
-    return 0;
-  }
-  const AttentionPlan plan = plan_attention(*kernels, attention_shape(core_of(*kernels, q, k, v, {}, options)), options.threads.count);
-  return CallMemory(*kernels, options).plan + plan.bytes(options.threads.count) + alignment - 1;
+  if (kernels == nullptr || !validate_use(attention_call, options).ok()) return 0;
+  return call_bytes(*kernels, q, k, v, options);
 }
 
 Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
@@ -188,7 +199,7 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = find_kernels(isa);
   if (kernels == nullptr || cache.state() == nullptr || !validate_cached_queries(q, *cache.state()).ok() ||
-      !options.query_starts.absent() || !options.key_starts.absent() || !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+      !validate_use(cached_attention_call, options).ok() || !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
     return 0;
   }
   AttentionShape shape = attention_shape(core_of(*kernels, q, *cache.state(), {}, options));
@@ -228,11 +239,15 @@ Status DotProductAttention::make(float dropout, DotProductAttention* attention, 
 
 std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                                                  const ConstTensorView& values, int threads) const noexcept {
-  if (kernels_ == nullptr || !validate_operands(queries, keys, values).ok()) return 0;
   AttentionOptions options;
   options.threads.count = threads;
-  options.empty_rows = EmptyRows::uniform;  // as forward says: one query does not decode
-  return attention_workspace_bytes(one_head(queries), one_head(keys), one_head(values), options, kernels_->isa);
+  return workspace_bytes(queries, keys, values, options);
+}
+
+std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
+                                                 const ConstTensorView& values, const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
+  return call_bytes(*kernels_, one_head(queries), one_head(keys), one_head(values), one_head(options));
 }
 
 Status DotProductAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,

@@ -95,8 +95,6 @@ ProjectedRows projected_rows(const Visibility& visibility, const CacheState* cac
   return {{sequences.count, query_rows, first}, {sequences.count, key_rows, first_keys}, {sequences.count, output_rows, first}};
 }
 
-constexpr AttentionOptions no_options;
-
 Status not_made() { return Status::error(StatusCode::invalid_argument, "this MultiHeadAttention has not been made"); }
 
 Status no_cache(const KeyValueCache* cache) {
@@ -120,8 +118,6 @@ struct MultiHeadAttention::Call {
   CacheState* cache;              // null: none
   const IndexView& counts;        // of rows, over a cache
   bool appends;                   // keys and values to the cache
-  const IndexView& key_positions;
-  const Threads& threads;
 
   ForwardShape shape() const { return {(appends ? keys : queries).sizes[0], queries.sizes[1], keys.sizes[1]}; }
 
@@ -259,8 +255,8 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
                                                 const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
-      options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch, options).ok() ||
-      !validate_scoring(options, config_.num_heads).ok() ||
+      options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
+      !validate_use(cached_forward_call, options).ok() || !validate_scoring(options, config_.num_heads).ok() ||
       !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan, &cache.state()->config)) {
     return 0;
   }
@@ -275,7 +271,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
   if (!status.ok()) return status;
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
-  return run({queries, keys, values, result, options, valid_lens, nullptr, {}, false, options.key_positions, options.threads}, workspace);
+  return run({queries, keys, values, result, options, valid_lens, nullptr, {}, false}, workspace);
 }
 
 Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
@@ -287,7 +283,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
   if (!status.ok()) return status;
-  return run({queries, keys, values, result, options, {}, state, new_counts, !keys.absent(), options.key_positions, options.threads}, workspace);
+  return run({queries, keys, values, result, options, {}, state, new_counts, !keys.absent()}, workspace);
 }
 
 Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
@@ -297,8 +293,7 @@ Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTenso
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_project(config_, keys, values, counts, *state, options);
   if (!status.ok()) return status;
-  // Nothing else has a meaning.
-  return run({{}, keys, values, {}, no_options, {}, state, counts, true, options.key_positions, options.threads}, workspace);
+  return run({{}, keys, values, {}, options, {}, state, counts, true}, workspace);
 }
 
 Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
@@ -333,7 +328,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
     if (!status.ok()) return status;
   }
 
-  Threads threads = call.threads;
+  Threads threads = options.threads;
   if (forward_work(config_, shape, cache != nullptr ? described.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
   if (!plan_forward(kernels, config_, shape, options, threads.count, &plan, cache != nullptr ? &cache->config : nullptr)) {
@@ -393,7 +388,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   forward.query_rows = head_rows(query_projection, sizes.heads, layout.query_norm,
                                  {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &attention.visibility, nullptr});
   forward.key_rows = head_rows(key_projection, sizes.groups, layout.key_norm,
-                               {positions_by_row(call.key_positions, sequences.packed()), sequences.key_starts, nullptr,
+                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
                                 forward.projections[key_projection].output_rows});
 
   attention.q = read_only(forward.projections[query_projection].output);

@@ -500,7 +500,60 @@ Status check_copies(const char* name, const ConstTensorView& keys, std::int64_t 
   return Status::error(invalid, "%s: shape %s is too large", name, shape_text(keys).text);
 }
 
+const char* name_of(CallKind call) {
+  switch (call) {
+    case attention_call: return "attention";
+    case cached_attention_call: return "attention over a cache";
+    case dot_product_call: return "DotProductAttention";
+    case cached_forward_call: return "a forward over a cache";
+    case project_call: return "project";
+  }
+  return "this call";
+}
+
 }  // namespace
+
+Status validate_use(CallKind call, const AttentionOptions& options) noexcept {
+  constexpr AttentionOptions none = {};
+  const RelativePositionBias &bias = options.relative_position_bias, &no_bias = none.relative_position_bias;
+  const unsigned cached_calls = cached_attention_call | cached_forward_call, core_calls = attention_call | cached_attention_call;
+  const struct {
+    const char* name;
+    bool given;
+    unsigned without_use;
+  } all[] = {
+      {"scale", options.scale.has_value(), project_call},
+      {"softcap", options.softcap != none.softcap, project_call},
+      {"causal", options.causal, project_call},
+      {"offset", options.offset != none.offset, project_call},
+      {"offsets", !options.offsets.absent(), project_call},
+      {"window_left", options.window_left != none.window_left, project_call},
+      {"window_right", options.window_right != none.window_right, project_call},
+      {"mask", !options.mask.absent(), project_call},
+      {"additive_mask", !options.additive_mask.absent(), project_call},
+      {"tree_parents", !options.tree_parents.absent(), project_call},
+      {"empty_rows", options.empty_rows != none.empty_rows, dot_product_call | project_call},
+      {"alibi_slopes", !options.alibi_slopes.absent(), project_call},
+      {"relative_position_bias.table", !bias.table.absent(), project_call},
+      {"relative_position_bias.bidirectional", bias.bidirectional != no_bias.bidirectional, project_call},
+      {"relative_position_bias.max_distance", bias.max_distance != no_bias.max_distance, project_call},
+      {"sinks", !options.sinks.absent(), project_call},
+      {"query_starts", !options.query_starts.absent(), cached_calls | project_call},
+      {"key_starts", !options.key_starts.absent(), cached_calls | project_call},
+      {"query_positions", !options.query_positions.absent(), core_calls | dot_product_call | project_call},
+      {"key_positions", !options.key_positions.absent(), core_calls | dot_product_call},
+      {"training", options.training, core_calls | project_call},
+      {"dropout_seed", options.dropout_seed != none.dropout_seed, core_calls | project_call},
+      {"attention_weights", !options.attention_weights.absent(), project_call},
+      {"average_weights", options.average_weights, dot_product_call | project_call},
+      {"lse", !options.lse.absent(), project_call},
+  };
+  for (const auto& option : all) {
+    if (!option.given || (option.without_use & call) == 0) continue;
+    return Status::error(invalid, "%s: given, but %s has no use for it", option.name, name_of(call));
+  }
+  return Status();
+}
 
 Status validate_dropout(float dropout) noexcept {
   if (dropout >= 0.0f && dropout < 1.0f) return Status();
@@ -685,7 +738,7 @@ Status validate_dot_product(const ConstTensorView& queries, const ConstTensorVie
   ATTEND_CHECK(validate_operands(queries, keys, values));
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
   ATTEND_CHECK(check_view("output", output, batch, rows, values.sizes[2]));
-  ATTEND_CHECK(check_no_positions(options));
+  ATTEND_CHECK(validate_use(dot_product_call, options));
   const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, 1, rows, keys.sizes[1]};
   return check_attention(operands, valid_lens, output, options, false);
 }
@@ -739,7 +792,7 @@ Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const C
                      const TensorView& output, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(validate_core_operands(q, k, v));
   ATTEND_CHECK(check_view("output", output, q.sizes[0], q.sizes[1], q.sizes[2], v.sizes[3]));
-  ATTEND_CHECK(check_no_positions(options));
+  ATTEND_CHECK(validate_use(attention_call, options));
   const Operands operands = {{"q", q}, {"k", k}, {"v", v}, q.sizes[0], q.sizes[1], q.sizes[2], k.sizes[2]};
   return check_attention(operands, valid_lens, output, options, true);
 }
@@ -853,9 +906,7 @@ Status validate_cached_queries(const ConstTensorView& q, const CacheState& state
 Status validate_cached_core(const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
                             const TensorView& output, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(validate_cached_queries(q, state));
-  if (!options.query_starts.absent() || !options.key_starts.absent()) {
-    return Status::error(invalid, "query_starts: cannot go with a cache");
-  }
+  ATTEND_CHECK(validate_use(cached_attention_call, options));
   ATTEND_CHECK(check_view("output", output, q.sizes[0], q.sizes[1], q.sizes[2], state.config.value_dim));
   ATTEND_CHECK(check_counts("query_counts", query_counts, q.sizes[0], q.sizes[2]));
   const Operands operands = {{"q", q}, {"the cache", state.memory}, {"the cache", state.memory}, q.sizes[0], q.sizes[1], q.sizes[2], state.longest()};
@@ -901,13 +952,9 @@ Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensor
 
 }  // namespace
 
-Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch,
-                            const AttentionOptions& options) noexcept {
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept {
   const LayerSizes sizes(config);
   const KeyValueCacheConfig& held = state.config;
-  if (!options.query_starts.absent() || !options.key_starts.absent()) {
-    return Status::error(invalid, "query_starts: cannot go with a cache");
-  }
   if (held.num_kv_heads != sizes.groups || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
     return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", static_cast<long long>(held.num_kv_heads),
                          static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.groups),
@@ -922,7 +969,8 @@ Status validate_cached_forward(const MultiHeadAttentionConfig& config, const Con
                                const TensorView& output, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(check_view("queries", queries, -1, -1, config.query_size));
   const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
-  ATTEND_CHECK(validate_layer_cache(config, state, batch, options));
+  ATTEND_CHECK(validate_use(cached_forward_call, options));
+  ATTEND_CHECK(validate_layer_cache(config, state, batch));
   const bool appends = !keys.absent() || !values.absent();
   if (appends) {
     ATTEND_CHECK(check_projected(config, keys, values, new_counts, state));
@@ -952,13 +1000,12 @@ Status validate_cached_forward(const MultiHeadAttentionConfig& config, const Con
 Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
                         const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept {
   ATTEND_CHECK(check_view("keys", keys, -1, -1, config.key_size));
-  ATTEND_CHECK(validate_layer_cache(config, state, keys.sizes[0], options));
+  ATTEND_CHECK(validate_use(project_call, options));
+  ATTEND_CHECK(validate_layer_cache(config, state, keys.sizes[0]));
   ATTEND_CHECK(check_projected(config, keys, values, counts, state));
   const ConstTensorView none;
   const Operands operands = {{"queries", none}, {"keys", keys}, {"values", values}, keys.sizes[0], config.num_heads, 0, keys.sizes[1]};
-  AttentionOptions of_keys;
-  of_keys.key_positions = options.key_positions;
-  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, of_keys, &state, counts));
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options, &state, counts));
   return check_threads(options.threads);
 }
 

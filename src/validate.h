@@ -8,6 +8,11 @@ namespace attend {
 struct CacheState;
 struct Visibility;
 
+/// The kinds of calls that have no use for some of the options. (A layer's forward without a cache has one for all.)
+enum CallKind : unsigned { attention_call = 1, cached_attention_call = 2, dot_product_call = 4, cached_forward_call = 8, project_call = 16 };
+/// Whether such a call has a use for all options that are given; else the first that it would ignore is named.
+Status validate_use(CallKind call, const AttentionOptions& options) noexcept;
+
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept;
 Status validate_weights(const MultiHeadAttentionConfig& config,
                         const MultiHeadAttentionWeights& weights) noexcept;
@@ -35,9 +40,8 @@ Status validate_cached_core(const ConstTensorView& q, const CacheState& state, c
                             const TensorView& output, const AttentionOptions& options) noexcept;
 /// Whether all keys that the queries see are there: none is gone from a ring, none in a page outside.
 Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept;
-/// Whether the cache is of the layer's heads and such a batch, and the options can go with one.
-Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch,
-                            const AttentionOptions& options) noexcept;
+/// Whether the cache is of the layer's heads and such a batch.
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept;
 Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
                                const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
                                const TensorView& output, const AttentionOptions& options) noexcept;

@@ -595,7 +595,7 @@ TEST_CASE("C API: what a cache cannot do is refused with a message, and leaves i
   const std::int64_t starts[] = {0, 3};
   core_call.options.num_sequences = 1;
   core_call.options.query_starts = core_call.options.key_starts = starts;
-  check_refused(attend_cached_attention(caches.cache, &core_call, &problem), invalid, "query_starts: cannot go with a cache");
+  check_refused(attend_cached_attention(caches.cache, &core_call, &problem), invalid, "query_starts: given, but attention over a cache has no use for it");
   core_call.options = attend_options();
   core_call.num_heads = 3;
   check_refused(attend_cached_attention(caches.cache, &core_call, &problem), invalid, "cache: 2 heads do not divide those of q, 3");
@@ -614,10 +614,11 @@ TEST_CASE("C API: what a cache cannot do is refused with a message, and leaves i
   require_done(attend_kv_cache_append(paged.cache, 3, k.view.data, k.view.data, nullptr, &problem));
   check_refused(attend_kv_cache_append(paged.cache, 1, k.view.data, k.view.data, nullptr, &problem), invalid, "pages: [0, 1] is 99, expected 0 to 3");
   CHECK(attend_kv_cache_length(paged.cache, 0) == 3);
+  require_done(attend_mha_project(made.layer, ring.cache, &call, &problem));
   call.options.windowed = 1;
   call.options.window_left = 2;
   call.options.window_right = -1;
-  require_done(attend_mha_project(made.layer, ring.cache, &call, &problem));
+  check_refused(attend_mha_project(made.layer, ring.cache, &call, &problem), invalid, "window_left: given, but project has no use for it");
   check_refused(attend_mha_cached_forward(made.layer, ring.cache, &call, &problem), invalid, "cache: query 0 of entry 0 sees tokens from 1 on");
   CHECK(attend_kv_cache_length(ring.cache, 1) == 3);
 

@@ -709,7 +709,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     wrong = options;
     const std::int64_t starts[] = {0, 5};
     wrong.query_starts = wrong.key_starts = IndexView(starts, 2);
-    refuse_call(q, {}, output.view, wrong, "query_starts: cannot go with a cache");
+    refuse_call(q, {}, output.view, wrong, "query_starts: given, but attention over a cache has no use for it");
     wrong = options;
     wrong.scale = infinite;
     refuse_call(q, {}, output.view, wrong, "scale: inf, expected a finite number");

@@ -424,10 +424,12 @@ TEST_CASE("cached layer: bad calls are refused by name, and the cache stays as i
     AttentionOptions options = causal(4);
     const std::int64_t starts[] = {0, 3};
     options.query_starts = options.key_starts = IndexView(starts, 2);
-    refuse(forward(rows, rows, rows, {}, three, options), "query_starts: cannot go with a cache");
+    refuse(forward(rows, rows, rows, {}, three, options), "query_starts: given, but a forward over a cache has no use for it");
     options = causal(4);
     options.threads.count = 0;
     refuse(forward(rows, rows, rows, {}, three, options), "threads: count 0, expected 1 to 256");
+    options = AttentionOptions();
+    options.threads.count = 0;
     refuse(layer.attention.project(rows, rows, {}, &made.cache, workspace, options), "threads: count 0, expected 1 to 256");
     TensorView inside = three;
     inside.data = const_cast<float*>(made.cache.key(0, 0, 13));

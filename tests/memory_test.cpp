@@ -338,13 +338,18 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
       OperationOptions options;
       options.isa = isa;
       Workspace own;
-      REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, expected.view, own));
+      AttentionOptions forward;
+      Tensor table({random.between(4, 40), 1});
+      const bool biased = round % 2 == 1;  // by a table in the workspace
+      if (biased) forward.relative_position_bias.table = table.fill(random).view;
+      REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, expected.view, own, forward));
       REQUIRE_OK(matmul(queries.view, keys.view, true, {}, expected_product.view, own, options));
       for (int threads : {1, 3}) {
-        AttentionOptions forward;
         forward.threads.count = threads;
         forward.threads.parallel_for = in_order;
-        const std::size_t bytes = attention.workspace_bytes(queries.view, keys.view, keys.view, threads);
+        const std::size_t bytes = attention.workspace_bytes(queries.view, keys.view, keys.view, forward);
+        const std::size_t unbiased = attention.workspace_bytes(queries.view, keys.view, keys.view, threads);
+        CHECK((biased ? bytes > unbiased : bytes == unbiased));
         for (std::size_t offset : {0, 1, 63}) {
           const CallersMemory memory(bytes, offset);
           Workspace workspace(memory.data(), memory.size());
@@ -378,6 +383,9 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
     CHECK(attention.workspace_bytes(x.view, y.view, y.view) == 0);
     CHECK(attention.workspace_bytes(x.view, x.view, x.view, 0) == 0);
     CHECK(attention.workspace_bytes(x.view, x.view, x.view, max_threads + 1) == 0);
+    AttentionOptions of_heads;
+    of_heads.relative_position_bias.table = ConstTensorView(x.view.data, 8, 2);
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view, of_heads) == 0);
     CHECK(matmul_workspace_bytes(x.view, y.view, true, isa) == 0);
   }
 }

@@ -2,6 +2,8 @@
 
 #include "engine_test.h"
 
+#include <functional>
+
 using namespace engine_test;
 
 namespace {
@@ -418,14 +420,14 @@ TEST_CASE("errors: positions and packed sequences of a layer") {
     const TensorView q(queries.view.data, 2, 1, 3, 12), k(keys.view.data, 2, 1, 5, 12);
     Workspace workspace;
     check_refused(attention(q, k, k, {}, output.view, workspace, options), invalid,
-                  "key_positions: given, but only a layer with a rotary embedding has use for it");
+                  "key_positions: given, but attention has no use for it");
     DotProductAttention dot_product;
     REQUIRE_OK(DotProductAttention::make(0.0f, &dot_product));
     Tensor rows({2, 3, 12});
     options = AttentionOptions();
     options.query_positions = IndexView(numbers, 3);
     check_refused(dot_product.forward(queries.view, keys.view, keys.view, {}, rows.view, workspace, options), invalid,
-                  "query_positions: given, but only a layer with a rotary embedding has use for it");
+                  "query_positions: given, but DotProductAttention has no use for it");
   }
   refuse(rotating, options, "query_positions: [2] is 6, with offset 0 outside of [0, 6)");
   options.query_positions = IndexView(numbers, 2);
@@ -462,6 +464,110 @@ TEST_CASE("errors: positions and packed sequences of a layer") {
   CHECK(rotating.attention.workspace_bytes({2, 3, 5}, options) == 0);
   CHECK(rotating.attention.workspace_bytes({1, 4, 5}, options) == 0);
   CHECK(rotating.attention.workspace_bytes({1, 3, 5}, options) > 0);
+}
+
+TEST_CASE("errors: options that a kind of call has no use for are refused by name, all others are not") {
+  static const float numbers[8] = {};
+  static const std::int64_t integers[8] = {};
+  static const std::uint8_t shown[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  static float written[64];
+  const struct {
+    std::string name;
+    void (*give)(AttentionOptions& options);
+  } all[] = {
+      {"scale", [](AttentionOptions& options) { options.scale = not_a_number; }},
+      {"softcap", [](AttentionOptions& options) { options.softcap = not_a_number; }},
+      {"causal", [](AttentionOptions& options) { options.causal = true; }},
+      {"offset", [](AttentionOptions& options) { options.offset = 1; }},
+      {"offsets", [](AttentionOptions& options) { options.offsets = IndexView(integers, 1); }},
+      {"window_left", [](AttentionOptions& options) { options.window_left = -7; }},
+      {"window_right", [](AttentionOptions& options) { options.window_right = 0; }},
+      {"mask", [](AttentionOptions& options) { options.mask = BoolMaskView(shown, 2); }},
+      {"additive_mask", [](AttentionOptions& options) { options.additive_mask = ConstTensorView(numbers, 2); }},
+      {"tree_parents", [](AttentionOptions& options) { options.tree_parents = IndexView(integers, 2); }},
+      {"empty_rows", [](AttentionOptions& options) { options.empty_rows = EmptyRows::uniform; }},
+      {"alibi_slopes", [](AttentionOptions& options) { options.alibi_slopes = ConstTensorView(numbers, 1); }},
+      {"relative_position_bias.table", [](AttentionOptions& options) { options.relative_position_bias.table = ConstTensorView(numbers, 8, 1); }},
+      {"relative_position_bias.bidirectional", [](AttentionOptions& options) { options.relative_position_bias.bidirectional = false; }},
+      {"relative_position_bias.max_distance", [](AttentionOptions& options) { options.relative_position_bias.max_distance = 64; }},
+      {"sinks", [](AttentionOptions& options) { options.sinks = ConstTensorView(numbers, 1); }},
+      {"query_starts", [](AttentionOptions& options) { options.query_starts = IndexView(integers, 2); }},
+      {"key_starts", [](AttentionOptions& options) { options.key_starts = IndexView(integers, 2); }},
+      {"query_positions", [](AttentionOptions& options) { options.query_positions = IndexView(integers, 2); }},
+      {"key_positions", [](AttentionOptions& options) { options.key_positions = IndexView(integers, 2); }},
+      {"training", [](AttentionOptions& options) { options.training = true; }},
+      {"dropout_seed", [](AttentionOptions& options) { options.dropout_seed = 5; }},
+      {"attention_weights", [](AttentionOptions& options) { options.attention_weights = TensorView(written, 1, 1, 2, 2); }},
+      {"average_weights", [](AttentionOptions& options) { options.average_weights = true; }},
+      {"lse", [](AttentionOptions& options) { options.lse = TensorView(written + 16, 1, 1, 2); }},
+  };
+
+  Random random(96);
+  MultiHeadAttentionConfig config = Layer::square(4, 1, Isa::best);
+  config.rotary.inverse_frequencies = ConstTensorView(numbers, 2);
+  const Layer layer(config, random);
+  DotProductAttention dot_product;
+  REQUIRE_OK(DotProductAttention::make(0.5f, &dot_product));
+  Tensor rows({1, 2, 4}), output({1, 2, 4});
+  rows.fill(random);
+  const ConstTensorView x = rows.view, heads(rows.view.data, 1, 1, 2, 4);
+  KeyValueCacheConfig sizes;
+  sizes.num_kv_heads = 1;
+  sizes.head_dim = 4;
+  sizes.capacity = 2;
+  KeyValueCache full, cache;  // one to read, one to append to
+  REQUIRE_OK(KeyValueCache::make(sizes, &full));
+  REQUIRE_OK(KeyValueCache::make(sizes, &cache));
+  REQUIRE_OK(full.append(heads, heads));
+  Workspace workspace;
+
+  const std::string positions = " query_positions key_positions ", dropout = " training dropout_seed ", starts = " query_starts key_starts ";
+  std::string all_but_key_positions = " ";
+  for (const auto& option : all) {
+    if (option.name != "key_positions") all_but_key_positions += option.name + " ";
+  }
+  using Bytes = std::function<std::size_t(const AttentionOptions&)>;
+  const auto check = [&](const std::string& kind, const std::string& refused, const auto& call, const Bytes& bytes) {
+    CAPTURE(kind);
+    for (const auto& option : all) {
+      CAPTURE(option.name);
+      AttentionOptions options;
+      option.give(options);
+      const Status status = call(options);
+      if (refused.find(" " + option.name + " ") != std::string::npos) {
+        check_refused(status, invalid, option.name + ": given, but " + kind + " has no use for it");
+        CHECK(output.untouched());
+        if (bytes) CHECK(bytes(options) == 0);
+      } else {
+        CHECK(std::string(status.message()).find("no use") == std::string::npos);
+      }
+      CHECK(cache.length(0) == (kind == "project" && status.ok() ? 2 : 0));
+      cache.clear();
+      output = Tensor({1, 2, 4});
+    }
+    CHECK(call(AttentionOptions()).ok());
+    if (bytes) CHECK(bytes(AttentionOptions()) > 0);
+    cache.clear();
+    output = Tensor({1, 2, 4});
+  };
+  const auto target = [&] { return output.view; };
+  const auto head_target = [&] { return TensorView(output.view.data, 1, 1, 2, 4); };
+  check("attention", positions + dropout,
+        [&](const AttentionOptions& options) { return attention(heads, heads, heads, {}, head_target(), workspace, options); },
+        [&](const AttentionOptions& options) { return attention_workspace_bytes(heads, heads, heads, options); });
+  check("attention over a cache", positions + dropout + starts,
+        [&](const AttentionOptions& options) { return attention(heads, full, {}, head_target(), workspace, options); },
+        [&](const AttentionOptions& options) { return attention_workspace_bytes(heads, full, options); });
+  check("DotProductAttention", positions + " empty_rows average_weights ",
+        [&](const AttentionOptions& options) { return dot_product.forward(x, x, x, {}, target(), workspace, options); },
+        [&](const AttentionOptions& options) { return dot_product.workspace_bytes(x, x, x, options); });
+  check("a forward", "", [&](const AttentionOptions& options) { return layer.attention.forward(x, x, x, {}, target(), workspace, options); },
+        [&](const AttentionOptions& options) { return layer.attention.workspace_bytes({1, 2, 2}, options); });
+  check("a forward over a cache", starts,
+        [&](const AttentionOptions& options) { return layer.attention.forward(x, {}, {}, {}, &full, target(), workspace, options); },
+        [&](const AttentionOptions& options) { return layer.attention.workspace_bytes({1, 2, 0}, full, options); });
+  check("project", all_but_key_positions,
+        [&](const AttentionOptions& options) { return layer.attention.project(x, x, {}, &cache, workspace, options); }, nullptr);
 }
 
 TEST_CASE("errors: a make that fails leaves the object as it was") {
@@ -734,7 +840,7 @@ TEST_CASE("errors: DotProductAttention::forward") {
   }
   SUBCASE("options") {
     call.options.empty_rows = static_cast<EmptyRows>(-1);
-    call.refuse("empty_rows: -1 is not one of attend::EmptyRows");
+    call.refuse("empty_rows: given, but DotProductAttention has no use for it");
     call.options.empty_rows = EmptyRows::zero;
     for (const auto& [threads, message] : wrong_threads()) {
       call.options.threads = threads;

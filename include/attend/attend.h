@@ -335,7 +335,8 @@ ATTEND_C_API attend_code attend_mha_cached_forward(attend_mha *layer, attend_kv_
                                                    attend_error *error);
 
 /* Appends projected keys and values without queries: of an encoder's output, once. Of the call, num_new, keys,
- * values, new_counts and the workspace count. On any error the cache is as it was. */
+ * values, new_counts and the workspace count; what empty_rows, attention_weights and options ask for it has no use
+ * for, and refuses. On any error the cache is as it was. */
 ATTEND_C_API attend_code attend_mha_project(attend_mha *layer, attend_kv_cache *cache,
                                             const attend_mha_cached_call *call, attend_error *error);
 

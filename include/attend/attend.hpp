@@ -275,6 +275,7 @@ struct RelativePositionBias {
 /// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position
 /// bias; hidden keys removed; softmax; dropout; times v. Query i stands at position i + offset among the
 /// keys. A key is visible if all that is given here, and the valid lengths, let it be.
+/// A kind of call that has no use for an option refuses it by name.
 struct AttentionOptions {
   /// Of the scores, finite, may be negative; absent: 1 / sqrt(D).
   std::optional<float> scale;
@@ -316,7 +317,8 @@ struct AttentionOptions {
   /// (L,) and (S,).
   IndexView query_positions, key_positions;
 
-  /// Training mode: dropout is applied to the attention weights. In inference it is the identity.
+  /// Training mode: dropout, of a layer or of DotProductAttention, is applied to the attention weights. In
+  /// inference it is the identity.
   bool training = false;
   /// Selects the dropped weights, together with batch entry, head, query and key; not the threads.
   std::uint64_t dropout_seed = 0;
@@ -337,7 +339,8 @@ struct AttentionOptions {
 /// memory; any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 512.
 /// valid_lens absent, (B,) or (B, L). Keys and values outside the range that lengths, causal and window
 /// leave to their whole sequence are not read; NaN in a hidden one reaches no row. A row that sees no key
-/// gives 0, or with EmptyRows::uniform the mean of the values.
+/// gives 0, or with EmptyRows::uniform the mean of the values. Nothing is rotated or dropped:
+/// options.query_positions, key_positions, training and dropout_seed are refused.
 ATTEND_API Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                             const LengthsView& valid_lens, const TensorView& output,
                             Workspace& workspace, const AttentionOptions& options = {},
@@ -375,10 +378,14 @@ class ATTEND_API DotProductAttention {
   /// threads; 0 if they are not valid ones.
   std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                               const ConstTensorView& values, int threads = 1) const noexcept;
+  /// The same for a call with these options, threads among them.
+  std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
+                              const ConstTensorView& values, const AttentionOptions& options) const noexcept;
 
   /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to
-  /// 512; options.attention_weights (B, L, S). A row of length 0 gets uniform weights over all S,
-  /// as the original's fill with -1e6 gives, whatever options.empty_rows says.
+  /// 512; options.attention_weights (B, L, S), options.lse (B, L). A row of length 0 gets uniform weights over
+  /// all S, as the original's fill with -1e6 gives. There is one head, nothing is rotated, and empty rows are
+  /// no choice: options.average_weights, query_positions, key_positions and empty_rows are refused.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
@@ -475,7 +482,7 @@ class ATTEND_API KeyValueCache {
 /// On a ring, an entry whose queries would see a token that is gone, by causal, window and length, is an
 /// error, as `capacity` has to be window_left + L at least; but a single query without a window_left sees
 /// what the ring holds: there the ring is the window. With EmptyRows::uniform the mean is that of the
-/// values held. options.query_starts and key_starts are for the call with keys and values alone.
+/// values held. options.query_starts and key_starts are refused, and what the call with keys and values refuses.
 ATTEND_API Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
                             const TensorView& output, Workspace& workspace,
                             const AttentionOptions& options = {}, Isa isa = Isa::best) noexcept;
@@ -669,7 +676,7 @@ class ATTEND_API MultiHeadAttention {
 
   /// Appends projected keys and values to a cache, without queries: of an encoder's output, once.
   ///
-  /// As in that forward; of the options key_positions and threads count.
+  /// As in that forward; of the options it takes key_positions and threads, and refuses all others.
   Status project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
                  KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options = {}) const noexcept;
 
