@@ -12,7 +12,9 @@ constexpr std::int64_t largest_head = 512;
 
 }  // namespace
 
-std::int64_t HeadRows::tasks() const { return (rows.total() + rows_per_task - 1) / rows_per_task; }
+std::int64_t HeadRows::tasks() const {
+  return norm == nullptr && rotary == nullptr ? 0 : (rows.total() + rows_per_task - 1) / rows_per_task;
+}
 
 void HeadRows::run(std::int64_t task) const {
   // The cosines and sines of a row serve all heads: 2 KiB of stack.

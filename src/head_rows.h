@@ -37,7 +37,7 @@ struct HeadRows {
   const RotaryEmbedding* rotary;    // null: none
   RowPositions positions;
 
-  std::int64_t tasks() const;
+  std::int64_t tasks() const;  // none where nothing is done
   void run(std::int64_t task) const;
 };
 

@@ -33,8 +33,8 @@ LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig&
   for (int which = 0; which < projection_count; ++which) {
     projections[which] = take(PackedProjection::size(kernels, sizes.inputs[which], sizes.outputs[which]));
   }
-  query_norm = take(config.qk_norm ? whole_lines(sizes.depth) : 0);
-  key_norm = take(config.qk_norm ? whole_lines(sizes.depth) : 0);
+  query_norm = take(norms_queries(config) ? whole_lines(sizes.depth) : 0);
+  key_norm = take(norms_keys(config) ? whole_lines(sizes.depth) : 0);
   frequencies = take(whole_lines(config.rotary.inverse_frequencies.sizes[0]));
 }
 
@@ -49,10 +49,8 @@ void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, 
                     biases[which]->data, biases[which]->strides[0], sizes.inputs[which], sizes.outputs[which],
                     memory + layout.projections[which]);
   }
-  if (config.qk_norm) {
-    pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);
-    pack_vector(weights.key_norm, sizes.depth, memory + layout.key_norm);
-  }
+  if (norms_queries(config)) pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);
+  if (norms_keys(config)) pack_vector(weights.key_norm, sizes.depth, memory + layout.key_norm);
   pack_vector(config.rotary.inverse_frequencies, config.rotary.inverse_frequencies.sizes[0], memory + layout.frequencies);
 }
 

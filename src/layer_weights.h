@@ -20,10 +20,14 @@ struct LayerSizes {
   explicit LayerSizes(const MultiHeadAttentionConfig& config);
 };
 
+/// Which rows of a head the config norms.
+inline bool norms_queries(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_queries; }
+inline bool norms_keys(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_keys; }
+
 /// Where the parts lie, in floats from the start of the packed weights; each begins a cache line.
 struct LayerLayout {
   std::int64_t projections[projection_count];
-  std::int64_t query_norm, key_norm;  // (D,) each
+  std::int64_t query_norm, key_norm;  // (D,) each, where there is one
   std::int64_t frequencies;
   std::int64_t size;
 

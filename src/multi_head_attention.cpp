@@ -380,14 +380,14 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
 
   const RotaryEmbedding& rotary = config_.rotary;
   const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
-  const auto head_rows = [&](int which, std::int64_t count, std::int64_t norm, const RowPositions& positions) -> HeadRows {
+  const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
     const Projection& projection = forward.projections[which];
     return {&kernels, projection.rows, projection.output, projection.output_rows, count, sizes.depth,
-            config_.qk_norm ? packed_ + norm : nullptr, config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
+            norm, config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
   };
-  forward.query_rows = head_rows(query_projection, sizes.heads, layout.query_norm,
+  forward.query_rows = head_rows(query_projection, sizes.heads, norms_queries(config_) ? packed_ + layout.query_norm : nullptr,
                                  {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &attention.visibility, nullptr});
-  forward.key_rows = head_rows(key_projection, sizes.groups, layout.key_norm,
+  forward.key_rows = head_rows(key_projection, sizes.groups, norms_keys(config_) ? packed_ + layout.key_norm : nullptr,
                                {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
                                 forward.projections[key_projection].output_rows});
 

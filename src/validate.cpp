@@ -637,11 +637,14 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
   const struct {
     const char* name;
     const ConstTensorView& view;
-  } norms[] = {{"weights.query_norm", weights.query_norm}, {"weights.key_norm", weights.key_norm}};
+    const char* side_name;
+    bool side;
+  } norms[] = {{"weights.query_norm", weights.query_norm, "norm_queries", config.norm_queries},
+               {"weights.key_norm", weights.key_norm, "norm_keys", config.norm_keys}};
   for (const auto& norm : norms) {
     if (norm.view.absent()) continue;
-    if (!config.qk_norm) {
-      return Status::error(invalid, "%s: given, but config.qk_norm is false", norm.name);
+    if (!config.qk_norm || !norm.side) {
+      return Status::error(invalid, "%s: given, but config.%s is false", norm.name, config.qk_norm ? norm.side_name : "qk_norm");
     }
     ATTEND_CHECK(check_view(norm.name, norm.view, sizes.depth));
   }

@@ -296,10 +296,8 @@ struct Layer {
     ConstTensorView* const views[] = {&weights.query,      &weights.key,      &weights.value,      &weights.output,
                                       &weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
     for (std::size_t n = 0; n < tensors.size(); ++n) *views[n] = tensors[n].view;
-    if (config.qk_norm) {
-      weights.query_norm = norms[0].view;
-      weights.key_norm = norms[1].view;
-    }
+    if (config.qk_norm && config.norm_queries) weights.query_norm = norms[0].view;
+    if (config.qk_norm && config.norm_keys) weights.key_norm = norms[1].view;
     REQUIRE_OK(MultiHeadAttention::make(config, weights, &attention));
   }
 

@@ -313,6 +313,28 @@ TEST_CASE("MultiHeadAttention: some projections alone have a bias, and absent no
   }
 }
 
+TEST_CASE("MultiHeadAttention: a norm of keys alone, or of queries alone") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(34);
+    Tensor frequencies({3}), x({2, 21, 24}), output({2, 21, 24});
+    frequencies.fill(random);
+    x.fill(random, 3.0f);
+    for (int case_number = 0; case_number < 8; ++case_number) {
+      CAPTURE(case_number);
+      MultiHeadAttentionConfig config = Layer::square(24, 4, isa, true);
+      config.num_kv_heads = 2;
+      config.qk_norm = true;
+      config.norm_queries = (case_number & 1) != 0;
+      config.norm_keys = (case_number & 2) != 0;
+      if (case_number & 4) config.rotary.inverse_frequencies = frequencies.view;
+      const Layer layer(config, random);
+      REQUIRE_OK(layer.forward(x, x, x, {}, output));
+      check_layer(layer, x, x, x, options_of({}, EmptyRows::zero), output, nullptr, Data::random);
+    }
+  }
+}
+
 TEST_CASE("MultiHeadAttention: inputs that repeat by stride 0") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));

@@ -391,6 +391,10 @@ TEST_CASE("errors: weights of grouped heads, of heads of a width of their own, a
   refuse(&MultiHeadAttentionWeights::output_bias, 0, 12, "weights.output_bias: shape (12), expected (7)");
   refuse(&MultiHeadAttentionWeights::query_norm, 0, 20, "weights.query_norm: shape (20), expected (5)");
   refuse(&MultiHeadAttentionWeights::key_norm, 0, 4, "weights.key_norm: shape (4), expected (5)");
+  config.norm_keys = false;
+  refuse(&MultiHeadAttentionWeights::key_norm, 0, 5, "weights.key_norm: given, but config.norm_keys is false");
+  config.norm_queries = false;
+  refuse(&MultiHeadAttentionWeights::key_norm, 0, 5, "weights.query_norm: given, but config.norm_queries is false");
   config.qk_norm = false;
   refuse(&MultiHeadAttentionWeights::key_norm, 0, 5, "weights.query_norm: given, but config.qk_norm is false");
 }

@@ -590,13 +590,14 @@ struct MultiHeadAttentionConfig {
   RotaryEmbedding rotary;
   bool qk_norm = false;          // whether each head's projected query and key pass through rms_norm first
   float norm_epsilon = 1e-6f;    // of that norm, 0 or more
+  bool norm_queries = true, norm_keys = true;  // of qk_norm: false leaves out one side
 };
 
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; read while making only.
 ///
 /// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias
 /// has an element for each row of its matrix; all are absent unless config.bias, and an absent one is zero.
-/// query_norm and key_norm (D,), one for all heads: absent unless config.qk_norm, and an absent one is ones.
+/// query_norm and key_norm (D,), one for all heads: absent where nothing is normed, and an absent one is ones.
 struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
   ConstTensorView query_bias, key_bias, value_bias, output_bias;

@@ -77,8 +77,8 @@ LayerWeights::LayerWeights(const MultiHeadAttentionConfig& config,
   const auto norm = [width](const ConstTensorView& given) {
     return given.absent() ? Array::filled({width}, 1.0) : Array(given);
   };
-  query_norm = norm(weights.query_norm);
-  key_norm = norm(weights.key_norm);
+  if (config.norm_queries) query_norm = norm(weights.query_norm);
+  if (config.norm_keys) key_norm = norm(weights.key_norm);
   norm_epsilon = static_cast<double>(config.norm_epsilon);
 }
 

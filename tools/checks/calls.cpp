@@ -506,6 +506,8 @@ class Calls {
     config.bias = draw_.one_in(2);
     config.isa = isa_;
     config.qk_norm = draw_.one_in(3);
+    config.norm_queries = !draw_.one_in(4);
+    config.norm_keys = !draw_.one_in(4);
     config.norm_epsilon = 1e-5f;
     const std::int64_t outputs = config.output_size > 0 ? config.output_size : config.num_hiddens;
     const auto projection = [&](std::int64_t out, std::int64_t in) {
@@ -515,7 +517,8 @@ class Calls {
     const Tensor W_q = projection(H * D, config.query_size), W_k = projection(G * D, config.key_size),
                  W_v = projection(G * D, config.value_size), W_o = projection(outputs, H * D);
     const Tensor b_q = vector(config.bias, H * D), b_k = vector(config.bias, G * D), b_v = vector(config.bias, G * D),
-                 b_o = vector(config.bias, outputs), n_q = vector(config.qk_norm, D), n_k = vector(config.qk_norm, D);
+                 b_o = vector(config.bias, outputs), n_q = vector(config.qk_norm && config.norm_queries, D),
+                 n_k = vector(config.qk_norm && config.norm_keys, D);
     const MultiHeadAttentionWeights parameters = {W_q.view, W_k.view, W_v.view, W_o.view, b_q.view,
                                                   b_k.view, b_v.view, b_o.view, n_q.view, n_k.view};
 
@@ -603,9 +606,11 @@ class Calls {
       status = attention.forward(queries.view, keys.view, values.view, given.lengths.view, output.view, workspace_, options);
     }
     const std::string all =
-        text("MultiHeadAttention %d%s sequences L %d S %d key, query, value size %d %d %d output %d H %d G %d D %d R %d%s%s", N, packed ? " packed" : "",
+        text("MultiHeadAttention %d%s sequences L %d S %d key, query, value size %d %d %d output %d H %d G %d D %d R %d%s%s%s", N, packed ? " packed" : "",
              L, S, config.key_size, config.query_size, config.value_size, outputs, H, G, D, rotation < 2 ? 0 : 2 * pairs,
-             config.bias ? " bias" : "", config.qk_norm ? " qk_norm" : "") + given.asked;
+             config.bias ? " bias" : "", config.qk_norm && config.norm_queries ? " norm_queries" : "",
+             config.qk_norm && config.norm_keys ? " norm_keys" : "") +
+        given.asked;
     if (!status.ok()) return agrees(all, status.message());
     for (std::int64_t b = 0; b < N; ++b) {
       const std::size_t n = static_cast<std::size_t>(b);
