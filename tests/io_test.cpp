@@ -970,11 +970,6 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   check_error(find_layer(file_of(good + other), "a", &layer),
               "two layers under prefix 'a', named as Llama and as CLIP name them");
   check_error(find_layer(file_of(good + d2l), "a.", &layer), "named as D2L and as Llama");
-  for (const char* name : {"bias_k", "self.distance_embedding.weight"}) {
-    const Status status =
-        find_layer(file_of(good + prefixed("a.", {{name, {1}}})), "a", &layer);
-    check_error(status, "tensor 'a." + std::string(name) + "'", StatusCode::unsupported);
-  }
 
   std::string header = R"({"a.W_q.weight":{"dtype":"I32","shape":[1,1],"data_offsets":[0,4]})";
   int end = 4;
@@ -986,6 +981,54 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   SafetensorsFile file;
   check_ok(parse(framed(header + "}", std::string(16, '\0')), &file));
   check_error(find_layer(file, "a", &layer), "tensor 'a.W_q.weight': dtype 'I32'");
+}
+
+TEST_CASE("io: what is beside the projections of a layer") {
+  const std::vector<Named> good = {{"a.q_proj.weight", {4, 3}}, {"a.k_proj.weight", {4, 3}},
+                                   {"a.v_proj.weight", {4, 3}}, {"a.o_proj.weight", {4, 4}}};
+  LayerWeights layer;
+  check_ok(find_layer(file_of(good + std::vector<Named>{{"ab", {1}}, {"b.sinks", {1}}}), "a", &layer));
+  CHECK(layer.unused.empty());
+  CHECK(layer.sinks.view.absent());
+  CHECK(layer.relative_bias.view.absent());
+  CHECK(!layer.scale.has_value());
+
+  // All that the layer does not use is listed, whatever it is.
+  const std::vector<Named> others = {{"a.bias_k", {1}},      {"a.logit_scale", {}}, {"a.q_norm.bias", {2}},
+                                     {"a.q_proj.bias2", {4}}, {"a.self.distance_embedding.weight", {1}}};
+  std::vector<std::string> names;
+  for (const Named& other : others) names.push_back(other.name);
+  check_ok(find_layer(file_of(good + others), "a", &layer));
+  CHECK(layer.unused == names);
+  check_ok(find_layer(file_of(prefixed("", {{"W_q.weight", {4, 3}}, {"W_k.weight", {4, 3}}, {"W_v.weight", {4, 3}},
+                                            {"W_o.weight", {4, 4}}, {"x.y", {1}}})), "", &layer));
+  CHECK(layer.unused == std::vector<std::string>{"x.y"});
+
+  // A norm of one side.
+  for (const bool queries : {true, false}) {
+    check_ok(find_layer(file_of(good + std::vector<Named>{{queries ? "a.q_norm.weight" : "a.k_norm.weight", {2}}}), "a", &layer));
+    CHECK(layer.config.qk_norm);
+    CHECK(layer.config.norm_queries == queries);
+    CHECK(layer.config.norm_keys != queries);
+    CHECK(layer.weights.query_norm.absent() != queries);
+    CHECK(layer.weights.key_norm.absent() == queries);
+  }
+
+  const SafetensorsFile file = file_of(good + std::vector<Named>{{"a.sinks", {2}}, {"a.relative_attention_bias.weight", {8, 2}}});
+  check_ok(find_layer(file, "a", &layer));
+  check_view(layer.sinks.view, 52, {2});
+  check_view(layer.relative_bias.view, 54, {8, 2});
+  CHECK(layer.unused.empty());
+  check_error(find_layer(file_of(good + std::vector<Named>{{"a.sinks", {2, 1}}}), "a", &layer), "tensor 'a.sinks': shape (2, 1), expected (*,)");
+
+  const std::vector<Named> t5 = {{"q.weight", {4, 3}}, {"k.weight", {4, 3}}, {"v.weight", {4, 3}}, {"o.weight", {6, 4}}, {"q.bias", {4}}};
+  const SafetensorsFile of_t5 = file_of(t5);
+  check_ok(find_layer(of_t5, "", &layer));
+  CHECK(std::string(layer.convention) == "T5");
+  CHECK(layer.scale == 1.0f);
+  CHECK(layer.config.output_size == 6);
+  CHECK(!layer.config.bias);
+  CHECK(layer.unused == std::vector<std::string>{"q.bias"});
 }
 
 TEST_CASE("io: where there is no layer, the nearest ones are named") {

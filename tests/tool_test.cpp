@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -20,6 +21,7 @@
 #include "attend/attend.hpp"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "reference/reference.h"
 #include "test_data.h"
 
 namespace {
@@ -536,6 +538,171 @@ TEST_CASE("tool: run and heatmap take layers of grouped heads, with norms") {
   }
   check_refused(words("run", {"--kv-heads", "4"}), {"6 rows", "4 heads", "12 / 4 = 3"});
   check_refused(words("heatmap", {"--kv-heads", "1"}), {"6 rows", "1 heads"});
+}
+
+namespace {
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// A layer of 4 heads of 3 for 6 columns, on disk and for the reference, and 2 sequences of 21 tokens.
+struct NumberedLayer : Folder {
+  std::vector<io::SafetensorsTensor> tensors;
+  std::deque<std::vector<float>> values;
+  reference::LayerWeights weights;
+  reference::Array x = numbers({2, 21, 6}, "x.npy");
+
+  explicit NumberedLayer(const std::string& query = "q_proj.weight", const std::string& key = "k_proj.weight",
+                         const std::string& value = "v_proj.weight", const std::string& output = "o_proj.weight") {
+    weights.query = add("block.attn." + query, {12, 6});
+    weights.key = add("block.attn." + key, {12, 6});
+    weights.value = add("block.attn." + value, {12, 6});
+    weights.output = add("block.attn." + output, {6, 12});
+  }
+  reference::Array add(const std::string& name, const std::vector<std::int64_t>& shape) {
+    const reference::Array array = numbers(shape, "");
+    tensors.push_back({name, shape, values.back().data(), "F32"});
+    REQUIRE(io::write_safetensors(*this / "w.safetensors", tensors).ok());
+    return array;
+  }
+  reference::Array numbers(const std::vector<std::int64_t>& shape, const std::string& file) {
+    reference::Array array = reference::Array::zeros(shape);
+    values.emplace_back(array.values.size());
+    for (std::size_t i = 0; i < array.values.size(); ++i) {
+      values.back()[i] = std::sin(static_cast<float>(3 * i + 7 * values.size()));
+      array.values[i] = static_cast<double>(values.back()[i]);
+    }
+    if (!file.empty()) REQUIRE(io::write_npy(*this / file, io::ElementType::float32, shape, values.back().data()).ok());
+    return array;
+  }
+  Words words(const std::string& verb, const Words& more) const {
+    Words all = {verb, "--weights", *this / "w.safetensors", "--prefix", "block.attn", "--heads", "4", "--query", *this / "x.npy"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  void check_refused_by_both(const Words& more, const Words& parts) const {
+    for (const std::string verb : {"run", "heatmap"}) check_refused(words(verb, more), parts);
+  }
+  /// run's output and heatmap's picture of an entry and head are what the reference says.
+  void check(const reference::AttentionOptions& options, Words more = {}) const {
+    const reference::LayerResult expected = reference::multi_head_attention(weights, 4, x, x, x, options);
+    const Outcome drawn = run(words("heatmap", more + Words{"--head", "2", "--entry", "1", "--svg", "/dev/stdout"}));
+    CAPTURE(drawn.err);
+    REQUIRE(drawn.code == 0);
+    for (std::int64_t j = 0; j < 21; ++j) {
+      const std::string cell = ">12 &#8594; " + std::to_string(j) + ": ";
+      const std::size_t at = drawn.out.find(cell);
+      REQUIRE(at != std::string::npos);
+      CHECK(std::abs(std::atof(drawn.out.c_str() + at + cell.size()) - expected.attention.weights.at(1, 2, 12, j)) < 0.00051);
+    }
+    const Outcome outcome = run(words("run", more + Words{"--out", *this / "o.npy"}));
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.code == 0);
+    const std::vector<float> output = floats(read(*this / "o.npy"));
+    REQUIRE(output.size() == expected.output.values.size());
+    double worst = 0.0;
+    for (std::size_t i = 0; i < output.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(output[i]) - expected.output.values[i]));
+    CHECK(worst < 1e-5);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tool: a tensor that the layer does not use is an error that names it, or ignored") {
+  const std::string foreign[] = {"relative_position_bias_table", "logit_scale", "q_norm.bias", "rel_attn_embed.weight", "bias_k",
+                                 "rotary_emb.inv_freq", "output.LayerNorm.weight", "q_proj.weight_scale"};
+  for (const std::string& name : foreign) {
+    NumberedLayer layer;
+    layer.add("block.attn." + name, {4});
+    layer.add("block.attn_norm.weight", {4});  // under another prefix
+    layer.check_refused_by_both({}, {"w.safetensors", "'block.attn." + name + "'", "--ignore"});
+    layer.check_refused_by_both({"--ignore", "other"}, {"--ignore 'other'", "'block.attn'"});
+    layer.check({}, {"--ignore", name});
+    layer.check({}, {"--ignore=block.attn." + name});
+  }
+  NumberedLayer layer;
+  for (const std::string name : {"norm.weight", "norm.bias", "a", "b", "c", "d", "e"}) layer.add("block.attn." + name, {1});
+  layer.check_refused_by_both({}, {"'block.attn.a', 'block.attn.b', 'block.attn.c', 'block.attn.d' and 3 more"});
+  const Words letters = {"--ignore", "a", "--ignore", "b", "--ignore", "c", "--ignore", "d", "--ignore", "e"};
+  layer.check_refused_by_both(letters, {"'block.attn.norm.bias', 'block.attn.norm.weight';"});
+  layer.check_refused_by_both(letters + Words{"--ignore", "nor"}, {"--ignore 'nor'"});
+  layer.check_refused_by_both(letters + Words{"--ignore", "q_proj"}, {"--ignore 'q_proj': the layer uses it"});
+  layer.check_refused_by_both(letters + Words{"--ignore", "block.attn_norm"}, {"--ignore 'block.attn_norm': nothing has that name"});
+  layer.check({}, letters + Words{"--ignore", "norm"});
+}
+
+TEST_CASE("tool: a norm is applied where its weight is") {
+  for (const bool queries : {true, false}) {
+    NumberedLayer layer;
+    const reference::Array norm = layer.add(queries ? "block.attn.q_norm.weight" : "block.attn.k_norm.weight", {3});
+    (queries ? layer.weights.query_norm : layer.weights.key_norm) = norm;
+    layer.weights.norm_epsilon = 1e-6;
+    layer.check({});
+  }
+}
+
+TEST_CASE("tool: sinks are loaded and used") {
+  NumberedLayer layer;
+  reference::AttentionOptions options;
+  options.sinks = layer.add("block.attn.sinks", {4});
+  layer.check(options);
+  options.causal = true;
+  options.scale = 0.25;
+  layer.check(options, {"--causal", "--scale", "0.25"});
+  NumberedLayer wrong;
+  wrong.add("block.attn.sinks", {3});
+  wrong.check_refused_by_both({}, {"sinks: shape (3), expected (4)"});
+}
+
+TEST_CASE("tool: T5's layers, with the relative position bias of their own or of another layer") {
+  // Distances of keys from the query in 8 buckets, up to 16, as T5's code counts them.
+  const auto position_bias = [](const reference::Array& table, bool bidirectional, double most) {
+    reference::Array bias = reference::Array::zeros({4, 21, 21});
+    for (std::int64_t i = 0; i < 21; ++i) {
+      for (std::int64_t j = 0; j < 21; ++j) {
+        const std::int64_t buckets = bidirectional ? 4 : 8, exact = buckets / 2;
+        const std::int64_t distance = bidirectional ? std::abs(j - i) : std::max<std::int64_t>(i - j, 0);
+        const double share = std::log(static_cast<double>(distance) / static_cast<double>(exact)) / std::log(most / static_cast<double>(exact));
+        const std::int64_t far = exact + static_cast<std::int64_t>(share * static_cast<double>(buckets - exact) + 1e-6);
+        const std::int64_t bucket = (distance < exact ? distance : std::min(far, buckets - 1)) + (bidirectional && j > i ? buckets : 0);
+        for (std::int64_t h = 0; h < 4; ++h) bias.at(h, i, j) = table.at(bucket, h);
+      }
+    }
+    return bias;
+  };
+  NumberedLayer layer("q.weight", "k.weight", "v.weight", "o.weight");
+  reference::AttentionOptions options;
+  options.scale = 1.0;
+  layer.check_refused_by_both({}, {"relative_attention_bias.weight", "--relative-bias"});
+  layer.check(options, {"--relative-bias", "none"});  // cross-attention
+  layer.check_refused_by_both({"--relative-bias", "none", "--relative-sides", "1"}, {"--relative-sides"});
+  layer.check_refused_by_both({"--relative-bias", "first.table"}, {"'first.table'"});
+
+  const reference::Array table = layer.add("first.relative_attention_bias.weight", {8, 4});
+  options.position_bias = position_bias(table, true, 128.0);
+  layer.check(options, {"--relative-bias", "first.relative_attention_bias.weight"});
+
+  const reference::Array own = layer.add("block.attn.relative_attention_bias.weight", {8, 4});
+  layer.check_refused_by_both({"--relative-bias", "first.relative_attention_bias.weight"}, {"--relative-bias", "of its own"});
+  options.position_bias = position_bias(own, true, 128.0);
+  layer.check(options);
+  options.position_bias = position_bias(own, true, 16.0);
+  layer.check(options, {"--relative-max-distance", "16"});
+  options.scale = 0.5;
+  options.position_bias = position_bias(own, false, 128.0);
+  layer.check(options, {"--relative-sides", "1", "--scale", "0.5"});
+  options.causal = true;  // as in a decoder
+  layer.check(options, {"--causal", "--scale=0.5"});
+  options.position_bias = position_bias(own, true, 128.0);
+  layer.check(options, {"--causal", "--relative-sides", "2", "--scale=0.5"});
+  layer.check_refused_by_both({"--relative-sides", "3"}, {"--relative-sides '3'"});
+  layer.check_refused_by_both({"--relative-max-distance", "1"}, {"max_distance"});
+
+  NumberedLayer biased("q.weight", "k.weight", "v.weight", "o.weight");  // MPNet's names: not T5's scale
+  biased.add("block.attn.q.bias", {12});
+  biased.check_refused_by_both({"--relative-bias", "none"}, {"'block.attn.q.bias'"});
 }
 
 TEST_CASE("tool: heatmap draws hidden keys apart from weights of 0") {

@@ -79,7 +79,7 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
       for (const Flag& candidate : flags) names.push_back(candidate.name);
       throw Failure("unknown flag " + io::quoted(name) + suggestion(name, names));
     }
-    if (has(flag->name)) throw Failure(name + " was given twice");
+    if (has(flag->name) && !flag->repeatable) throw Failure(name + " was given twice");
     std::string value;
     if (flag->value == nullptr) {
       if (equals != std::string::npos) throw Failure(name + " takes no value");
@@ -93,7 +93,7 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
     }
     // The prefix of a whole file is empty; nothing else may be.
     if (flag->value != nullptr && value.empty() && name != "--prefix") throw Failure(name + " is empty");
-    values_[name] = value;
+    values_[name].push_back(value);
   }
   for (const Flag& flag : flags) {
     if (flag.required && !has(flag.name)) throw Failure(std::string(flag.name) + " is missing");
@@ -102,7 +102,12 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
 
 std::string Arguments::text(const char* flag) const {
   const auto found = values_.find(flag);
-  return found == values_.end() ? "" : found->second;
+  return found == values_.end() ? "" : found->second.front();
+}
+
+std::vector<std::string> Arguments::texts(const char* flag) const {
+  const auto found = values_.find(flag);
+  return found == values_.end() ? std::vector<std::string>() : found->second;
 }
 
 std::int64_t Arguments::integer(const char* flag, std::int64_t otherwise, std::int64_t lowest,

@@ -13,6 +13,7 @@ struct Flag {
   const char* value;  // what stands for its value in the help; null: it takes none
   const char* help;
   bool required = false;
+  bool repeatable = false;
 };
 
 class Arguments;
@@ -26,7 +27,7 @@ struct Verb {
 };
 
 /// What was given on the command line, checked against the verb's flags: `--name value` or
-/// `--name=value`, each at most once.
+/// `--name=value`, each at most once unless it is repeatable.
 class Arguments {
  public:
   /// Throws Failure.
@@ -35,6 +36,8 @@ class Arguments {
   bool has(const char* flag) const { return values_.count(flag) != 0; }
   /// Empty if it was not given.
   std::string text(const char* flag) const;
+  /// All values of a repeatable one, in order.
+  std::vector<std::string> texts(const char* flag) const;
   /// Throws Failure unless it is an integer from lowest to highest.
   std::int64_t integer(const char* flag, std::int64_t otherwise, std::int64_t lowest,
                        std::int64_t highest) const;
@@ -42,7 +45,7 @@ class Arguments {
   double number(const char* flag, double otherwise, double lowest) const;
 
  private:
-  std::map<std::string, std::string> values_;
+  std::map<std::string, std::vector<std::string>> values_;
 };
 
 std::string help_text(const Verb& verb);

@@ -44,7 +44,8 @@ int heatmap(const Arguments& arguments) {
   const VisibilityOptions visibility(arguments);
   Progress progress;
   progress.show("reading");
-  const MultiHeadAttention attention = load_layer(arguments, isa);
+  const LoadedLayer layer = load_layer(arguments, isa);
+  const MultiHeadAttention& attention = layer.attention;
   const std::int64_t H = attention.config().num_heads;
   const std::int64_t head = arguments.integer("--head", -1, 0, H - 1);
   const LoadedFloats loaded =
@@ -66,7 +67,7 @@ int heatmap(const Arguments& arguments) {
   progress.show("computing");
   Floats output({1, L, attention.config().output_size}), weights({1, H, L, L});
   Workspace workspace;
-  AttentionOptions options;
+  AttentionOptions options = layer.options;
   visibility.apply(&options, B, entry, 1);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);
@@ -106,10 +107,11 @@ const Verb heatmap_verb = {
     "terminal and, with --svg, as a picture too. Without --head it is the average over the heads. Keys\n"
     "that a query may not see are dots, and grey in the picture.\n",
     {
-        {"--weights", "W.safetensors", "the projections, with names as in attend run --help", true},
+        {"--weights", "W.safetensors", "the layer, with names as in attend run --help", true},
         heads_flag,
         key_value_heads_flag,
-        {"--prefix", "P", "what the layer's names begin with; default: nothing"},
+        prefix_flag,
+        ignore_flag,
         {"--query", "Q.npy", "the sequences (B, L, width)", true},
         {"--entry", "N", "which of the sequences, from 0; default: 0"},
         {"--valid-lens", "N.npy", "lengths (B,): what lies past them is padding, and not drawn"},
@@ -117,6 +119,10 @@ const Verb heatmap_verb = {
         causal_flag,
         causal_offset_flag,
         empty_rows_flag,
+        scale_flag,
+        relative_bias_flag,
+        relative_sides_flag,
+        relative_distance_flag,
         {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
         {"--head", "N", "which head, from 0; default: the average of all"},
         {"--svg", "F.svg", "also writes an SVG picture"},

@@ -8,16 +8,26 @@
 #include "arguments.h"
 #include "attend/attend.hpp"
 #include "io/npy.h"
+#include "io/safetensors.h"
 
 namespace attend::tool {
 
-/// Makes the layer of --weights, --prefix, --heads and --kv-heads, bound to the ISA. Throws Failure.
-MultiHeadAttention load_layer(const Arguments& arguments, Isa isa);
+/// A layer of a file, with what its calls take besides arrays.
+struct LoadedLayer {
+  MultiHeadAttention attention;
+  AttentionOptions options;  // scale, sinks and relative_position_bias; all else as it is by default
 
-/// Makes the layer of that file, prefix and number of heads. Fewer rows of keys are fewer heads of them: as
-/// many as key_value_heads, if that is not 0.
-MultiHeadAttention load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa,
-                              std::int64_t key_value_heads = 0);
+  // What the options may view.
+  io::SafetensorsFile file;
+  io::FloatTensor sinks, relative_bias;
+};
+
+/// Makes the layer of the flags below, bound to the ISA. Throws Failure; so it does if there are tensors under
+/// the prefix that the layer does not use, and that --ignore does not name.
+LoadedLayer load_layer(const Arguments& arguments, Isa isa);
+
+/// The same of that file, prefix and number of heads, all else by default.
+LoadedLayer load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa);
 
 /// An array of a file as float32.
 struct LoadedFloats {
@@ -54,5 +64,11 @@ struct Floats {
 /// Flags of a layer, for a verb's table.
 inline constexpr Flag heads_flag = {"--heads", "H", "how many heads", true};
 inline constexpr Flag key_value_heads_flag = {"--kv-heads", "G", "of keys and values; default: what their rows are enough for"};
+inline constexpr Flag prefix_flag = {"--prefix", "P", "what the layer's names begin with; default: nothing"};
+inline constexpr Flag ignore_flag = {"--ignore", "NAME", "accepts that tensor, or all of NAME.*, though unused; repeatable", false, true};
+inline constexpr Flag scale_flag = {"--scale", "S", "of the scores; default: 1 / sqrt(head width), by T5's names 1"};
+inline constexpr Flag relative_bias_flag = {"--relative-bias", "NAME|none", "T5's table, where another layer of the file holds it"};
+inline constexpr Flag relative_sides_flag = {"--relative-sides", "1|2", "2: buckets before and after a query; default: 2, with --causal 1"};
+inline constexpr Flag relative_distance_flag = {"--relative-max-distance", "N", "where T5's last bucket begins; default: 128"};
 
 }  // namespace attend::tool

@@ -30,9 +30,7 @@ void print_summary(const Floats& output, double seconds, const MultiHeadAttentio
 int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
-  AttentionOptions options;
   const VisibilityOptions visibility(arguments);
-  options.threads = threads.threads();
   const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");
   for (const std::string& path : {out, weights_out}) {
     if (!path.empty()) require_writable(path);
@@ -43,8 +41,11 @@ int run(const Arguments& arguments) {
 
   Progress progress;
   progress.show("reading");
-  const MultiHeadAttention attention = load_layer(arguments, isa);
+  const LoadedLayer layer = load_layer(arguments, isa);
+  const MultiHeadAttention& attention = layer.attention;
   const MultiHeadAttentionConfig& config = attention.config();
+  AttentionOptions options = layer.options;
+  options.threads = threads.threads();
   const LoadedFloats queries = load_floats("--query", arguments.text("--query"), {-1, -1, config.query_size});
   const std::int64_t B = queries.view().sizes[0], L = queries.view().sizes[1];
   LoadedFloats given_keys, given_values;
@@ -101,18 +102,26 @@ const Verb run_verb = {
     "and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L): keys at and past\n"
     "them are hidden. Without --out and --attn-weights a summary is printed.\n"
     "\n"
-    "Names recognised under the prefix, each with a .bias or without; q_norm.weight and k_norm.weight\n"
-    "norm the heads. Rows are not rotated to positions:\n"
+    "Names recognised under the prefix, each but T5's with a .bias or without:\n"
     "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
     "  in_proj_weight, or q_proj_weight k_proj_weight v_proj_weight; out_proj.weight    torch\n"
     "  self.query.weight self.key.weight self.value.weight output.dense.weight          BERT\n"
     "  q_proj.weight k_proj.weight v_proj.weight o_proj.weight                          Llama\n"
-    "  q_proj.weight k_proj.weight v_proj.weight out_proj.weight                        CLIP, Whisper\n",
+    "  q_proj.weight k_proj.weight v_proj.weight out_proj.weight                        CLIP, Whisper\n"
+    "  q.weight k.weight v.weight o.weight                                              T5\n"
+    "Beside them:\n"
+    "  q_norm.weight k_norm.weight        RMS norms of the heads of queries, of keys\n"
+    "  sinks                              logits in the denominator that have no value\n"
+    "  relative_attention_bias.weight     T5's bias; T5's later layers share the first one's: --relative-bias\n"
+    "Any other tensor under the prefix may change the layer, and is an error unless --ignore NAME accepts\n"
+    "it, by its whole name or what follows the prefix: rotary_emb.inv_freq, as rows are not rotated to\n"
+    "positions here; output.LayerNorm of BERT, which comes after the layer.\n",
     {
-        {"--weights", "W.safetensors", "the projections", true},
+        {"--weights", "W.safetensors", "the layer", true},
         heads_flag,
         key_value_heads_flag,
-        {"--prefix", "P", "what the layer's names begin with; default: nothing"},
+        prefix_flag,
+        ignore_flag,
         {"--query", "Q.npy", "queries (B, L, query_size)", true},
         {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
         {"--value", "V.npy", "values (B, S, value_size); default: the keys"},
@@ -121,6 +130,10 @@ const Verb run_verb = {
         causal_flag,
         causal_offset_flag,
         empty_rows_flag,
+        scale_flag,
+        relative_bias_flag,
+        relative_sides_flag,
+        relative_distance_flag,
         {"--out", "O.npy", "where the output goes"},
         {"--attn-weights", "A.npy", "where the attention weights go"},
     },

@@ -57,7 +57,8 @@ void print_pronouns(const HeatPicture& picture) {
 }  // namespace
 
 bool show_sentence_example(const std::string& folder, const std::string& svg, Isa isa, const Threads& threads) {
-  const MultiHeadAttention attention = load_layer(folder + "/layer.safetensors", prefix, heads, isa);
+  const LoadedLayer layer = load_layer(folder + "/layer.safetensors", prefix, heads, isa);
+  const MultiHeadAttention& attention = layer.attention;
   const std::int64_t E = attention.config().num_hiddens;
   const LoadedFloats hidden = load_floats("the sentences", folder + "/hidden.npy", {-1, -1, E});
   const std::int64_t sentences = hidden.view().sizes[0], T = hidden.view().sizes[1];
@@ -81,7 +82,7 @@ bool show_sentence_example(const std::string& folder, const std::string& svg, Is
     ConstTensorView input = entries_of(hidden.view(), sentence, 1);
     input.sizes[1] = n;
     Floats output({1, n, E}), weights({1, heads, n, n});
-    AttentionOptions options;
+    AttentionOptions options = layer.options;
     options.threads = threads;
     const auto forward = [&] {
       require(attention.forward(input, input, input, {}, output.view(), workspace, options));

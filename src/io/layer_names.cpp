@@ -1,4 +1,4 @@
-// Finds the projections of one attention layer in a .safetensors file by their names.
+// Finds the weights of one attention layer in a .safetensors file by their names.
 #include "io/layer_names.h"
 
 #include "io/guarded.h"
@@ -6,6 +6,7 @@
 #include "io/text.h"
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -16,12 +17,13 @@ namespace {
 constexpr int query = 0, key = 1, value = 2, output = 3;
 
 /// The names of the four projections. Where query, key and value have the same name, they are the
-/// thirds of one tensor's rows.
+/// thirds of one tensor's rows. Where a bias has no name, there is none.
 struct Convention {
   const char* name;
   const char* weights[4];
   const char* biases[4];
   bool grouped;  // whether keys and values may have fewer heads than queries
+  bool scaled = true;  // whether scores are divided by sqrt(D)
 
   bool packed() const { return weights[query] == std::string_view(weights[key]); }
   bool packed_bias() const { return biases[query] == std::string_view(biases[key]); }
@@ -52,10 +54,9 @@ constexpr Convention conventions[] = {
      {"q_proj.weight", "k_proj.weight", "v_proj.weight", "out_proj.weight"},
      {"q_proj.bias", "k_proj.bias", "v_proj.bias", "out_proj.bias"},
      true},
+    // Without biases: other models have these names with biases, and divide by sqrt(D).
+    {"T5", {"q.weight", "k.weight", "v.weight", "o.weight"}, {}, true, false},
 };
-
-/// Tensors that change what a layer computes in ways that are not ours: it must not pass for ours.
-constexpr const char* foreign_names[] = {"bias_k", "bias_v", "self.distance_embedding.weight"};
 
 /// The first weight that is missing; null if the convention matches.
 const char* missing_weight(const SafetensorsFile& file, const std::string& prefix,
@@ -151,9 +152,10 @@ struct LayerReader {
   const SafetensorsFile& file;
   const std::string& prefix;
   LayerWeights* layer;
+  std::set<std::string> used = {};  // whole names
 
   /// Sizes of 0 in `expected` stand for any size from 1 on.
-  Status read(const char* name, const std::vector<std::int64_t>& expected, ConstTensorView* view) {
+  Status read(const char* name, const std::vector<std::int64_t>& expected, FloatTensor* tensor) {
     const std::vector<std::int64_t>& shape = file.find(prefix + name)->shape;
     bool fits = shape.size() == expected.size();
     for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
@@ -167,8 +169,14 @@ struct LayerReader {
       }
       return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
     }
+    used.insert(prefix + name);
+    return file.read(prefix + name, tensor);
+  }
+
+  /// The same, kept in the layer's tensors.
+  Status read(const char* name, const std::vector<std::int64_t>& expected, ConstTensorView* view) {
     FloatTensor tensor;
-    const Status status = file.read(prefix + name, &tensor);
+    const Status status = read(name, expected, &tensor);
     if (!status.ok()) return status;
     *view = tensor.view;
     layer->tensors.push_back(std::move(tensor));
@@ -181,6 +189,15 @@ struct LayerReader {
   }
 
   bool has(const char* name) const { return file.find(prefix + name) != nullptr; }
+
+  std::vector<std::string> unused() const {
+    std::vector<std::string> names;
+    for (const SafetensorsEntry& entry : file.entries()) {
+      const bool below = entry.name.compare(0, prefix.size(), prefix) == 0;
+      if (below && used.count(entry.name) == 0) names.push_back(entry.name);
+    }
+    return names;
+  }
 };
 
 /// The third of a view's rows that is the query's (0), the key's or the value's.
@@ -217,15 +234,25 @@ Status read_layer(const Convention& convention, LayerReader reader) {
   }
   const std::int64_t hiddens = weights.query.sizes[0];
   if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : hiddens, hiddens}, &weights.output);
-  for (const auto& [name, view] : {std::pair("q_norm.weight", &weights.query_norm), std::pair("k_norm.weight", &weights.key_norm)}) {
-    if (!status.ok() || !reader.has(name)) continue;
-    layer->config.qk_norm = true;
-    status = reader.read(name, {0}, view);
+
+  const bool norms_queries = reader.has("q_norm.weight"), norms_keys = reader.has("k_norm.weight");
+  layer->config.qk_norm = norms_queries || norms_keys;
+  if (layer->config.qk_norm) {
+    layer->config.norm_queries = norms_queries;
+    layer->config.norm_keys = norms_keys;
   }
+  if (status.ok() && norms_queries) status = reader.read("q_norm.weight", {0}, &weights.query_norm);
+  if (status.ok() && norms_keys) status = reader.read("k_norm.weight", {0}, &weights.key_norm);
+
+  if (!convention.scaled) layer->scale = 1.0f;
+  const char* sinks = "sinks";
+  if (status.ok() && reader.has(sinks)) status = reader.read(sinks, {0}, &layer->sinks);
+  const char* table = "relative_attention_bias.weight";
+  if (status.ok() && reader.has(table)) status = reader.read(table, {0, 0}, &layer->relative_bias);
 
   for (int which : {query, key, value, output}) {
     const char* name = convention.biases[which];
-    if (!status.ok() || !reader.has(name)) continue;
+    if (!status.ok() || name == nullptr || !reader.has(name)) continue;
     layer->config.bias = true;
     if (which == output || !convention.packed_bias()) {
       status = reader.read(name, {matrices[which]->sizes[0]}, biases[which]);
@@ -242,6 +269,7 @@ Status read_layer(const Convention& convention, LayerReader reader) {
   if (status.ok()) layer->config.output_size = weights.output.sizes[0];
   layer->key_value_hiddens = weights.key.sizes[0];
   layer->convention = convention.name;
+  layer->unused = reader.unused();
   return status;
 }
 
@@ -261,12 +289,6 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix,
       chosen = &convention;
     }
     if (chosen == nullptr) return no_layer(file, dotted);
-    for (const char* name : foreign_names) {
-      if (file.find(dotted + name) == nullptr) continue;
-      return Status::error(StatusCode::unsupported,
-                           "%s: tensor %s belongs to a kind of attention that is not supported",
-                           quoted(file.path()).c_str(), quoted(dotted + name).c_str());
-    }
     LayerWeights read;
     const Status status = read_layer(*chosen, {file, dotted, &read});
     if (status.ok()) *layer = std::move(read);
