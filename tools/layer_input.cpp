@@ -52,7 +52,7 @@ void require_ignored(const io::SafetensorsFile& file, const LayerChoice& choice,
   }
   if (count == 0) return;
   if (count > most) names += format(" and %zu more", count - most);
-  throw Failure(io::quoted(choice.path) + ": under the prefix is what the layer computed here does not use: " + names + "; --ignore NAME accepts that");
+  throw Failure(io::quoted(choice.path) + ": under prefix " + io::quoted(choice.prefix) + " the layer does not use " + names + "; --ignore NAME accepts that");
 }
 
 LoadedLayer load(const LayerChoice& choice, io::LayerWeights* found) {
