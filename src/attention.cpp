@@ -280,15 +280,15 @@ bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::
 }
 
 // A lane's frame is its maximum and its reference bias. Moves those whose scores of a block ask for it, the reference first:
-// beside a large difference of biases a score is not known. `levels`: where what the lanes have so far stands in their
-// frames, log2. Returns whether one has moved: then the block is to be scored again.
-bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased, double* levels, std::uint32_t* moved) {
+// beside a large difference of biases a score is not known. `level`: where what a lane has so far stands in its frame, log2.
+// Returns whether one has moved: then the block is to be scored again.
+bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased, std::uint32_t* moved) {
   TileScratch& scratch = tile.scratch;
   std::uint32_t moving = 0;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     const float top = scratch.block_maximum[lane];
     float& maximum = scratch.maximum[lane];
-    double& level = levels[lane];
+    double& level = scratch.level[lane];
     const auto gone = [&] { return scratch.sum[lane] * ::exp2(level) < smallest_sum; };
     if (!(fabsf(top) < infinity)) continue;  // with a score of +inf the row is NaN, whatever its frame
     if (!(top > (scratch.start[lane] < 0.0f ? 2.0f : 24.0f) || (top < -24.0f && gone()))) continue;
@@ -323,12 +323,11 @@ bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool bi
 // of a reference two or three; beyond 2^24, where a maximum is rounded, it may be another one.
 __attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased) {
   TileScratch& scratch = tile.scratch;
-  double levels[32];
   std::uint32_t moved = 0;
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) levels[lane] = (scratch.unseen >> lane & 1) != 0 ? -HUGE_VAL : 0.0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.level[lane] = (scratch.unseen >> lane & 1) != 0 ? -HUGE_VAL : 0.0;
   if (!tile.described()) describe_lanes(tile);
   fill_visible(tile, begin, end);
-  for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, levels, &moved); ++round) {
+  for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, &moved); ++round) {
     fill_bias(tile, begin, end);
     score(tile, begin, end, false, true);
   }
@@ -338,8 +337,9 @@ __attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begi
     scratch.referenced |= scratch.bias_lanes[lane].reference.additive != 0.0f;
     float& factor = scratch.factors[lane];
     factor = 1.0f;
-    if ((moved >> lane & 1) == 0 || levels[lane] == -HUGE_VAL) continue;
-    factor = levels[lane] < -126.0 ? 0.0f : static_cast<float>(::exp2(levels[lane]));
+    const double level = scratch.level[lane];
+    if ((moved >> lane & 1) == 0 || level == -HUGE_VAL) continue;
+    factor = level < -126.0 ? 0.0f : static_cast<float>(::exp2(level));
     scratch.sum[lane] *= static_cast<double>(factor);
   }
   rescale(tile);
@@ -578,12 +578,12 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
     const BiasLane& range = scratch.bias_lanes[lane];
     tile.all = {smaller(tile.all.begin, range.begin), larger(tile.all.end, range.end)};
     tile.inner = {larger(tile.inner.begin, range.begin), smaller(tile.inner.end, range.end)};
-    scratch.query_rows[lane] = scratch.lanes[lane].query;
+    scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // to be read
   }
   scratch.seen = uniform ? ~std::uint32_t{0} : 0;
   if (!uniform) {
     PackQueriesArguments arguments;
-    arguments.queries = scratch.query_rows;
+    arguments.queries = scratch.rows;
     arguments.count = count;
     arguments.stride = attention.q.stride;
     arguments.depth = attention.depth;
@@ -735,6 +735,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.bias = cursor.take<float>(key_block * tile);
   scratch.output = cursor.take<float>(tile * value_stride);
   scratch.sum = cursor.take<double>(tile);
+  scratch.level = cursor.take<double>(tile);
   scratch.maximum = cursor.take<float>(tile);
   scratch.start = cursor.take<float>(tile);
   scratch.block_sum = cursor.take<float>(tile);
@@ -743,7 +744,6 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.last_maximum = cursor.take<float>(tile);
   scratch.last_factors = cursor.take<float>(tile);
   scratch.last_references = cursor.take<BiasReference>(tile);
-  scratch.query_rows = cursor.take<const float*>(tile);
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
   scratch.bias_lanes = cursor.take<BiasLane>(tile);

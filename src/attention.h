@@ -87,6 +87,7 @@ struct TileScratch {
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
   double* sum;           // [tile], as all that follow
+  double* level;         // while a lane moves to another frame: where its sum stands in it, log2
   float* maximum;        // what sums and outputs are relative to, with the lane's reference bias: together its frame
   float* start;          // what scores start from: the maximum, or 0 while the lane moves to another frame
   float* block_sum;
@@ -95,8 +96,7 @@ struct TileScratch {
   float* last_maximum;   // behind the output, while the weights are written, as the two that follow
   float* last_factors;
   BiasReference* last_references;
-  const float** query_rows;
-  float** rows;          // outputs, then weights
+  float** rows;          // queries, then outputs, then weights
   Lane* lanes;
   BiasLane* bias_lanes;  // what each lane sees
   double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
