@@ -208,7 +208,9 @@ TEST_CASE("reference: the score magnitude sums absolute products, biases and sof
   options.sinks = Array({1}, {-50});
   check_values(attention(q, k, v, options).score_magnitude, {26});
   options.sinks = Array({1}, {50});
-  check_values(attention(q, k, v, options).score_magnitude, {51});  // 50 - -1
+  check_values(attention(q, k, v, options).score_magnitude, {50});  // itself, for 50 - -1 is more
+  options.additive_mask = Array({2}, {1, 0});
+  check_values(attention(q, k, v, options).score_magnitude, {49});  // 50 - 1
 }
 
 TEST_CASE("reference: a bias that all keys have leaves the weights as they are") {

@@ -165,7 +165,7 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
         if (sink != -INFINITY) {
           if (sink > largest) largest = sink;
           sum += std::exp(sink - largest);
-          if (std::isfinite(sink) && sink >= largest + least) score_magnitude = std::abs(sink);
+          if (std::isfinite(sink) && sink >= largest + least) score_magnitude = std::min(std::abs(sink), std::abs(options.sinks.at(h)));
         }
         for (std::size_t n = 0; n < keys.size(); ++n) {
           sum += std::exp(scores[n] - largest);

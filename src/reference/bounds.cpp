@@ -18,10 +18,10 @@ double chain(std::int64_t n, Data data) {
   return data == Data::random ? std::sqrt(terms) : terms;
 }
 
-/// Roundings of a sum over S keys, in u: blocks of at most 128 keys, then the blocks.
+/// Roundings of a sum over S keys, in u, along the way of one of its terms.
 double key_chain(std::int64_t S, Data data) {
-  const double keys = static_cast<double>(S);
-  return data == Data::random ? std::sqrt(keys) : 128.0 + keys / 128.0;
+  const std::int64_t most = 128;
+  return data == Data::random ? std::sqrt(static_cast<double>(std::min(S, most))) : static_cast<double>(most);
 }
 
 /// The absolute error of a score.

@@ -25,23 +25,25 @@ enum class Data {
 
 /// The core, for each element of one output row:
 ///
-///   max|v| (2 (sqrt(D) + 4) u S' + (2 sqrt(S) + 12) u)
+///   max|v| (2 (sqrt(D) + 4) u S' + (2 sqrt(n) + 12) u), n = min(S, 128)
 ///
 /// S' bounds every partial sum of every score of the row, so a score is off by sqrt(D) u S', and by
 /// another 4 u S' for the scale, the biases, the shift and the exponential's argument. An error e
 /// of a score is a relative error e of its weight, and again of the denominator: twice. The sum of
-/// the weights and the sum of weights times values have S terms each: sqrt(S) u, twice; 12 u are
+/// the weights and the sum of weights times values: sqrt(n) u, twice; 12 u are
 /// for the exponential itself, the division and the rounding of the output. Structured: D for
-/// sqrt(D), and 128 + S/128 for sqrt(S) (the sums go key block by key block).
+/// sqrt(D), and 128 for sqrt(n). However long a row, a term meets 128 roundings at most: those of its block, 48 to 96 keys,
+/// and of the blocks of its span, 32 of the largest ones; spans are summed in double. When decoding, groups of 64 keys, then
+/// the 16 of a chunk, then chunks in double.
 double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S,
                   Data data);
 
-/// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(S) + 8) u + u |LSE|.
+/// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(n) + 8) u + u |LSE|.
 /// As above, once: the log turns the relative error of the sum into an absolute one. Biases that all keys have are in the LSE
 /// alone, and in its own rounding.
 double lse_bound(double lse, double score_magnitude, std::int64_t D, std::int64_t S, Data data);
 
-/// An attention weight: weight (2 (sqrt(D) + 4) u S' + (2 sqrt(S) + 12) u) + 2^-126.
+/// An attention weight: weight (2 (sqrt(D) + 4) u S' + (2 sqrt(n) + 12) u) + 2^-126.
 /// As the core; the last term lets weights below the smallest normal number be 0. For S' the key's own magnitude, where that
 /// is larger: the weight may be too small to count in S'.
 double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,

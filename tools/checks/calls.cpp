@@ -271,6 +271,7 @@ class RandomOptions {
     if (!packed && sometimes("additive_mask")) {
       additive_ = Tensor::random(draw, mask_shape(), 3.0f);
       for_each_element(additive_.view, [&](float& element) { if (draw.one_in(4)) element = -std::numeric_limits<float>::infinity(); });
+      if (sometimes("finite", 2)) hide_finitely(draw, S);
       options.additive_mask = additive_.view;
     }
     if (tree) {
@@ -341,6 +342,28 @@ class RandomOptions {
     options->mask = mask;
   }
 
+  /// What model code hides keys with, over runs of them that take up whole key blocks: what a window, padding or another
+  /// document leave. Some rows are low throughout, and now and then a run stands far above all else.
+  void hide_finitely(Draw& draw, std::int64_t S) {
+    const TensorView& mask = additive_.view;
+    const float low[] = {-1e4f, -1e9f, -std::numeric_limits<float>::max(), -0x1.fep+127f};  // the last is bfloat16's lowest
+    const float value = draw.one_in(8) ? 1e9f : low[draw.integer(0, 3)];
+    const std::int64_t last = mask.rank - 1, width = mask.sizes[last];
+    const bool moves = draw.one_in(2), zero = draw.one_in(2);
+    std::int64_t from = draw.integer(0, S), to = draw.integer(from, S), at = 0;
+    for_each_element(mask, [&](float& element) {
+      if (at == width) {
+        at = 0;
+        if (moves) from = std::min(from + 1, S), to = std::min(to + 1, S);
+        if (draw.one_in(20)) from = draw.integer(0, S), to = draw.integer(from, S);
+        if (draw.one_in(20)) from = 0, to = S;
+      }
+      if (zero) element = 0.0f;
+      if (at >= from && at < to) element = value;
+      ++at;
+    });
+  }
+
   /// T5's bias written out, (H, L, S).
   static Array relative_bias(const RelativePositionBias& bias, std::int64_t offset, const Shape& shape) {
     const std::int64_t sides = bias.bidirectional ? 2 : 1, buckets = bias.table.sizes[0] / sides, exact = buckets / 2;
@@ -394,7 +417,7 @@ class Calls {
 
   bool check() {
     return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer() &&
-           core() && cached_core() && core() && rotary_embedding() && rms_norm();
+           core() && cached_core() && core() && rotary_embedding() && rms_norm() && (!draw_.one_in(100) || long_row());
   }
   bool check_core() { return core() && cached_core(); }
   bool check_layer() { return layer(); }
@@ -736,6 +759,27 @@ class Calls {
       if (!agrees(call + ", weights past the length", zero ? "" : "not 0")) return false;
     }
     return agrees(call, untouched_around({&output, &lse, &weights}));
+  }
+
+  /// A row of very many keys, whose sums must not lose digits: keys that are all alike, so that roundings go one way, or not.
+  bool long_row() {
+    const std::int64_t L = draw_.integer(1, 3), S = draw_.integer(20000, 100000), D = draw_.integer(1, 4), Dv = draw_.integer(1, 4);
+    const bool alike = draw_.one_in(2);
+    const Tensor q = Tensor::random(draw_, {1, 1, L, D}), k = Tensor::random(draw_, {1, 1, alike ? 1 : S, D}),
+                 v = Tensor::random(draw_, {1, 1, alike ? 1 : S, Dv});
+    ConstTensorView keys = k.view, values = v.view;
+    keys.sizes[2] = values.sizes[2] = S;
+    if (alike) keys.strides[2] = values.strides[2] = 0;
+    const reference::AttentionResult expected = reference::attention(q.view, keys, values, {});
+    const Data data = alike ? Data::structured : Data::random;
+    Tensor output(draw_, {1, 1, L, Dv}), lse(draw_, {1, 1, L});
+    AttentionOptions options;
+    options.threads = options_.threads;
+    options.lse = lse.view;
+    const Status status = attend::attention(q.view, keys, values, {}, output.view, workspace_, options, isa_);
+    const std::string call = text("attention L %d S %d D %d Dv %d%s", L, S, D, Dv, alike ? " of keys that are alike" : "");
+    return agrees(call, fault(status, output, expected.output, reference::core_bounds(expected, D, data))) &&
+           agrees(call + ", lse", fault(status, lse, expected.lse, reference::lse_bounds(expected, D, data)));
   }
 
   /// The output and the LSE of one entry.
