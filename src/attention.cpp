@@ -5,6 +5,7 @@
 #include "attention.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "decode.h"
 #include "dropout.h"
@@ -63,6 +64,7 @@ struct Tile {
 
 // Before the first block of a tile that needs it: most tiles have none.
 void describe_lanes(const Tile& tile) {
+  tile.scratch.described = true;
   for (std::int64_t n = 0; n < tile.count; ++n) {
     BiasLane& bias = tile.scratch.bias_lanes[n];
     BiasLane range = {};
@@ -108,10 +110,8 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
 bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.block_sum[lane] = 0.0f;
-    scratch.block_maximum[lane] = -infinity;
-  }
+  attention.kernels->fill(scratch.block_sum, 1, tile.width, 0.0f);
+  attention.kernels->fill(scratch.block_maximum, 1, tile.width, -infinity);
   bool (*const kernel)(const ScoreArguments*) = plain ? attention.kernels->scores_plain : attention.kernels->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
@@ -194,7 +194,7 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   KeyRange run = {begin, begin};
   if (!next_run(tile, block, end, lane, &run)) return;
   KeyRange more = run;
-  if (!next_run(tile, block, end, lane, &more)) {
+  if (run.end == end || !next_run(tile, block, end, lane, &more)) {
     accumulate_run(tile, block, run, first_lane, lane_count, 0, depth, first ? Accumulation::store : Accumulation::add,
                    tile.scratch.output + first_lane * stride, stride);
     return;
@@ -264,6 +264,12 @@ double rise_of(const BiasLane& lane, const BiasReference& a, const BiasReference
   return bias_difference(lane.slope, a, b) / ln_2;
 }
 
+// How far the bias of a lane's reference is above that of `other`, natural units; a lane that has never been described has none.
+double reference_above(const TileScratch& scratch, std::int64_t lane, const BiasReference& other) {
+  const BiasLane& bias = scratch.bias_lanes[lane];
+  return scratch.described ? bias_difference(bias.slope, bias.reference, other) : 0.0;
+}
+
 // The largest bias of the visible keys of a block; false where none is a number. Those that are alike as floats, or at the ends
 // of their range, are told apart by their sources.
 bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, BiasReference* bias) {
@@ -325,7 +331,7 @@ __attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begi
   TileScratch& scratch = tile.scratch;
   std::uint32_t moved = 0;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.level[lane] = (scratch.unseen >> lane & 1) != 0 ? -HUGE_VAL : 0.0;
-  if (!tile.described()) describe_lanes(tile);
+  if (!scratch.described) describe_lanes(tile);
   fill_visible(tile, begin, end);
   for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, &moved); ++round) {
     fill_bias(tile, begin, end);
@@ -353,15 +359,12 @@ double sink_of(const Tile& tile, std::int64_t lane) {
 
 void begin_blocks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) {
-    scratch.maximum[lane] = scratch.start[lane] = 0.0f;
-    scratch.sum[lane] = 0.0;
-  }
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    scratch.bias_lanes[lane].reference = {};
-    if (!tile.biased) scratch.bias_lanes[lane].slope = 0.0f;  // of a tile that is not described
-  }
-  scratch.unseen = ~std::uint32_t{0};
+  const auto width = static_cast<std::size_t>(tile.width);
+  memset(scratch.maximum, 0, width * sizeof(float));
+  memset(scratch.start, 0, width * sizeof(float));
+  memset(scratch.sum, 0, width * sizeof(double));
+  for (std::int64_t lane = 0; lane < tile.count && scratch.described; ++lane) scratch.bias_lanes[lane].reference = {};
+  scratch.unseen = ~std::uint32_t{0} >> (32 - tile.count);
   scratch.folded = scratch.referenced = false;
 }
 
@@ -374,14 +377,13 @@ void add_sinks(const Tile& tile) {
     const double sink = sink_of(tile, lane);
     scratch.factors[lane] = 1.0f;
     if (sink == -HUGE_VAL) continue;
-    BiasLane& bias = scratch.bias_lanes[lane];
-    double frame = static_cast<double>(scratch.maximum[lane]) + rise_of(bias, bias.reference, {});
+    double frame = static_cast<double>(scratch.maximum[lane]) + reference_above(scratch, lane, {}) / ln_2;
     if (scratch.sum[lane] == 0.0 || sink - frame > 64.0) {
       const double top = fmax(floor(sink), -0x1.fffffep+127);
       if (scratch.sum[lane] != 0.0) scratch.factors[lane] = static_cast<float>(::exp2(frame - top));
       scratch.sum[lane] *= static_cast<double>(scratch.factors[lane]);
       scratch.maximum[lane] = static_cast<float>(top);
-      bias.reference = {};
+      scratch.bias_lanes[lane].reference = {};
       frame = top;
     }
     scratch.sum[lane] += ::exp2(sink - frame);
@@ -413,10 +415,11 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
     }
     if (score(tile, begin, end, plain, biased)) settle_frames(tile, begin, end, biased);
   }
-  for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.sum[lane] += static_cast<double>(scratch.block_sum[lane]);
-  for (std::int64_t lane = 0; lane < tile.count && scratch.unseen != 0; ++lane) {
-    if (!(scratch.sum[lane] < smallest_sum)) scratch.unseen &= ~(1u << lane);
-  }
+  tile.attention.kernels->fold(scratch.block_sum, scratch.sum, tile.width, false);
+  if (scratch.unseen == 0) return block;
+  std::uint32_t unseen = 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) unseen |= std::uint32_t{scratch.sum[lane] < smallest_sum} << lane;
+  scratch.unseen &= unseen;
   return block;
 }
 
@@ -475,10 +478,8 @@ void run_blocks(const Tile& tile, bool careful) {
 
 // Divides by the sums and writes the outputs; false if one of them is not finite.
 bool finish(const Tile& tile) {
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
-    tile.scratch.block_sum[lane] = static_cast<float>(tile.scratch.sum[lane]);
-  }
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
+  tile.attention.kernels->unfold(tile.scratch.sum, tile.scratch.block_sum, tile.count);
   FinishArguments arguments;
   arguments.source = tile.scratch.output;
   arguments.source_stride = tile.plan.value_stride;
@@ -495,8 +496,7 @@ bool finish(const Tile& tile) {
 void write_lse(const Tile& tile) {
   const TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    const BiasLane& bias = scratch.bias_lanes[lane];
-    const double of_bias = bias_difference(bias.slope, bias.reference, {});
+    const double of_bias = reference_above(scratch, lane, {});
     *scratch.lanes[lane].lse = static_cast<float>((static_cast<double>(scratch.maximum[lane]) + log2(scratch.sum[lane])) * ln_2 + of_bias);
   }
 }
@@ -523,7 +523,7 @@ void write_weights(const Tile& tile) {
   const bool add = attention.average_weights && scratch.lanes[0].head > 0;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.last_maximum[lane] = scratch.maximum[lane];
-    scratch.last_references[lane] = scratch.bias_lanes[lane].reference;
+    scratch.last_references[lane] = scratch.described ? scratch.bias_lanes[lane].reference : BiasReference{};
     // A score of +inf makes its row NaN, as it does the output.
     const float sum = static_cast<float>(scratch.sum[lane]);
     scratch.last_factors[lane] = sum > 0.0f && sum < infinity ? share / sum : __builtin_nanf("");
@@ -537,9 +537,8 @@ void write_weights(const Tile& tile) {
     }
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
       // Above the last frame is that of lanes alone that have not seen a key: their weights are 0.
-      const BiasLane& bias = scratch.bias_lanes[lane];
       const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
-                           rise_of(bias, bias.reference, scratch.last_references[lane]);
+                           reference_above(scratch, lane, scratch.last_references[lane]) / ln_2;
       scratch.factors[lane] = below < -126.0 ? 0.0f : below < 0.0 ? static_cast<float>(::exp2(below)) : 1.0f;
       scratch.factors[lane] *= scratch.last_factors[lane];
       if (!(scratch.last_factors[lane] < infinity)) spread_nan(tile, lane, begin, end, kind);
@@ -581,6 +580,7 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
     scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // to be read
   }
   scratch.seen = uniform ? ~std::uint32_t{0} : 0;
+  scratch.described = false;
   if (!uniform) {
     PackQueriesArguments arguments;
     arguments.queries = scratch.rows;
@@ -634,13 +634,15 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
   const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
   const bool alike = attention.visibility.alike();
-  KeyRange range = attention.visibility.of(b, first_index);
+  KeyRange range;
   Lane lane = lane_of(first_head, first_index);
   std::int64_t seeing = 0, blind = 0;
   for (std::int64_t n = 0;;) {
+    if (n == 0 || !alike) range = attention.visibility.of(b, lane.index);
     if (range.empty()) {
-      write_empty_lse(attention, lane);
-      if (!uniform) write_empty(attention, lane);
+      const Lane empty = lane;  // a copy, so that the address of `lane` is not taken, and it stays in registers
+      write_empty_lse(attention, empty);
+      if (!uniform) write_empty(attention, empty);
       ++blind;
     } else {
       scratch.lanes[seeing] = lane;
@@ -657,7 +659,6 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
       if (lane.weights != nullptr) lane.weights += weight_step;
       if (lane.lse != nullptr) lane.lse += lse_step;
     }
-    if (!alike) range = attention.visibility.of(b, lane.index);
   }
   if (seeing > 0) {
     run_tile(attention, plan, keys, scratch, b, seeing, false);
@@ -749,7 +750,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.bias_lanes = cursor.take<BiasLane>(tile);
   scratch.totals = reinterpret_cast<double*>(cursor.at);
   scratch.seen = scratch.unseen = 0;
-  scratch.folded = scratch.referenced = false;
+  scratch.folded = scratch.referenced = scratch.described = false;
   return scratch;
 }
 
@@ -912,6 +913,7 @@ AttentionShape attention_shape(const Attention& attention) {
   shape.value_row_stride = attention.v.row_stride;
   shape.value_stride = attention.v.stride;
   shape.source = sequences.most_keys > 0 ? KeySource::cached : KeySource::given;
+  shape.ring = sequences.ring;
   shape.average_weights = attention.average_weights;
   shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero;
   shape.mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();

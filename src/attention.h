@@ -102,6 +102,7 @@ struct TileScratch {
   double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
   std::uint32_t seen;    // bits of those that have seen a key
   std::uint32_t unseen;  // and of those whose sum is still 0
+  bool described;        // whether bias_lanes say more than the lanes' ranges
   bool folded;           // whether totals holds anything
   bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
 

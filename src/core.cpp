@@ -66,6 +66,7 @@ Attention core_of(const Kernels& kernels, const ConstTensorView& q, const CacheS
   visibility.sequences.queries = q.sizes[2];
   visibility.sequences.keys = state.longest();
   visibility.sequences.most_keys = most_keys(state.config);
+  visibility.sequences.ring = state.config.ring;
   visibility.sequences.key_counts = state.lengths;
   visibility.sequences.query_counts = numbers_of(query_counts);
   visibility.at_end = true;

@@ -36,7 +36,7 @@ std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth) {
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
   AttentionPlan plan = {};
   plan.key_block = key_block_of(kernels, shape.depth);
-  plan.span = 16 * kernels.key_block / plan.key_block * plan.key_block;
+  plan.span = 32 * kernels.key_block / plan.key_block * plan.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
   const std::int64_t all_rows = shape.queries * shape.shared, rows = shape.average_weights ? shape.queries : all_rows;
   plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
@@ -77,7 +77,7 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (tiles > plan.chunks ? tiles : plan.chunks);
   const std::size_t keys = static_cast<std::size_t>(shape.keys);
   plan.tile_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
-  if (shape.keys > plan.span) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
+  if (shape.keys > plan.span || shape.ring) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
   std::size_t bytes = plan.tile_bytes;
   if (plan.copy_keys) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
   if (plan.copy_values || may_copy) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
@@ -105,6 +105,7 @@ bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config
   attention.depth = attention.value_depth = sizes.depth;
   attention.key_row_stride = attention.value_row_stride = sizes.depth;
   attention.source = cache == nullptr ? KeySource::projected : KeySource::cached;
+  attention.ring = cache != nullptr && cache->ring;
   attention.value_stride = 1;
   attention.average_weights = options.average_weights;
   attention.may_decode = options.empty_rows == EmptyRows::zero;

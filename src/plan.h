@@ -51,6 +51,7 @@ struct AttentionShape {
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
   KeySource source;
+  bool ring;                   // of a cache: its keys may begin and end within any span
   bool average_weights;
   bool may_decode;             // rows that see no key give 0, not the mean of all values
   bool mixed;                  // sequences differ in their queries: any of them may have one

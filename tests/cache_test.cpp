@@ -229,8 +229,10 @@ TEST_CASE("cache: ring, pages and any number of threads give the bits of a plain
 // Many queries, so that without a cache values would be copied once for all: a cache is read in place, and a ring's tokens are
 // numbered beyond what it holds.
 TEST_CASE("cache: many queries over long caches and over a ring that came round give the bits of attention without a cache") {
-  constexpr std::int64_t tokens = 2600, queries = 270, depth = 32, window = 300;
-  for (Isa isa : usable_isas()) {
+  constexpr std::int64_t queries = 270, depth = 32, window = 300;
+  // A span of key blocks, 2048 or 3072 keys, ends within the ring's tokens.
+  for (std::int64_t tokens : {2600, 3510}) for (Isa isa : usable_isas()) {
+    CAPTURE(tokens);
     CAPTURE(name_of(isa));
     Random random(204);
     Tensor q({1, 2, queries, depth}), k({1, 1, tokens, depth}), v({1, 1, tokens, depth}), expected({1, 2, queries, depth});
@@ -253,8 +255,8 @@ TEST_CASE("cache: many queries over long caches and over a ring that came round 
       config.capacity = kind == Kind::ring ? queries + window : tokens;
       config.ring = kind == Kind::ring;
       if (kind == Kind::paged) {
-        config.page_rows = 100;
-        config.page_count = tokens / 100;
+        config.page_rows = 130;
+        config.page_count = tokens / 130;
         for (std::int64_t p = config.page_count; p > 0; --p) pages.push_back(p - 1);
         config.pages = IndexView(pages.data(), 1, config.page_count);
       }

@@ -48,7 +48,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
                                    std::int64_t column) {
   const float* weights = a.weights + lane;
   const float* values = a.values + column;
-  float* output = a.output + lane * a.output_stride + column;
+  float* const output = a.output + lane * a.output_stride + column;
   const std::int64_t width = a.width, row_stride = a.value_row_stride;
   const float* const end = weights + a.key_count * width;
   const std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
@@ -89,12 +89,8 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        float* place = output + r * a.output_stride + v * lanes;
-        store(place, add(load(place), sums[r][v]));
-      }
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(load(output + r * a.output_stride + v * lanes), sums[r][v]);
     }
-    return;
   }
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {

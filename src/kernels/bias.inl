@@ -39,9 +39,8 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, 
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
-ATTEND_INLINE Vector bias_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector hidden_of(Vector bias, const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
-  Vector bias = added_of(lane, strides, key, count);
   if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, strides, key, count), none), bias, none);
   if (lane.mask != nullptr) bias = select(left_by_mask(lane, strides, key, count), bias, none);
   if (key < lane.begin || key + lanes > lane.end) {
@@ -51,30 +50,35 @@ ATTEND_INLINE Vector bias_of(const BiasLane& lane, const BiasStrides& strides, s
   return bias;
 }
 
-void fill_bias(const BiasArguments* arguments) {
-  const BiasArguments& a = *arguments;
+// A tile's biases [key][lane], or one row's along its keys with what is hidden; of a row, returns the largest. One function
+// for both, for what adds up a bias is 1 KB.
+ATTEND_NOINLINE float fill_rows(const BiasArguments& a, bool one_row) {
+  Vector tops = broadcast(-__builtin_inff());
   for (std::int64_t first = 0; first < a.width; first += lanes) {
     for (std::int64_t k = 0; k < a.key_count; k += lanes) {
       const std::int64_t count = a.key_count - k;
       Vector square[lanes];
       for (std::int64_t r = 0; r < lanes; ++r) {
         square[r] = first + r < a.lane_count ? added_of(a.lanes[first + r], a.strides, a.key + k, count) : zero();
+        if (one_row) break;
+      }
+      if (one_row) {
+        Vector bias = hidden_of(square[0], *a.lanes, a.strides, a.key + k, count);
+        store_partial(a.bias + k, bias, count);
+        if (count < lanes) bias = select(less(load(ascending), broadcast(static_cast<float>(count))), bias, tops);
+        tops = maximum(bias, tops);
+        continue;
       }
       transpose(square);
       for (std::int64_t i = 0; i < lanes && i < count; ++i) store(a.bias + (k + i) * a.width + first, square[i]);
     }
   }
+  return one_row ? largest_of(tops) : 0.0f;
 }
+
+void fill_bias(const BiasArguments* arguments) { fill_rows(*arguments, false); }
 
 float decode_bias(const DecodeBiasArguments* arguments) {
   const DecodeBiasArguments& a = *arguments;
-  Vector tops = broadcast(-__builtin_inff());
-  for (std::int64_t k = 0; k < a.key_count; k += lanes) {
-    const std::int64_t count = a.key_count - k;
-    Vector bias = bias_of(*a.lane, a.strides, a.key + k, count);
-    store_partial(a.bias + k, bias, count);
-    if (count < lanes) bias = select(less(load(ascending), broadcast(static_cast<float>(count))), bias, tops);
-    tops = maximum(bias, tops);
-  }
-  return largest_of(tops);
+  return fill_rows({a.lane, a.strides, 1, 1, a.key, a.key_count, a.bias}, true);
 }

@@ -224,14 +224,18 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
       for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
     }
   }
+  if (part.completes) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(load(output + r * a.output_stride + v * lanes), sums[r][v]);
+    }
+  }
+  float* const place = part.completes ? output : partial;
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      const std::int64_t place = r * a.output_stride + v * lanes;
-      if (part.completes) store(output + place, add(load(output + place), sums[r][v]));
-      else store(partial + place, sums[r][v]);
-    }
+    for (int v = 0; v < vectors; ++v) store(place + r * a.output_stride + v * lanes, sums[r][v]);
   }
   stream = ahead;
 }

@@ -13,18 +13,17 @@ struct Columns {
 // Rows of a tile to where they belong. One for all tiles: inlined into each, it was three quarters of their code.
 ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, std::int64_t tile_stride,
                                 const Columns& columns) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    std::int64_t head = columns.first_head, within = columns.within;
-    for (std::int64_t start = 0; start < arguments.columns; head += arguments.head_stride, within = 0) {
-      const std::int64_t left = arguments.columns - start, in_head = arguments.head_size - within;
-      const std::int64_t count = in_head < left ? in_head : left;
-      const float* source = columns.tile + r * tile_stride + start;
-      float* destination = arguments.outputs[row + r] + head + within * arguments.element_stride;
-      for (std::int64_t c = 0; c < count; c += lanes) {
-        copy_out(load(source + c), count - c, destination + c * arguments.element_stride, arguments.element_stride);
+  std::int64_t head = columns.first_head, within = columns.within;
+  for (std::int64_t start = 0; start < arguments.columns; head += arguments.head_stride, within = 0) {
+    const std::int64_t left = arguments.columns - start, in_head = arguments.head_size - within;
+    const std::int64_t count = in_head < left ? in_head : left;
+    for (std::int64_t c = 0; c < count; c += lanes) {
+      const std::int64_t destination = head + (within + c) * arguments.element_stride;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        copy_out(load(columns.tile + r * tile_stride + start + c), count - c, arguments.outputs[row + r] + destination, arguments.element_stride);
       }
-      start += count;
     }
+    start += count;
   }
 }
 

@@ -26,6 +26,7 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   constexpr int columns = (key_block + 15) / 16 * 16;
   const std::uint8_t* rows[8];
   std::uint8_t copies[8][columns];
+  ATTEND_UNROLL_BY(1)
   for (int i = 0; i < 8; ++i) {
     const BiasLane& lane = a.lanes[first + i < a.lane_count ? first + i : first];
     rows[i] = lane.mask + a.key * a.strides.mask;
