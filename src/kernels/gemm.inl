@@ -106,11 +106,11 @@ void gemm(const GemmArguments* arguments) {
   columns.within = a.first_column % a.head_size;
   columns.by_vectors = a.element_stride == 1 && a.columns == a.width;
   std::int64_t head = columns.first_head, within = columns.within;
-  for (std::int64_t start = 0; start < a.columns && columns.by_vectors; head += a.head_stride, within = 0) {
+  for (int start = 0; start < a.columns && columns.by_vectors; head += a.head_stride, within = 0) {
     const std::int64_t left = a.columns - start, in_head = a.head_size - within;
-    const std::int64_t count = in_head < left ? in_head : left;
+    const int count = static_cast<int>(in_head < left ? in_head : left);
     columns.by_vectors = count % lanes == 0;
-    for (std::int64_t c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = head + within + c;
+    for (int c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = head + within + c;
     start += count;
   }
   gemm_width_from<gemm_vectors>(a, columns);
