@@ -67,7 +67,8 @@ typedef struct attend_options {
   int windowed;                         /* not 0: the two that follow hold */
   int64_t window_left, window_right;    /* inclusive distances from i + offset; -1: unbounded */
   /* (B or 1, H or 1, L, S): one for each batch entry and for each head as the flags say, else one for all.
-   * NULL: none. mask: 0 hides the key; additive_mask is added to the scores, where -INFINITY hides. */
+   * NULL: none. mask: 0 hides the key; additive_mask is added to the scores, where -INFINITY hides; of low
+   * numbers, such as -1e9 or the lowest float, differences between keys count, exactly. */
   const uint8_t *mask;
   int mask_by_entry, mask_by_head;
   const float *additive_mask;

@@ -293,7 +293,9 @@ struct AttentionOptions {
   std::int64_t window_left = -1, window_right = -1;
   /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place.
   BoolMaskView mask;
-  /// The same, added to the scores; -inf hides.
+  /// The same, added to the scores; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: where all
+  /// keys of a row have it, they have the softmax of the rest. Biases count as real numbers, whatever their size:
+  /// differences between keys are taken source by source, before sources are added.
   ConstTensorView additive_mask;
   /// (L,) or (B, L): the queries are nodes of a tree, of which each sees its ancestors, itself and all
   /// keys before position `offset`; query i is key i + offset. A parent comes before its children; -1: a
