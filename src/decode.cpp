@@ -265,7 +265,7 @@ bool finite(const Decode& decode, const float* output) {
 }
 
 // 2^level; 0 where it is below 2^-126.
-float power_of(double level) { return level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
+float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
 
 // How far the frame of `a` is above that of `b`, log2: an integer where they have one reference. 0 also for equal infinities.
 double rise_of(float slope, const Partial& a, const Partial& b) {

@@ -664,7 +664,8 @@ TEST_CASE("tool: T5's layers, with the relative position bias of their own or of
       for (std::int64_t j = 0; j < 21; ++j) {
         const std::int64_t buckets = bidirectional ? 4 : 8, exact = buckets / 2;
         const std::int64_t distance = bidirectional ? std::abs(j - i) : std::max<std::int64_t>(i - j, 0);
-        const double share = std::log(static_cast<double>(distance) / static_cast<double>(exact)) / std::log(most / static_cast<double>(exact));
+        const double ratio = static_cast<double>(std::max(distance, exact)) / static_cast<double>(exact);
+        const double share = std::log(ratio) / std::log(most / static_cast<double>(exact));
         const std::int64_t far = exact + static_cast<std::int64_t>(share * static_cast<double>(buckets - exact) + 1e-6);
         const std::int64_t bucket = (distance < exact ? distance : std::min(far, buckets - 1)) + (bidirectional && j > i ? buckets : 0);
         for (std::int64_t h = 0; h < 4; ++h) bias.at(h, i, j) = table.at(bucket, h);
