@@ -91,9 +91,6 @@ int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
 
 void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    scratch.bias_lanes[lane].shift = scratch.start[lane] - scratch.maximum[lane];
-  }
   BiasArguments arguments;
   arguments.lanes = scratch.bias_lanes;
   arguments.strides = bias_strides(tile.attention);
@@ -297,12 +294,12 @@ bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool bi
     double& level = scratch.level[lane];
     const auto gone = [&] { return scratch.sum[lane] * ::exp2(level) < smallest_sum; };
     if (!(fabsf(top) < infinity)) continue;  // with a score of +inf the row is NaN, whatever its frame
-    if (!(top > (scratch.start[lane] < 0.0f ? 2.0f : 24.0f) || (top < -24.0f && gone()))) continue;
+    if (!(top > (scratch.start[lane] < 0.0f ? 2.0f : 24.0f) || (top < (biased ? -4.0f : -24.0f) && gone()))) continue;
     BiasReference reference;
     if (biased && largest_bias(tile, lane, begin, end, &reference)) {
       BiasLane& bias = scratch.bias_lanes[lane];
       const double rise = rise_of(bias, reference, bias.reference);
-      if (rise > 16.0 || (rise < -16.0 && gone())) {
+      if (rise > 16.0 || (rise < -2.0 && gone())) {
         bias.reference = reference;
         level -= rise;
         if (gone()) {  // nothing is left to be kept near: the scores by themselves say where the maximum goes
@@ -334,12 +331,14 @@ __attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begi
   if (!scratch.described) describe_lanes(tile);
   fill_visible(tile, begin, end);
   for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, &moved); ++round) {
+    for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.bias_lanes[lane].shift = scratch.start[lane] - scratch.maximum[lane];
     fill_bias(tile, begin, end);
     score(tile, begin, end, false, true);
   }
   scratch.referenced = false;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.start[lane] = scratch.maximum[lane];
+    scratch.bias_lanes[lane].shift = 0.0f;
     scratch.referenced |= scratch.bias_lanes[lane].reference.additive != 0.0f;
     float& factor = scratch.factors[lane];
     factor = 1.0f;

@@ -722,7 +722,8 @@ TEST_CASE("kernels: scores ask for a move when the maximum has to") {
     }
     {  // below in the first block that a lane sees, and closely from there on
       Tile tile(*kernels, biased);
-      CHECK_FALSE(tile.score({-24.0f}));
+      CHECK_FALSE(tile.score({biased ? -4.0f : -24.0f}));
+      CHECK(tile.score({std::nextafter(biased ? -4.0f : -24.0f, -infinity)}));
       CHECK(tile.score({-1000.25f, -1001.0f}));
       tile.last(tile.start) = -1000.0f;
       CHECK_FALSE(tile.score({-1000.25f, -1001.0f}));

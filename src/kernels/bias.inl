@@ -20,7 +20,7 @@ ATTEND_INLINE Vector farther_of(const BiasLane& lane, std::int64_t key) {
 // What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything. Differences
 // are taken source by source, before they are added: a mask of -1e9 on all keys leaves all else whole.
 ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
-  const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f), infinite = broadcast(__builtin_inff());
+  const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
   if (lane.relative != nullptr) {
     std::int64_t distance = key - lane.position;
@@ -32,10 +32,9 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, 
     additive = load_additive(lane, strides, key, count);
     bias = add(bias, subtract(additive, broadcast(lane.reference.additive)));
   }
-  bias = multiply_add(bias, broadcast(0x1.715476p+0f), broadcast(lane.shift));
-  // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden".
-  bias = select(both(less(most, bias), less(additive, infinite)), most, bias);
-  return maximum(least, bias);
+  // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
+  bias = minimum(most, maximum(least, multiply_add(bias, broadcast(0x1.715476p+0f), broadcast(lane.shift))));
+  return add(bias, subtract(additive, additive));  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.

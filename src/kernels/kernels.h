@@ -61,7 +61,7 @@ struct BiasReference {
 /// What is added to the scores of one lane, as numbers of its sources. Keys count from the start of their
 /// sequence; mask rows point to key 0.
 struct BiasLane {
-  float shift;                     // to all, log2 units
+  float shift;                     // to all, log2 units: 0 but while the lane moves to another frame
   float slope;                     // ALiBi: - slope * |key - position|
   std::int64_t begin, end;         // keys outside are hidden
   std::int64_t position;           // of the query among the keys

@@ -1,11 +1,12 @@
 // Scores of a key block against the queries in lanes, and their exponentials: nothing horizontal anywhere.
 //
-// In log2 units: the query panel holds q * scale * log2(e). Accumulators start at -maximum, an integer
-// that moves only when a score exceeds it by more than `headroom`, or when a lane's first visible block
-// lies that far below it; 2^24 leaves the sums exact enough and far from overflow, and moving is rare. Where the
-// maximum is below 0, it follows closely: chains that start far from 0 lose the last bits of scores near it.
+// In log2 units: the query panel holds q * scale * log2(e). Accumulators start at -maximum, an integer that moves only
+// when a score exceeds it by more than `headroom`, or when a lane's first visible block lies that far below it; where
+// there are biases, `biased_depth` below it, for beside a large bias scores lose their last bits. 2^24 leaves the sums
+// exact enough and far from overflow, and moving is rare. Where the maximum is below 0, it follows closely: chains that
+// start far from 0 lose the last bits of scores near it.
 
-constexpr float headroom = 24.0f, negative_headroom = 2.0f;
+constexpr float headroom = 24.0f, negative_headroom = 2.0f, biased_depth = 4.0f;
 alignas(64) constexpr float zeros[32] = {};
 
 enum class ScoreKind { plain, general };
@@ -138,12 +139,12 @@ bool score_block(const ScoreArguments& a) {
     score_general<rows, vectors>(a);
   }
   bool move = false;
-  const Vector none = broadcast(-__builtin_inff());
+  const Vector none = broadcast(-__builtin_inff()), depth = broadcast(a.bias != nullptr ? -biased_depth : -headroom);
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     const Vector top = load(a.block_maximum + v * lanes);
     const Vector room = select(less(load(a.start + v * lanes), zero()), broadcast(negative_headroom), broadcast(headroom));
-    const Mask far_below = both(less(none, top), less(top, broadcast(-headroom)));
+    const Mask far_below = both(less(none, top), less(top, depth));
     move |= any(less(room, top)) || any(both(mask_of(a.unseen, v), far_below));
   }
   return move;

@@ -45,6 +45,7 @@ ATTEND_INLINE Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); 
 ATTEND_INLINE Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+ATTEND_INLINE Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
 ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {

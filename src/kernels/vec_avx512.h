@@ -29,6 +29,7 @@ ATTEND_INLINE Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 // Masked with all ones: g++ 12 warns of an undefined operand in the plain form.
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+ATTEND_INLINE Vector minimum(Vector a, Vector b) { return _mm512_maskz_min_ps(0xffff, a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {

@@ -36,6 +36,7 @@ ATTEND_INLINE Vector multiply(Vector a, Vector b) { return vmulq_f32(a, b); }
 ATTEND_INLINE Vector divide(Vector a, Vector b) { return vdivq_f32(a, b); }
 ATTEND_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+ATTEND_INLINE Vector minimum(Vector a, Vector b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 ATTEND_INLINE Mask less(Vector a, Vector b) { return vcltq_f32(a, b); }
 ATTEND_INLINE Mask unlike(Vector a, Vector b) { return vmvnq_u32(vceqq_f32(a, b)); }
 ATTEND_INLINE Mask nonzero_bytes(const std::uint8_t* p) {

@@ -55,6 +55,7 @@ ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) {
   return reinterpret_cast<Vector>((m & reinterpret_cast<Mask>(a)) | (~m & reinterpret_cast<Mask>(b)));
 }
 ATTEND_INLINE Vector maximum(Vector a, Vector b) { return select(a > b, a, b); }
+ATTEND_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return broadcast(*p); }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
 ATTEND_INLINE void keep_order(Vector&) {}

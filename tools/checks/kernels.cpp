@@ -360,7 +360,8 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
       }
     }
     const float block_top = block_maximum[lane];
-    should_move |= block_top > (start[lane] < 0.0f ? 2.0f : 24.0f) || ((unseen >> lane & 1) != 0 && block_top < -24.0f && block_top > -infinity);
+    const float above = start[lane] < 0.0f ? 2.0f : 24.0f, below = arguments.bias != nullptr ? -4.0f : -24.0f;
+    should_move |= block_top > above || ((unseen >> lane & 1) != 0 && block_top < below && block_top > -infinity);
     report.equal("block_sum", lane, 0, &block_sum[lane], total);
     report.close("block_maximum", lane, 0, &block_maximum[lane], top, top_error);
   }
