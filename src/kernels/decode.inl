@@ -3,9 +3,8 @@
 
 // Fetches the rows of a matrix ahead of their use, cache line after cache line.
 struct Stream {
-  const float* row;
   const float* line;
-  std::int64_t row_stride, lines, left;  // lines of a row, and those of this one that are left
+  std::int64_t left, lines, step;  // lines that are left of this row; of a row; from its last line to the next row's first, floats
 
   // `count` lines at a time, for a check of each costs as much as all else does.
   ATTEND_INLINE void fetch(int count) {
@@ -14,20 +13,18 @@ struct Stream {
     line += 16 * count;
     left -= count;
     if (left > 0) return;
-    row += row_stride;
-    line = row;
+    line += step + 16 * left;
     left = lines;
   }
 };
 constexpr std::int64_t stream_ahead = 512;  // 2 KiB
 
 ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns) {
-  const float* row = rows + (stream_ahead + columns - 1) / columns * row_stride;
   const std::int64_t lines = (columns + 15) / 16;
-  return {row, row, row_stride, lines, lines};
+  return {rows + (stream_ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
 }
 // For what has been fetched already: the same line, again and again.
-ATTEND_INLINE Stream stream_of(const float* line) { return {line, line, 0, 1, 1}; }
+ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
 
 // Elements d .. d + lanes - 1 of each key, `left` of which exist, times those of each query.
 template <int rows, int keys, int at_once, bool partial>
@@ -81,7 +78,7 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
       decode_score_step<rows, keys, at_once, false>(sums, first, copies, queries, a.query_stride, d, lanes);
     }
   }
-  float scores[lanes];
+  alignas(64) float scores[lanes];
   store(scores, sum_lanes(sums));
   const std::int64_t exist = count < keys ? count : keys;
   for (int r = 0; r < rows; ++r) {
@@ -194,7 +191,7 @@ struct GroupPart {
 template <int rows, int vectors, bool whole>
 ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                      std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
-  const float* weights = a.weights + row * decode_block;
+  const float* weights = a.weights + row * decode_block + begin;
   const float* values = a.values + begin * a.value_row_stride + column * a.value_stride;
   float* partial = a.partial + row * a.output_stride + column;
   float* output = a.output + row * a.output_stride + column;
@@ -206,7 +203,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
-  for (std::int64_t key = begin; key < end; ++key, values += a.value_row_stride) {
+  for (const float* const stop = weights + (end - begin); weights != stop; ++weights, values += a.value_row_stride) {
     if (whole) ahead.fetch(vectors * lanes / 16);
     Vector value[vectors];
     ATTEND_UNROLL
@@ -219,7 +216,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     }
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
-      const Vector weight = broadcast(weights[r * decode_block + key]);
+      const Vector weight = broadcast(weights[r * decode_block]);
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
     }
