@@ -173,7 +173,7 @@ void accumulate_run(const Tile& tile, std::int64_t block, const KeyRange& run, s
   arguments.output_stride = output_stride;
   const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, tile.keys.first + run.begin);
   for (std::int64_t c = column; c < column + columns; c += arguments.columns) {
-    const std::int64_t panel = c / tile.keys.value_columns, within = c - panel * tile.keys.value_columns;
+    const std::int64_t panel = c < tile.keys.value_columns ? 0 : c / tile.keys.value_columns, within = c - panel * tile.keys.value_columns;
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
     arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // of one panel it may be anything
     arguments.output = output + (c - column);
@@ -478,13 +478,12 @@ void run_blocks(const Tile& tile, bool careful) {
 // Divides by the sums and writes the outputs; false if one of them is not finite.
 bool finish(const Tile& tile) {
   for (std::int64_t lane = 0; lane < tile.count; ++lane) tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
-  tile.attention.kernels->unfold(tile.scratch.sum, tile.scratch.block_sum, tile.count);
   FinishArguments arguments;
   arguments.source = tile.scratch.output;
   arguments.source_stride = tile.plan.value_stride;
   arguments.columns = tile.attention.value_depth;
   arguments.lane_count = tile.count;
-  arguments.sums = tile.scratch.block_sum;
+  arguments.sums = tile.scratch.sum;
   arguments.factors = tile.scratch.factors;
   arguments.destinations = tile.scratch.rows;
   arguments.stride = tile.attention.output.stride;

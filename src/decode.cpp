@@ -354,10 +354,9 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
       const float factor = decode.partial(from)[r].factor;
       for (std::int64_t c = 0; c < attention.value_depth && factor != 1.0f; ++c) result[c] *= factor;
     }
-    const float total = static_cast<float>(sum);
-    float factor = 1.0f / total, *destination = attention.output.row(decode.entry(), head, decode.query_row());
+    float factor = 1.0f / static_cast<float>(sum), *destination = attention.output.row(decode.entry(), head, decode.query_row());
     if (result != nullptr) {
-      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &total, &factor, &destination, attention.output.stride};
+      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &sum, &factor, &destination, attention.output.stride};
       attention.kernels->finish(&arguments);
     } else {
       attention.kernels->fill(destination, attention.output.stride, attention.value_depth, 0.0f);

@@ -154,10 +154,7 @@ void unfold(const double* totals, float* destination, std::int64_t count) {
 bool finish(const FinishArguments* arguments) {
   const FinishArguments& a = *arguments;
   Vector residue = zero();  // x - x is 0, or NaN where x is not finite
-  for (std::int64_t lane = 0; lane < a.lane_count; lane += lanes) {
-    const std::int64_t left = a.lane_count - lane;
-    copy_out(divide(broadcast(1.0f), copy_in(a.sums + lane, left, 1, 1.0f)), left, a.factors + lane, 1);
-  }
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) a.factors[lane] = 1.0f / static_cast<float>(a.sums[lane]);
   const std::int64_t side_by_side = a.stride == 1 ? a.columns : 0;
   for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
     const float* source = a.source + lane * a.source_stride;

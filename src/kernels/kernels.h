@@ -155,13 +155,13 @@ struct AccumulateArguments {
   std::int64_t output_stride;  // at least columns rounded up to lanes
 };
 
-/// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane],
+/// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane] in float,
 /// for lane < lane_count. Returns whether every product is finite.
 struct FinishArguments {
   const float* source;         // [lane_count][source_stride]
   std::int64_t source_stride;  // columns rounded up to lanes; what lies between is 0
   std::int64_t columns, lane_count;
-  const float* sums;
+  const double* sums;
   float* factors;
   float* const* destinations;
   std::int64_t stride;

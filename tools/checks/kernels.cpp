@@ -681,7 +681,8 @@ Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed,
   Random random(seed);
   const std::int64_t padded = round_up(shape.columns, kernels.lanes);  // with zeros
   const Matrix source = input_matrix(memory, random, "source", shape.lane_count, padded, padded, 1);
-  const Matrix sums = input_matrix(memory, random, "sums", 1, shape.lane_count, 0, 1);
+  auto* sums = memory.input<double>("sums", shape.lane_count);
+  for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) sums[lane] = random.value();
   const Matrix factors = output_matrix(memory, "factors", 1, shape.lane_count, 0, 1);
   const std::int64_t row_stride = shape.columns * shape.stride + static_cast<std::int64_t>(seed % 2);
   const Matrix destination =
@@ -697,13 +698,13 @@ Result check_finish(const Kernels& kernels, const FinishShape& shape, Seed seed,
   arguments.source_stride = source.row_stride;
   arguments.columns = shape.columns;
   arguments.lane_count = shape.lane_count;
-  arguments.sums = sums.data;
+  arguments.sums = sums;
   arguments.factors = factors.data;
   arguments.destinations = destinations;
   arguments.stride = shape.stride;
   report.returned(kernels.finish(&arguments), shape.broken_lane < 0);
   for (std::int64_t lane = 0; lane < shape.lane_count; ++lane) {
-    const float factor = 1.0f / *sums.at(0, lane);
+    const float factor = 1.0f / static_cast<float>(sums[lane]);
     report.equal("factors", lane, 0, factors.at(0, lane), factor);
     for (std::int64_t c = 0; c < shape.columns; ++c) {
       report.equal("destinations", lane, c, destination.at(lane, c), *source.at(lane, c) * factor);
