@@ -511,46 +511,50 @@ const char* name_of(CallKind call) {
   return "this call";
 }
 
+// An option, and the calls that have no use for it.
+struct OptionUse {
+  const char* name;
+  bool (*given)(const AttentionOptions& options);
+  unsigned without_use;
+};
+constexpr unsigned core_calls = attention_call | cached_attention_call, cached_calls = cached_attention_call | cached_forward_call;
+constexpr AttentionOptions none = {};
+constexpr RelativePositionBias no_bias = {};
+using Options = AttentionOptions;
+constexpr OptionUse option_uses[] = {
+    {"scale", [](const Options& o) { return o.scale.has_value(); }, project_call},
+    {"softcap", [](const Options& o) { return o.softcap != none.softcap; }, project_call},
+    {"causal", [](const Options& o) { return o.causal; }, project_call},
+    {"offset", [](const Options& o) { return o.offset != none.offset; }, project_call},
+    {"offsets", [](const Options& o) { return !o.offsets.absent(); }, project_call},
+    {"window_left", [](const Options& o) { return o.window_left != none.window_left; }, project_call},
+    {"window_right", [](const Options& o) { return o.window_right != none.window_right; }, project_call},
+    {"mask", [](const Options& o) { return !o.mask.absent(); }, project_call},
+    {"additive_mask", [](const Options& o) { return !o.additive_mask.absent(); }, project_call},
+    {"tree_parents", [](const Options& o) { return !o.tree_parents.absent(); }, project_call},
+    {"empty_rows", [](const Options& o) { return o.empty_rows != none.empty_rows; }, dot_product_call | project_call},
+    {"alibi_slopes", [](const Options& o) { return !o.alibi_slopes.absent(); }, project_call},
+    {"relative_position_bias.table", [](const Options& o) { return !o.relative_position_bias.table.absent(); }, project_call},
+    {"relative_position_bias.bidirectional", [](const Options& o) { return o.relative_position_bias.bidirectional != no_bias.bidirectional; }, project_call},
+    {"relative_position_bias.max_distance", [](const Options& o) { return o.relative_position_bias.max_distance != no_bias.max_distance; }, project_call},
+    {"sinks", [](const Options& o) { return !o.sinks.absent(); }, project_call},
+    {"query_starts", [](const Options& o) { return !o.query_starts.absent(); }, cached_calls | project_call},
+    {"key_starts", [](const Options& o) { return !o.key_starts.absent(); }, cached_calls | project_call},
+    {"query_positions", [](const Options& o) { return !o.query_positions.absent(); }, core_calls | dot_product_call | project_call},
+    {"key_positions", [](const Options& o) { return !o.key_positions.absent(); }, core_calls | dot_product_call},
+    {"training", [](const Options& o) { return o.training; }, core_calls | project_call},
+    {"dropout_seed", [](const Options& o) { return o.dropout_seed != none.dropout_seed; }, core_calls | project_call},
+    {"attention_weights", [](const Options& o) { return !o.attention_weights.absent(); }, project_call},
+    {"average_weights", [](const Options& o) { return o.average_weights; }, dot_product_call | project_call},
+    {"lse", [](const Options& o) { return !o.lse.absent(); }, project_call},
+};
+
 }  // namespace
 
 Status validate_use(CallKind call, const AttentionOptions& options) noexcept {
-  constexpr AttentionOptions none = {};
-  const RelativePositionBias &bias = options.relative_position_bias, &no_bias = none.relative_position_bias;
-  const unsigned cached_calls = cached_attention_call | cached_forward_call, core_calls = attention_call | cached_attention_call;
-  const struct {
-    const char* name;
-    bool given;
-    unsigned without_use;
-  } all[] = {
-      {"scale", options.scale.has_value(), project_call},
-      {"softcap", options.softcap != none.softcap, project_call},
-      {"causal", options.causal, project_call},
-      {"offset", options.offset != none.offset, project_call},
-      {"offsets", !options.offsets.absent(), project_call},
-      {"window_left", options.window_left != none.window_left, project_call},
-      {"window_right", options.window_right != none.window_right, project_call},
-      {"mask", !options.mask.absent(), project_call},
-      {"additive_mask", !options.additive_mask.absent(), project_call},
-      {"tree_parents", !options.tree_parents.absent(), project_call},
-      {"empty_rows", options.empty_rows != none.empty_rows, dot_product_call | project_call},
-      {"alibi_slopes", !options.alibi_slopes.absent(), project_call},
-      {"relative_position_bias.table", !bias.table.absent(), project_call},
-      {"relative_position_bias.bidirectional", bias.bidirectional != no_bias.bidirectional, project_call},
-      {"relative_position_bias.max_distance", bias.max_distance != no_bias.max_distance, project_call},
-      {"sinks", !options.sinks.absent(), project_call},
-      {"query_starts", !options.query_starts.absent(), cached_calls | project_call},
-      {"key_starts", !options.key_starts.absent(), cached_calls | project_call},
-      {"query_positions", !options.query_positions.absent(), core_calls | dot_product_call | project_call},
-      {"key_positions", !options.key_positions.absent(), core_calls | dot_product_call},
-      {"training", options.training, core_calls | project_call},
-      {"dropout_seed", options.dropout_seed != none.dropout_seed, core_calls | project_call},
-      {"attention_weights", !options.attention_weights.absent(), project_call},
-      {"average_weights", options.average_weights, dot_product_call | project_call},
-      {"lse", !options.lse.absent(), project_call},
-  };
-  for (const auto& option : all) {
-    if (!option.given || (option.without_use & call) == 0) continue;
-    return Status::error(invalid, "%s: given, but %s has no use for it", option.name, name_of(call));
+  for (const OptionUse& use : option_uses) {
+    if ((use.without_use & call) == 0 || !use.given(options)) continue;
+    return Status::error(invalid, "%s: given, but %s has no use for it", use.name, name_of(call));
   }
   return Status();
 }
