@@ -13,14 +13,15 @@ std::int64_t Rows::entry_of(std::int64_t row) const {
 }
 
 std::int64_t Projection::tasks() const {
-  return (rows.total() + rows_per_task - 1) / rows_per_task * weights.panel_count(*kernels);
+  return (rows.total() + rows_per_task - 1) / rows_per_task * weights.columns(*kernels).panels;
 }
 
 void Projection::run(std::int64_t task) const {
   // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
-  const std::int64_t panels = weights.panel_count(*kernels), panel = task % panels;
-  const std::int64_t column = weights.column(*kernels, panel), next_column = weights.column(*kernels, panel + 1);
-  std::int64_t row = task / panels * rows_per_task;
+  const PanelColumns columns = weights.columns(*kernels);
+  const std::int64_t panel = task % columns.panels;
+  const std::int64_t column = columns.first(panel), next_column = columns.first(panel + 1);
+  std::int64_t row = task / columns.panels * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
   constexpr int most = 24;  // rows a call, for their pointers live on the stack: 384 bytes
@@ -41,7 +42,7 @@ void Projection::run(std::int64_t task) const {
   arguments.element_stride = output.stride;
   // While rows pass through this panel, the next one is fetched; at the last, nothing.
   arguments.ahead = weights.panels + weights.inputs * next_column;
-  arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < panels ? weights.column(*kernels, panel + 2) : next_column);
+  arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < columns.panels ? columns.first(panel + 2) : next_column);
 
   std::int64_t b = rows.entry_of(row);
   while (row < end) {

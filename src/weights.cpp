@@ -23,13 +23,8 @@ PackedProjection PackedProjection::at(const Kernels& kernels, const float* memor
   return projection;
 }
 
-std::int64_t PackedProjection::panel_count(const Kernels& kernels) const {
-  return (outputs + kernels.gemm_columns - 1) / kernels.gemm_columns;
-}
-
-std::int64_t PackedProjection::column(const Kernels& kernels, std::int64_t panel) const {
-  const std::int64_t vectors = (outputs + kernels.lanes - 1) / kernels.lanes;
-  return vectors * panel / panel_count(kernels) * kernels.lanes;
+PanelColumns PackedProjection::columns(const Kernels& kernels) const {
+  return {kernels.lanes, (outputs + kernels.lanes - 1) / kernels.lanes, (outputs + kernels.gemm_columns - 1) / kernels.gemm_columns};
 }
 
 void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
@@ -37,14 +32,15 @@ void pack_projection(const Kernels& kernels, const float* weight, std::int64_t o
                      std::int64_t inputs, std::int64_t outputs, float* memory) {
   const std::int64_t padded = round_up(outputs, kernels.lanes);
   const PackedProjection projection = PackedProjection::at(kernels, memory, inputs, outputs, true);
-  for (std::int64_t panel = 0; panel < projection.panel_count(kernels); ++panel) {
-    const std::int64_t column = projection.column(kernels, panel);
+  const PanelColumns columns = projection.columns(kernels);
+  for (std::int64_t panel = 0; panel < columns.panels; ++panel) {
+    const std::int64_t column = columns.first(panel);
     PackArguments arguments;
     arguments.source = weight + column * output_stride;
     arguments.k_stride = input_stride;
     arguments.n_stride = output_stride;
     arguments.depth = inputs;
-    arguments.width = projection.column(kernels, panel + 1) - column;
+    arguments.width = columns.first(panel + 1) - column;
     arguments.columns = outputs - column < arguments.width ? outputs - column : arguments.width;
     arguments.panel = memory + inputs * column;
     kernels.pack(&arguments);

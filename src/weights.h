@@ -9,9 +9,16 @@
 
 namespace attend {
 
-/// y = W x + b, W (outputs, inputs). Panels [inputs][columns] of whole vectors, as few as gemm_columns allows and as
-/// wide as each other but for one vector, then the biases, then padding to 64 bytes. (100 columns are 13 vectors of
-/// AVX2, in panels of 2, 3, 2, 3 and 3: one vector alone runs at half speed.)
+/// How the columns of a projection fall into panels of whole vectors: as few as gemm_columns allows, as wide as each other
+/// but for one vector. (100 columns are 13 vectors of AVX2, in panels of 2, 3, 2, 3 and 3: one vector alone runs at half
+/// speed.)
+struct PanelColumns {
+  std::int64_t lanes, vectors, panels;
+  /// The first column of a panel; of number `panels`: where they end.
+  std::int64_t first(std::int64_t panel) const { return vectors * panel / panels * lanes; }
+};
+
+/// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then padding to 64 bytes.
 struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
   const float* panels = nullptr;  // 64-byte aligned
@@ -22,9 +29,7 @@ struct PackedProjection {
   /// Views what pack has written.
   static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
                              std::int64_t outputs, bool bias);
-  std::int64_t panel_count(const Kernels& kernels) const;
-  /// The first column of a panel; of panel_count(): where they end.
-  std::int64_t column(const Kernels& kernels, std::int64_t panel) const;
+  PanelColumns columns(const Kernels& kernels) const;
 };
 
 /// Writes the packed form of weight[n * output_stride + k * input_stride]; bias null: zeros.
