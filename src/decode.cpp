@@ -18,15 +18,19 @@ constexpr float log2_e = 0x1.715476p+0f;
 constexpr double ln_2 = 0.69314718055994530942;
 constexpr float infinity = __builtin_inff();
 
+// What sums and outputs of a row are relative to.
+struct Frame {
+  float maximum = -infinity;  // log2 units, an integer; -inf: no score
+  BiasReference reference = {};
+};
+
 // What a row of a chunk came to; the first chunk's has what all of them did, once merged.
 struct Partial {
-  float maximum, sum;  // -inf: no score
-  BiasReference reference;
-  bool seen;           // whether a key of it is visible
+  Frame frame, merged_frame;
+  float sum;
+  float factor;  // of its output and sum, where chunks are merged; then, of the first one, 1 / the merged sum
+  bool seen;     // whether a key of it is visible
   bool merged_seen;
-  float merged_maximum;
-  float factor;        // of its output and sum, where chunks are merged; then, of the first one, 1 / the merged sum
-  BiasReference merged_reference;
 };
 
 struct DecodeScratch {
@@ -121,9 +125,9 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Biases of row r on keys [begin, end), as differences to *reference. Where that is far from the largest of them, `maximum` of
-// what the row has so far moves to the new one with it: it is what is left of it there. Returns whether a key is visible.
-bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, float* maximum, BiasReference* reference) {
+// Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
+// the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
+bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, Frame* frame) {
   BiasLane lane = {};
   describe_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
   lane.begin = begin;
@@ -132,9 +136,9 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
   const DecodeBiasArguments arguments = {&lane, bias_strides(decode.attention), begin, end - begin, bias};
   float top = -infinity;
   for (int round = 0; round < 8; ++round) {
-    lane.reference = *reference;
+    lane.reference = frame->reference;
     top = decode.attention.kernels->decode_bias(&arguments);
-    const bool far = top > 16.0f || (*maximum == -infinity && top < -16.0f);
+    const bool far = top > 16.0f || (frame->maximum == -infinity && top < -16.0f);
     if (fixed || !far || !(fabsf(top) < infinity)) break;
     // Those that are alike as floats, or at the ends of their range, are told apart by their sources.
     BiasReference largest = {};
@@ -145,8 +149,8 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
       if (!found || bias_difference(lane.slope, here, largest) > 0.0) largest = here;
       found = true;
     }
-    *maximum = static_cast<float>(static_cast<double>(*maximum) - bias_difference(lane.slope, largest, *reference) / ln_2);
-    *reference = largest;
+    frame->maximum = static_cast<float>(static_cast<double>(frame->maximum) - bias_difference(lane.slope, largest, frame->reference) / ln_2);
+    frame->reference = largest;
   }
   bool seen = top > -infinity;
   for (std::int64_t k = 0; k < end - begin && !seen; ++k) seen = bias[k] != -infinity;  // NaN is seen
@@ -155,33 +159,32 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
 
 // Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by. `fixed`: the frame is the last
 // one, and stays.
-float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, float* maximum, BiasReference* reference,
-            float* sum, bool* seen) {
+float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, Frame* frame, float* sum, bool* seen) {
   DecodeWeightsArguments arguments;
   arguments.weights = decode.scratch.weights + r * decode_block;
   arguments.key_count = end - begin;
   arguments.cap = decode.attention.softcap * log2_e;
   arguments.bias = decode.biased() ? decode.scratch.bias : nullptr;
-  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, fixed, maximum, reference);
+  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, fixed, frame);
   *seen = *seen || sees;
-  arguments.maximum = *maximum;
+  arguments.maximum = frame->maximum;
   arguments.sum = *sum;
   decode.attention.kernels->decode_weights(&arguments);
-  *maximum = arguments.maximum;
+  frame->maximum = arguments.maximum;
   *sum = arguments.sum;
   return arguments.factor;
 }
 
 // What some rows of a chunk sum up: groups of keys on an absolute grid, each from 0 and then added to the output. Runs come in
-// the order of their keys; a group that they leave open is closed by the first one beyond it, or at the end.
+// the order of their keys; a group that they leave open is closed by the first one beyond it, by the last one, or at the end.
 struct ValueSum {
   const Decode& decode;
   std::int64_t r, rows;
   float* output;
   std::int64_t open = -1;  // the group that `partial` has a part of
 
-  // Weights of the block that starts at `block` times their values [begin, end).
-  void add(std::int64_t block, std::int64_t begin, std::int64_t end) {
+  // Weights of the block that starts at `block` times their values [begin, end); `ends`: no others follow.
+  void add(std::int64_t block, std::int64_t begin, std::int64_t end, bool ends) {
     const PagedRows<const float>& values = decode.attention.v;
     const std::int64_t first = decode.sequences().first_key(decode.b), stride = decode.plan.value_stride;
     DecodeValuesArguments arguments;
@@ -199,9 +202,10 @@ struct ValueSum {
       arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
       arguments.values = values.row(decode.entry(), decode.group, first + j);
       arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
-      decode.attention.kernels->decode_values(&arguments);
       const std::int64_t next = j + arguments.key_count;
-      open = next % decode_group != 0 ? next / decode_group : -1;
+      arguments.ends = ends && next == end;
+      decode.attention.kernels->decode_values(&arguments);
+      open = next % decode_group != 0 && !arguments.ends ? next / decode_group : -1;
     }
   }
   void close() {
@@ -224,9 +228,8 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
   const std::int64_t stride = decode.plan.value_stride;
   const float* const bias = decode.scratch.bias;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
-    partials[r].maximum = -infinity;
+    partials[r].frame = Frame();
     partials[r].sum = 0.0f;
-    partials[r].reference = {};
     partials[r].seen = false;
   }
   decode.attention.kernels->fill(output, 1, decode.rows * stride, 0.0f);
@@ -236,7 +239,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
     score(decode, begin, end);
     for (std::int64_t r = 0; r < decode.rows; ++r) {
       Partial& partial = partials[r];
-      const float factor = weigh(decode, r, begin, end, false, &partial.maximum, &partial.reference, &partial.sum, &partial.seen);
+      const float factor = weigh(decode, r, begin, end, false, &partial.frame, &partial.sum, &partial.seen);
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
@@ -244,15 +247,14 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       for (std::int64_t j = begin; careful && j < end;) {
         const std::int64_t from = j;
         while (j < end && bias[j - begin] != -infinity) ++j;
-        if (from < j) one.add(begin, from, j);
+        if (from < j) one.add(begin, from, j, false);
         while (j < end && bias[j - begin] == -infinity) ++j;
       }
       one.close();
     }
-    if (!careful) all.add(begin, begin, end);
+    if (!careful) all.add(begin, begin, end, end == range.end);
     begin = end;
   }
-  all.close();
 }
 
 bool finite(const Decode& decode, const float* output) {
@@ -268,7 +270,7 @@ bool finite(const Decode& decode, const float* output) {
 float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
 
 // How far the frame of `a` is above that of `b`, log2: an integer where they have one reference. 0 also for equal infinities.
-double rise_of(float slope, const Partial& a, const Partial& b) {
+double rise_of(float slope, const Frame& a, const Frame& b) {
   const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);
   return rise + bias_difference(slope, a.reference, b.reference) / ln_2;
 }
@@ -325,26 +327,25 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     const std::int64_t head = decode.head(r);
     const float slope = attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head);
     // The frame of the chunk that is highest, or a sink's above it.
-    Partial frame = {-infinity, 0.0f, {}, false, false, 0.0f, 0.0f, {}};
+    Frame frame;
     std::int64_t from = -1;  // the first chunk that is seen
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       const Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
       if (from < 0) from = chunk;
-      if (frame.maximum == -infinity || rise_of(slope, partial, frame) > 0.0) frame = partial;
+      if (frame.maximum == -infinity || rise_of(slope, partial.frame, frame) > 0.0) frame = partial.frame;
     }
     const double sink = sinks.absent() ? -HUGE_VAL : static_cast<double>(sinks.at(head)) / ln_2;
     if (sink > static_cast<double>(frame.maximum) + bias_difference(slope, frame.reference, {}) / ln_2) {
       frame.maximum = static_cast<float>(ceil(sink));
       frame.reference = {};
     }
-    const float maximum = frame.maximum;
     const double of_bias = bias_difference(slope, frame.reference, {});
-    double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - (static_cast<double>(maximum) + of_bias / ln_2));
+    double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - (static_cast<double>(frame.maximum) + of_bias / ln_2));
     for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
       Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
-      partial.factor = power_of(rise_of(slope, partial, frame));
+      partial.factor = power_of(rise_of(slope, partial.frame, frame));
       sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
     }
     float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
@@ -364,12 +365,11 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     if (attention.lse.data != nullptr) {
       float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
       if (from < 0) *lse = sinks.absent() ? -infinity : sinks.at(head);
-      else *lse = static_cast<float>((static_cast<double>(maximum) + log2(sum)) * ln_2 + of_bias);
+      else *lse = static_cast<float>((static_cast<double>(frame.maximum) + log2(sum)) * ln_2 + of_bias);
     }
     Partial& merged = decode.partial(0)[r];
     merged.merged_seen = from >= 0;
-    merged.merged_maximum = maximum;
-    merged.merged_reference = frame.reference;
+    merged.merged_frame = frame;
     merged.factor = factor;
   }
 }
@@ -398,10 +398,10 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
       for (std::int64_t r = 0; r < decode.rows; ++r) {
         const Partial& merged = decode.partial(0)[r];
         if (!merged.merged_seen) continue;
-        float maximum = merged.merged_maximum, sum = 0.0f;
-        BiasReference reference = merged.merged_reference;
+        Frame frame = merged.merged_frame;
+        float sum = 0.0f;
         bool seen = false;
-        weigh(decode, r, begin, end, true, &maximum, &reference, &sum, &seen);
+        weigh(decode, r, begin, end, true, &frame, &sum, &seen);
         for (std::int64_t j = begin; j < end; ++j) {
           if (decode.biased() && decode.scratch.bias[j - begin] == -infinity) continue;  // 0 even where the row is NaN
           row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * merged.factor);

@@ -391,6 +391,7 @@ TEST_CASE("kernels: decode_values") {
                                shape.gap = random % 3;
                                shape.left = 1 + random % decode_group;
                                shape.continues = shape.left < decode_group && random % 2 == 0;
+                               shape.ends = random % 5 < 2;
                              });
   }
 }

@@ -19,6 +19,7 @@ constexpr int value_rows = 4, value_vectors = 3;
 #endif
 constexpr int value_fetch = 8;
 constexpr int decode_accumulators = 8;
+constexpr int decode_ahead = 512;
 constexpr int value_panel = 16;
 constexpr int key_block = 96;
 

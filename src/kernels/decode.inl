@@ -17,11 +17,9 @@ struct Stream {
     left = lines;
   }
 };
-constexpr std::int64_t stream_ahead = 512;  // 2 KiB
-
 ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns) {
   const std::int64_t lines = (columns + 15) / 16;
-  return {rows + (stream_ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
+  return {rows + (decode_ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
 }
 // For what has been fetched already: the same line, again and again.
 ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
@@ -275,6 +273,7 @@ void decode_values(const DecodeValuesArguments* arguments) {
     std::int64_t count = step < left ? step : left;
     if (count > a.key_count - key) count = a.key_count - key;
     left -= count;
+    if (a.ends && key + count == a.key_count) left = 0;
     std::int64_t row = 0;
     while (row < a.rows) row = decode_value_rows(a, row, key, key + count, {begins, left == 0}, row == 0 ? ahead : here);
     begins = left == 0;

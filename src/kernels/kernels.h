@@ -215,7 +215,7 @@ struct DecodeWeightsArguments {
 };
 
 /// output[r][c] += the sum over each group of keys of weights[r][j] * values[j][c]: one chain over ascending keys, which starts
-/// at 0. A group that has begun before goes on from `partial`, one that is not complete is left there.
+/// at 0. A group that has begun before goes on from `partial`, one that is not complete is left there, but for the last of all.
 struct DecodeValuesArguments {
   const float* weights;
   std::int64_t rows, columns;
@@ -224,6 +224,7 @@ struct DecodeValuesArguments {
   std::int64_t key_count;
   std::int64_t left;           // keys until the first group is complete, 1 to decode_group
   bool continues;              // `partial` has a part of that group
+  bool ends;                   // no keys follow: the last group is complete
   float *partial, *output;     // [rows][output_stride]
   std::int64_t output_stride;  // columns rounded up to lanes
 };

@@ -99,7 +99,7 @@ struct DecodeValuesShape {
   std::int64_t rows = 1, keys = 1, columns = 1;
   std::int64_t stride = 1, gap = 0;  // of values
   std::int64_t left = 1;             // keys of the first group
-  bool continues = false;
+  bool continues = false, ends = false;
 };
 
 struct SoftmaxShape {

@@ -886,7 +886,7 @@ Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& sh
 
 Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, "decode_values",
-                {{"rows", shape.rows}, {"keys", shape.keys}, {"columns", shape.columns}, {"stride", shape.stride}, {"gap", shape.gap}},
+                {{"rows", shape.rows}, {"keys", shape.keys}, {"columns", shape.columns}, {"stride", shape.stride}, {"gap", shape.gap}, {"ends", shape.ends}},
                 seed, memory);
   Random random(seed);
   const std::int64_t padded = round_up(shape.columns, kernels.lanes);
@@ -912,6 +912,7 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
   arguments.key_count = shape.keys;
   arguments.left = shape.left;
   arguments.continues = shape.continues;
+  arguments.ends = shape.ends;
   arguments.partial = partial.data;
   arguments.output = output.data;
   arguments.output_stride = padded;
@@ -926,7 +927,7 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
         const double term = c < shape.columns ? static_cast<double>(*weights.at(r, j)) * *values.at(j, c) : 0.0;
         group += term;
         magnitude += std::abs(term);
-        open = --left > 0;
+        open = --left > 0 && !(shape.ends && j == shape.keys - 1);
         if (open) continue;
         sum += group;
         group = 0.0;
@@ -1358,6 +1359,7 @@ DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random) {
   shape.gap = random.between(0, 2);
   shape.left = random.between(1, decode_group);
   shape.continues = shape.left < decode_group && random.one_in(2);
+  shape.ends = random.one_in(2);
   return shape;
 }
 
