@@ -162,7 +162,7 @@ TEST_CASE("finite masks: with what else gives and takes keys") {
       options.offset = random.once_in(2) ? S - L : 0;
       const reference::AttentionResult right = one.right();
       const double off = one.error(isa, right, workspace);
-      // Sinks of 40 and slopes of 8 are differences that count: section by section of the bound, 64 u of them.
+      // Sinks of 40 and slopes of 8 are differences that count, and so do roundings of their size: 64 of 2^-24.
       CHECK_MESSAGE(off <= 6e-6, "off by " << off << ": a mask of " << value << ", L = " << L << ", S = " << S);
     }
   }

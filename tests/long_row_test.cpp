@@ -83,7 +83,7 @@ TEST_CASE("long rows: masked_softmax sums as well") {
   }
 }
 
-// A span of key blocks is 16 of them: the totals begin beyond. What rows see, and how it is split, changes no bit.
+// A span of key blocks is 32 of them: the totals begin beyond. What rows see, and how it is split, changes no bit.
 TEST_CASE("long rows: threads, chunks of queries and pages give the bits of one pass") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
