@@ -264,7 +264,7 @@ double rise_of(const BiasLane& lane, const BiasReference& a, const BiasReference
 // How far the bias of a lane's reference is above that of `other`, natural units; a lane that has never been described has none.
 double reference_above(const TileScratch& scratch, std::int64_t lane, const BiasReference& other) {
   const BiasLane& bias = scratch.bias_lanes[lane];
-  return scratch.described ? bias_difference(bias.slope, bias.reference, other) : 0.0;
+  return scratch.described ? bias_difference(bias.slope, bias.reference, other) : bias_difference(0.0f, {}, other);
 }
 
 // The largest bias of the visible keys of a block; false where none is a number. Those that are alike as floats, or at the ends
@@ -350,12 +350,6 @@ __attribute__((noinline)) void settle_frames(const Tile& tile, std::int64_t begi
   rescale(tile);
 }
 
-// In log2 units; -inf: none.
-double sink_of(const Tile& tile, std::int64_t lane) {
-  const Numbers<float>& sinks = tile.attention.biases.sinks;
-  return sinks.absent() || tile.uniform ? -HUGE_VAL : static_cast<double>(sinks.at(tile.scratch.lanes[lane].head)) / ln_2;
-}
-
 void begin_blocks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   const auto width = static_cast<std::size_t>(tile.width);
@@ -367,25 +361,27 @@ void begin_blocks(const Tile& tile) {
   scratch.folded = scratch.referenced = false;
 }
 
-// Sinks come when all keys have been seen: scores that started from one would lose their last bits. One far above all
-// scores makes the frame.
+// Sinks come when all keys have been seen: scores that started from one would lose their last bits. A sink is the bias of a key
+// whose score is 0, and one far above all scores makes the frame.
 void add_sinks(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
-  if (tile.attention.biases.sinks.absent()) return;
+  const Numbers<float>& sinks = tile.attention.biases.sinks;
+  if (sinks.absent() || tile.uniform) return;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    const double sink = sink_of(tile, lane);
-    scratch.factors[lane] = 1.0f;
-    if (sink == -HUGE_VAL) continue;
-    double frame = static_cast<double>(scratch.maximum[lane]) + reference_above(scratch, lane, {}) / ln_2;
-    if (scratch.sum[lane] == 0.0 || sink - frame > 64.0) {
-      const double top = fmax(floor(sink), -0x1.fffffep+127);
-      if (scratch.sum[lane] != 0.0) scratch.factors[lane] = static_cast<float>(::exp2(frame - top));
-      scratch.sum[lane] *= static_cast<double>(scratch.factors[lane]);
-      scratch.maximum[lane] = static_cast<float>(top);
-      scratch.bias_lanes[lane].reference = {};
-      frame = top;
+    const BiasReference sink = {sinks.at(scratch.lanes[lane].head), 0.0f, 0};
+    float& factor = scratch.factors[lane];
+    factor = 1.0f;
+    if (sink.additive == -infinity) continue;
+    double level = -static_cast<double>(scratch.maximum[lane]) - reference_above(scratch, lane, sink) / ln_2;
+    if (scratch.sum[lane] == 0.0 || level > 64.0) {
+      if (!scratch.described) describe_lanes(tile);
+      factor = level > 126.0 || scratch.sum[lane] == 0.0 ? 0.0f : static_cast<float>(::exp2(-level));
+      scratch.sum[lane] *= static_cast<double>(factor);
+      scratch.maximum[lane] = 0.0f;
+      scratch.bias_lanes[lane].reference = sink;
+      level = bias_difference(0.0f, sink, sink);  // 0, but NaN for +inf
     }
-    scratch.sum[lane] += ::exp2(sink - frame);
+    scratch.sum[lane] += ::exp2(level);
   }
   rescale(tile);
 }
@@ -494,8 +490,7 @@ bool finish(const Tile& tile) {
 void write_lse(const Tile& tile) {
   const TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-    const double of_bias = reference_above(scratch, lane, {});
-    *scratch.lanes[lane].lse = static_cast<float>((static_cast<double>(scratch.maximum[lane]) + log2(scratch.sum[lane])) * ln_2 + of_bias);
+    *scratch.lanes[lane].lse = lse_of(scratch.maximum[lane], scratch.sum[lane], reference_above(scratch, lane, {}));
   }
 }
 

@@ -37,6 +37,13 @@ double bias_difference(float slope, const BiasReference& a, const BiasReference&
   return additive + relative - static_cast<double>(slope) * static_cast<double>(a.distance - b.distance);
 }
 
+float lse_of(float maximum, double sum, double bias) {
+  constexpr double ln_2 = 0.69314718055994530942, most = 0x1.fffffep+127;
+  const double lse = (static_cast<double>(maximum) + log2(sum)) * ln_2 + bias;
+  const bool finite = sum > 0.0 && sum < HUGE_VAL && fabsf(maximum) < HUGE_VALF;
+  return static_cast<float>(finite ? fmax(-most, fmin(lse, most)) : lse);
+}
+
 // In float32 with one rounding a step, as the models were trained: where the logarithm meets an integer,
 // another precision falls into the next bucket.
 std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance) {

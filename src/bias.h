@@ -35,6 +35,9 @@ BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int
 /// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
 double bias_difference(float slope, const BiasReference& a, const BiasReference& b);
 
+/// ln of the sum of exponentials of a row: `sum` relative to 2^maximum and to a bias. The nearest float, and finite if the sum is.
+float lse_of(float maximum, double sum, double bias);
+
 /// T5's bucket of distance = key position - query position.
 std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance);
 

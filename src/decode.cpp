@@ -91,6 +91,7 @@ struct Decode {
     return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
   }
   std::int64_t first_chunk() const { return range().begin / decode_chunk; }
+  float slope(std::int64_t r) const { return attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head(r)); }
   bool holes() const { return attention.visibility.has_holes(); }
   bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
 };
@@ -127,7 +128,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
 
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
 // the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
-bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, Frame* frame) {
+bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
   BiasLane lane = {};
   describe_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
   lane.begin = begin;
@@ -139,7 +140,7 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
     lane.reference = frame->reference;
     top = decode.attention.kernels->decode_bias(&arguments);
     const bool far = top > 16.0f || (frame->maximum == -infinity && top < -16.0f);
-    if (fixed || !far || !(fabsf(top) < infinity)) break;
+    if (!far || !(fabsf(top) < infinity)) break;
     // Those that are alike as floats, or at the ends of their range, are told apart by their sources.
     BiasReference largest = {};
     bool found = false;
@@ -157,15 +158,14 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
   return seen;
 }
 
-// Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by. `fixed`: the frame is the last
-// one, and stays.
-float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, bool fixed, Frame* frame, float* sum, bool* seen) {
+// Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by.
+float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame, float* sum, bool* seen) {
   DecodeWeightsArguments arguments;
   arguments.weights = decode.scratch.weights + r * decode_block;
   arguments.key_count = end - begin;
   arguments.cap = decode.attention.softcap * log2_e;
   arguments.bias = decode.biased() ? decode.scratch.bias : nullptr;
-  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, fixed, frame);
+  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, frame);
   *seen = *seen || sees;
   arguments.maximum = frame->maximum;
   arguments.sum = *sum;
@@ -239,7 +239,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
     score(decode, begin, end);
     for (std::int64_t r = 0; r < decode.rows; ++r) {
       Partial& partial = partials[r];
-      const float factor = weigh(decode, r, begin, end, false, &partial.frame, &partial.sum, &partial.seen);
+      const float factor = weigh(decode, r, begin, end, &partial.frame, &partial.sum, &partial.seen);
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
@@ -325,7 +325,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
   const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
-    const float slope = attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head);
+    const float slope = decode.slope(r);
     // The frame of the chunk that is highest, or a sink's above it.
     Frame frame;
     std::int64_t from = -1;  // the first chunk that is seen
@@ -335,13 +335,11 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
       if (from < 0) from = chunk;
       if (frame.maximum == -infinity || rise_of(slope, partial.frame, frame) > 0.0) frame = partial.frame;
     }
-    const double sink = sinks.absent() ? -HUGE_VAL : static_cast<double>(sinks.at(head)) / ln_2;
-    if (sink > static_cast<double>(frame.maximum) + bias_difference(slope, frame.reference, {}) / ln_2) {
-      frame.maximum = static_cast<float>(ceil(sink));
-      frame.reference = {};
-    }
-    const double of_bias = bias_difference(slope, frame.reference, {});
-    double sum = sink == -HUGE_VAL ? 0.0 : ::exp2(sink - (static_cast<double>(frame.maximum) + of_bias / ln_2));
+    // A sink is the bias of a key whose score is 0.
+    const Frame sink = {0.0f, {sinks.absent() ? -infinity : sinks.at(head), 0.0f, 0}};
+    const bool has_sink = sink.reference.additive != -infinity;
+    if (has_sink && (frame.maximum == -infinity || rise_of(slope, sink, frame) > 0.0)) frame = sink;
+    double sum = has_sink ? ::exp2(rise_of(slope, sink, frame)) : 0.0;
     for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
       Partial& partial = decode.partial(chunk)[r];
       if (!partial.seen) continue;
@@ -365,7 +363,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
     if (attention.lse.data != nullptr) {
       float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
       if (from < 0) *lse = sinks.absent() ? -infinity : sinks.at(head);
-      else *lse = static_cast<float>((static_cast<double>(frame.maximum) + log2(sum)) * ln_2 + of_bias);
+      else *lse = lse_of(frame.maximum, sum, bias_difference(slope, frame.reference, {}));
     }
     Partial& merged = decode.partial(0)[r];
     merged.merged_seen = from >= 0;
@@ -398,13 +396,14 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
       for (std::int64_t r = 0; r < decode.rows; ++r) {
         const Partial& merged = decode.partial(0)[r];
         if (!merged.merged_seen) continue;
-        Frame frame = merged.merged_frame;
+        Frame frame;
         float sum = 0.0f;
         bool seen = false;
-        weigh(decode, r, begin, end, true, &frame, &sum, &seen);
+        weigh(decode, r, begin, end, &frame, &sum, &seen);
+        const float factor = merged.factor * power_of(rise_of(decode.slope(r), frame, merged.merged_frame));
         for (std::int64_t j = begin; j < end; ++j) {
           if (decode.biased() && decode.scratch.bias[j - begin] == -infinity) continue;  // 0 even where the row is NaN
-          row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * merged.factor);
+          row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * factor);
         }
       }
       begin = end;

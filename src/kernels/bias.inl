@@ -22,15 +22,15 @@ ATTEND_INLINE Vector farther_of(const BiasLane& lane, std::int64_t key) {
 ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
-  if (lane.relative != nullptr) {
-    std::int64_t distance = key - lane.position;
-    distance = distance < -strides.reach - lanes ? -strides.reach - lanes : distance > strides.reach ? strides.reach : distance;
-    bias = subtract(load(lane.relative + distance), broadcast(lane.reference.relative));
-  }
   if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
   if (lane.additive != nullptr) {
     additive = load_additive(lane, strides, key, count);
     bias = add(bias, subtract(additive, broadcast(lane.reference.additive)));
+  }
+  if (lane.relative != nullptr) {  // last: the others may be large, and cancel
+    std::int64_t distance = key - lane.position;
+    distance = distance < -strides.reach - lanes ? -strides.reach - lanes : distance > strides.reach ? strides.reach : distance;
+    bias = add(bias, subtract(load(lane.relative + distance), broadcast(lane.reference.relative)));
   }
   // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
   bias = minimum(most, maximum(least, multiply_add(bias, broadcast(0x1.715476p+0f), broadcast(lane.shift))));
