@@ -297,3 +297,72 @@ TEST_CASE("finite masks: a layer, alone and over caches of every kind, gives wha
     }
   }
 }
+
+// A sink is the bias of a key whose score is 0: it shares with what a mask leaves, however low both are.
+TEST_CASE("finite masks: beside sinks of every size") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Workspace workspace;
+    for (float value : {0.0f, -1e4f, -1e6f, -1e9f, -1e12f, lowest_bfloat16, lowest, 1e9f}) {
+      CAPTURE(value);
+      for (float sink : {3.0f, -5.0f, 50.0f, value, value - 8.0f, value - 70.0f, value + 20.0f, value + 130.0f, -1e9f, lowest_bfloat16, lowest, 3e38f}) {
+        CAPTURE(sink);
+        for (std::int64_t L : {1, 2, 9}) {
+          CAPTURE(L);
+          Random random(8);
+          Case one({1, 2, 1, L, 300, 16, 8}, random);
+          Tensor sinks({2});
+          one.options.sinks = sinks.fill({sink, -infinite}).view;
+          for (Pattern pattern : {Pattern::all, Pattern::left_padding}) {
+            const Tensor mask = mask_of(pattern, value, one.shape, 1);
+            if (value != 0.0f) one.options.additive_mask = mask.view;
+            CHECK(one.error(isa, one.right(), workspace) <= most_error);
+            for (std::int64_t n = 0; n < one.lse.count(); ++n) CHECK(std::isfinite(one.lse[n]));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("finite biases: what ALiBi takes and a mask gives back leaves T5's table whole") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Workspace workspace;
+    for (float slope : {0.5f, 1024.0f}) {
+      CAPTURE(slope);
+      for (std::int64_t L : {1, 2, 9}) {
+        Random random(9);
+        Case one({1, 1, 1, L, 200, 8, 4}, random);
+        Tensor mask({200}), slopes({1}), table({32, 1}), alone(one.output.shape());
+        one.options.relative_position_bias.table = table.fill(random, 2.0f).view;
+        one.options.relative_position_bias.bidirectional = false;
+        one.options.relative_position_bias.max_distance = 500;
+        one.options.offset = 210;
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, alone.view, workspace, one.options, isa));
+        for (std::int64_t j = 0; j < 200; ++j) mask[j] = -slope * static_cast<float>(j);
+        one.options.additive_mask = mask.view;
+        one.options.alibi_slopes = slopes.fill(slope).view;
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, one.options, isa));
+        for (std::int64_t n = 0; n < alone.count(); ++n) CHECK(std::abs(one.output[n] - alone[n]) <= most_error);
+      }
+    }
+  }
+}
+
+// tanh's error comes times the cap.
+TEST_CASE("softcap: scores far below the cap keep their digits") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Workspace workspace;
+    for (float cap : {1.0f, 5.0f, 20.0f, 50.0f, 1000.0f}) {
+      CAPTURE(cap);
+      for (std::int64_t L : {1, 2, 40}) {
+        Random random(10);
+        Case one({1, 2, 1, L, 300, 64, 16}, random, 1.5f);
+        one.options.softcap = cap;
+        CHECK(one.error(isa, one.right(), workspace) <= most_error);
+      }
+    }
+  }
+}

@@ -208,9 +208,7 @@ TEST_CASE("reference: the score magnitude sums absolute products, biases and sof
   options.sinks = Array({1}, {-50});
   check_values(attention(q, k, v, options).score_magnitude, {26});
   options.sinks = Array({1}, {50});
-  check_values(attention(q, k, v, options).score_magnitude, {50});  // itself, for 50 - -1 is more
-  options.additive_mask = Array({2}, {1, 0});
-  check_values(attention(q, k, v, options).score_magnitude, {49});  // 50 - 1
+  check_values(attention(q, k, v, options).score_magnitude, {0});  // the key weighs too little beside it
 }
 
 TEST_CASE("reference: a bias that all keys have leaves the weights as they are") {
@@ -224,6 +222,23 @@ TEST_CASE("reference: a bias that all keys have leaves the weights as they are")
     check_values(result.weights, {0.25, 0.75, 0});
     check_values(result.output, {7});
     check_values(result.lse, {low + std::log(4.0)});
+  }
+}
+
+TEST_CASE("reference: a sink as low as the mask shares with scores, ALiBi and T5 what they leave") {
+  for (double low : {-1e4, -1e9, -3.4028234663852886e38}) {
+    const double x = std::log(3.0);
+    const Array q({1, 1, 1, 1}, {1}), k({1, 1, 2, 1}, {0, x}), v({1, 1, 2, 1}, {4, 8});
+    reference::AttentionOptions options;
+    options.additive_mask = Array({2}, {low, low});
+    options.sinks = Array({1}, {low});
+    check_values(reference::attention(q, k, v, options).weights, {0.2, 0.6});
+    check_values(reference::attention(q, k, v, options).output, {5.6});
+    options.position_bias = Array({1, 1, 2}, {x, x});
+    check_values(reference::attention(q, k, v, options).weights, {3 / 13., 9 / 13.});
+    options.alibi_slopes = Array({1}, {x});
+    options.offset = 1;  // distances 1 and 0
+    check_values(reference::attention(q, k, v, options).weights, {1 / 11., 9 / 11.});
   }
 }
 

@@ -57,6 +57,15 @@ void check(const Array& q, const Array& k, const Array& v, const AttentionOption
           "attention: dropout_multipliers is (B, H, L, S)");
 }
 
+/// How far the sink of head h is above the bias of key j: source by source, the mask's first, for one may be as low as the other.
+double sink_above(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+  double above = options.sinks.at(h);
+  if (!options.additive_mask.absent()) above -= broadcast(options.additive_mask, b, h, i, j);
+  if (!options.position_bias.absent()) above -= options.position_bias.at(h, i, j);
+  if (!options.alibi_slopes.absent()) above += options.alibi_slopes.at(h) * static_cast<double>(std::abs(i + options.offset - j));
+  return above;
+}
+
 }  // namespace
 
 bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
@@ -161,11 +170,11 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
         }
         double sum = 0.0, score_magnitude = 0.0;
         const double least = -24.0 * std::log(2.0);  // of scores that count, below the largest
-        const double sink = options.sinks.absent() ? -INFINITY : options.sinks.at(h) - reference_bias;
+        double sink = options.sinks.absent() ? -INFINITY : options.sinks.at(h);  // beside scores that lack the reference's bias
+        if (sink != -INFINITY && !keys.empty()) sink = sink_above(options, b, h, i, reference);
         if (sink != -INFINITY) {
           if (sink > largest) largest = sink;
           sum += std::exp(sink - largest);
-          if (std::isfinite(sink) && sink >= largest + least) score_magnitude = std::min(std::abs(sink), std::abs(options.sinks.at(h)));
         }
         for (std::size_t n = 0; n < keys.size(); ++n) {
           sum += std::exp(scores[n] - largest);

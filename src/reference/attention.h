@@ -45,7 +45,7 @@ struct AttentionResult {
 
   // What the error bounds of bounds.h ask for, (B, H, L) but for one; the maxima are over finite numbers.
   Array score_magnitude;  // S': the largest key_magnitude of the visible keys whose weight is at least 2^-24 of the
-                          // largest weight; of a sink that weighs so much, |sink| or |sink - the biases of m|, what is smaller
+                          // largest weight, a sink's included
   Array key_magnitude;    // (B, H, L, S): |scale| sum|q_d k_jd| + softcap + |biases of j - biases of m|, m the key with the
                           // largest score; 0 where j is hidden
   Array value_magnitude;  // the largest |v_jd| that enters the row, times its dropout multiplier

@@ -279,7 +279,11 @@ class RandomOptions {
       options.tree_parents = IndexView(parents_.data(), L);
     }
     if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes_ = Tensor::random(draw, {H}, 0.25f)).view;
-    if (sometimes("sinks", 4)) options.sinks = (sinks_ = Tensor::random(draw, {H}, largest_sink)).view;
+    if (sometimes("sinks", 4)) {
+      sinks_ = Tensor::random(draw, {H}, largest_sink);
+      for_each_element(sinks_.view, [&](float& element) { if (draw.one_in(3)) element += finite_; });  // near what the mask leaves
+      options.sinks = sinks_.view;
+    }
     if (!tree && sometimes("relative_position_bias", 4)) {
       options.relative_position_bias.bidirectional = draw.one_in(2);
       options.relative_position_bias.max_distance = draw.integer(9, 150);
@@ -347,7 +351,7 @@ class RandomOptions {
   void hide_finitely(Draw& draw, std::int64_t S) {
     const TensorView& mask = additive_.view;
     const float low[] = {-1e4f, -1e9f, -std::numeric_limits<float>::max(), -0x1.fep+127f};  // the last is bfloat16's lowest
-    const float value = draw.one_in(8) ? 1e9f : low[draw.integer(0, 3)];
+    const float value = finite_ = draw.one_in(8) ? 1e9f : low[draw.integer(0, 3)];
     const std::int64_t last = mask.rank - 1, width = mask.sizes[last];
     const bool moves = draw.one_in(2), zero = draw.one_in(2);
     std::int64_t from = draw.integer(0, S), to = draw.integer(from, S), at = 0;
@@ -391,6 +395,7 @@ class RandomOptions {
   std::vector<std::uint8_t> shown_;
   Tensor additive_, slopes_, sinks_, table_;
   std::int64_t heads_;
+  float finite_ = 0.0f;  // what a mask hides keys with
 };
 
 /// Attention weights (1, H, L, S) averaged over the heads: (1, L, S).
