@@ -529,7 +529,7 @@ void write_weights(const Tile& tile) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
     }
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-      // Above the last frame is that of lanes alone that have not seen a key: their weights are 0.
+      // A block can lie above the last frame only in lanes that have seen no key: their weights are 0.
       const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
                            reference_above(scratch, lane, scratch.last_references[lane]) / ln_2;
       scratch.factors[lane] = below < -126.0 ? 0.0f : below < 0.0 ? static_cast<float>(::exp2(below)) : 1.0f;

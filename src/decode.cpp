@@ -1,8 +1,8 @@
 // Decoding: chunks of keys to partial results, and those in order to one.
 //
-// A chunk's result is an output and a sum relative to 2^maximum, an integer, so that merging scales by powers
-// of two, exactly (Dao et al. 2023, Flash-Decoding, with exact factors). Chunks lie on an absolute grid: who
-// computes them does not change a bit.
+// A chunk's result is an output and a sum relative to 2^maximum and a reference bias. Without biases maxima are integers, so
+// that merging scales by powers of two, exactly (Dao et al. 2023, Flash-Decoding, with exact factors). Chunks lie on an
+// absolute grid: who computes them does not change a bit.
 #include "decode.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@ constexpr float infinity = __builtin_inff();
 
 // What sums and outputs of a row are relative to.
 struct Frame {
-  float maximum = -infinity;  // log2 units, an integer; -inf: no score
+  float maximum = -infinity;  // log2 units, an integer until the reference moves; -inf: no score
   BiasReference reference = {};
 };
 
@@ -269,7 +269,7 @@ bool finite(const Decode& decode, const float* output) {
 // 2^level; 0 where it is below 2^-126.
 float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
 
-// How far the frame of `a` is above that of `b`, log2: an integer where they have one reference. 0 also for equal infinities.
+// How far the frame of `a` is above that of `b`, log2: an integer where neither reference has moved. 0 also for equal infinities.
 double rise_of(float slope, const Frame& a, const Frame& b) {
   const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);
   return rise + bias_difference(slope, a.reference, b.reference) / ln_2;

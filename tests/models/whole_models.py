@@ -46,7 +46,7 @@ MODELS = {
     "Qwen3": ("Qwen3ForCausalLM", "Qwen3Config", dict(GROUPED, head_dim=24)),
     "Gemma2": ("Gemma2ForCausalLM", "Gemma2Config",
                dict(GROUPED, head_dim=32, sliding_window=64, query_pre_attn_scalar=20,
-                    attn_logit_softcapping=5.0, final_logit_softcapping=None)),
+                    attn_logit_softcapping=50.0, final_logit_softcapping=None)),
     "GPT-2": ("GPT2LMHeadModel", "GPT2Config", dict(n_inner=128)),
     "OPT": ("OPTForCausalLM", "OPTConfig", dict(ffn_dim=128, word_embed_proj_dim=64, init_std=0.2)),
     "OLMo2": ("Olmo2ForCausalLM", "Olmo2Config", GROUPED),
