@@ -21,9 +21,8 @@ ATTEND_INLINE Vector tanh(Vector x) {
   const Vector far = subtract(broadcast(1.0f), divide(broadcast(2.0f), add(power, broadcast(1.0f))));
   const Vector square = multiply(x, x);
   Vector near = broadcast(-5.70498872745e-3f);
-  for (const float coefficient : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f}) {
-    near = multiply_add(near, square, broadcast(coefficient));
-  }
+  constexpr float coefficients[] = {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f};
+  for (const float coefficient : coefficients) near = multiply_add(near, square, broadcast(coefficient));
   return select(less(square, broadcast(0.390625f)), multiply_add(multiply(near, square), x, x), far);
 }
 
