@@ -38,8 +38,8 @@ ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, c
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) accumulators[r][v] = zero();
   }
-  multiply_tile<rows, vectors, true>(accumulators, a, arguments.k_stride, arguments.depth, arguments.panel,
-                                     {ahead, arguments.ahead_end});
+  multiply_tile<whole ? gemm_steps : 1, true>(accumulators, a, arguments.k_stride, arguments.depth, arguments.panel,
+                                              {ahead, arguments.ahead_end});
   if (arguments.bias != nullptr) {
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
@@ -49,12 +49,15 @@ ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, c
     }
   }
   if (whole && columns.by_vectors) {
+    // Looked up before any store, behind which a compiler would look again.
+    std::int64_t destinations[vectors];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) destinations[v] = columns.destinations[v];
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
+      float* const output = arguments.outputs[row + r];
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        store(arguments.outputs[row + r] + columns.destinations[v], accumulators[r][v]);
-      }
+      for (int v = 0; v < vectors; ++v) store(output + destinations[v], accumulators[r][v]);
     }
     return;
   }

@@ -71,7 +71,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
       for (int d = 0; d < a.depth; d += 16) prefetch(keys[r] + rows * a.key_row_stride + d * a.key_stride);
     }
   }
-  multiply_tile<rows, vectors, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
+  multiply_tile<1, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
   if (kind == ScoreKind::plain || (masked && in_registers)) {
     weigh_tile<rows, vectors>(a, key, scores);
     return;
