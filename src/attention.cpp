@@ -160,9 +160,11 @@ bool next_run(const Tile& tile, std::int64_t block, std::int64_t end, std::int64
   return true;
 }
 
-// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes.
-void accumulate_run(const Tile& tile, std::int64_t block, const KeyRange& run, std::int64_t first_lane, std::int64_t lane_count,
-                    std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
+// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes. Inline: twice a tile for
+// each lane_step lanes, it is 1 % of a short one.
+inline __attribute__((always_inline)) void accumulate_run(
+    const Tile& tile, std::int64_t block, const KeyRange& run, std::int64_t first_lane, std::int64_t lane_count,
+    std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
   AccumulateArguments arguments;
   arguments.weights = tile.scratch.weights + (run.begin - block) * tile.width + first_lane;
   arguments.width = tile.width;
@@ -172,8 +174,8 @@ void accumulate_run(const Tile& tile, std::int64_t block, const KeyRange& run, s
   arguments.accumulation = accumulation;
   arguments.output_stride = output_stride;
   const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, tile.keys.first + run.begin);
-  for (std::int64_t c = column; c < column + columns; c += arguments.columns) {
-    const std::int64_t panel = c < tile.keys.value_columns ? 0 : c / tile.keys.value_columns, within = c - panel * tile.keys.value_columns;
+  std::int64_t panel = quotient(column, tile.keys.value_columns), within = column - panel * tile.keys.value_columns;
+  for (std::int64_t c = column; c < column + columns; c += arguments.columns, ++panel, within = 0) {
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
     arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // of one panel it may be anything
     arguments.output = output + (c - column);
@@ -181,21 +183,11 @@ void accumulate_run(const Tile& tile, std::int64_t block, const KeyRange& run, s
   }
 }
 
-// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes; with `lane`, of
-// those that this one sees alone. A block's sums start at 0 and are added to the output, or begin it (`first`): so no chain is
-// longer than a block, and who takes part with which keys does not change a bit. Where the keys come in several runs, what
-// they have come to waits in place of the biases, for as many lanes and columns at a time as there is room.
-void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                std::int64_t first_lane, std::int64_t lane_count, bool first = false, std::int64_t lane = -1) {
+// As accumulate, of keys that come in several runs: what they have come to waits in place of the biases, for as many lanes and
+// columns at a time as there is room.
+__attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
+                                               std::int64_t first_lane, std::int64_t lane_count, bool first, std::int64_t lane) {
   const std::int64_t stride = tile.plan.value_stride, depth = tile.attention.value_depth;
-  KeyRange run = {begin, begin};
-  if (!next_run(tile, block, end, lane, &run)) return;
-  KeyRange more = run;
-  if (run.end == end || !next_run(tile, block, end, lane, &more)) {
-    accumulate_run(tile, block, run, first_lane, lane_count, 0, depth, first ? Accumulation::store : Accumulation::add,
-                   tile.scratch.output + first_lane * stride, stride);
-    return;
-  }
   const std::int64_t step = tile.attention.kernels->lanes, room = tile.plan.key_block * tile.width;
   for (std::int64_t n = first_lane; n < first_lane + lane_count; n += lane_step) {
     const std::int64_t lanes = smaller(lane_step, first_lane + lane_count - n);
@@ -203,9 +195,9 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
     for (std::int64_t c = 0; c < depth; c += most) {
       const std::int64_t columns = smaller(most, depth - c);
       float* const partial = tile.scratch.bias;
-      more = {begin, begin};
-      for (bool begins = true; next_run(tile, block, end, lane, &more); begins = false) {
-        accumulate_run(tile, block, more, n, lanes, c, columns, begins ? Accumulation::store : Accumulation::extend, partial, most);
+      KeyRange run = {begin, begin};
+      for (bool begins = true; next_run(tile, block, end, lane, &run); begins = false) {
+        accumulate_run(tile, block, run, n, lanes, c, columns, begins ? Accumulation::store : Accumulation::extend, partial, most);
       }
       for (std::int64_t l = 0; l < lanes; ++l) {
         float* const output = tile.scratch.output + (n + l) * stride + c;
@@ -213,6 +205,23 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
       }
     }
   }
+}
+
+// Weights of the block that starts at `block`, keys [begin, end) of it, times their values, into some lanes; with `lane`, of
+// those that this one sees alone. A block's sums start at 0 and are added to the output, or begin it (`first`): so no chain is
+// longer than a block, and who takes part with which keys does not change a bit.
+void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
+                std::int64_t first_lane, std::int64_t lane_count, bool first = false, std::int64_t lane = -1) {
+  KeyRange run = {begin, begin};
+  if (!next_run(tile, block, end, lane, &run)) return;
+  KeyRange more = run;
+  if (run.end != end && next_run(tile, block, end, lane, &more)) {
+    accumulate_runs(tile, block, begin, end, first_lane, lane_count, first, lane);
+    return;
+  }
+  const std::int64_t stride = tile.plan.value_stride;
+  accumulate_run(tile, block, run, first_lane, lane_count, 0, tile.attention.value_depth, first ? Accumulation::store : Accumulation::add,
+                 tile.scratch.output + first_lane * stride, stride);
 }
 
 // Values of the keys that each few lanes may see: what lies beyond their ranges weighs 0.
@@ -429,8 +438,8 @@ void run_blocks(const Tile& tile, bool careful) {
   begin_blocks(tile);
   bool begun = false;  // the output: the first block of a span that every lane sees writes it
   const std::int64_t step = tile.plan.key_block, span = tile.plan.span;
-  std::int64_t next_span = (tile.all.begin / span + 1) * span;
-  for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
+  std::int64_t next_span = (quotient(tile.all.begin, span) + 1) * span;
+  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
     if (block == next_span) {
       if (begun) fold(tile);
       begun = false;
@@ -522,7 +531,7 @@ void write_weights(const Tile& tile) {
     scratch.last_factors[lane] = sum > 0.0f && sum < infinity ? share / sum : __builtin_nanf("");
   }
   begin_blocks(tile);
-  for (std::int64_t block = tile.all.begin / step * step; block < tile.all.end; block += step) {
+  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
     const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) {
@@ -616,7 +625,7 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
   const KeyRange held = {attention.visibility.first_of(b), sequences.key_count(b)};
   const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && !held.empty();
-  const std::int64_t row = sequences.first_query(b), first_head = head + (first < queries ? 0 : first / queries);
+  const std::int64_t row = sequences.first_query(b), first_head = head + quotient(first, queries);
   const std::int64_t first_index = first - (first_head - head) * queries;
   const auto lane_of = [&](std::int64_t h, std::int64_t i) {
     const std::int64_t weight_head = attention.average_weights ? 0 : h;
@@ -627,11 +636,12 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
   const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
   const bool alike = attention.visibility.alike();
+  const RowRanges ranges = attention.visibility.of_rows(b);
   KeyRange range;
   Lane lane = lane_of(first_head, first_index);
   std::int64_t seeing = 0, blind = 0;
   for (std::int64_t n = 0;;) {
-    if (n == 0 || !alike) range = attention.visibility.of(b, lane.index);
+    if (n == 0 || !alike) range = ranges.of(lane.index);
     if (range.empty()) {
       const Lane empty = lane;  // a copy, so that the address of `lane` is not taken, and it stays in registers
       write_empty_lse(attention, empty);
@@ -661,7 +671,7 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   // Those that see no key take all alike. The lanes that masks have blinded are known by what they saw.
   std::int64_t kept = 0, at = 0;
   for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
-    if (attention.visibility.of(b, i).empty() || (scratch.seen >> at++ & 1) == 0) {
+    if (ranges.of(i).empty() || (scratch.seen >> at++ & 1) == 0) {
       scratch.lanes[kept] = lane_of(h, i);
       scratch.bias_lanes[kept].begin = held.begin;
       scratch.bias_lanes[kept].end = held.end;
@@ -753,12 +763,12 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();
-  const std::int64_t shared = attention.heads / attention.groups;  // heads of a group
+  const std::int64_t shared = quotient(attention.heads, attention.groups);  // heads of a group
   const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
 
   for (std::int64_t g = group; g < last_group; ++g) {
     const int columns = plan.value_panel > 0 ? plan.value_panel : static_cast<int>(attention.value_depth);
-    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.v.head_stride / attention.value_depth * columns};
+    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, quotient(attention.v.head_stride, attention.value_depth) * columns};
     if (plan.copy_keys || plan.copy_values) {
       copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
     }
@@ -787,21 +797,23 @@ void run_compute(const void* context, std::int64_t task, int thread) {
   const Attention& attention = call.attention;
   const AttentionPlan& plan = call.plan;
   const std::int64_t groups = plan.all_groups ? 1 : attention.groups;
-  const std::int64_t parts = plan.tasks / (attention.sequences().count * groups);
-  const std::int64_t b = task / (parts * groups), within = task % (parts * groups);
+  const std::int64_t parts = quotient(plan.tasks, attention.sequences().count * groups);
+  const std::int64_t b = quotient(task, parts * groups), within = task - b * parts * groups;
   if (!decodes(attention, plan, b)) {
-    run_tiles(attention, plan, b, within / parts, within % parts, scratch_of(call, thread));
+    const std::int64_t group = quotient(within, parts);
+    run_tiles(attention, plan, b, group, within - group * parts, scratch_of(call, thread));
     return;
   }
   // Chunk by chunk, for all groups: token-major caches have their keys side by side, in the same pages
   // (28 % of the read bandwidth when a group took all its chunks first, 67 % so).
-  const std::int64_t first = plan.all_groups ? 0 : within % groups, end = plan.all_groups ? attention.groups : first + 1;
-  for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, within / groups, call.memory, scratch_of(call, thread));
+  const std::int64_t chunk = quotient(within, groups), first = plan.all_groups ? 0 : within - chunk * groups;
+  const std::int64_t end = plan.all_groups ? attention.groups : first + 1;
+  for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, chunk, call.memory, scratch_of(call, thread));
 }
 
 void run_merge(const void* context, std::int64_t task, int thread) {
   const AttentionCall& call = *static_cast<const AttentionCall*>(context);
-  const std::int64_t b = task / call.attention.groups, group = task % call.attention.groups;
+  const std::int64_t b = quotient(task, call.attention.groups), group = task - b * call.attention.groups;
   if (decodes(call.attention, call.plan, b)) merge_decode_chunks(call.attention, call.plan, b, group, call.memory, scratch_of(call, thread));
 }
 

@@ -65,7 +65,7 @@ struct Decode {
   DecodeScratch scratch;
 
   Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group, const void* partials, void* scratch)
-      : attention(attention), plan(plan), b(b), group(group), rows(attention.heads / attention.groups),
+      : attention(attention), plan(plan), b(b), group(group), rows(quotient(attention.heads, attention.groups)),
         query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
         scratch(lay_out(static_cast<char*>(scratch), rows, plan.query_stride, plan.value_stride, nullptr)) {}
 

@@ -3,12 +3,10 @@
 
 #include <cstdint>
 
+#include "arithmetic.h"
 #include "attend/attend.hpp"
 
 namespace attend {
-
-inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
 /// Keys [begin, end) of a sequence; empty where begin >= end.
 struct KeyRange {
@@ -75,6 +73,28 @@ Mask<Element> make_mask(const View<const Element>& view) {
   return mask;
 }
 
+/// The keys that each query of one sequence sees, but for holes: what all its queries have in common is looked up once.
+struct RowRanges {
+  KeyRange kept;                         // keys that are there
+  Numbers<std::int64_t> lengths;         // by entry, `entry`, and maybe by query
+  std::int64_t entry;
+  std::int64_t position;                 // of query 0
+  std::int64_t behind, ahead;            // keys before and after its position that a query sees; negative: all
+  bool positional;
+
+  /// Inline: called for every lane of a tile, it is 1 % of a short one.
+  __attribute__((always_inline)) KeyRange of(std::int64_t i) const {
+    KeyRange range = kept;
+    if (!lengths.absent()) range.end = smaller(range.end, lengths.at(entry, i));
+    if (positional) {
+      const std::int64_t stands = position + i;
+      if (ahead >= 0) range.end = smaller(range.end, stands + ahead + 1);
+      if (behind >= 0) range.begin = larger(range.begin, stands - behind);
+    }
+    return range.empty() ? KeyRange() : range;
+  }
+};
+
 /// What lengths, causal, window, masks and trees leave of the keys, and what a row gives that sees none.
 struct Visibility {
   Sequences sequences;
@@ -106,26 +126,19 @@ struct Visibility {
   /// Whether all queries of a sequence see the same keys, but for holes.
   bool alike() const { return lengths.stride == 0 && !positional(); }
 
-  /// The keys that query i of sequence b sees, but for holes. Inline: called for every lane of a tile, it is 1 % of a short one.
-  __attribute__((always_inline)) KeyRange of(std::int64_t b, std::int64_t i) const {
-    KeyRange range = {first_of(b), sequences.key_count(b)};
-    const auto end_at = [&range](std::int64_t end) { if (end < range.end) range.end = end; };
-    if (!lengths.absent()) end_at(lengths.at(b, i));
-    if (!positional()) return range.empty() ? KeyRange() : range;
-    const std::int64_t stands = position(b, i);
-    if (causal) end_at(stands + 1);
-    if (window_right >= 0) end_at(stands + window_right + 1);
-    if (window_left >= 0 && stands - window_left > range.begin) range.begin = stands - window_left;
-    if (range.empty()) range = {0, 0};
-    return range;
+  RowRanges of_rows(std::int64_t b) const {
+    return {{first_of(b), sequences.key_count(b)}, lengths, b, position(b, 0), window_left, causal ? 0 : window_right, positional()};
   }
+  /// The keys that query i of sequence b sees, but for holes.
+  KeyRange of(std::int64_t b, std::int64_t i) const { return of_rows(b).of(i); }
 
   /// The keys that any query of sequence b reads: those outside are not projected.
   KeyRange of_sequence(std::int64_t b) const {
     const std::int64_t queries = sequences.query_count(b), count = alike() ? smaller(queries, 1) : queries;
+    const RowRanges rows = of_rows(b);
     KeyRange all;
     for (std::int64_t i = 0; i < count; ++i) {
-      const KeyRange row = of(b, i);
+      const KeyRange row = rows.of(i);
       if (empty_rows == EmptyRows::uniform && (row.empty() || has_holes())) {
         return {first_of(b), sequences.key_count(b)};
       }
