@@ -5,12 +5,13 @@
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
+#   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
 #   make install PREFIX=/usr/local DESTDIR=    make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
-# NEON_FLAGS (of make bench-neon: --check), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
+# NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -59,7 +60,7 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check bench bench-peers bench-neon install uninstall clean
+.PHONY: all tests demo test check bench bench-peers bench-neon bench-against install uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -148,6 +149,12 @@ bench-neon:
 	@$(if $(neon_clang),$(call neon_object,$(neon_clang) --target=aarch64-linux-gnu,neon-clang++))
 	@python3 bench/neon_loops.py g++=$(BUILD)/neon-g++/src/kernels/neon.o \
 	  $(if $(neon_clang),clang++=$(BUILD)/neon-clang++/src/kernels/neon.o) $(NEON_FLAGS)
+
+BASE ?= HEAD
+ISA ?= best
+PREPARATIONS ?= 30
+bench-against:
+	@MAKE='$(MAKE)' CXX='$(CXX)' bench/builds/alternate.sh $(BUILD) $(BASE) $(ISA) $(PREPARATIONS) $(CASES)
 
 tests: all $(BUILD)/attend-test $(readme)
 test: export ATTEND_BUILD := $(BUILD)
