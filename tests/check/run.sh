@@ -1,11 +1,12 @@
 #!/bin/bash
-# make check: what is too slow for make test. Stages run one after the other, all of them, or those that are
-# named; each prints its duration, and where it fails the end of its log (build/check/<stage>.log).
+# make check: what is too slow for make test. All stages, or those that are named, begin in their order; each prints its
+# duration, and where it fails the end of its log (build/check/<stage>.log).
 #
 # What needs a tool that this machine lacks is skipped; with ATTEND_REQUIRE_TOOLS=1 that is a failure.
-# JOBS (default: the number of CPUs) bounds the compilers at a time.
+# JOBS (default: the number of CPUs) bounds the compilers of a stage, AT_ONCE (default: 2) the stages at a time: half of their
+# time is that of one program on one CPU.
 set -u
-: "${MAKE:=make}" "${BUILD:=build}" "${JOBS:=$(nproc)}"
+: "${MAKE:=make}" "${BUILD:=build}" "${JOBS:=$(nproc)}" "${AT_ONCE:=2}"
 export MAKE
 check=$BUILD/check
 mkdir -p "$check"
@@ -72,22 +73,39 @@ stage_install() { tests/install/install.sh "$BUILD"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
-stages=(symbols stack embed install rebuild gcc clang subsets no_threads address thread aarch64 neon_loops westmere haswell avx512 mutation)
-[ "$(uname -m)" = x86_64 ] || stages=(symbols stack embed install rebuild gcc clang no_threads address thread mutation)
+# What fails soonest, then the longest first.
+stages=(symbols embed install stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
+[ "$(uname -m)" = x86_64 ] || stages=(symbols embed install stack mutation address clang thread gcc rebuild no_threads)
 [ $# = 0 ] || stages=("$@")
-failed=() start=$SECONDS
-for stage in "${stages[@]}"; do
-  printf '%-10s ' "$stage"
-  began=$SECONDS
-  "stage_$stage" > "$check/$stage.log" 2>&1
+run_stage() {
+  local name=$1 stage=$1 began=$SECONDS log=$check/$1.log code result end=  # a stage names folders by $stage
+  "stage_$stage" > "$log" 2>&1
   code=$?
   case $code in
     0) result=passed ;;
-    77) result="skipped: $(tail -n 1 "$check/$stage.log")"; [ -z "${ATTEND_REQUIRE_TOOLS:-}" ] || { result+=", a failure here"; failed+=("$stage"); } ;;
-    *) result="FAILED, exit $code"; failed+=("$stage") ;;
+    77) result="skipped: $(tail -n 1 "$log")"; [ -z "${ATTEND_REQUIRE_TOOLS:-}" ] || { result+=", a failure here"; code=1; } ;;
+    *) result="FAILED, exit $code"; end=$(tail -n 30 "$log") ;;
   esac
-  printf '%4d s  %s\n' $((SECONDS - began)) "$result"
-  [ $code = 0 ] || [ $code = 77 ] || tail -n 30 "$check/$stage.log"
+  printf '%-10s %4d s  %s\n%s' "$name" $((SECONDS - began)) "$result" "${end:+$end
+}"
+  [ $code = 0 ] || [ $code = 77 ]
+}
+
+failed=() start=$SECONDS
+declare -A stage_of=()
+trap 'trap - TERM; kill 0' INT TERM  # what runs in the background does not hear of ^C
+collect() {  # one stage that has ended
+  local ended code
+  wait -n -p ended
+  code=$?
+  [ $code = 0 ] || failed+=("${stage_of[$ended]}")
+  unset "stage_of[$ended]"
+}
+for stage in "${stages[@]}"; do
+  [ ${#stage_of[@]} -lt "$AT_ONCE" ] || collect
+  run_stage "$stage" &
+  stage_of[$!]=$stage
 done
+while [ ${#stage_of[@]} -gt 0 ]; do collect; done
 echo "make check: $((SECONDS - start)) s, ${#failed[@]} failed ${failed[*]-}"
 [ ${#failed[@]} = 0 ]
