@@ -13,6 +13,8 @@ namespace attend {
 CpuFeatures detect_cpu() noexcept {
   CpuFeatures features;
   unsigned a, b, c, d;
+  if (!__get_cpuid(0, &a, &b, &c, &d)) return features;
+  features.amd = b == signature_AMD_ebx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return features;
   const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28);
   if (!osxsave || !avx) return features;

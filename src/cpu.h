@@ -7,6 +7,7 @@ struct CpuFeatures {
   bool avx2 = false;    // AVX2 and FMA, with the operating system saving ymm registers
   bool avx512 = false;  // F, DQ, BW and VL, with zmm and mask registers saved
   bool neon = false;
+  bool amd = false;     // who made it
 };
 
 CpuFeatures detect_cpu() noexcept;

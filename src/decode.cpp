@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "dispatch.h"
 #include "dropout.h"
 #include "memory.h"
 
@@ -118,6 +119,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.depth = decode.attention.depth;
   arguments.key_row_stride = keys.row_stride;
   arguments.key_stride = keys.stride;
+  arguments.ahead = decode_ahead(*decode.attention.kernels);
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     arguments.keys = keys.row(decode.entry(), decode.group, first + j);
     arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
@@ -192,6 +194,7 @@ struct ValueSum {
     arguments.columns = decode.attention.value_depth;
     arguments.value_row_stride = values.row_stride;
     arguments.value_stride = values.stride;
+    arguments.ahead = decode_ahead(*decode.attention.kernels);
     arguments.partial = decode.scratch.partial + r * stride;
     arguments.output = output + r * stride;
     arguments.output_stride = stride;

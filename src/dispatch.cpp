@@ -54,13 +54,14 @@ CpuFeatures cpu_features() noexcept {
   unsigned bits = __atomic_load_n(&cached, __ATOMIC_RELAXED);
   if (bits == 0) {
     const CpuFeatures found = detect_cpu();
-    bits = 1u | (found.avx2 ? 2u : 0u) | (found.avx512 ? 4u : 0u) | (found.neon ? 8u : 0u);
+    bits = 1u | (found.avx2 ? 2u : 0u) | (found.avx512 ? 4u : 0u) | (found.neon ? 8u : 0u) | (found.amd ? 16u : 0u);
     __atomic_store_n(&cached, bits, __ATOMIC_RELAXED);
   }
   CpuFeatures features;
   features.avx2 = bits & 2u;
   features.avx512 = bits & 4u;
   features.neon = bits & 8u;
+  features.amd = bits & 16u;
   return features;
 }
 
@@ -92,6 +93,8 @@ Status require_kernels(Isa isa, const Kernels** kernels) noexcept {
   *kernels = found;
   return Status();
 }
+
+int decode_ahead(const Kernels& kernels) noexcept { return kernels.decode_ahead[cpu_features().amd]; }
 
 const char* isa_name(Isa isa) noexcept {
   for (const IsaName& entry : isa_names) {

@@ -17,9 +17,9 @@ struct Stream {
     left = lines;
   }
 };
-ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns) {
+ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns, std::int64_t ahead) {
   const std::int64_t lines = (columns + 15) / 16;
-  return {rows + (decode_ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
+  return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
 }
 // For what has been fetched already: the same line, again and again.
 ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
@@ -106,7 +106,7 @@ ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std
 void decode_scores(const DecodeScoresArguments* arguments) {
   const DecodeScoresArguments& a = *arguments;
   constexpr std::int64_t step = 16;
-  Stream ahead = stream_from(a.keys, a.key_row_stride, a.depth), here = stream_of(a.queries);
+  Stream ahead = stream_from(a.keys, a.key_row_stride, a.depth, a.ahead), here = stream_of(a.queries);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
     std::int64_t row = 0;
@@ -266,7 +266,7 @@ void decode_values(const DecodeValuesArguments* arguments) {
   const DecodeValuesArguments& a = *arguments;
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
   const std::int64_t step = one_tile ? decode_group : 8;
-  Stream ahead = stream_from(a.values, a.value_row_stride, a.columns), here = stream_of(a.output);
+  Stream ahead = stream_from(a.values, a.value_row_stride, a.columns, a.ahead), here = stream_of(a.output);
   std::int64_t left = a.left;
   bool begins = !a.continues;
   for (std::int64_t key = 0; key < a.key_count;) {

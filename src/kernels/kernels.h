@@ -190,6 +190,7 @@ struct DecodeScoresArguments {
   const float* keys;
   std::int64_t key_row_stride, key_stride;
   std::int64_t key_count;
+  std::int64_t ahead;         // floats from the key that is read to the one that is fetched
   float* scores;
 };
 
@@ -222,6 +223,7 @@ struct DecodeValuesArguments {
   const float* values;
   std::int64_t value_row_stride, value_stride;
   std::int64_t key_count;
+  std::int64_t ahead;          // as above
   std::int64_t left;           // keys until the first group is complete, 1 to decode_group
   bool continues;              // `partial` has a part of that group
   bool ends;                   // no keys follow: the last group is complete
@@ -282,6 +284,7 @@ struct Kernels {
   int narrow_tile;    // and of one for few queries; both multiples of lanes
   int value_panel;    // columns of values that are best side by side, if a copy or a projection can choose; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
+  int decode_ahead[2];  // floats that decoding is best to fetch ahead: on CPUs of AMD [1], on others [0]
 
   void (*pack)(const PackArguments*);
   void (*gemm)(const GemmArguments*);

@@ -9,6 +9,7 @@ const Kernels kernels = {
     narrow_vectors * lanes,
     value_panel,
     key_block,
+    {decode_ahead, decode_ahead_amd},
     pack,
     gemm,
     pack_queries,
