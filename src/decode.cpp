@@ -7,7 +7,6 @@
 
 #include <math.h>
 
-#include "dispatch.h"
 #include "dropout.h"
 #include "memory.h"
 
@@ -97,6 +96,12 @@ struct Decode {
   bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
 };
 
+// Floats to fetch ahead where so many keys are read: at most a sixteenth of them, for those behind the last are not read. (AVX2
+// fetched 4 KiB ahead of 128 keys of 64 and took 1.5 % longer than with 2.)
+std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t width) {
+  return smaller(decode.plan.fetched_ahead, keys * width / 16);
+}
+
 void take_queries(const Decode& decode) {
   const Attention& attention = decode.attention;
   const float scale = attention.softcap > 0.0f ? attention.scale / attention.softcap : attention.scale * log2_e;
@@ -119,7 +124,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.depth = decode.attention.depth;
   arguments.key_row_stride = keys.row_stride;
   arguments.key_stride = keys.stride;
-  arguments.ahead = decode_ahead(*decode.attention.kernels);
+  arguments.ahead = ahead_of(decode, end - begin, arguments.depth);
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     arguments.keys = keys.row(decode.entry(), decode.group, first + j);
     arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
@@ -194,7 +199,7 @@ struct ValueSum {
     arguments.columns = decode.attention.value_depth;
     arguments.value_row_stride = values.row_stride;
     arguments.value_stride = values.stride;
-    arguments.ahead = decode_ahead(*decode.attention.kernels);
+    arguments.ahead = ahead_of(decode, end - begin, arguments.columns);
     arguments.partial = decode.scratch.partial + r * stride;
     arguments.output = output + r * stride;
     arguments.output_stride = stride;

@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "decode.h"
+#include "dispatch.h"
 #include "forward.h"
 #include "layer_weights.h"
 #include "memory.h"
@@ -46,6 +47,7 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
   if (shape.may_decode && shape.shared <= decode_rows && (shape.mixed || shape.queries == 1)) {
     plan.query_stride = round_up(shape.depth, kernels.lanes);
+    plan.fetched_ahead = decode_ahead(kernels);
     plan.chunks = shape.keys > 0 ? (shape.keys + decode_chunk - 1) / decode_chunk : 1;
     plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
     plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);

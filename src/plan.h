@@ -31,6 +31,7 @@ struct AttentionPlan {
   int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
   std::int64_t query_stride;   // D rounded up to whole vectors
+  std::int64_t fetched_ahead;  // floats that decoding is best to fetch ahead on this CPU
   std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
   std::size_t tile_bytes;      // of a thread: a tile's, and its totals where keys take several spans
   std::size_t shared_bytes, thread_bytes;
