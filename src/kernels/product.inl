@@ -4,8 +4,9 @@
 // of a at a time, broadcast, or where the ISA takes scalars by lane, a vector of scalar_group of them for each row.
 // One step of k an iteration, or scalar_group: 12 to 64 multiply-adds cover the few instructions of the loop. They do not where
 // a CPU issues four operations a cycle (Intel's from Skylake to Cascade Lake): a whole tile of the projection takes gemm_steps
-// steps (Cascade Lake: 7 % of its time with AVX-512, two steps; 8 % with AVX2, four). Scores, whose depth is a head's, take one:
-// with four, core cases were 1 to 8 % slower.
+// steps, where a row's elements lie side by side (Cascade Lake: 7 % of its time with AVX-512, 8 % with AVX2; Emerald Rapids: 1 to 10 %
+// with AVX-512. With a stride in the loop, which g++ keeps in a vector register, it was 2 % slower there than one step). Scores,
+// whose depth is a head's, take one: with four, core cases were 1 to 8 % slower.
 
 // The tile that takes the rows a tile of `rows` leaves over.
 constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
@@ -103,13 +104,13 @@ ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const fl
     panel += k * width;
   }
   if constexpr (steps > 1) {
-    for (; k + steps <= depth; k += steps) {
+    for (; stride == 1 && k + steps <= depth; k += steps) {
       if constexpr (fetches) ahead.fetch(k);
       ATTEND_UNROLL
-      for (int step = 0; step < steps; ++step) multiply_step(accumulators, a, offset + step * stride, panel + step * width);
-      offset += steps * stride;
+      for (int step = 0; step < steps; ++step) multiply_step(accumulators, a, k + step, panel + step * width);
       panel += steps * width;
     }
+    offset = k;
   }
   const float* const end = panel + (depth - k) * width;
   for (; panel != end; panel += width) {  // without a counter: where it is not needed, it takes an issue slot
