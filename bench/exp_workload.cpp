@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/dispatch.h"
 #include "data.h"
-#include "dispatch.h"
 #include "reference/array.h"
 #include "workload.h"
 

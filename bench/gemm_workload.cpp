@@ -1,12 +1,12 @@
 // One projection with packed weights: (M, K) times (K, N), as the layer's stages run it.
+#include "base/dispatch.h"
+#include "base/memory.h"
+#include "base/parallel.h"
 #include "data.h"
-#include "dispatch.h"
-#include "memory.h"
 #include "naive.h"
-#include "parallel.h"
-#include "plan.h"
-#include "projection.h"
+#include "plan/plan.h"
 #include "reference/reference.h"
+#include "run/projection.h"
 #include "workload.h"
 
 namespace attend::bench {

@@ -7,6 +7,7 @@
 #include <map>
 #include <sstream>
 
+#include "base/isas.h"
 #include "io/text.h"
 
 namespace attend::bench {
@@ -17,7 +18,7 @@ const char* const help_text =
     "usage: attend-bench [options]\n"
     "\n"
     "  --case NAME[,NAME]  these cases; default: all\n"
-    "  --isa NAME          scalar, avx2, avx512 or neon; default: $ATTEND_ISA, else the best of this CPU\n"
+    "  --isa NAME          one that attend info lists; default: $ATTEND_ISA, else the best of this CPU\n"
     "  --threads N         default: 1\n"
     "  --seconds X         at least so long for each case; default: 0.5\n"
     "  --rounds N          all cases N times; the share of the peak is the median; default: 1\n"
@@ -81,7 +82,9 @@ Isa chosen_isa(std::string name) {
   if (name.empty()) return best_isa();
   Isa isa;
   if (!isa_from_name(name.c_str(), &isa)) {
-    throw Failure(unknown("ISA", name, {"scalar", "avx2", "avx512", "neon", "best"}));
+    std::vector<std::string> names = {"best"};
+    for (const IsaEntry& entry : isas) names.push_back(entry.name);
+    throw Failure(unknown("ISA", name, names));
   }
   if (isa == Isa::best) return best_isa();
   if (!isa_usable(isa)) {

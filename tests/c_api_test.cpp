@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "attend/attend.h"
-#include "memory.h"
+#include "base/memory.h"
 
 using namespace engine_test;
 

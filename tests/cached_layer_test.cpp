@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "memory.h"
+#include "base/memory.h"
 
 using namespace engine_test;
 

@@ -1,12 +1,13 @@
 // Tests of decoding: one query a sequence, whose keys are computed in chunks and merged.
 
-#include "attention.h"
-#include "dispatch.h"
+#include "base/dispatch.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "call/describe.h"
 #include "engine_test.h"
-#include "memory.h"
-#include "parallel.h"
-#include "plan.h"
+#include "plan/plan.h"
 #include "reference_call.h"
+#include "run/attention.h"
 
 using namespace engine_test;
 
@@ -260,7 +261,7 @@ TEST_CASE("decode: a sequence whose keys are copied is computed once, however ma
     all.output = {output.view.data, 0, L * D, D, 1};
     apply_options(options, {}, &all);
     all.visibility.sequences = sequences_of(options, 1, L, S);
-    call.plan = plan_attention(*all.kernels, attention_shape(all));
+    call.plan = plan_attention(*all.kernels, shape_of(all));
     REQUIRE(call.plan.whole_sequences);
     REQUIRE(call.plan.chunks > 1);
     std::vector<char> memory(call.plan.bytes(1) + alignment);

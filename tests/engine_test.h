@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "attend/attend.hpp"
+#include "base/isas.h"
 #include "reference/reference.h"
 
 namespace engine_test {
@@ -26,11 +27,11 @@ inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 inline constexpr float infinite = std::numeric_limits<float>::infinity();
 
 inline std::vector<Isa> usable_isas() {
-  std::vector<Isa> isas;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
-    if (isa_usable(isa)) isas.push_back(isa);
+  std::vector<Isa> usable;
+  for (const IsaEntry& entry : isas) {
+    if (isa_usable(entry.isa)) usable.push_back(entry.isa);
   }
-  return isas;
+  return usable;
 }
 
 inline std::string name_of(Isa isa) { return isa_name(isa); }

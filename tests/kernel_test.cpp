@@ -20,7 +20,8 @@
 #endif
 
 #include "../tools/checks/kernel_checks.h"
-#include "dispatch.h"
+#include "base/dispatch.h"
+#include "base/isas.h"
 #include "guarded_memory.h"
 
 using namespace attend;
@@ -28,14 +29,12 @@ using namespace attend::checks;
 
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
-constexpr Isa all_isas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon};
 
 std::vector<const Kernels*> usable_kernels() {
   std::vector<const Kernels*> tables;
-  for (const Isa isa : all_isas) {
-    if (const Kernels* kernels = find_kernels(isa)) tables.push_back(kernels);
+  for (const IsaEntry& entry : isas) {
+    if (const Kernels* kernels = find_kernels(entry.isa)) tables.push_back(kernels);
   }
   return tables;
 }
@@ -190,7 +189,8 @@ class Aligned {
 TEST_CASE("kernels: the instruction sets of this CPU") {
   std::string required;
   if (const char* names = std::getenv("ATTEND_REQUIRE_ISA")) required = names;
-  for (const Isa isa : all_isas) {
+  for (const IsaEntry& entry : isas) {
+    const Isa isa = entry.isa;
     if (!isa_usable(isa)) {
       const std::string why = isa_compiled(isa) ? "this CPU lacks it" : "not part of this build";
       MESSAGE(std::string(isa_name(isa)), ": not tested, ", why);
@@ -515,8 +515,8 @@ TEST_CASE("kernels: random shapes") {
     const Result result = check_kernels(kernels->isa, 1);  // as attend verify calls them
     CHECK_MESSAGE(result.ok, std::string(result.message));
   }
-  for (const Isa isa : all_isas) {
-    if (!isa_usable(isa)) CHECK_FALSE(check_kernels(isa, 1).ok);
+  for (const IsaEntry& entry : isas) {
+    if (!isa_usable(entry.isa)) CHECK_FALSE(check_kernels(entry.isa, 1).ok);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include "engine_test.h"
 
-#include "dropout.h"
+#include "base/dropout.h"
 
 #include "../tools/checks/checks.h"
 

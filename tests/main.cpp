@@ -9,6 +9,7 @@
 #include <string>
 
 #include "attend/attend.hpp"
+#include "base/isas.h"
 
 namespace {
 
@@ -22,8 +23,8 @@ std::string cpu_model() {
 
 void print_isas() {
   std::string ran, left_out;
-  for (attend::Isa isa : {attend::Isa::scalar, attend::Isa::avx2, attend::Isa::avx512, attend::Isa::neon}) {
-    if (attend::isa_compiled(isa)) (attend::isa_usable(isa) ? ran : left_out) += std::string(" ") + attend::isa_name(isa);
+  for (const attend::IsaEntry& entry : attend::isas) {
+    if (attend::isa_compiled(entry.isa)) (attend::isa_usable(entry.isa) ? ran : left_out) += std::string(" ") + entry.name;
   }
   const char* const emulator = std::getenv("ATTEND_EMULATOR");
   const bool natively = emulator == nullptr || *emulator == '\0';

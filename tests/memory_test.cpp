@@ -6,7 +6,7 @@
 #include <malloc.h>
 #endif
 
-#include "memory.h"
+#include "base/memory.h"
 
 #include <pthread.h>
 #include <unistd.h>

@@ -5,41 +5,23 @@
 #include <string>
 
 #include "attend/attend.hpp"
-#include "attention.h"
-#include "forward.h"
+#include "call/describe.h"
 #include "kernels/kernels.h"
-#include "plan.h"
+#include "plan/plan.h"
+#include "plan/tile_scratch.h"
 
 // Every table of this build, whether this CPU can run it or not: a plan is arithmetic.
 namespace attend {
-namespace scalar { extern const Kernels kernels; }
-#if ATTEND_ISA_avx2
-namespace avx2 { extern const Kernels kernels; }
-#endif
-#if ATTEND_ISA_avx512
-namespace avx512 { extern const Kernels kernels; }
-#endif
-#if ATTEND_ISA_neon
-namespace neon { extern const Kernels kernels; }
-#endif
+#define ATTEND_DECLARE(isa) namespace isa { extern const Kernels kernels; }
+ATTEND_BUILT_ISAS(ATTEND_DECLARE)
 }  // namespace attend
 
 using namespace attend;
 
 namespace {
 
-const Kernels* const tables[] = {
-    &scalar::kernels,
-#if ATTEND_ISA_avx2
-    &avx2::kernels,
-#endif
-#if ATTEND_ISA_avx512
-    &avx512::kernels,
-#endif
-#if ATTEND_ISA_neon
-    &neon::kernels,
-#endif
-};
+#define ATTEND_TABLE(isa) &isa::kernels,
+const Kernels* const tables[] = {ATTEND_BUILT_ISAS(ATTEND_TABLE)};
 
 std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
@@ -230,7 +212,7 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
                  {plan.heads, queries},   {plan.query_rows, counts}, {plan.key_rows, counts},
                  {plan.first_keys, 2 * sizeof(std::int64_t)}, {plan.relative, 0},
                  {plan.attention_memory, 3 * plan.attention.thread_bytes},
-                 {plan.forward, sizeof(Forward)}};
+                 {plan.forward, forward_bytes}};
     std::size_t at = 0;
     for (const auto& part : parts) {
       CHECK(part.start == at);

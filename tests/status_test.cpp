@@ -40,8 +40,8 @@ View<Element> with_data(View<Element> view, Element* data) {
 }
 
 Isa missing_isa() {
-  for (Isa isa : {Isa::neon, Isa::avx512, Isa::avx2}) {
-    if (!isa_usable(isa)) return isa;
+  for (const IsaEntry& entry : isas) {
+    if (!isa_usable(entry.isa)) return entry.isa;
   }
   return Isa::best;  // none is missing
 }
@@ -156,12 +156,16 @@ TEST_CASE("Status: ok is empty, an error has its message, cut to the buffer") {
 }
 
 TEST_CASE("Isa: names, and what is usable is compiled") {
-  for (Isa isa : {Isa::best, Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
-    Isa found = Isa::neon;
-    CHECK(isa_from_name(isa_name(isa), &found));
-    CHECK(found == isa);
-    if (isa_usable(isa)) CHECK(isa_compiled(isa));
+  for (const IsaEntry& entry : isas) {
+    Isa found = Isa::best;
+    CHECK(isa_name(entry.isa) == std::string(entry.name));
+    CHECK(isa_from_name(entry.name, &found));
+    CHECK(found == entry.isa);
+    if (isa_usable(entry.isa)) CHECK(isa_compiled(entry.isa));
   }
+  Isa best = Isa::scalar;
+  CHECK(isa_from_name(isa_name(Isa::best), &best));
+  CHECK(best == Isa::best);
   Isa untouched = Isa::avx2;
   CHECK(!isa_from_name("AVX2", &untouched));
   CHECK(!isa_from_name("", &untouched));

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "attend/attend.hpp"
+#include "base/isas.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "reference/reference.h"
@@ -297,7 +298,8 @@ TEST_CASE("tool: the ISA comes from --isa, else from ATTEND_ISA") {
   check_refused({"demo", "--isa", "sse"}, {"--isa", "'sse'"});
   check_refused({"verify"}, {"ATTEND_ISA", "'nonsense'"}, "ATTEND_ISA=nonsense");
   int unusable = 0;
-  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::neon}) {
+  for (const IsaEntry& entry : isas) {
+    const Isa isa = entry.isa;
     if (isa_usable(isa)) continue;
     ++unusable;
     check_refused({"verify", "--isa", isa_name(isa)}, {"lacks", isa_name(isa), isa_name(best_isa())});
@@ -318,8 +320,8 @@ TEST_CASE("tool: verify passes on every usable ISA") {
   CAPTURE(outcome.out);
   CAPTURE(outcome.err);
   CHECK(outcome.code == 0);
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon}) {
-    CHECK(contains(outcome.out, std::string(isa_name(isa)) + " ") == isa_usable(isa));
+  for (const IsaEntry& entry : isas) {
+    CHECK(contains(outcome.out, std::string(entry.name) + " ") == isa_usable(entry.isa));
   }
 }
 

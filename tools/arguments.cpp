@@ -17,7 +17,7 @@ namespace attend::tool {
 namespace {
 
 const Flag common_flags[] = {
-    {"--isa", "NAME", "scalar, avx2, avx512 or neon; default: $ATTEND_ISA, else the best of this CPU"},
+    {"--isa", "NAME", "one that attend info lists; default: $ATTEND_ISA, else the best of this CPU"},
     {"--threads", "N", "default: 1"},
     {"--help", nullptr, "prints this"},
 };

@@ -3,17 +3,12 @@
 
 #include <cstdlib>
 
+#include "base/isas.h"
 #include "failure.h"
 #include "io/text.h"
 #include "text.h"
 
 namespace attend::tool {
-
-namespace {
-
-constexpr Isa every_isa[] = {Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
-
-}  // namespace
 
 Isa chosen_isa(const Arguments& arguments) {
   std::string name = arguments.text("--isa");
@@ -27,7 +22,7 @@ Isa chosen_isa(const Arguments& arguments) {
   Isa isa;
   if (!isa_from_name(name.c_str(), &isa)) {
     std::vector<std::string> names;
-    for (const Isa candidate : every_isa) names.push_back(isa_name(candidate));
+    for (const IsaEntry& entry : isas) names.push_back(entry.name);
     throw Failure(format("%s: no ISA is called %s%s", source, io::quoted(name).c_str(),
                          suggestion(name, names).c_str()));
   }
@@ -41,11 +36,11 @@ Isa chosen_isa(const Arguments& arguments) {
 std::vector<Isa> chosen_isas(const Arguments& arguments) {
   const Isa chosen = chosen_isa(arguments);
   if (chosen != Isa::best) return {chosen};
-  std::vector<Isa> isas;
-  for (const Isa isa : every_isa) {
-    if (isa_usable(isa)) isas.push_back(isa);
+  std::vector<Isa> usable;
+  for (const IsaEntry& entry : isas) {
+    if (isa_usable(entry.isa)) usable.push_back(entry.isa);
   }
-  return isas;
+  return usable;
 }
 
 ChosenThreads::ChosenThreads(const Arguments& arguments)

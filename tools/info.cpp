@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "attend/attend.hpp"
+#include "base/isas.h"
 #include "execution.h"
 #include "io/json.h"
 #include "text.h"
@@ -80,8 +81,6 @@ std::vector<Cache> find_caches() {
   }
 }
 
-constexpr Isa isas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon};
-
 void print_text() {
   std::printf("attend    %s\n", version());
   std::printf("CPU       %s (%s), %u threads\n", terminal_text(cpu_name()).c_str(), architecture,
@@ -95,7 +94,8 @@ void print_text() {
     std::printf(" L%s %s %ld KiB ", cache.level.c_str(), cache.type.c_str(), cache.kibibytes);
   }
   std::printf("\n");
-  for (const Isa isa : isas) {
+  for (const IsaEntry& entry : isas) {
+    const Isa isa = entry.isa;
     std::printf("%-9s %s%s\n", isa_name(isa),
                 isa_usable(isa)     ? "usable"
                 : isa_compiled(isa) ? "compiled, but this CPU lacks it"
@@ -124,7 +124,8 @@ void print_json() {
   }
   text += "], \"isas\": [";
   separator = "";
-  for (const Isa isa : isas) {
+  for (const IsaEntry& entry : isas) {
+    const Isa isa = entry.isa;
     text += separator + ("{\"name\": " + io::json_string(isa_name(isa))) +
             ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + "}";
     separator = ", ";

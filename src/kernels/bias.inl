@@ -33,7 +33,7 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, 
     bias = add(bias, subtract(load(lane.relative + distance), broadcast(lane.reference.relative)));
   }
   // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
-  bias = minimum(most, maximum(least, multiply_add(bias, broadcast(0x1.715476p+0f), broadcast(lane.shift))));
+  bias = minimum(most, maximum(least, multiply_add(bias, broadcast(log2_e), broadcast(lane.shift))));
   return add(bias, subtract(additive, additive));  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 

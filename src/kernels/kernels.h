@@ -1,7 +1,7 @@
 // The kernel table of one ISA: tile sizes, and function pointers that take plain C structs.
 //
 // README.md in this folder holds the contract of each kernel. Strides are in elements. Nothing
-// outside an argument is read or written. Kernels trust their input: src/validate checked it.
+// outside an argument is read or written. Kernels trust their input: src/check has checked it.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,11 @@
 #include "attend/attend.hpp"
 
 namespace attend {
+
+inline constexpr float infinity = __builtin_inff();
+/// Scores are log2 of weights.
+inline constexpr float log2_e = 0x1.715476p+0f;
+inline constexpr double ln_2 = 0.69314718055994530942;
 
 /// Writes columns [0, columns) of a matrix b, b[k][n] = source[k * k_stride + n * n_stride], as one
 /// panel [depth][width], zero beyond `columns`. width: a multiple of the ISA's lanes.

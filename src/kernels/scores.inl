@@ -17,7 +17,7 @@ ATTEND_INLINE Vector tanh(Vector x) {
   const Vector most = broadcast(10.0f), least = broadcast(-10.0f);  // 1 and -1 in float32; NaN stays
   x = select(less(most, x), most, x);
   x = select(less(x, least), least, x);
-  const Vector power = exp2(multiply(x, broadcast(2.0f * 0x1.715476p+0f)));
+  const Vector power = exp2(multiply(x, broadcast(2.0f * log2_e)));
   const Vector far = subtract(broadcast(1.0f), divide(broadcast(2.0f), add(power, broadcast(1.0f))));
   const Vector square = multiply(x, x);
   Vector near = broadcast(-5.70498872745e-3f);

@@ -5,7 +5,7 @@ ATTEND_INLINE Vector load_scores(const SoftmaxArguments& a, std::int64_t j) {
 }
 
 void softmax(const SoftmaxArguments* arguments) {
-  constexpr float hidden_score = -1e6f, log2_e = 0x1.715476p+0f;
+  constexpr float hidden_score = -1e6f;
   const SoftmaxArguments& a = *arguments;
   const std::int64_t hidden = a.total - a.visible;
   float buffer[lanes];

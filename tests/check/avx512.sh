@@ -16,9 +16,9 @@ echo | "$clang" -E -x c++ -include simde/x86/avx512.h - > /dev/null 2>&1 || skip
 mkdir -p "$copy"
 rm -rf "${copy:?}"/{Makefile,README.md,include,src,tools,bench,tests}
 cp -rp Makefile README.md include src tools bench tests "$copy"
-sed -i.original 's/\(features.avx512 =\).*/\1 features.avx2;/' "$copy/src/cpu.cpp"
-! cmp -s "$copy"/src/cpu.cpp{,.original} || { echo "src/cpu.cpp: no line that sets features.avx512"; exit 1; }
-touch -r "$copy"/src/cpu.cpp{.original,}  # not newer than its object
+sed -i.original 's/\(bool avx512 =\).*/\1 avx2;/' "$copy/src/base/cpu.cpp"
+! cmp -s "$copy"/src/base/cpu.cpp{,.original} || { echo "src/base/cpu.cpp: no line that sets avx512"; exit 1; }
+touch -r "$copy"/src/base/cpu.cpp{.original,}  # not newer than its object
 
 # Left out: the tests of whole programs, for the bench has AVX-512 instructions of its own; and the bounds on the
 # stack, where emulated vectors are spilled.

@@ -13,7 +13,7 @@ all=$(compiled)
 expect "at first" "$all" -gt 8
 expect "nothing changed" "$(compiled)" -eq 0
 sleep 1
-touch "$copy/src/plan.h"
+touch "$copy/src/plan/plan.h"
 some=$(compiled)
 expect "a header changed" "$some" -gt 0
 expect "a header changed" "$some" -lt "$all"

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "dispatch.h"
+#include "base/dispatch.h"
 #include "kernel_checks.h"
 #include "reference/bounds.h"
 

@@ -1,0 +1,378 @@
+// The layer: project, norm and rotate, attend, project.
+#include <math.h>
+
+#include <new>
+
+#include "attend/attend.hpp"
+#include "base/cpu.h"
+#include "base/dispatch.h"
+#include "base/dropout.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "call/describe.h"
+#include "check/attention.h"
+#include "check/cache.h"
+#include "check/layer.h"
+#include "check/use.h"
+#include "data/cache_state.h"
+#include "data/layer_weights.h"
+#include "run/forward.h"
+
+namespace attend {
+
+namespace {
+
+// [B][H][rows][depth], contiguous.
+PagedRows<float> split_heads(float* data, std::int64_t heads, std::int64_t rows, std::int64_t depth) {
+  Rows<float> operand;
+  operand.data = data;
+  operand.row_stride = depth;
+  operand.head_stride = rows * depth;
+  operand.batch_stride = heads * rows * depth;
+  return operand;
+}
+
+// The queries, the rows of the output, and the keys that some query sees: those that are projected. Into a
+// cache go all, but for what a ring would not keep.
+struct ProjectedRows {
+  SelectedRows queries, keys, outputs;
+};
+
+ProjectedRows projected_rows(const Visibility& visibility, const CacheState* cache, bool appends, char* memory, const ForwardPlan& plan) {
+  const Sequences& sequences = visibility.sequences;
+  const auto numbers = [memory](std::size_t at) { return reinterpret_cast<std::int64_t*>(memory + at); };
+  std::int64_t* query_rows = numbers(plan.query_rows);
+  std::int64_t* key_rows = numbers(plan.key_rows);
+  std::int64_t* first_keys = numbers(plan.first_keys);
+  std::int64_t* output_rows = cache != nullptr ? numbers(plan.output_rows) : query_rows;
+  query_rows[0] = key_rows[0] = output_rows[0] = 0;
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    KeyRange range;
+    if (cache == nullptr) {
+      range = visibility.of_sequence(b);
+    } else if (appends) {
+      const std::int64_t before = cache->lengths[b], kept = cache->next_firsts[b] - before;
+      range = {kept > 0 ? kept : 0, cache->next_lengths[b] - before};
+    }
+    first_keys[b] = sequences.first_key(b) + range.begin;
+    query_rows[b + 1] = query_rows[b] + sequences.query_count(b);
+    key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
+    if (cache != nullptr) output_rows[b + 1] = output_rows[b] + sequences.queries;
+  }
+  // All queries take part: packed ones begin where those before them end.
+  const std::int64_t* first = sequences.packed() ? query_rows : nullptr;
+  return {{sequences.count, query_rows, first}, {sequences.count, key_rows, first_keys}, {sequences.count, output_rows, first}};
+}
+
+Status not_made() { return Status::error(StatusCode::invalid_argument, "this MultiHeadAttention has not been made"); }
+
+Status no_cache(const KeyValueCache* cache) {
+  return Status::error(StatusCode::invalid_argument, cache == nullptr ? "cache: null" : "cache: it has not been made");
+}
+
+// (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
+Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
+  if (positions.absent()) return {};
+  return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};
+}
+
+}  // namespace
+
+// What a call is given.
+struct MultiHeadAttention::Call {
+  const ConstTensorView &queries, &keys, &values;
+  const TensorView& output;
+  const AttentionOptions& options;
+  const LengthsView& valid_lens;  // without a cache
+  CacheState* cache;              // null: none
+  const IndexView& counts;        // of rows, over a cache
+  bool appends;                   // keys and values to the cache
+
+  ForwardShape shape() const { return {(appends ? keys : queries).sizes[0], queries.sizes[1], keys.sizes[1]}; }
+
+  // Where queries and keys are among one another: to a cache the new ones belong already.
+  void place(Visibility* visibility) const {
+    const ForwardShape sizes = shape();
+    Sequences& sequences = visibility->sequences;
+    sequences = sequences_of(options, sizes.batch, sizes.queries, cache != nullptr ? cache->longest(counts, sizes.keys) : sizes.keys);
+    if (cache == nullptr) return;
+    sequences.key_counts = appends ? cache->next_lengths : cache->lengths;
+    if (sizes.queries > 0) sequences.query_counts = numbers_of(counts);
+    visibility->first_kept = appends ? cache->next_firsts : cache->firsts;
+    visibility->at_end = true;
+  }
+};
+
+MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
+
+void MultiHeadAttention::release() noexcept {
+  attend::release(owned_);
+  owned_ = nullptr;
+  packed_ = nullptr;
+  kernels_ = nullptr;
+  config_ = MultiHeadAttentionConfig();
+}
+
+MultiHeadAttention::MultiHeadAttention(MultiHeadAttention&& other) noexcept {
+  *this = static_cast<MultiHeadAttention&&>(other);
+}
+
+MultiHeadAttention& MultiHeadAttention::operator=(MultiHeadAttention&& other) noexcept {
+  if (this == &other) return *this;
+  attend::release(owned_);
+  config_ = other.config_;
+  kernels_ = other.kernels_;
+  packed_ = other.packed_;
+  owned_ = other.owned_;
+  other.owned_ = nullptr;
+  other.release();
+  return *this;
+}
+
+std::size_t MultiHeadAttention::packed_bytes(const MultiHeadAttentionConfig& config) noexcept {
+  const Kernels* kernels = find_kernels(config.isa);
+  if (kernels == nullptr || !validate_config(config).ok()) return 0;
+  return LayerLayout(*kernels, config).bytes() + alignment - 1;
+}
+
+Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
+                                const MultiHeadAttentionWeights& weights,
+                                MultiHeadAttention* attention, void* memory,
+                                std::size_t memory_bytes) noexcept {
+  const Kernels* kernels = nullptr;
+  Status status = require_kernels(config.isa, &kernels);
+  if (status.ok()) status = validate_config(config);
+  if (status.ok()) status = validate_weights(config, weights);
+  if (!status.ok()) return status;
+  if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
+
+  const FloatingPointMode mode;
+  const LayerLayout layout(*kernels, config);
+  const std::size_t bytes = layout.bytes();
+  MultiHeadAttention made;
+  if (memory == nullptr) {
+    made.owned_ = memory = allocate(bytes);
+    if (memory == nullptr) {
+      return Status::error(StatusCode::out_of_memory, "packed weights: no memory for %zu bytes", bytes);
+    }
+    prefer_huge_pages(memory, bytes);
+  } else if (memory_bytes < bytes + alignment - 1) {
+    return Status::error(StatusCode::out_of_memory, "memory_bytes: %zu, expected at least packed_bytes(config) = %zu",
+                         memory_bytes, bytes + alignment - 1);
+  }
+  made.packed_ = static_cast<float*>(align_up(memory));
+  made.config_ = config;
+  made.config_.isa = kernels->isa;
+  made.kernels_ = kernels;
+
+  pack_layer(*kernels, config, weights, made.packed_);
+  ConstTensorView& frequencies = made.config_.rotary.inverse_frequencies;
+  if (!frequencies.absent()) frequencies = ConstTensorView(made.packed_ + layout.frequencies, frequencies.sizes[0]);
+  *attention = static_cast<MultiHeadAttention&&>(made);
+  return Status();
+}
+
+Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
+                                       MultiHeadAttention* attention, void* memory,
+                                       std::size_t memory_bytes) noexcept {
+  const Status status = validate_config(config);
+  if (!status.ok()) return status;
+  const FloatingPointMode mode;
+  const LayerSizes sizes(config);
+  std::int64_t floats = 0;
+  for (int which = 0; which < projection_count; ++which) floats += sizes.outputs[which] * sizes.inputs[which];
+  float* drawn = static_cast<float*>(allocate(static_cast<std::size_t>(floats) * sizeof(float)));
+  if (drawn == nullptr) {
+    return Status::error(StatusCode::out_of_memory, "weights: no memory for %lld floats",
+                         static_cast<long long>(floats));
+  }
+  MultiHeadAttentionWeights weights;
+  ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
+  std::int64_t start = 0;
+  for (int which = 0; which < projection_count; ++which) {
+    const std::int64_t inputs = sizes.inputs[which], outputs = sizes.outputs[which];
+    const float limit = static_cast<float>(sqrt(6.0 / static_cast<double>(inputs + outputs)));
+    for (std::int64_t i = 0; i < inputs * outputs; ++i) {
+      const std::uint64_t bits = mix_bits(dropout_row(seed, which, 0, 0) + 0x9e3779b97f4a7c15u * (static_cast<std::uint64_t>(i) + 1));
+      drawn[start + i] = limit * (static_cast<float>(bits >> 40) * 0x1p-23f - 1.0f);
+    }
+    *matrices[which] = ConstTensorView(drawn + start, outputs, inputs);
+    start += inputs * outputs;
+  }
+  const Status made = make(config, weights, attention, memory, memory_bytes);
+  attend::release(drawn);
+  return made;
+}
+
+std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int threads) const noexcept {
+  AttentionOptions options;
+  options.threads.count = threads;
+  return workspace_bytes(shape, options);
+}
+
+std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
+  ForwardPlan plan;
+  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
+      options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
+      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan)) {
+    return 0;
+  }
+  return plan.bytes + alignment - 1;
+}
+
+std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
+                                                const AttentionOptions& options) const noexcept {
+  ForwardPlan plan;
+  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
+      options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
+      !validate_use(cached_forward_call, options).ok() || !validate_scoring(options, config_.num_heads).ok() ||
+      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan, &cache.state()->config)) {
+    return 0;
+  }
+  return plan.bytes + alignment - 1;
+}
+
+Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                                   const ConstTensorView& values, const LengthsView& valid_lens,
+                                   const TensorView& result, Workspace& workspace,
+                                   const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) return not_made();
+  const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
+  if (!status.ok()) return status;
+  if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
+  return run({queries, keys, values, result, options, valid_lens, nullptr, {}, false}, workspace);
+}
+
+Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+                                   const ConstTensorView& values, const IndexView& new_counts, KeyValueCache* cache,
+                                   const TensorView& result, Workspace& workspace,
+                                   const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) return not_made();
+  CacheState* const state = cache == nullptr ? nullptr : cache->state();
+  if (state == nullptr) return no_cache(cache);
+  const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
+  if (!status.ok()) return status;
+  return run({queries, keys, values, result, options, {}, state, new_counts, !keys.absent()}, workspace);
+}
+
+Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
+                                   KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options) const noexcept {
+  if (kernels_ == nullptr) return not_made();
+  CacheState* const state = cache == nullptr ? nullptr : cache->state();
+  if (state == nullptr) return no_cache(cache);
+  const Status status = validate_project(config_, keys, values, counts, *state, options);
+  if (!status.ok()) return status;
+  return run({{}, keys, values, {}, options, {}, state, counts, true}, workspace);
+}
+
+Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
+  const FloatingPointMode mode;
+  const Forward* forward = nullptr;
+  Status status = prepare(call, workspace, &forward);
+  if (!status.ok()) return status;
+  run_stages(forward->threads, forward->stages, forward->stage_count);
+  if (call.appends) call.cache->commit_append();
+  return status;
+}
+
+// Not within run, on whose stack all kernels stand.
+__attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, Workspace& workspace, const Forward** prepared) const noexcept {
+  const Kernels& kernels = *kernels_;
+  const AttentionOptions& options = call.options;
+  const ForwardShape shape = call.shape();
+  CacheState* const cache = call.cache;
+  const LayerSizes sizes(config_);
+  const LayerLayout layout(kernels, config_);
+  Attention described;
+  described.kernels = &kernels;
+  described.heads = sizes.heads;
+  described.groups = sizes.groups;
+  described.depth = described.value_depth = sizes.depth;
+  apply_options(options, call.valid_lens, &described);
+  if (call.appends) cache->plan_append(call.counts, shape.keys);
+  call.place(&described.visibility);
+  described.dropout_rate = options.training ? config_.dropout : 0.0f;
+  if (cache != nullptr) {
+    const Status status = validate_reach(*cache, described.visibility);
+    if (!status.ok()) return status;
+  }
+
+  Threads threads = options.threads;
+  if (forward_work(config_, shape, cache != nullptr ? described.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
+  ForwardPlan plan;
+  if (!plan_forward(kernels, config_, shape, options, threads.count, &plan, cache != nullptr ? &cache->config : nullptr)) {
+    return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
+                         static_cast<long long>(shape.batch), static_cast<long long>(shape.queries),
+                         static_cast<long long>(shape.keys));
+  }
+  char* memory = static_cast<char*>(workspace.reserve(plan.bytes));
+  if (memory == nullptr) {
+    return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
+  }
+  Forward& forward = *new (memory + plan.forward) Forward();
+  forward.threads = threads;
+  forward.call.plan = plan.attention;
+  forward.call.memory = memory + plan.attention_memory;
+  Attention& attention = forward.call.attention;
+  attention = described;
+  const Sequences& sequences = attention.sequences();
+  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
+
+  const ProjectedRows rows = projected_rows(attention.visibility, cache, call.appends, memory, plan);
+  const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
+  Rows<float> heads;  // (B, H, L, D) as (B, L, H D)
+  heads.data = part(plan.heads);
+  heads.row_stride = sizes.heads * sizes.depth;
+  heads.head_stride = sizes.depth;
+  heads.batch_stride = shape.queries * heads.row_stride;
+  const std::int64_t value_panel = plan.attention.value_panel > 0 ? plan.attention.value_panel : sizes.depth;
+  const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values), heads};
+  const PagedRows<float> outputs[] = {
+      split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
+      cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
+      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.groups * sizes.depth / value_panel, shape.keys, value_panel),
+      by_entries(call.output)};
+  for (int which = 0; which < projection_count; ++which) {
+    Projection& projection = forward.projections[which];
+    const bool of_keys = which == key_projection || which == value_projection;
+    projection.kernels = &kernels;
+    projection.weights = PackedProjection::at(kernels, packed_ + layout.projections[which], sizes.inputs[which], sizes.outputs[which], config_.bias);
+    projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
+    projection.rows_per_task = projection_rows(kernels, sizes.inputs[which], projection.rows.total());
+    projection.input = inputs[which];
+    projection.output = outputs[which];
+    projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
+    if (sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
+    projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
+    if (which != output_projection) forward.input_tasks[which] = projection.tasks();
+  }
+
+  const RotaryEmbedding& rotary = config_.rotary;
+  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+  const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
+    const Projection& projection = forward.projections[which];
+    return {&kernels, projection.rows, projection.output, projection.output_rows, count, sizes.depth,
+            norm, config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
+  };
+  forward.query_rows = head_rows(query_projection, sizes.heads, norms_queries(config_) ? packed_ + layout.query_norm : nullptr,
+                                 {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &attention.visibility, nullptr});
+  forward.key_rows = head_rows(key_projection, sizes.groups, norms_keys(config_) ? packed_ + layout.key_norm : nullptr,
+                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
+                                forward.projections[key_projection].output_rows});
+
+  attention.q = forward.projections[query_projection].output;
+  attention.k = forward.projections[key_projection].output;
+  attention.v = forward.projections[value_projection].output;
+  attention.value_panel_stride = attention.v.head_stride;  // a panel is a head to the projection
+  attention.v.head_stride *= sizes.depth / value_panel;
+  attention.output = heads;
+  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
+  if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
+  write_padding(attention);
+
+  add_forward_stages(forward, shape.queries > 0);
+  *prepared = &forward;
+  return Status();
+}
+
+}  // namespace attend

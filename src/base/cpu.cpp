@@ -1,0 +1,67 @@
+// CPUID and XGETBV on x86-64; NEON is part of every aarch64.
+#include "base/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <xmmintrin.h>
+#endif
+
+namespace attend {
+
+#if defined(__x86_64__)
+
+static unsigned detect_features() noexcept {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(0, &a, &b, &c, &d)) return 0;
+  const unsigned maker = b == signature_AMD_ebx ? cpu_of_amd : 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return maker;
+  const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28);
+  if (!osxsave || !avx) return maker;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  const bool ymm = (low & 0x06) == 0x06, zmm = (low & 0xe6) == 0xe6;
+  if (!ymm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return maker;
+  const bool avx2 = fma && (b & (1u << 5));
+  const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
+  const bool avx512 = avx2 && zmm && (b & needed) == needed;
+  return maker | (avx2 ? cpu_avx2 : 0) | (avx512 ? cpu_avx512 : 0);
+}
+
+FloatingPointMode::FloatingPointMode() noexcept : caller_(_mm_getcsr()) {
+  if ((caller_ & ~0x3full) != 0x1f80) _mm_setcsr(0x1f80);  // all exceptions masked, to nearest, no FTZ, no DAZ
+}
+FloatingPointMode::~FloatingPointMode() {
+  // Only where it differs beyond the sticky exception flags: writing the register costs 10 ns.
+  if ((caller_ & ~0x3full) != 0x1f80) _mm_setcsr(static_cast<unsigned>(caller_));
+}
+
+#elif defined(__aarch64__)
+
+static unsigned detect_features() noexcept { return cpu_neon; }
+
+FloatingPointMode::FloatingPointMode() noexcept {
+  __asm__ volatile("mrs %0, fpcr" : "=r"(caller_));
+  if (caller_ != 0) __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
+}
+FloatingPointMode::~FloatingPointMode() {
+  if (caller_ != 0) __asm__ volatile("msr fpcr, %0" : : "r"(caller_));
+}
+
+#else
+
+static unsigned detect_features() noexcept { return 0; }
+FloatingPointMode::FloatingPointMode() noexcept : caller_(0) {}
+FloatingPointMode::~FloatingPointMode() {}
+
+#endif
+
+// Racing threads store the same.
+unsigned cpu_features() noexcept {
+  constexpr unsigned known = 1u << 31;
+  static unsigned cached = 0;
+  unsigned features = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+  if (features == 0) __atomic_store_n(&cached, features = detect_features() | known, __ATOMIC_RELAXED);
+  return features;
+}
+
+}  // namespace attend

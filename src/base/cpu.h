@@ -1,0 +1,28 @@
+// What the CPU and the operating system let a program use, and the floating-point mode of a thread.
+#pragma once
+
+namespace attend {
+
+/// Bits of cpu_features.
+inline constexpr unsigned cpu_avx2 = 1;    // AVX2 and FMA, with the operating system saving ymm registers
+inline constexpr unsigned cpu_avx512 = 2;  // F, DQ, BW and VL, with zmm and mask registers saved
+inline constexpr unsigned cpu_neon = 4;
+inline constexpr unsigned cpu_of_amd = 8;  // who made it
+
+/// CPUID traps under a hypervisor (microseconds), so it is asked once.
+unsigned cpu_features() noexcept;
+
+/// While it lives, this thread rounds to nearest and keeps denormals, whatever the caller had set:
+/// results do not depend on the caller's FTZ and DAZ.
+class FloatingPointMode {
+ public:
+  FloatingPointMode() noexcept;
+  ~FloatingPointMode();
+  FloatingPointMode(const FloatingPointMode&) = delete;
+  FloatingPointMode& operator=(const FloatingPointMode&) = delete;
+
+ private:
+  unsigned long long caller_;
+};
+
+}  // namespace attend

@@ -1,0 +1,60 @@
+// The heap, and the workspace that grows on it.
+#include "base/memory.h"
+
+#include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "attend/attend.hpp"
+
+namespace attend {
+
+Allocator allocator = aligned_alloc;
+
+void* allocate(std::size_t bytes) noexcept {
+  if (bytes > SIZE_MAX - alignment) return nullptr;
+  return allocator(alignment, aligned_bytes(bytes ? bytes : 1));
+}
+
+void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::size_t least = 4 << 20, page = 64 << 10;  // no page is larger, but for huge ones
+  if (bytes < least) return;
+  const std::size_t lost = page - reinterpret_cast<std::uintptr_t>(memory) % page;
+  (void)madvise(static_cast<char*>(memory) + lost, (bytes - lost) / page * page, MADV_HUGEPAGE);
+#else
+  (void)memory;
+  (void)bytes;
+#endif
+}
+
+void release(void* memory) noexcept { std::free(memory); }
+
+Workspace::Workspace(void* memory, std::size_t bytes) noexcept : owned_(false) {
+  void* aligned = align_up(memory);
+  const std::size_t lost =
+      static_cast<std::size_t>(static_cast<char*>(aligned) - static_cast<char*>(memory));
+  if (memory != nullptr && bytes > lost) {
+    memory_ = aligned;
+    bytes_ = bytes - lost;
+  }
+}
+
+Workspace::~Workspace() {
+  if (owned_) release(memory_);
+}
+
+void* Workspace::reserve(std::size_t bytes) noexcept {
+  if (bytes <= bytes_) return memory_;
+  if (!owned_) return nullptr;
+  void* grown = allocate(bytes);
+  if (grown == nullptr) return nullptr;
+  release(memory_);
+  memory_ = grown;
+  bytes_ = aligned_bytes(bytes);
+  return memory_;
+}
+
+}  // namespace attend

@@ -1,0 +1,127 @@
+// Room, pages and rings.
+#include "check/cache.h"
+
+#include "check/views.h"
+#include "data/cache_state.h"
+#include "data/visibility.h"
+
+namespace attend {
+
+namespace {
+
+Status check_pages(const CacheState& state, std::int64_t b, const KeyRange& tokens) {
+  const std::int64_t p = stray_page(state, b, tokens);
+  if (p < 0) return Status();
+  const IndexView& pages = state.config.pages;
+  return Status::error(invalid, "pages: [%lld, %lld] is %lld, expected 0 to %lld", static_cast<long long>(b), static_cast<long long>(p),
+                       static_cast<long long>(pages.data[b * pages.strides[0] + p * pages.strides[1]]),
+                       static_cast<long long>(state.config.page_count - 1));
+}
+
+}  // namespace
+
+// How many rows of each entry are there: 0 to `rows`.
+Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows) {
+  if (counts.absent()) return Status();
+  ATTEND_CHECK(check_view(name, counts, batch));
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const std::int64_t count = counts.data[b * counts.strides[0]];
+    if (count >= 0 && count <= rows) continue;
+    return Status::error(invalid, "%s: [%lld] is %lld, expected 0 to %lld", name, static_cast<long long>(b),
+                         static_cast<long long>(count), static_cast<long long>(rows));
+  }
+  return Status();
+}
+
+Status check_apart_from_cache(const char* name, const ConstTensorView& view, const CacheState& state) {
+  if (apart(memory_of(name, view), memory_of("", state.memory))) return Status();
+  return Status::error(invalid, "%s: its memory meets that of the cache", name);
+}
+
+Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
+  const std::int64_t most = std::int64_t{1} << 24;
+  ATTEND_CHECK(check_size("batch", config.batch, 1, most));
+  ATTEND_CHECK(check_size("num_kv_heads", config.num_kv_heads, 1, most));
+  ATTEND_CHECK(check_size("head_dim", config.head_dim, 1, largest_head));
+  ATTEND_CHECK(check_size("value_dim", config.value_dim, 0, largest_head));
+  const bool paged = config.page_rows != 0;
+  if (config.ring && paged) return Status::error(invalid, "ring: cannot go with page_rows");
+  ATTEND_CHECK(check_size("capacity", config.capacity, paged ? 0 : 1, largest_offset));
+  double rows = static_cast<double>(config.capacity) * static_cast<double>(config.batch);
+  if (paged) {
+    ATTEND_CHECK(check_size("page_rows", config.page_rows, 1, most));
+    ATTEND_CHECK(check_size("page_count", config.page_count, 1, largest_offset));
+    ATTEND_CHECK(check_view("pages", config.pages, config.batch, -1));
+    const std::int64_t columns = config.pages.sizes[1];
+    const double held = static_cast<double>(columns) * static_cast<double>(config.page_rows);
+    if (columns == 0 || held < static_cast<double>(config.capacity) || held > static_cast<double>(largest_offset)) {
+      return Status::error(invalid, "pages: shape %s, %lld tokens to a page, expected room for capacity = %lld, at least 1 and at most 2^40",
+                           shape_text(config.pages).text, static_cast<long long>(config.page_rows), static_cast<long long>(config.capacity));
+    }
+    rows = static_cast<double>(config.page_count) * static_cast<double>(config.page_rows);
+  } else if (config.page_count != 0 || !config.pages.absent()) {
+    return Status::error(invalid, "%s: given, but page_rows is 0", config.page_count != 0 ? "page_count" : "pages");
+  }
+  const double widest = 64.0 + static_cast<double>(config.head_dim + largest_head);
+  if (rows * static_cast<double>(config.num_kv_heads) * widest <= 0x1p58) return Status();
+  return Status::error(invalid, "%s: %lld is too large", paged ? "page_count" : "capacity",
+                       static_cast<long long>(paged ? config.page_count : config.capacity));
+}
+
+Status validate_room(const CacheState& state, const IndexView& counts, std::int64_t rows) noexcept {
+  const KeyValueCacheConfig& config = state.config;
+  for (std::int64_t b = 0; b < config.batch; ++b) {
+    const std::int64_t count = counts.absent() ? rows : counts.data[b * counts.strides[0]], length = state.lengths[b];
+    if (count > (config.ring ? largest_offset : config.capacity) - length) {
+      return Status::error(StatusCode::out_of_memory, "cache: entry %lld holds %lld of %lld tokens, no room for %lld more",
+                           static_cast<long long>(b), static_cast<long long>(length),
+                           static_cast<long long>(config.ring ? largest_offset : config.capacity), static_cast<long long>(count));
+    }
+    ATTEND_CHECK(check_pages(state, b, {length, length + count}));
+  }
+  return Status();
+}
+
+Status validate_append(const CacheState& state, const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts,
+                       const OperationOptions& options) noexcept {
+  const KeyValueCacheConfig& config = state.config;
+  ATTEND_CHECK(check_view("k", k, config.batch, config.num_kv_heads, -1, config.head_dim));
+  const std::int64_t rows = k.sizes[2];
+  ATTEND_CHECK(check_view("v", v, config.batch, config.num_kv_heads, rows, config.value_dim));
+  ATTEND_CHECK(check_counts("counts", counts, config.batch, rows));
+  ATTEND_CHECK(check_apart_from_cache("k", k, state));
+  ATTEND_CHECK(check_apart_from_cache("v", v, state));
+  ATTEND_CHECK(validate_room(state, counts, rows));
+  return check_threads(options.threads);
+}
+
+Status validate_truncate(const CacheState& state, std::int64_t b, std::int64_t length) noexcept {
+  ATTEND_CHECK(check_size("b", b, 0, state.config.batch - 1));
+  if (length == 0) return Status();
+  if (length >= state.firsts[b] && length <= state.lengths[b]) return Status();
+  return Status::error(invalid, "length: %lld, expected 0 or %lld to %lld, what entry %lld holds", static_cast<long long>(length),
+                       static_cast<long long>(state.firsts[b]), static_cast<long long>(state.lengths[b]), static_cast<long long>(b));
+}
+
+Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept {
+  const KeyValueCacheConfig& config = state.config;
+  Visibility all = visibility;
+  all.first_kept = nullptr;
+  for (std::int64_t b = 0; b < config.batch; ++b) {
+    ATTEND_CHECK(check_pages(state, b, visibility.of_sequence(b)));
+    const std::int64_t first = visibility.first_of(b), end = visibility.sequences.key_count(b);
+    const std::int64_t queries = visibility.sequences.query_count(b);
+    if (first == 0 || (queries == 1 && visibility.window_left < 0)) continue;
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const KeyRange range = all.of(b, i);
+      if (range.empty() || range.begin >= first) continue;
+      return Status::error(invalid, "cache: query %lld of entry %lld sees tokens from %lld on, a ring of capacity %lld holds %lld to %lld; it takes %lld",
+                           static_cast<long long>(i), static_cast<long long>(b), static_cast<long long>(range.begin),
+                           static_cast<long long>(config.capacity), static_cast<long long>(first), static_cast<long long>(end - 1),
+                           static_cast<long long>(end - range.begin));
+    }
+  }
+  return Status();
+}
+
+}  // namespace attend

@@ -1,0 +1,244 @@
+// Sizes, weights, positions, and what goes into a cache.
+#include "check/layer.h"
+
+#include "call/describe.h"
+#include "check/attention.h"
+#include "check/cache.h"
+#include "check/positions.h"
+#include "check/use.h"
+#include "check/views.h"
+#include "data/cache_state.h"
+#include "data/layer_sizes.h"
+
+namespace attend {
+
+namespace {
+
+constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // of rows, so that products of two fit easily
+
+// Positions are for what a layer rotates.
+Status check_no_positions(const AttentionOptions& options) {
+  for (const IndexView* positions : {&options.query_positions, &options.key_positions}) {
+    if (positions->absent()) continue;
+    return Status::error(invalid, "%s: given, but only a layer with a rotary embedding has use for it",
+                         positions == &options.query_positions ? "query_positions" : "key_positions");
+  }
+  return Status();
+}
+
+// Positions that are given, one for each of `rows` rows, of all entries or of each.
+Status check_given_positions(const char* name, const IndexView& positions, std::int64_t batch, std::int64_t rows) {
+  if (positions.rank == 2) return check_view(name, positions, batch, rows);
+  return check_view(name, positions, rows);
+}
+
+// Rows that are counted from the first one of each sequence, which stands at `first`: all lie in the tables.
+Status check_counted_rows(const char* name, std::int64_t b, std::int64_t first, std::int64_t count, std::int64_t limit) {
+  if (count == 0 || (first >= 0 && first + count <= limit)) return Status();
+  const std::int64_t row = first < 0 ? 0 : count - 1;
+  return Status::error(invalid, "%s: row %lld of sequence %lld is at position %lld, outside of the rotary tables' [0, %lld)", name,
+                       static_cast<long long>(row), static_cast<long long>(b), static_cast<long long>(first + row),
+                       static_cast<long long>(limit));
+}
+
+// Where queries and keys stand for their rotation, once the rest of the call is known to be right.
+// cache: null, or where the keys are appended, so many of each entry.
+Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options,
+                              const CacheState* cache = nullptr, const IndexView& counts = {}) {
+  if (!rotates(rotary)) return check_no_positions(options);
+  const std::int64_t batch = operands.batch;
+  const IndexView &queries = options.query_positions, &keys = options.key_positions;
+  if (!queries.absent()) ATTEND_CHECK(check_given_positions("query_positions", queries, batch, operands.queries));
+  if (!keys.absent()) ATTEND_CHECK(check_given_positions("key_positions", keys, batch, operands.keys));
+  if (!rotary.inverse_frequencies.absent()) return Status();
+  const std::int64_t limit = rotary.cosines.sizes[0];
+  if (!queries.absent()) ATTEND_CHECK(check_positions("query_positions", queries, 0, batch, operands.queries, limit));
+  if (!keys.absent()) ATTEND_CHECK(check_positions("key_positions", keys, 0, batch, operands.keys, limit));
+  const Sequences sequences = sequences_of(options, batch, operands.queries, operands.keys);
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    std::int64_t offset = options.offset + (options.offsets.absent() ? 0 : numbers_of(options.offsets).at(b)), before = 0;
+    std::int64_t query_count = sequences.query_count(b), key_count = sequences.key_count(b);
+    if (cache != nullptr) {  // queries stand at the end of their entry
+      if (!counts.absent() && query_count > 0) query_count = numbers_of(counts).at(b);
+      if (!counts.absent() && key_count > 0) key_count = numbers_of(counts).at(b);
+      before = cache->lengths[b];
+      offset += before + key_count - query_count;
+    }
+    if (queries.absent()) ATTEND_CHECK(check_counted_rows(operands.q.name, b, offset, query_count, limit));
+    if (keys.absent()) ATTEND_CHECK(check_counted_rows(operands.k.name, b, before, key_count, limit));
+  }
+  return Status();
+}
+
+// New keys and values of a layer, absent together or not at all, and where they go.
+Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                       const IndexView& counts, const CacheState& state) {
+  ATTEND_CHECK(check_view("keys", keys, state.config.batch, -1, config.key_size));
+  ATTEND_CHECK(check_view("values", values, state.config.batch, keys.sizes[1], config.value_size));
+  ATTEND_CHECK(check_counts("new_counts", counts, state.config.batch, keys.sizes[1]));
+  ATTEND_CHECK(check_apart_from_cache("keys", keys, state));
+  ATTEND_CHECK(check_apart_from_cache("values", values, state));
+  return validate_room(state, counts, keys.sizes[1]);
+}
+
+}  // namespace
+
+Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
+  struct Size {
+    const char* name;
+    std::int64_t size;
+  };
+  const Size sizes[] = {{"key_size", config.key_size},       {"query_size", config.query_size},
+                        {"value_size", config.value_size},   {"num_hiddens", config.num_hiddens},
+                        {"num_heads", config.num_heads}};
+  for (const Size& size : sizes) {
+    if (size.size < 1 || size.size > largest_size) {
+      return Status::error(invalid, "%s: %lld, expected 1 to %lld", size.name, static_cast<long long>(size.size),
+                           static_cast<long long>(largest_size));
+    }
+  }
+  const struct {
+    const char* name;
+    std::int64_t size, most;
+    const char* otherwise;
+  } defaulted[] = {{"num_kv_heads", config.num_kv_heads, config.num_heads, "num_heads"},
+                   {"head_dim", config.head_dim, largest_head, "num_hiddens / num_heads"},
+                   {"output_size", config.output_size, largest_size, "num_hiddens"}};
+  for (const auto& size : defaulted) {
+    if (size.size >= 0 && size.size <= size.most) continue;
+    return Status::error(invalid, "%s: %lld, expected 1 to %lld, or 0: %s", size.name, static_cast<long long>(size.size),
+                         static_cast<long long>(size.most), size.otherwise);
+  }
+  if (config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads != 0) {
+    return Status::error(invalid, "num_kv_heads: %lld does not divide num_heads, %lld", static_cast<long long>(config.num_kv_heads),
+                         static_cast<long long>(config.num_heads));
+  }
+  if (config.head_dim == 0 && config.num_hiddens % config.num_heads != 0) {
+    return Status::error(invalid, "num_heads: %lld does not divide num_hiddens, %lld",
+                         static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens));
+  }
+  const LayerSizes layer(config);
+  if (layer.depth > largest_head) {
+    return Status::error(invalid, "num_heads: %lld heads of %lld hiddens are %lld wide, expected at most %lld",
+                         static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens),
+                         static_cast<long long>(layer.depth), static_cast<long long>(largest_head));
+  }
+  if (layer.heads * layer.depth > largest_size) {
+    return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", static_cast<long long>(layer.heads),
+                         static_cast<long long>(layer.depth), static_cast<long long>(largest_size));
+  }
+  ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
+  if (rotates(config.rotary)) {
+    ATTEND_CHECK(check_rotary("rotary.", config.rotary, "a head", layer.depth));
+    ATTEND_CHECK(check_attention_factor("rotary.", config.rotary));
+  }
+  return validate_dropout(config.dropout);
+}
+
+Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights) noexcept {
+  const LayerSizes sizes(config);
+  const struct {
+    const char* name;
+    const ConstTensorView& view;
+    const char* bias_name;
+    const ConstTensorView& bias;
+  } projections[] = {{"weights.query", weights.query, "weights.query_bias", weights.query_bias},
+                     {"weights.key", weights.key, "weights.key_bias", weights.key_bias},
+                     {"weights.value", weights.value, "weights.value_bias", weights.value_bias},
+                     {"weights.output", weights.output, "weights.output_bias", weights.output_bias}};
+  for (int which = 0; which < projection_count; ++which) {
+    ATTEND_CHECK(check_view(projections[which].name, projections[which].view, sizes.outputs[which], sizes.inputs[which]));
+  }
+  for (int which = 0; which < projection_count; ++which) {
+    const auto& projection = projections[which];
+    if (projection.bias.absent()) continue;
+    if (!config.bias) {
+      return Status::error(invalid, "%s: given, but config.bias is false", projection.bias_name);
+    }
+    ATTEND_CHECK(check_view(projection.bias_name, projection.bias, sizes.outputs[which]));
+  }
+  const struct {
+    const char* name;
+    const ConstTensorView& view;
+    const char* side_name;
+    bool side;
+  } norms[] = {{"weights.query_norm", weights.query_norm, "norm_queries", config.norm_queries},
+               {"weights.key_norm", weights.key_norm, "norm_keys", config.norm_keys}};
+  for (const auto& norm : norms) {
+    if (norm.view.absent()) continue;
+    if (!config.qk_norm || !norm.side) {
+      return Status::error(invalid, "%s: given, but config.%s is false", norm.name, config.qk_norm ? norm.side_name : "qk_norm");
+    }
+    ATTEND_CHECK(check_view(norm.name, norm.view, sizes.depth));
+  }
+  return Status();
+}
+
+Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries,
+                        const ConstTensorView& keys, const ConstTensorView& values, const LengthsView& valid_lens,
+                        const TensorView& output, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(check_view("queries", queries, -1, -1, config.query_size));
+  const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
+  ATTEND_CHECK(check_view("keys", keys, batch, -1, config.key_size));
+  ATTEND_CHECK(check_view("values", values, batch, keys.sizes[1], config.value_size));
+  ATTEND_CHECK(check_view("output", output, batch, rows, LayerSizes(config).outputs[output_projection]));
+  const Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, config.num_heads, rows, keys.sizes[1]};
+  ATTEND_CHECK(check_attention(operands, valid_lens, output, options, true,
+                               {memory_of("rotary.cosines", config.rotary.cosines), memory_of("rotary.sines", config.rotary.sines)}));
+  return check_rotary_positions(config.rotary, operands, options);
+}
+
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept {
+  const LayerSizes sizes(config);
+  const KeyValueCacheConfig& held = state.config;
+  if (held.num_kv_heads != sizes.groups || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
+    return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", static_cast<long long>(held.num_kv_heads),
+                         static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.groups),
+                         static_cast<long long>(sizes.depth), static_cast<long long>(sizes.depth));
+  }
+  if (batch == held.batch) return Status();
+  return Status::error(invalid, "cache: a batch of %lld, expected %lld", static_cast<long long>(held.batch), static_cast<long long>(batch));
+}
+
+Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
+                               const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
+                               const TensorView& output, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(check_view("queries", queries, -1, -1, config.query_size));
+  const std::int64_t batch = queries.sizes[0], rows = queries.sizes[1];
+  ATTEND_CHECK(validate_use(cached_forward_call, options));
+  ATTEND_CHECK(validate_layer_cache(config, state, batch));
+  const bool appends = !keys.absent() || !values.absent();
+  if (appends) {
+    ATTEND_CHECK(check_projected(config, keys, values, new_counts, state));
+    if (!new_counts.absent() && keys.sizes[1] != rows) {
+      return Status::error(invalid, "new_counts: given, with %lld queries and %lld keys, expected as many", static_cast<long long>(rows),
+                           static_cast<long long>(keys.sizes[1]));
+    }
+    ATTEND_CHECK(check_apart_from_cache("queries", queries, state));
+  } else {
+    ATTEND_CHECK(check_counts("new_counts", new_counts, batch, rows));
+  }
+  ATTEND_CHECK(check_view("output", output, batch, rows, LayerSizes(config).outputs[output_projection]));
+  Operands operands = {{"queries", queries}, {"keys", keys}, {"values", values}, batch, config.num_heads, rows,
+                       appends ? state.longest(new_counts, keys.sizes[1]) : state.longest()};
+  const ConstTensorView &cosines = config.rotary.cosines, &sines = config.rotary.sines;
+  ATTEND_CHECK(check_attention(operands, {}, output, options, true,
+                               {memory_of("the cache", state.memory), memory_of("pages", state.config.pages), memory_of("new_counts", new_counts),
+                                memory_of("rotary.cosines", cosines), memory_of("rotary.sines", sines)}));
+  operands.keys = keys.sizes[1];
+  return check_rotary_positions(config.rotary, operands, options, &state, new_counts);
+}
+
+Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                        const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept {
+  ATTEND_CHECK(check_view("keys", keys, -1, -1, config.key_size));
+  ATTEND_CHECK(validate_use(project_call, options));
+  ATTEND_CHECK(validate_layer_cache(config, state, keys.sizes[0]));
+  ATTEND_CHECK(check_projected(config, keys, values, counts, state));
+  const ConstTensorView none;
+  const Operands operands = {{"queries", none}, {"keys", keys}, {"values", values}, keys.sizes[0], config.num_heads, 0, keys.sizes[1]};
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options, &state, counts));
+  return check_threads(options.threads);
+}
+
+}  // namespace attend

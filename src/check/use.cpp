@@ -1,0 +1,69 @@
+// The options, and the calls that would ignore them.
+#include "check/use.h"
+
+#include "check/views.h"
+
+namespace attend {
+
+namespace {
+
+const char* name_of(CallKind call) {
+  switch (call) {
+    case attention_call: return "attention";
+    case cached_attention_call: return "attention over a cache";
+    case dot_product_call: return "DotProductAttention";
+    case cached_forward_call: return "a forward over a cache";
+    case project_call: return "project";
+  }
+  return "this call";
+}
+
+// An option, and the calls that have no use for it.
+struct OptionUse {
+  const char* name;
+  bool (*given)(const AttentionOptions& options);
+  unsigned without_use;
+};
+constexpr unsigned core_calls = attention_call | cached_attention_call, cached_calls = cached_attention_call | cached_forward_call;
+constexpr AttentionOptions none = {};
+constexpr RelativePositionBias no_bias = {};
+using Options = AttentionOptions;
+constexpr OptionUse option_uses[] = {
+    {"scale", [](const Options& o) { return o.scale.has_value(); }, project_call},
+    {"softcap", [](const Options& o) { return o.softcap != none.softcap; }, project_call},
+    {"causal", [](const Options& o) { return o.causal; }, project_call},
+    {"offset", [](const Options& o) { return o.offset != none.offset; }, project_call},
+    {"offsets", [](const Options& o) { return !o.offsets.absent(); }, project_call},
+    {"window_left", [](const Options& o) { return o.window_left != none.window_left; }, project_call},
+    {"window_right", [](const Options& o) { return o.window_right != none.window_right; }, project_call},
+    {"mask", [](const Options& o) { return !o.mask.absent(); }, project_call},
+    {"additive_mask", [](const Options& o) { return !o.additive_mask.absent(); }, project_call},
+    {"tree_parents", [](const Options& o) { return !o.tree_parents.absent(); }, project_call},
+    {"empty_rows", [](const Options& o) { return o.empty_rows != none.empty_rows; }, dot_product_call | project_call},
+    {"alibi_slopes", [](const Options& o) { return !o.alibi_slopes.absent(); }, project_call},
+    {"relative_position_bias.table", [](const Options& o) { return !o.relative_position_bias.table.absent(); }, project_call},
+    {"relative_position_bias.bidirectional", [](const Options& o) { return o.relative_position_bias.bidirectional != no_bias.bidirectional; }, project_call},
+    {"relative_position_bias.max_distance", [](const Options& o) { return o.relative_position_bias.max_distance != no_bias.max_distance; }, project_call},
+    {"sinks", [](const Options& o) { return !o.sinks.absent(); }, project_call},
+    {"query_starts", [](const Options& o) { return !o.query_starts.absent(); }, cached_calls | project_call},
+    {"key_starts", [](const Options& o) { return !o.key_starts.absent(); }, cached_calls | project_call},
+    {"query_positions", [](const Options& o) { return !o.query_positions.absent(); }, core_calls | dot_product_call | project_call},
+    {"key_positions", [](const Options& o) { return !o.key_positions.absent(); }, core_calls | dot_product_call},
+    {"training", [](const Options& o) { return o.training; }, core_calls | project_call},
+    {"dropout_seed", [](const Options& o) { return o.dropout_seed != none.dropout_seed; }, core_calls | project_call},
+    {"attention_weights", [](const Options& o) { return !o.attention_weights.absent(); }, project_call},
+    {"average_weights", [](const Options& o) { return o.average_weights; }, dot_product_call | project_call},
+    {"lse", [](const Options& o) { return !o.lse.absent(); }, project_call},
+};
+
+}  // namespace
+
+Status validate_use(CallKind call, const AttentionOptions& options) noexcept {
+  for (const OptionUse& use : option_uses) {
+    if ((use.without_use & call) == 0 || !use.given(options)) continue;
+    return Status::error(invalid, "%s: given, but %s has no use for it", use.name, name_of(call));
+  }
+  return Status();
+}
+
+}  // namespace attend

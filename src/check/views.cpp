@@ -1,0 +1,119 @@
+// The checks of single arguments that are no templates.
+#include "check/views.h"
+
+#include <cstdio>
+
+namespace attend {
+
+ShapeText shape_text(int rank, const std::int64_t* sizes) {
+  ShapeText shape = {"()"};
+  int used = 0;
+  for (int axis = 0; axis < rank && axis < max_rank; ++axis) {
+    used += std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), "%s%lld",
+                          axis == 0 ? "(" : ", ", static_cast<long long>(sizes[axis]));
+  }
+  if (rank > 0) std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), ")");
+  return shape;
+}
+
+Status check_shape(const char* name, int rank, const std::int64_t* sizes, int expected_rank,
+                   const std::int64_t* expected) {
+  bool same = rank == expected_rank;
+  for (int axis = 0; same && axis < rank; ++axis) same = sizes[axis] == expected[axis];
+  if (same) return Status();
+  return Status::error(invalid, "%s: shape %s, expected %s", name, shape_text(rank, sizes).text,
+                       shape_text(expected_rank, expected).text);
+}
+
+// Sorted by stride, each axis steps over all that the smaller ones span.
+Status check_distinct(const char* name, const ConstTensorView& view) {
+  if (!has_elements(view)) return Status();
+  int order[max_rank] = {0, 1, 2, 3};
+  for (int i = 1; i < view.rank; ++i) {
+    for (int j = i; j > 0 && view.strides[order[j]] < view.strides[order[j - 1]]; --j) {
+      const int other = order[j];
+      order[j] = order[j - 1];
+      order[j - 1] = other;
+    }
+  }
+  std::int64_t spanned = 0;
+  for (int i = 0; i < view.rank; ++i) {
+    const int axis = order[i];
+    if (view.sizes[axis] < 2) continue;
+    if (view.strides[axis] <= spanned) {
+      return Status::error(invalid, "%s: stride %lld of axis %d makes elements of an output share memory", name,
+                           static_cast<long long>(view.strides[axis]), axis);
+    }
+    spanned += (view.sizes[axis] - 1) * view.strides[axis];
+  }
+  return Status();
+}
+
+bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin || b.end <= a.begin; }
+
+Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<Memory> inputs) {
+  for (const Memory* output = outputs.begin(); output != outputs.end(); ++output) {
+    const auto meets = [&](const Memory& other) { return Status::error(invalid, "%s: its memory meets that of %s", output->name, other.name); };
+    for (const Memory& input : inputs) {
+      if (!apart(*output, input)) return meets(input);
+    }
+    for (const Memory* before = outputs.begin(); before != output; ++before) {
+      if (!apart(*output, *before)) return meets(*before);
+    }
+  }
+  return Status();
+}
+
+Status check_in_place(const TensorView& output, const ConstTensorView& input) {
+  bool same = output.data == input.data;
+  for (int axis = 0; same && axis < input.rank; ++axis) {
+    same = output.strides[axis] == input.strides[axis] || input.sizes[axis] < 2;
+  }
+  if (same || apart(memory_of("", output), memory_of("", input))) return Status();
+  return Status::error(invalid, "output: its memory meets that of input without being the same view");
+}
+
+Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query) {
+  if (lengths.absent()) return Status();
+  ATTEND_CHECK(check_view("valid_lens", lengths));
+  if (by_query && lengths.rank != 1 && lengths.rank != 2) {
+    return Status::error(invalid, "valid_lens: shape %s has %d axes, expected 1 or 2", shape_text(lengths).text, lengths.rank);
+  }
+  if (lengths.rank == 2 && by_query) {
+    ATTEND_CHECK(check_view("valid_lens", lengths, batch, queries));
+  } else {
+    ATTEND_CHECK(check_view("valid_lens", lengths, batch));
+  }
+  const std::int64_t columns = lengths.rank == 2 ? lengths.sizes[1] : 1;
+  for (std::int64_t b = 0; b < lengths.sizes[0]; ++b) {
+    for (std::int64_t i = 0; i < columns; ++i) {
+      const std::int64_t length = lengths.data[b * lengths.strides[0] + (lengths.rank == 2 ? i * lengths.strides[1] : 0)];
+      if (length >= 0) continue;
+      if (lengths.rank == 1) {
+        return Status::error(invalid, "valid_lens: [%lld] is %lld, expected 0 or more", static_cast<long long>(b),
+                             static_cast<long long>(length));
+      }
+      return Status::error(invalid, "valid_lens: [%lld, %lld] is %lld, expected 0 or more", static_cast<long long>(b),
+                           static_cast<long long>(i), static_cast<long long>(length));
+    }
+  }
+  return Status();
+}
+
+Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most) {
+  if (size >= least && size <= most) return Status();
+  return Status::error(invalid, "%s: %lld, expected %lld to %lld", name, static_cast<long long>(size),
+                       static_cast<long long>(least), static_cast<long long>(most));
+}
+
+Status check_threads(const Threads& threads) {
+  if (threads.count < 1 || threads.count > max_threads) {
+    return Status::error(invalid, "threads: count %d, expected 1 to %d", threads.count, max_threads);
+  }
+  if (threads.count > 1 && threads.parallel_for == nullptr) {
+    return Status::error(invalid, "threads: count %d needs a parallel_for, which is null", threads.count);
+  }
+  return Status();
+}
+
+}  // namespace attend

@@ -1,0 +1,35 @@
+// What one attention computes: its operands, scores, biases and visibility.
+#pragma once
+
+#include <cstdint>
+
+#include "data/biases.h"
+#include "data/rows.h"
+#include "data/visibility.h"
+#include "kernels/kernels.h"
+
+namespace attend {
+
+/// softmax(scale q k^T, as far as visible) v, for every sequence, head and query.
+struct Attention {
+  const Kernels* kernels = nullptr;
+  std::int64_t heads = 1, groups = 1, depth = 0, value_depth = 0;  // groups: key/value heads
+  Rows<const float> q;
+  PagedRows<const float> k, v;
+  std::int64_t value_panel_stride = 0;  // where values come in panels of columns: from one to the next
+  Rows<float> output, weights, lse;
+  bool average_weights = false;
+  float scale = 1.0f, softcap = 0.0f;
+  Visibility visibility;
+  Biases biases;
+  float dropout_rate = 0.0f;  // 0: none
+  std::uint64_t dropout_seed = 0;
+
+  /// Scores are log2: of the product of a query times this and a key, or where there is a cap of tanh of that, times the cap.
+  float query_scale() const { return softcap > 0.0f ? scale / softcap : scale * log2_e; }
+  float cap() const { return softcap * log2_e; }
+
+  const Sequences& sequences() const { return visibility.sequences; }
+};
+
+}  // namespace attend

@@ -1,0 +1,83 @@
+// The table of T5's relative position bias, and ALiBi's default slopes.
+#include "data/biases.h"
+
+#include <math.h>
+
+namespace attend {
+
+namespace {
+
+std::int64_t reach_of(const RelativePositionBias& bias) {
+  const std::int64_t buckets = bias.table.sizes[0];
+  return bias.max_distance > buckets ? bias.max_distance : buckets;
+}
+
+std::int64_t row_of(const Kernels& kernels, const RelativePositionBias& bias) {
+  return 2 * (reach_of(bias) + kernels.lanes) + 1;
+}
+
+}  // namespace
+
+std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias) {
+  return bias.table.absent() ? 0 : bias.table.sizes[1] * row_of(kernels, bias);
+}
+
+BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int64_t key) {
+  BiasReference bias = {};
+  const std::int64_t distance = key - lane.position;
+  if (lane.additive != nullptr) bias.additive = lane.additive[key * strides.additive];
+  if (lane.relative != nullptr) bias.relative = lane.relative[larger(-strides.reach, smaller(distance, strides.reach))];
+  bias.distance = distance < 0 ? -distance : distance;
+  return bias;
+}
+
+double bias_difference(float slope, const BiasReference& a, const BiasReference& b) {
+  const double additive = static_cast<double>(a.additive) - static_cast<double>(b.additive);
+  const double relative = static_cast<double>(a.relative) - static_cast<double>(b.relative);
+  return additive + relative - static_cast<double>(slope) * static_cast<double>(a.distance - b.distance);
+}
+
+float lse_of(float maximum, double sum, double bias) {
+  constexpr double most = 0x1.fffffep+127;
+  const double lse = (static_cast<double>(maximum) + log2(sum)) * ln_2 + bias;
+  const bool finite = sum > 0.0 && sum < HUGE_VAL && fabsf(maximum) < HUGE_VALF;
+  return static_cast<float>(finite ? fmax(-most, fmin(lse, most)) : lse);
+}
+
+// In float32 with one rounding a step, as the models were trained: where the logarithm meets an integer,
+// another precision falls into the next bucket.
+std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance) {
+  std::int64_t first = 0;
+  if (bidirectional) {
+    buckets /= 2;
+    if (distance > 0) first = buckets;
+    if (distance < 0) distance = -distance;
+  } else {
+    distance = distance < 0 ? -distance : 0;
+  }
+  const std::int64_t exact = buckets / 2;
+  if (distance < exact) return first + distance;
+  const float ratio = logf(static_cast<float>(distance) / static_cast<float>(exact)) /
+                      static_cast<float>(log(static_cast<double>(max_distance) / static_cast<double>(exact)));
+  const std::int64_t bucket = exact + static_cast<std::int64_t>(ratio * static_cast<float>(buckets - exact));
+  return first + (bucket < buckets ? bucket : buckets - 1);
+}
+
+void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases) {
+  if (bias.table.absent()) return;
+  biases->relative = table;
+  biases->reach = reach_of(bias);
+  biases->relative_row = row_of(kernels, bias);
+  const std::int64_t half = (biases->relative_row - 1) / 2;
+  for (std::int64_t n = 0; n < biases->relative_row; ++n) {
+    std::int64_t distance = n - half;
+    if (distance < -biases->reach) distance = -biases->reach;
+    if (distance > biases->reach) distance = biases->reach;
+    const std::int64_t bucket = relative_bucket(distance, bias.table.sizes[0], bias.bidirectional, bias.max_distance);
+    for (std::int64_t h = 0; h < bias.table.sizes[1]; ++h) {
+      table[h * biases->relative_row + n] = bias.table.data[bucket * bias.table.strides[0] + h * bias.table.strides[1]];
+    }
+  }
+}
+
+}  // namespace attend

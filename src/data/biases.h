@@ -1,0 +1,44 @@
+// Biases: what is added to the scores by the distance of query and key, or by the head alone.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+#include "data/visibility.h"
+#include "kernels/kernels.h"
+
+namespace attend {
+
+/// ALiBi's slopes and T5's relative bias, each a function of head and distance, and sinks.
+struct Biases {
+  Numbers<float> slopes, sinks;  // by head
+  /// [H][relative_row]: T5's bias by distance -reach .. reach, each end repeated `lanes`
+  /// times; null: none.
+  const float* relative = nullptr;
+  std::int64_t reach = 0, relative_row = 0;
+
+  /// Bias at distance 0 of head h.
+  const float* relative_of(std::int64_t h) const {
+    return relative == nullptr ? nullptr : relative + h * relative_row + (relative_row - 1) / 2;
+  }
+};
+
+/// Floats of the table behind Biases::relative; 0 for an absent bias.
+std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias);
+
+/// Writes that table and points `biases` to it.
+void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases);
+
+/// The biases of a key on a lane.
+BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int64_t key);
+
+/// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
+double bias_difference(float slope, const BiasReference& a, const BiasReference& b);
+
+/// ln of the sum of exponentials of a row: `sum` relative to 2^maximum and to a bias. The nearest float, and finite if the sum is.
+float lse_of(float maximum, double sum, double bias);
+
+/// T5's bucket of distance = key position - query position.
+std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance);
+
+}  // namespace attend

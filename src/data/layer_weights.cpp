@@ -1,0 +1,52 @@
+// Packing the weights of a layer.
+#include "data/layer_weights.h"
+
+#include "base/arithmetic.h"
+
+namespace attend {
+
+namespace {
+
+std::int64_t whole_lines(std::int64_t floats) { return round_up(floats, 16); }
+
+// Contiguous, then padding; absent: ones.
+void pack_vector(const ConstTensorView& vector, std::int64_t size, float* memory) {
+  for (std::int64_t i = 0; i < whole_lines(size); ++i) {
+    memory[i] = i >= size ? 0.0f : vector.absent() ? 1.0f : vector.data[i * vector.strides[0]];
+  }
+}
+
+}  // namespace
+
+LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config) : size(0) {
+  const LayerSizes sizes(config);
+  const auto take = [this](std::int64_t floats) {
+    const std::int64_t start = size;
+    size += floats;
+    return start;
+  };
+  for (int which = 0; which < projection_count; ++which) {
+    projections[which] = take(PackedProjection::size(kernels, sizes.inputs[which], sizes.outputs[which]));
+  }
+  query_norm = take(norms_queries(config) ? whole_lines(sizes.depth) : 0);
+  key_norm = take(norms_keys(config) ? whole_lines(sizes.depth) : 0);
+  frequencies = take(whole_lines(config.rotary.inverse_frequencies.sizes[0]));
+}
+
+void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights,
+                float* memory) {
+  const LayerSizes sizes(config);
+  const LayerLayout layout(kernels, config);
+  const ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
+  const ConstTensorView* biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
+  for (int which = 0; which < projection_count; ++which) {
+    pack_projection(kernels, matrices[which]->data, matrices[which]->strides[0], matrices[which]->strides[1],
+                    biases[which]->data, biases[which]->strides[0], sizes.inputs[which], sizes.outputs[which],
+                    memory + layout.projections[which]);
+  }
+  if (norms_queries(config)) pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);
+  if (norms_keys(config)) pack_vector(weights.key_norm, sizes.depth, memory + layout.key_norm);
+  pack_vector(config.rotary.inverse_frequencies, config.rotary.inverse_frequencies.sizes[0], memory + layout.frequencies);
+}
+
+}  // namespace attend

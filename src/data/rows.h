@@ -1,0 +1,72 @@
+// Rows by entry and head: in one block of memory, or in pages.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+
+namespace attend {
+
+/// A (B, H, n, D) operand by strides alone; null data: absent.
+template <class Element>
+struct Rows {
+  Element* data = nullptr;
+  std::int64_t batch_stride = 0, head_stride = 0, row_stride = 0, stride = 1;
+
+  Element* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
+    return data + b * batch_stride + h * head_stride + i * row_stride;
+  }
+  operator Rows<const Element>() const { return {data, batch_stride, head_stride, row_stride, stride}; }
+};
+
+/// Those of a view (B, H, n, D), or (B, H, n): one element each.
+template <class Element>
+Rows<Element> by_heads(const View<Element>& view) {
+  return {view.data, view.strides[0], view.strides[1], view.strides[2], view.rank == 4 ? view.strides[3] : 1};
+}
+
+/// Those of a view (B, n, D), whose one head serves any number of heads.
+template <class Element>
+Rows<Element> by_entries(const View<Element>& view) {
+  return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
+}
+
+/// (B, G, n, D) in pages: row j of an entry is row j % page_rows of its page j / page_rows. Rows in one block are one page, a ring
+/// is one page that repeats.
+template <class Element>
+struct PagedRows : Rows<Element> {
+  std::int64_t page_rows = INT64_MAX;
+  std::int64_t page_stride = 0;          // 0: each page is the same memory, a ring
+  const std::int64_t* pages = nullptr;   // where page p of entry b is; null: at p
+  std::int64_t pages_batch_stride = 0, pages_stride = 1;
+
+  PagedRows() = default;
+  PagedRows(const Rows<Element>& rows) : Rows<Element>(rows) {}
+
+  std::int64_t page_of(std::int64_t j) const { return j < page_rows ? 0 : j / page_rows; }
+
+  Element* row(std::int64_t b, std::int64_t g, std::int64_t j) const {
+    std::int64_t page = page_of(j);
+    const std::int64_t within = j - page * page_rows;
+    if (pages != nullptr) page = pages[b * pages_batch_stride + page * pages_stride];
+    return Rows<Element>::row(b, g, within) + page * page_stride;
+  }
+
+  operator PagedRows<const Element>() const {
+    PagedRows<const Element> rows = Rows<const Element>(*this);
+    rows.page_rows = page_rows;
+    rows.page_stride = page_stride;
+    rows.pages = pages;
+    rows.pages_batch_stride = pages_batch_stride;
+    rows.pages_stride = pages_stride;
+    return rows;
+  }
+
+  /// The end of the rows [j, end) that lie in one page.
+  std::int64_t end_of_run(std::int64_t j, std::int64_t end) const {
+    const std::int64_t left = page_rows - (j - page_of(j) * page_rows);
+    return end - j < left ? end : j + left;
+  }
+};
+
+}  // namespace attend

@@ -1,0 +1,153 @@
+// Visibility: which keys each query may attend to; ranges here, and where masks and trees cut holes into them.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+#include "base/arithmetic.h"
+
+namespace attend {
+
+/// Keys [begin, end) of a sequence; empty where begin >= end.
+struct KeyRange {
+  std::int64_t begin = 0, end = 0;
+  bool empty() const { return begin >= end; }
+};
+
+/// Numbers by batch entry, and by query where `stride` is not 0; null data: absent.
+template <class Element>
+struct Numbers {
+  const Element* data = nullptr;
+  std::int64_t batch_stride = 0, stride = 0;
+  bool absent() const { return data == nullptr; }
+  Element at(std::int64_t b, std::int64_t i = 0) const { return data[b * batch_stride + i * stride]; }
+};
+
+/// Of a view (n,) or (n, m).
+template <class Element>
+Numbers<Element> numbers_of(const View<const Element>& view) {
+  return {view.data, view.strides[0], view.rank == 2 ? view.strides[1] : 0};
+}
+
+/// The sequences of a call: the entries of a batch, or rows packed one after the other.
+struct Sequences {
+  std::int64_t count = 0;
+  std::int64_t queries = 0, keys = 0;  // of each, or of the longest
+  Numbers<std::int64_t> query_starts, key_starts;  // absent: entries of a batch
+  std::int64_t packed_keys = 0;                    // rows of keys in all, of packed ones
+  std::int64_t most_keys = 0;                      // what those of a cache may grow to; else 0
+  bool ring = false;                               // of such a cache, whose first keys may be gone
+  const std::int64_t* key_counts = nullptr;  // of each, where they differ without being packed
+  Numbers<std::int64_t> query_counts;        // likewise; the rows that follow are padding
+
+  bool packed() const { return !query_starts.absent(); }
+  std::int64_t first_query(std::int64_t b) const { return packed() ? query_starts.at(b) : 0; }
+  std::int64_t query_count(std::int64_t b) const {
+    if (!query_counts.absent()) return query_counts.at(b);
+    return packed() ? query_starts.at(b + 1) - query_starts.at(b) : queries;
+  }
+  std::int64_t first_key(std::int64_t b) const { return key_starts.absent() ? 0 : key_starts.at(b); }
+  std::int64_t key_count(std::int64_t b) const {
+    if (key_counts != nullptr) return key_counts[b];
+    return key_starts.absent() ? keys : key_starts.at(b + 1) - key_starts.at(b);
+  }
+};
+
+/// A mask of any rank, its strides aligned to (B, H, L, S); null data: none.
+template <class Element>
+struct Mask {
+  const Element* data = nullptr;
+  std::int64_t strides[4] = {};
+  const Element* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
+    return data == nullptr ? nullptr : data + b * strides[0] + h * strides[1] + i * strides[2];
+  }
+};
+
+template <class Element>
+Mask<Element> make_mask(const View<const Element>& view) {
+  Mask<Element> mask;
+  mask.data = view.data;
+  for (int axis = 0; axis < view.rank; ++axis) {
+    mask.strides[4 - view.rank + axis] = view.sizes[axis] == 1 ? 0 : view.strides[axis];
+  }
+  return mask;
+}
+
+/// The keys that each query of one sequence sees, but for holes: what all its queries have in common is looked up once.
+struct RowRanges {
+  KeyRange kept;                         // keys that are there
+  Numbers<std::int64_t> lengths;         // by entry, `entry`, and maybe by query
+  std::int64_t entry;
+  std::int64_t position;                 // of query 0
+  std::int64_t behind, ahead;            // keys before and after its position that a query sees; negative: all
+  bool positional;
+
+  /// Inline: called for every lane of a tile, it is 1 % of a short one.
+  __attribute__((always_inline)) KeyRange of(std::int64_t i) const {
+    KeyRange range = kept;
+    if (!lengths.absent()) range.end = smaller(range.end, lengths.at(entry, i));
+    if (positional) {
+      const std::int64_t stands = position + i;
+      if (ahead >= 0) range.end = smaller(range.end, stands + ahead + 1);
+      if (behind >= 0) range.begin = larger(range.begin, stands - behind);
+    }
+    return range.empty() ? KeyRange() : range;
+  }
+};
+
+/// What lengths, causal, window, masks and trees leave of the keys, and what a row gives that sees none.
+struct Visibility {
+  Sequences sequences;
+  Numbers<std::int64_t> lengths;
+  bool causal = false;
+  std::int64_t offset = 0;
+  Numbers<std::int64_t> offsets;
+  std::int64_t window_left = -1, window_right = -1;
+  bool at_end = false;                       // query 0 stands where its entry's last query_count keys begin
+  const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
+  Numbers<std::int64_t> parents;
+  Mask<std::uint8_t> mask;
+  Mask<float> additive;
+  EmptyRows empty_rows = EmptyRows::zero;
+
+  /// Where query i of sequence b stands among its keys.
+  std::int64_t position(std::int64_t b, std::int64_t i) const {
+    return i + offset + (offsets.absent() ? 0 : offsets.at(b)) + (at_end ? sequences.key_count(b) - sequences.query_count(b) : 0);
+  }
+
+  std::int64_t first_of(std::int64_t b) const { return first_kept == nullptr ? 0 : first_kept[b]; }
+
+  /// Whether some keys within the ranges may be hidden.
+  bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
+
+  /// Whether what a query sees depends on where it stands.
+  bool positional() const { return causal || window_left >= 0 || window_right >= 0; }
+
+  /// Whether all queries of a sequence see the same keys, but for holes.
+  bool alike() const { return lengths.stride == 0 && !positional(); }
+
+  RowRanges of_rows(std::int64_t b) const {
+    return {{first_of(b), sequences.key_count(b)}, lengths, b, position(b, 0), window_left, causal ? 0 : window_right, positional()};
+  }
+  /// The keys that query i of sequence b sees, but for holes.
+  KeyRange of(std::int64_t b, std::int64_t i) const { return of_rows(b).of(i); }
+
+  /// The keys that any query of sequence b reads: those outside are not projected.
+  KeyRange of_sequence(std::int64_t b) const {
+    const std::int64_t queries = sequences.query_count(b), count = alike() ? smaller(queries, 1) : queries;
+    const RowRanges rows = of_rows(b);
+    KeyRange all;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const KeyRange row = rows.of(i);
+      if (empty_rows == EmptyRows::uniform && (row.empty() || has_holes())) {
+        return {first_of(b), sequences.key_count(b)};
+      }
+      if (row.empty()) continue;
+      if (all.empty() || row.begin < all.begin) all.begin = row.begin;
+      if (row.end > all.end) all.end = row.end;
+    }
+    return all;
+  }
+};
+
+}  // namespace attend

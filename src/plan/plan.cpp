@@ -1,0 +1,136 @@
+// Plans: the arithmetic.
+#include "plan/plan.h"
+
+#include "base/arithmetic.h"
+#include "base/dispatch.h"
+#include "base/memory.h"
+#include "plan/decode_scratch.h"
+#include "plan/tile_scratch.h"
+
+namespace attend {
+
+namespace {
+
+std::size_t tile_bytes(const AttentionPlan& plan, std::int64_t depth) {
+  return TileScratch::bytes(plan.tile, plan.key_block, depth, plan.value_stride);
+}
+
+std::size_t most_tile_bytes(std::int64_t depth, std::int64_t value_depth) {
+  return depth + value_depth <= 512 ? 64 * 1024 : 80 * 1024;
+}
+
+// The ISA's, or three quarters or half of it where wide tiles of values as deep as keys fit then: by D alone, for the grid
+// of sums. Heads of 256 keep AVX2's 24 lanes so: 77 % of the peak, with 8 lanes 65 (Zen 3).
+std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth) {
+  for (std::int64_t quarters = 4; quarters > 1; --quarters) {
+    const std::int64_t block = kernels.key_block * quarters / 4;
+    if (TileScratch::bytes(kernels.wide_tile, block, depth, round_up(depth, kernels.lanes)) <= most_tile_bytes(depth, depth)) return block;
+  }
+  return kernels.key_block;
+}
+
+}  // namespace
+
+AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
+  AttentionPlan plan = {};
+  plan.key_block = key_block_of(kernels, shape.depth);
+  plan.span = 32 * kernels.key_block / plan.key_block * plan.key_block;
+  plan.value_stride = round_up(shape.value_depth, kernels.lanes);
+  const std::int64_t all_rows = shape.queries * shape.shared, rows = shape.average_weights ? shape.queries : all_rows;
+  plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
+  if (tile_bytes(plan, shape.depth) > most_tile_bytes(shape.depth, shape.value_depth)) plan.tile = kernels.narrow_tile;
+  plan.tiles = steps_to(rows, plan.tile);
+
+  // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
+  if (shape.may_decode && shape.shared <= decode_rows && (shape.mixed || shape.queries == 1)) {
+    plan.query_stride = round_up(shape.depth, kernels.lanes);
+    plan.fetched_ahead = decode_ahead(kernels);
+    plan.chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
+    plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
+    plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);
+    plan.thread_bytes = DecodeScratch::bytes(shape.shared, plan.query_stride, plan.value_stride);
+    plan.tasks = shape.batch * shape.groups * plan.chunks;
+    if (!shape.mixed) return plan;  // all of them
+  }
+
+  // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
+  // S / tile times, pays from there on.
+  const std::int64_t page = 1024;
+  const bool long_sequence = shape.keys >= 512;
+  plan.copy_keys = all_rows > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
+                   (long_sequence || shape.key_row_stride % page == 0);
+  plan.copy_values = (shape.value_stride != 1 && shape.value_depth > 1) ||
+                     (all_rows > kernels.narrow_tile &&
+                      shape.value_row_stride != shape.value_depth &&
+                      (long_sequence || shape.value_row_stride % page == 0));
+  // Values are read a few columns at a time, by each tile: in panels these lie in a row, and those of long rows don't crowd a
+  // few sets of L1 (Zen 3: D 64, S = 1500 takes 3 % less, D 128, S = 2048 4 %). Copies pay from 1024 keys on: with 512, a layer
+  // takes 0.4 % less and attention alone 0.5 % more. A task takes all tiles of a copy: no thread is to be without one.
+  const bool panels = kernels.value_panel > 0 && shape.value_depth % kernels.value_panel == 0 && plan.slots == 0 && shape.source != KeySource::cached;
+  const bool may_copy = panels && shape.source == KeySource::given && shape.keys >= 1024 && plan.tiles >= 8;
+  if (may_copy && (shape.average_weights ? 1 : shape.groups) % threads == 0) plan.copy_values = true;
+  if (panels && (plan.copy_values || shape.source == KeySource::projected)) plan.value_panel = kernels.value_panel;
+  plan.whole_sequences = plan.copy_keys || plan.copy_values;
+  plan.all_groups = shape.average_weights;
+  const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles;
+  plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (tiles > plan.chunks ? tiles : plan.chunks);
+  const std::size_t keys = static_cast<std::size_t>(shape.keys);
+  plan.tile_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
+  if (shape.keys > plan.span || shape.ring) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
+  std::size_t bytes = plan.tile_bytes;
+  if (plan.copy_keys) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
+  if (plan.copy_values || may_copy) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
+  if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
+  return plan;
+}
+
+std::int64_t most_keys(const KeyValueCacheConfig& cache) { return cache.capacity + (cache.ring ? decode_chunk : 0); }
+
+ForwardPlan lay_out_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
+                            std::int64_t relative_floats, int threads) {
+  const bool cached = attention.source == KeySource::cached;
+  ForwardPlan plan;
+  plan.attention = plan_attention(kernels, attention);
+  std::size_t at = 0;
+  const auto take = [&at](std::size_t bytes) {
+    const std::size_t start = at;
+    at += aligned_bytes(bytes);
+    return start;
+  };
+  const auto take_rows = [&](std::int64_t rows, std::int64_t heads) {
+    return take(static_cast<std::size_t>(shape.batch * rows * heads * sizes.depth) * sizeof(float));
+  };
+  const std::size_t count = static_cast<std::size_t>(attention.batch);
+  plan.queries = take_rows(shape.queries, sizes.heads);
+  plan.keys = take_rows(cached ? 0 : shape.keys, sizes.groups);
+  plan.values = take_rows(cached ? 0 : shape.keys, sizes.groups);
+  plan.heads = take_rows(shape.queries, sizes.heads);
+  plan.query_rows = take((count + 1) * sizeof(std::int64_t));
+  plan.key_rows = take((count + 1) * sizeof(std::int64_t));
+  plan.output_rows = take(cached ? (count + 1) * sizeof(std::int64_t) : 0);
+  plan.first_keys = take(count * sizeof(std::int64_t));
+  plan.relative = take(static_cast<std::size_t>(relative_floats) * sizeof(float));
+  plan.attention_memory = take(plan.attention.bytes(threads));
+  plan.forward = take(forward_bytes);
+  plan.bytes = at;
+  return plan;
+}
+
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before) {
+  const LayerSizes sizes(config);
+  const double queries = static_cast<double>(shape.queries), keys = static_cast<double>(shape.keys);
+  double work = 2.0 * queries * (keys + static_cast<double>(keys_before)) * static_cast<double>(sizes.heads * sizes.depth);
+  for (int which = 0; which < projection_count; ++which) {
+    const double rows = which == key_projection || which == value_projection ? keys : queries;
+    work += rows * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
+  }
+  return static_cast<double>(shape.batch) * work;
+}
+
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows) {
+  const std::int64_t floats = 48 * 1024, fit = larger(floats / larger(depth, 1), 4 * kernels.gemm_rows);
+  const std::int64_t tasks = larger(steps_to(rows, fit), 1);
+  return larger(round_up(steps_to(rows, tasks), kernels.gemm_rows), 1);
+}
+
+}  // namespace attend

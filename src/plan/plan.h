@@ -1,0 +1,100 @@
+// Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
+//
+// Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below; a thread: a tile,
+// with its totals, [lanes][Dv] doubles, where S is more than a span, plus (D + Dv) S floats where keys or values are, or may
+// be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512 floats a thread, and what each chunk of 1024 keys comes
+// to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
+// Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
+// each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
+// relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself, a Forward of
+// 2.3 KiB. Over a cache, k and v are there, and B + 1 row counts more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "attend/attend.hpp"
+#include "data/layer_sizes.h"
+#include "kernels/kernels.h"
+
+namespace attend {
+
+/// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
+struct AttentionPlan {
+  std::int64_t tile;           // query lanes
+  std::int64_t key_block;      // the step of the absolute grid of key blocks: the order of sums
+  std::int64_t span;           // keys whose blocks are one chain of sums: beyond, a tile keeps totals of spans, in double
+  std::int64_t value_stride;   // Dv rounded up to whole vectors
+  std::int64_t tiles;          // for each sequence and key/value head
+  bool copy_keys, copy_values; // once a sequence, into the thread's workspace
+  bool whole_sequences;        // a task takes all tiles, for a copy serves them
+  bool all_groups;             // a task takes all heads, for they share an output
+  int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
+  std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
+  std::int64_t query_stride;   // D rounded up to whole vectors
+  std::int64_t fetched_ahead;  // floats that decoding is best to fetch ahead on this CPU
+  std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
+  std::size_t tile_bytes;      // of a thread: a tile's, and its totals where keys take several spans
+  std::size_t shared_bytes, thread_bytes;
+
+  std::size_t bytes(int threads) const { return shared_bytes + thread_bytes * static_cast<std::size_t>(threads); }
+};
+
+/// Keys whose attention a decoding sequence computes apart, on an absolute grid: threads share them.
+inline constexpr std::int64_t decode_chunk = 1024;
+
+/// Where keys and values are: with the caller; in memory of the call's own, which its projections write as the plan says; in
+/// a cache, which is read in place.
+enum class KeySource { given, projected, cached };
+
+struct AttentionShape {
+  std::int64_t batch, groups;
+  std::int64_t shared;         // heads of a group
+  std::int64_t queries, keys, depth, value_depth;
+  std::int64_t key_row_stride, value_row_stride, value_stride;
+  KeySource source;
+  bool ring;                   // of a cache: its keys may begin and end within any span
+  bool average_weights;
+  bool may_decode;             // rows that see no key give 0, not the mean of all values
+  bool mixed;                  // sequences differ in their queries: any of them may have one
+  std::int64_t packed_keys;    // rows of keys in all, of packed sequences; 0: entries of a batch
+};
+
+/// `threads`: values are not copied into panels where a thread would wait for another's copy. Neither bits nor bytes a
+/// thread depend on it.
+AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);
+
+/// The keys of a cache that a plan counts on: chunks of what a ring holds may begin and end within one.
+std::int64_t most_keys(const KeyValueCacheConfig& cache);
+
+/// Room for a Forward: what the tasks of a layer's call share.
+inline constexpr std::size_t forward_bytes = 2560;
+
+/// Where the parts of a layer's workspace lie, in bytes from its start.
+struct ForwardPlan {
+  AttentionPlan attention;
+  std::size_t queries, keys, values, heads;   // projected; [B][H or G][n][D], heads [B][L][H D]
+  std::size_t query_rows, key_rows;           // int64 [N + 1]: rows of the sequences before
+  std::size_t output_rows;                    // the same with padding; only over a cache
+  std::size_t first_keys;                     // int64 [N]: the first row of keys that is projected
+  std::size_t relative;                       // T5's bias by head and distance
+  std::size_t attention_memory;               // attention.bytes
+  std::size_t forward;                        // forward_bytes
+  std::size_t bytes;
+};
+
+/// `attention`: of the layer's heads, its batch the number of sequences; `relative_floats`: of the table of a relative bias.
+ForwardPlan lay_out_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
+                            std::int64_t relative_floats, int threads);
+
+/// Rows of a projection that one task takes, about as many each: what fits into half of a 512 KiB L2, beside two panels of
+/// weights. (Zen 3: with twice as many, and what is left for the last task, layers took 0.5 to 1 % longer.)
+std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows);
+
+/// Multiply-adds of a forward in which every key is visible, those before shape.keys included.
+double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before = 0);
+
+/// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.
+inline constexpr double least_threaded_work = 1e6;
+
+}  // namespace attend

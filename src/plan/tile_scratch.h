@@ -1,0 +1,53 @@
+// A tile's memory, and how it is laid out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace attend {
+
+/// One query of a tile: where it reads and writes.
+struct Lane {
+  const float* query;
+  float* output;
+  float* weights;  // null where they are not asked for
+  float* lse;
+  std::int64_t index, head;
+};
+
+/// A tile's memory: everything its kernels touch but keys, values and outputs.
+struct TileScratch {
+  float* queries;        // [D][tile]
+  float* weights;        // [key block][tile]
+  std::uint32_t* visible;  // [key block], a bit for each lane
+  float* bias;           // [key block][tile]
+  float* output;         // [tile][Dv rounded up]
+  double* sum;           // [tile], as all that follow
+  double* level;         // while a lane moves to another frame: where its sum stands in it, log2
+  float* maximum;        // what sums and outputs are relative to, with the lane's reference bias: together its frame
+  float* start;          // what scores start from: the maximum, or 0 while the lane moves to another frame
+  float* block_sum;
+  float* block_maximum;
+  float* factors;
+  float* last_maximum;   // behind the output, while the weights are written, as the two that follow
+  float* last_factors;
+  BiasReference* last_references;
+  float** rows;          // queries, then outputs, then weights
+  Lane* lanes;
+  BiasLane* bias_lanes;  // what each lane sees
+  double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
+  std::uint32_t seen;    // bits of those that have seen a key
+  std::uint32_t unseen;  // and of those whose sum is still 0
+  bool described;        // whether bias_lanes say more than the lanes' ranges
+  bool folded;           // whether totals holds anything
+  bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
+
+  static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
+                           std::int64_t value_stride);
+  static TileScratch at(void* memory, std::int64_t tile, std::int64_t key_block, std::int64_t depth,
+                        std::int64_t value_stride);
+};
+
+}  // namespace attend

@@ -1,0 +1,372 @@
+// Decoding: chunks of keys to partial results, and those in order to one.
+//
+// A chunk's result is an output and a sum relative to 2^maximum and a reference bias. Without biases maxima are integers, so
+// that merging scales by powers of two, exactly (Dao et al. 2023, Flash-Decoding, with exact factors). Chunks lie on an
+// absolute grid: who computes them does not change a bit.
+#include "run/decode.h"
+
+#include <math.h>
+
+#include "base/arithmetic.h"
+#include "base/dropout.h"
+#include "plan/decode_scratch.h"
+#include "run/bias_lane.h"
+#include "run/empty_row.h"
+
+namespace attend {
+
+namespace {
+
+// One sequence and one of its groups, of `rows` heads.
+struct Decode {
+  const Attention& attention;
+  const AttentionPlan& plan;
+  std::int64_t b, group, rows, query_stride;
+  char* partials;
+  DecodeScratch scratch;
+
+  Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group, const void* partials, void* scratch)
+      : attention(attention), plan(plan), b(b), group(group), rows(quotient(attention.heads, attention.groups)),
+        query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
+        scratch(DecodeScratch::at(scratch, rows, plan.query_stride, plan.value_stride)) {}
+
+  const Sequences& sequences() const { return attention.sequences(); }
+  std::int64_t entry() const { return sequences().packed() ? 0 : b; }
+  std::int64_t head(std::int64_t r) const { return group * rows + r; }
+  std::int64_t query_row() const { return sequences().first_query(b); }
+  // Of the chunk-th one that the sequence sees. Packed sequences take the chunks that their own rows begin,
+  // and one more.
+  std::int64_t slot(std::int64_t chunk) const {
+    const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
+    return (before + chunk) * attention.groups + group;
+  }
+  float* output(std::int64_t chunk) const { return reinterpret_cast<float*>(partials) + slot(chunk) * rows * plan.value_stride; }
+  Partial* partial(std::int64_t chunk) const {
+    const std::size_t outputs = static_cast<std::size_t>(plan.slots * attention.heads * plan.value_stride) * sizeof(float);
+    return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * rows;
+  }
+  KeyRange range() const { return attention.visibility.of(b, 0); }
+  // The part of it in a chunk of the absolute grid.
+  KeyRange range(std::int64_t chunk) const {
+    const KeyRange all = range();
+    return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
+  }
+  std::int64_t first_chunk() const { return range().begin / decode_chunk; }
+  float slope(std::int64_t r) const { return attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head(r)); }
+  bool holes() const { return attention.visibility.has_holes(); }
+  bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
+};
+
+// Floats to fetch ahead where so many keys are read: at most a sixteenth of them, for those behind the last are not read. (AVX2
+// fetched 4 KiB ahead of 128 keys of 64 and took 1.5 % longer than with 2.)
+std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t width) {
+  return smaller(decode.plan.fetched_ahead, keys * width / 16);
+}
+
+void take_queries(const Decode& decode) {
+  const Attention& attention = decode.attention;
+  const float scale = attention.query_scale();
+  for (std::int64_t r = 0; r < decode.rows; ++r) {
+    const float* source = attention.q.row(decode.entry(), decode.head(r), decode.query_row());
+    float* query = decode.scratch.queries + r * decode.query_stride;
+    for (std::int64_t d = 0; d < attention.depth; ++d) query[d] = scale * source[d * attention.q.stride];
+    for (std::int64_t d = attention.depth; d < decode.query_stride; ++d) query[d] = 0.0f;
+  }
+}
+
+// Scores of all rows against keys [begin, end), at most a block.
+void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
+  const PagedRows<const float>& keys = decode.attention.k;
+  const std::int64_t first = decode.sequences().first_key(decode.b);
+  DecodeScoresArguments arguments;
+  arguments.queries = decode.scratch.queries;
+  arguments.query_stride = decode.query_stride;
+  arguments.rows = decode.rows;
+  arguments.depth = decode.attention.depth;
+  arguments.key_row_stride = keys.row_stride;
+  arguments.key_stride = keys.stride;
+  arguments.ahead = ahead_of(decode, end - begin, arguments.depth);
+  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+    arguments.keys = keys.row(decode.entry(), decode.group, first + j);
+    arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
+    arguments.scores = decode.scratch.weights + (j - begin);
+    decode.attention.kernels->decode_scores(&arguments);
+  }
+}
+
+// Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
+// the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
+bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
+  BiasLane lane = {};
+  describe_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
+  lane.begin = begin;
+  lane.end = end;
+  float* const bias = decode.scratch.bias;
+  const DecodeBiasArguments arguments = {&lane, bias_strides(decode.attention), begin, end - begin, bias};
+  float top = -infinity;
+  for (int round = 0; round < 8; ++round) {
+    lane.reference = frame->reference;
+    top = decode.attention.kernels->decode_bias(&arguments);
+    const bool far = top > 16.0f || (frame->maximum == -infinity && top < -16.0f);
+    if (!far || !(fabsf(top) < infinity)) break;
+    // Those that are alike as floats, or at the ends of their range, are told apart by their sources.
+    BiasReference largest = {};
+    bool found = false;
+    for (std::int64_t k = 0; k < end - begin; ++k) {
+      if (bias[k] != top) continue;
+      const BiasReference here = bias_at(lane, arguments.strides, begin + k);
+      if (!found || bias_difference(lane.slope, here, largest) > 0.0) largest = here;
+      found = true;
+    }
+    frame->maximum = static_cast<float>(static_cast<double>(frame->maximum) - bias_difference(lane.slope, largest, frame->reference) / ln_2);
+    frame->reference = largest;
+  }
+  bool seen = top > -infinity;
+  for (std::int64_t k = 0; k < end - begin && !seen; ++k) seen = bias[k] != -infinity;  // NaN is seen
+  return seen;
+}
+
+// Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by.
+float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame, float* sum, bool* seen) {
+  DecodeWeightsArguments arguments;
+  arguments.weights = decode.scratch.weights + r * decode_block;
+  arguments.key_count = end - begin;
+  arguments.cap = decode.attention.cap();
+  arguments.bias = decode.biased() ? decode.scratch.bias : nullptr;
+  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, frame);
+  *seen = *seen || sees;
+  arguments.maximum = frame->maximum;
+  arguments.sum = *sum;
+  decode.attention.kernels->decode_weights(&arguments);
+  frame->maximum = arguments.maximum;
+  *sum = arguments.sum;
+  return arguments.factor;
+}
+
+// What some rows of a chunk sum up: groups of keys on an absolute grid, each from 0 and then added to the output. Runs come in
+// the order of their keys; a group that they leave open is closed by the first one beyond it, by the last one, or at the end.
+struct ValueSum {
+  const Decode& decode;
+  std::int64_t r, rows;
+  float* output;
+  std::int64_t open = -1;  // the group that `partial` has a part of
+
+  // Weights of the block that starts at `block` times their values [begin, end); `ends`: no others follow.
+  void add(std::int64_t block, std::int64_t begin, std::int64_t end, bool ends) {
+    const PagedRows<const float>& values = decode.attention.v;
+    const std::int64_t first = decode.sequences().first_key(decode.b), stride = decode.plan.value_stride;
+    DecodeValuesArguments arguments;
+    arguments.rows = rows;
+    arguments.columns = decode.attention.value_depth;
+    arguments.value_row_stride = values.row_stride;
+    arguments.value_stride = values.stride;
+    arguments.ahead = ahead_of(decode, end - begin, arguments.columns);
+    arguments.partial = decode.scratch.partial + r * stride;
+    arguments.output = output + r * stride;
+    arguments.output_stride = stride;
+    for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+      if (open != j / decode_group) close();
+      arguments.continues = open >= 0;
+      arguments.left = decode_group - j % decode_group;
+      arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
+      arguments.values = values.row(decode.entry(), decode.group, first + j);
+      arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
+      const std::int64_t next = j + arguments.key_count;
+      arguments.ends = ends && next == end;
+      decode.attention.kernels->decode_values(&arguments);
+      open = next % decode_group != 0 && !arguments.ends ? next / decode_group : -1;
+    }
+  }
+  void close() {
+    const std::int64_t from = r * decode.plan.value_stride, to = (r + rows) * decode.plan.value_stride;
+    for (std::int64_t i = from; i < to && open >= 0; ++i) output[i] += decode.scratch.partial[i];
+    open = -1;
+  }
+};
+
+void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end) {
+  const Attention& attention = decode.attention;
+  if (!(attention.dropout_rate > 0.0f)) return;
+  const std::uint64_t row = dropout_row(attention.dropout_seed, decode.b, decode.head(r), 0);
+  float* weights = decode.scratch.weights + r * decode_block;
+  for (std::int64_t j = begin; j < end; ++j) weights[j - begin] *= dropout_factor(row, j, attention.dropout_rate);
+}
+
+// One chunk. `careful`: a value row meets only the rows that see its key, for 0 times NaN is NaN.
+void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool careful) {
+  const std::int64_t stride = decode.plan.value_stride;
+  const float* const bias = decode.scratch.bias;
+  for (std::int64_t r = 0; r < decode.rows; ++r) {
+    partials[r].frame = Frame();
+    partials[r].sum = 0.0f;
+    partials[r].seen = false;
+  }
+  decode.attention.kernels->fill(output, 1, decode.rows * stride, 0.0f);
+  ValueSum all = {decode, 0, decode.rows, output};
+  for (std::int64_t begin = range.begin; begin < range.end;) {
+    const std::int64_t end = smaller((begin / decode_block + 1) * decode_block, range.end);
+    score(decode, begin, end);
+    for (std::int64_t r = 0; r < decode.rows; ++r) {
+      Partial& partial = partials[r];
+      const float factor = weigh(decode, r, begin, end, &partial.frame, &partial.sum, &partial.seen);
+      // The first block finds zeros.
+      for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
+      drop_weights(decode, r, begin, end);
+      ValueSum one = {decode, r, 1, output};
+      for (std::int64_t j = begin; careful && j < end;) {
+        const std::int64_t from = j;
+        while (j < end && bias[j - begin] != -infinity) ++j;
+        if (from < j) one.add(begin, from, j, false);
+        while (j < end && bias[j - begin] == -infinity) ++j;
+      }
+      one.close();
+    }
+    if (!careful) all.add(begin, begin, end, end == range.end);
+    begin = end;
+  }
+}
+
+bool finite(const Decode& decode, const float* output) {
+  float residue = 0.0f;  // x - x is 0, or NaN where x is not finite
+  for (std::int64_t r = 0; r < decode.rows; ++r) {
+    const float* row = output + r * decode.plan.value_stride;
+    for (std::int64_t c = 0; c < decode.attention.value_depth; ++c) residue += row[c] - row[c];
+  }
+  return residue == 0.0f;
+}
+
+// 2^level; 0 where it is below 2^-126.
+float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
+
+// How far the frame of `a` is above that of `b`, log2: an integer where neither reference has moved. 0 also for equal infinities.
+double rise_of(float slope, const Frame& a, const Frame& b) {
+  const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);
+  return rise + bias_difference(slope, a.reference, b.reference) / ln_2;
+}
+
+// Some columns of a row's output, over all chunks from `from` on, in that one's place. In double: there may be thousands.
+constexpr std::int64_t merge_columns = 16;
+void merge_outputs(const Decode& decode, std::int64_t r, std::int64_t column, std::int64_t from, std::int64_t chunks) {
+  const std::int64_t count = smaller(merge_columns, decode.attention.value_depth - column), at = r * decode.plan.value_stride + column;
+  double totals[merge_columns] = {};
+  for (std::int64_t chunk = from; chunk < chunks; ++chunk) {
+    const Partial& partial = decode.partial(chunk)[r];
+    if (!partial.seen) continue;
+    const float* output = decode.output(chunk) + at;
+    for (std::int64_t c = 0; c < count; ++c) totals[c] += static_cast<double>(partial.factor) * static_cast<double>(output[c]);
+  }
+  float* result = decode.output(from) + at;
+  for (std::int64_t c = 0; c < count; ++c) result[c] = static_cast<float>(totals[c]);
+}
+
+}  // namespace
+
+bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b) {
+  return plan.slots > 0 && attention.sequences().query_count(b) == 1;
+}
+
+void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+                      std::int64_t chunk, void* partials, void* scratch) {
+  const Decode decode(attention, plan, b, group, partials, scratch);
+  const KeyRange range = decode.range(decode.first_chunk() + chunk);
+  if (range.empty()) return;
+  take_queries(decode);
+  float* output = decode.output(chunk);
+  run_chunk(decode, range, output, decode.partial(chunk), false);
+  if (decode.holes() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
+}
+
+void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+                         void* partials, void* scratch) {
+  const Decode decode(attention, plan, b, group, partials, scratch);
+  const KeyRange range = decode.range();
+  const Numbers<float>& sinks = attention.biases.sinks;
+  const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
+  for (std::int64_t r = 0; r < decode.rows; ++r) {
+    const std::int64_t head = decode.head(r);
+    const float slope = decode.slope(r);
+    // The frame of the chunk that is highest, or a sink's above it.
+    Frame frame;
+    std::int64_t from = -1;  // the first chunk that is seen
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const Partial& partial = decode.partial(chunk)[r];
+      if (!partial.seen) continue;
+      if (from < 0) from = chunk;
+      if (frame.maximum == -infinity || rise_of(slope, partial.frame, frame) > 0.0) frame = partial.frame;
+    }
+    // A sink is the bias of a key whose score is 0.
+    const Frame sink = {0.0f, {sinks.absent() ? -infinity : sinks.at(head), 0.0f, 0}};
+    const bool has_sink = sink.reference.additive != -infinity;
+    if (has_sink && (frame.maximum == -infinity || rise_of(slope, sink, frame) > 0.0)) frame = sink;
+    double sum = has_sink ? ::exp2(rise_of(slope, sink, frame)) : 0.0;
+    for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
+      Partial& partial = decode.partial(chunk)[r];
+      if (!partial.seen) continue;
+      partial.factor = power_of(rise_of(slope, partial.frame, frame));
+      sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
+    }
+    float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
+    if (chunks > 1 && from >= 0) {
+      for (std::int64_t c = 0; c < attention.value_depth; c += merge_columns) merge_outputs(decode, r, c, from, chunks);
+    } else if (from >= 0) {
+      const float factor = decode.partial(from)[r].factor;
+      for (std::int64_t c = 0; c < attention.value_depth && factor != 1.0f; ++c) result[c] *= factor;
+    }
+    float factor = 1.0f / static_cast<float>(sum), *destination = attention.output.row(decode.entry(), head, decode.query_row());
+    if (result != nullptr) {
+      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &sum, &factor, &destination, attention.output.stride};
+      attention.kernels->finish(&arguments);
+    } else {
+      write_empty_row(attention, head, destination, nullptr);
+    }
+    if (attention.lse.data != nullptr) {
+      float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
+      *lse = from < 0 ? empty_lse(attention, head) : lse_of(frame.maximum, sum, bias_difference(slope, frame.reference, {}));
+    }
+    Partial& merged = decode.partial(0)[r];
+    merged.merged_seen = from >= 0;
+    merged.merged_frame = frame;
+    merged.factor = factor;
+  }
+}
+
+void write_decode_weights(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t chunk,
+                          const void* partials, void* scratch) {
+  const Kernels& kernels = *attention.kernels;
+  const std::int64_t keys = attention.sequences().keys, stride = attention.weights.stride;
+  const float share = attention.average_weights ? 1.0f / static_cast<float>(attention.heads) : 1.0f;
+  for (std::int64_t group = 0; group < attention.groups; ++group) {
+    const Decode decode(attention, plan, b, group, partials, scratch);
+    KeyRange range = decode.range(chunk);
+    const std::int64_t first = smaller(chunk * decode_chunk, keys), last = smaller(first + decode_chunk, keys);
+    if (range.empty()) range = {first, first};
+    take_queries(decode);
+    const auto row_of = [&](std::int64_t r) {
+      return attention.weights.row(b, attention.average_weights ? 0 : decode.head(r), 0);
+    };
+    for (std::int64_t r = 0; r < decode.rows; ++r) {
+      if (attention.average_weights && decode.head(r) > 0) break;
+      kernels.fill(row_of(r) + first * stride, stride, last - first, 0.0f);
+    }
+    for (std::int64_t begin = range.begin; begin < range.end;) {
+      const std::int64_t end = smaller((begin / decode_block + 1) * decode_block, range.end);
+      score(decode, begin, end);
+      for (std::int64_t r = 0; r < decode.rows; ++r) {
+        const Partial& merged = decode.partial(0)[r];
+        if (!merged.merged_seen) continue;
+        Frame frame;
+        float sum = 0.0f;
+        bool seen = false;
+        weigh(decode, r, begin, end, &frame, &sum, &seen);
+        const float factor = merged.factor * power_of(rise_of(decode.slope(r), frame, merged.merged_frame));
+        for (std::int64_t j = begin; j < end; ++j) {
+          if (decode.biased() && decode.scratch.bias[j - begin] == -infinity) continue;  // 0 even where the row is NaN
+          row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * factor);
+        }
+      }
+      begin = end;
+    }
+  }
+}
+
+}  // namespace attend

@@ -1,0 +1,72 @@
+// Projection tasks: a panel of weights times a chunk of rows.
+#include "run/projection.h"
+
+#include "base/arithmetic.h"
+
+namespace attend {
+
+std::int64_t SelectedRows::entry_of(std::int64_t row) const {
+  std::int64_t b = 0, above = batch;
+  while (above - b > 1) {
+    const std::int64_t middle = b + (above - b) / 2;
+    (before[middle] <= row ? b : above) = middle;
+  }
+  return b;
+}
+
+std::int64_t Projection::tasks() const {
+  return steps_to(rows.total(), rows_per_task) * weights.columns(*kernels).panels;
+}
+
+void Projection::run(std::int64_t task) const {
+  // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
+  const PanelColumns columns = weights.columns(*kernels);
+  const std::int64_t panel = task % columns.panels;
+  const std::int64_t column = columns.first(panel), next_column = columns.first(panel + 1);
+  std::int64_t row = task / columns.panels * rows_per_task;
+  const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
+
+  constexpr int most = 24;  // rows a call, for their pointers live on the stack: 384 bytes
+  const float* inputs[most];
+  float* outputs[most];
+  GemmArguments arguments;
+  arguments.rows = inputs;
+  arguments.outputs = outputs;
+  arguments.k_stride = input.stride;
+  arguments.depth = weights.inputs;
+  arguments.panel = weights.panels + weights.inputs * column;
+  arguments.width = next_column - column;
+  arguments.columns = smaller(arguments.width, weights.outputs - column);
+  arguments.bias = weights.biases ? weights.biases + column : nullptr;
+  arguments.first_column = column;
+  arguments.head_size = head_size;
+  arguments.head_stride = output.head_stride;
+  arguments.element_stride = output.stride;
+  // While rows pass through this panel, the next one is fetched; at the last, nothing.
+  arguments.ahead = weights.panels + weights.inputs * next_column;
+  arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < columns.panels ? columns.first(panel + 2) : next_column);
+
+  std::int64_t b = rows.entry_of(row);
+  while (row < end) {
+    int count = 0;
+    while (count < most && row < end) {
+      while (rows.before[b + 1] <= row) ++b;
+      // Those of one entry that go to one page lie a step apart.
+      const std::int64_t i = rows.index(b, row), to = i + (output_rows != nullptr ? output_rows[b] : 0);
+      std::int64_t run = smaller(smaller(rows.before[b + 1], end) - row, most - count);
+      run = output.end_of_run(to, to + run) - to;
+      row += run;
+      const float* const from = input.row(b, 0, i);
+      float* const into = output.row(b, 0, to);
+      for (std::int64_t n = 0; n < run; ++n, ++count) {
+        inputs[count] = from + n * input.row_stride;
+        outputs[count] = into + n * output.row_stride;
+      }
+    }
+    arguments.row_count = count;
+    kernels->gemm(&arguments);
+    arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * fetched_by_tile(weights.inputs);
+  }
+}
+
+}  // namespace attend

@@ -1,0 +1,228 @@
+// A tile over its key blocks, then its outputs, LSEs and weights.
+//
+// For each block of the absolute grid: scores and exponentials (softmax taken online, Milakov and
+// Gimelshein 2018), then weights times values into the tile's output; the sum divides at the end.
+#include "run/tile.h"
+
+#include <math.h>
+
+#include "base/arithmetic.h"
+#include "run/tile_frames.h"
+#include "run/tile_scores.h"
+#include "run/tile_values.h"
+
+namespace attend {
+
+namespace {
+
+enum class Block { hidden, plain, mixed };
+
+// Unnormalised weights of the keys [begin, end) of a block, in the lanes' frames, and their sums, after
+// those of the blocks before. A block that nobody sees is left out.
+Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
+  TileScratch& scratch = tile.scratch;
+  Block block = Block::plain;
+  if (tile.uniform) {
+    for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
+    for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
+  } else {
+    bool plain = tile.inside(begin, end) && !tile.holes && !tile.biased && tile.attention.softcap <= 0.0f, biased = tile.biased;
+    if (plain) {
+      scratch.seen = ~std::uint32_t{0};
+    } else {
+      const int bits = fill_visible(tile, begin, end);
+      if ((bits & block_sees) == 0) return Block::hidden;
+      if ((bits & block_hides) != 0) block = Block::mixed;
+      biased = biased || (bits & block_adds) != 0 || scratch.referenced;
+      plain = block == Block::plain && !biased && tile.attention.softcap <= 0.0f;
+      if (biased) fill_bias(tile, begin, end);
+    }
+    if (score(tile, begin, end, plain, biased)) settle_frames(tile, begin, end, biased);
+  }
+  tile.attention.kernels->fold(scratch.block_sum, scratch.sum, tile.width, false);
+  if (scratch.unseen == 0) return block;
+  std::uint32_t unseen = 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) unseen |= std::uint32_t{scratch.sum[lane] < smallest_sum} << lane;
+  scratch.unseen &= unseen;
+  return block;
+}
+
+void clear_output(const Tile& tile) {
+  for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) tile.scratch.output[i] = 0.0f;
+}
+
+// Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
+// its key.
+void run_blocks(const Tile& tile, bool careful) {
+  TileScratch& scratch = tile.scratch;
+  begin_frames(tile);
+  bool begun = false;  // the output: the first block of a span that every lane sees writes it
+  const std::int64_t step = tile.plan.key_block, span = tile.plan.span;
+  std::int64_t next_span = (quotient(tile.all.begin, span) + 1) * span;
+  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
+    if (block == next_span) {
+      if (begun) fold(tile);
+      begun = false;
+      next_span += span;
+    }
+    const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
+    const Block kind = weigh(tile, begin, end);
+    if (kind == Block::hidden) continue;
+    if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
+    const bool visible_alone = careful && kind == Block::mixed;
+    if (!visible_alone && tile.inside(begin, end)) {
+      accumulate(tile, begin, begin, end, 0, tile.count, !begun);
+      begun = true;
+      continue;
+    }
+    if (!begun) clear_output(tile);
+    begun = true;
+    if (visible_alone) {
+      accumulate_visible(tile, begin, end);
+    } else {
+      accumulate_ranges(tile, begin, end);
+    }
+  }
+  if (scratch.folded) {
+    if (begun) fold(tile);
+    tile.attention.kernels->unfold(scratch.totals, scratch.output, tile.count * tile.plan.value_stride);
+    scratch.folded = false;
+  } else if (!begun) {
+    clear_output(tile);
+  }
+  add_sinks(tile);
+  // A row whose keys are all hidden has nothing to divide.
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    if ((scratch.seen >> lane & 1) != 0) continue;
+    if (scratch.sum[lane] != 0.0) continue;
+    scratch.maximum[lane] = -infinity;
+    scratch.sum[lane] = 1.0;
+  }
+}
+
+// Divides by the sums and writes the outputs; false if one of them is not finite.
+bool finish(const Tile& tile) {
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) tile.scratch.rows[lane] = tile.scratch.lanes[lane].output;
+  FinishArguments arguments;
+  arguments.source = tile.scratch.output;
+  arguments.source_stride = tile.plan.value_stride;
+  arguments.columns = tile.attention.value_depth;
+  arguments.lane_count = tile.count;
+  arguments.sums = tile.scratch.sum;
+  arguments.factors = tile.scratch.factors;
+  arguments.destinations = tile.scratch.rows;
+  arguments.stride = tile.attention.output.stride;
+  return tile.attention.kernels->finish(&arguments);
+}
+
+// ln of the sum of exponentials: reference bias, maximum and sum.
+void write_lse(const Tile& tile) {
+  const TileScratch& scratch = tile.scratch;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    *scratch.lanes[lane].lse = lse_of(scratch.maximum[lane], scratch.sum[lane], reference_above(scratch, lane, {}));
+  }
+}
+
+// Weights of a row that is NaN: 0 where a key is hidden.
+void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, Block kind) {
+  TileScratch& scratch = tile.scratch;
+  for (std::int64_t j = begin; j < end; ++j) {
+    const std::int64_t at = (j - begin) * tile.width + lane;
+    const bool hidden = kind == Block::hidden || (kind == Block::mixed && (scratch.visible[j - begin] >> lane & 1) == 0);
+    scratch.weights[at] = hidden ? 0.0f : __builtin_nanf("");
+  }
+  scratch.factors[lane] = 1.0f;
+}
+
+// The attention weights: the blocks once more, scored and moved as for the output, so that their weights
+// are those behind it, then brought from the frame of their block to the last one and divided by the sum.
+void write_weights(const Tile& tile) {
+  TileScratch& scratch = tile.scratch;
+  const Attention& attention = tile.attention;
+  const Kernels& kernels = *attention.kernels;
+  const std::int64_t stride = attention.weights.stride, step = tile.plan.key_block;
+  const float share = attention.average_weights ? 1.0f / static_cast<float>(attention.heads) : 1.0f;
+  const bool add = attention.average_weights && scratch.lanes[0].head > 0;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    scratch.last_maximum[lane] = scratch.maximum[lane];
+    scratch.last_references[lane] = scratch.described ? scratch.bias_lanes[lane].reference : BiasReference{};
+    // A score of +inf makes its row NaN, as it does the output.
+    const float sum = static_cast<float>(scratch.sum[lane]);
+    scratch.last_factors[lane] = sum > 0.0f && sum < infinity ? share / sum : __builtin_nanf("");
+  }
+  begin_frames(tile);
+  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
+    const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
+    const Block kind = weigh(tile, begin, end);
+    if (kind == Block::hidden) {
+      for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
+    }
+    for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+      // A block can lie above the last frame only in lanes that have seen no key: their weights are 0.
+      const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
+                           reference_above(scratch, lane, scratch.last_references[lane]) / ln_2;
+      scratch.factors[lane] = below < -126.0 ? 0.0f : below < 0.0 ? static_cast<float>(::exp2(below)) : 1.0f;
+      scratch.factors[lane] *= scratch.last_factors[lane];
+      if (!(scratch.last_factors[lane] < infinity)) spread_nan(tile, lane, begin, end, kind);
+      scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;
+    }
+    WriteWeightsArguments arguments;
+    arguments.weights = scratch.weights;
+    arguments.width = tile.width;
+    arguments.key_count = end - begin;
+    arguments.lane_count = tile.count;
+    arguments.factors = scratch.factors;
+    arguments.destinations = scratch.rows;
+    arguments.key_stride = stride;
+    arguments.add = add;
+    kernels.write_weights(&arguments);
+  }
+  if (add) return;
+  const std::int64_t keys = attention.sequences().keys;
+  for (std::int64_t lane = 0; lane < tile.count; ++lane) {
+    float* row = scratch.lanes[lane].weights;
+    kernels.fill(row, stride, tile.all.begin, 0.0f);
+    kernels.fill(row + tile.all.end * stride, stride, keys - tile.all.end, 0.0f);
+  }
+}
+
+}  // namespace
+
+void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys,
+              TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
+  const Biases& biases = attention.biases;
+  const KeyRange first = {scratch.bias_lanes[0].begin, scratch.bias_lanes[0].end};
+  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false, false};
+  tile.holes = attention.visibility.has_holes();
+  tile.biased = biases.relative != nullptr || !biases.slopes.absent();
+  if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
+  for (std::int64_t lane = 0; lane < count; ++lane) {
+    const BiasLane& range = scratch.bias_lanes[lane];
+    tile.all = {smaller(tile.all.begin, range.begin), larger(tile.all.end, range.end)};
+    tile.inner = {larger(tile.inner.begin, range.begin), smaller(tile.inner.end, range.end)};
+    scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // to be read
+  }
+  scratch.seen = uniform ? ~std::uint32_t{0} : 0;
+  scratch.described = false;
+  if (!uniform) {
+    PackQueriesArguments arguments;
+    arguments.queries = scratch.rows;
+    arguments.count = count;
+    arguments.stride = attention.q.stride;
+    arguments.depth = attention.depth;
+    arguments.width = tile.width;
+    arguments.scale = attention.query_scale();
+    arguments.panel = scratch.queries;
+    attention.kernels->pack_queries(&arguments);
+  }
+  if (tile.described()) describe_lanes(tile);
+  run_blocks(tile, false);
+  if (!finish(tile) && tile.cut()) {
+    run_blocks(tile, true);
+    finish(tile);
+  }
+  if (attention.lse.data != nullptr && !uniform) write_lse(tile);
+  if (attention.weights.data != nullptr) write_weights(tile);
+}
+
+}  // namespace attend

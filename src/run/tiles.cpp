@@ -1,0 +1,153 @@
+// Cuts the queries of a sequence into tiles, and copies its keys and values where the plan says so.
+#include "run/tiles.h"
+
+#include "base/arithmetic.h"
+#include "base/cursor.h"
+#include "plan/tile_scratch.h"
+#include "run/empty_row.h"
+#include "run/tile.h"
+
+namespace attend {
+
+namespace {
+
+// Rows [first, first + count) of the heads from `head` on that share one key sequence, head after head.
+void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys, TileScratch& scratch,
+              std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
+  const Sequences& sequences = attention.sequences();
+  const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
+  const KeyRange held = {attention.visibility.first_of(b), sequences.key_count(b)};
+  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && !held.empty();
+  const std::int64_t row = sequences.first_query(b), first_head = head + quotient(first, queries);
+  const std::int64_t first_index = first - (first_head - head) * queries;
+  const auto lane_of = [&](std::int64_t h, std::int64_t i) {
+    const std::int64_t weight_head = attention.average_weights ? 0 : h;
+    return Lane{attention.q.row(entry, h, row + i), attention.output.row(entry, h, row + i),
+                attention.weights.data ? attention.weights.row(b, weight_head, i) : nullptr,
+                attention.lse.data ? attention.lse.row(entry, h, row + i) : nullptr, i, h};
+  };
+  const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
+  const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
+  const bool alike = attention.visibility.alike();
+  const RowRanges ranges = attention.visibility.of_rows(b);
+  KeyRange range;
+  Lane lane = lane_of(first_head, first_index);
+  std::int64_t seeing = 0, blind = 0;
+  for (std::int64_t n = 0;;) {
+    if (n == 0 || !alike) range = ranges.of(lane.index);
+    if (range.empty()) {
+      if (lane.lse != nullptr) *lane.lse = empty_lse(attention, lane.head);
+      if (!uniform) write_empty_row(attention, lane.head, lane.output, lane.weights);
+      ++blind;
+    } else {
+      scratch.lanes[seeing] = lane;
+      scratch.bias_lanes[seeing].begin = range.begin;
+      scratch.bias_lanes[seeing].end = range.end;
+      ++seeing;
+    }
+    if (++n == count) break;
+    if (++lane.index == queries) {
+      lane = lane_of(lane.head + 1, 0);
+    } else {
+      lane.query += query_step;
+      lane.output += output_step;
+      if (lane.weights != nullptr) lane.weights += weight_step;
+      if (lane.lse != nullptr) lane.lse += lse_step;
+    }
+  }
+  if (seeing > 0) {
+    run_tile(attention, plan, keys, scratch, b, seeing, false);
+    for (std::int64_t n = 0; n < seeing; ++n) blind += (scratch.seen >> n & 1) == 0;
+  }
+  if (!uniform || blind == 0) return;
+  // Those that see no key take all alike. The lanes that masks have blinded are known by what they saw.
+  std::int64_t kept = 0, at = 0;
+  for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
+    if (ranges.of(i).empty() || (scratch.seen >> at++ & 1) == 0) {
+      scratch.lanes[kept] = lane_of(h, i);
+      scratch.bias_lanes[kept].begin = held.begin;
+      scratch.bias_lanes[kept].end = held.end;
+      ++kept;
+    }
+    if (++i == queries) i = 0, ++h;
+  }
+  run_tile(attention, plan, keys, scratch, b, kept, true);
+}
+
+// Copies `rows`, keys.k or keys.v, into panels of some columns; a few rows at a time for all panels, so that they are read once.
+void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<const float>& rows, const KeyRange& range,
+               std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
+  const std::int64_t step = 64;
+  CopyArguments arguments;
+  arguments.source_row_stride = rows.row_stride;
+  arguments.source_stride = rows.stride;
+  arguments.destination_row_stride = arguments.columns = panel;
+  arguments.destination_stride = 1;
+  for (std::int64_t j = range.begin; j < range.end; j += step) {
+    arguments.rows = smaller(step, range.end - j);
+    for (std::int64_t c = 0; c < columns; c += panel) {
+      arguments.source = rows.row(keys.b, keys.group, keys.first + j) + c * rows.stride;
+      arguments.destination = destination + c / panel * panel_stride + j * panel;
+      kernels.copy(&arguments);
+    }
+  }
+}
+
+// The copies of one sequence, in place of where it was.
+PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
+  PagedRows<const float> rows;
+  rows.data = data;
+  rows.row_stride = columns;
+  return rows;
+}
+
+// Keys and values as the plan says, copied to `memory`. Not within run_tiles, on whose stack all kernels stand.
+__attribute__((noinline)) void copy_keys(const Attention& attention, const AttentionPlan& plan, std::int64_t b, void* memory, HeadKeys* keys) {
+  const Kernels& kernels = *attention.kernels;
+  const std::int64_t count = attention.sequences().keys;
+  Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory)};
+  const KeyRange visible = attention.visibility.of_sequence(b);
+  float* k = plan.copy_keys ? cursor.take<float>(count * attention.depth) : nullptr;
+  float* v = plan.copy_values ? cursor.take<float>(count * attention.value_depth) : nullptr;
+  if (k != nullptr) copy_rows(kernels, *keys, keys->k, visible, attention.depth, attention.depth, 0, k);
+  if (v != nullptr) {
+    keys->value_panel_stride = count * keys->value_columns;
+    copy_rows(kernels, *keys, keys->v, visible, attention.value_depth, keys->value_columns, keys->value_panel_stride, v);
+  }
+  // A copy starts with its sequence; what is read in place does so too from here on.
+  if (k != nullptr) keys->k = copied_rows(k, attention.depth);
+  else keys->k.data += keys->first * keys->k.row_stride;
+  if (v != nullptr) keys->v = copied_rows(v, keys->value_columns);
+  else keys->v.data += keys->first * keys->v.row_stride;
+  keys->first = 0;
+}
+
+}  // namespace
+
+void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+               std::int64_t tile, void* memory) {
+  if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
+  TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
+  const Sequences& sequences = attention.sequences();
+  const std::int64_t shared = quotient(attention.heads, attention.groups);  // heads of a group
+  const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
+
+  for (std::int64_t g = group; g < last_group; ++g) {
+    const int columns = plan.value_panel > 0 ? plan.value_panel : static_cast<int>(attention.value_depth);
+    HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.value_panel_stride};
+    if (plan.copy_keys || plan.copy_values) {
+      copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
+    }
+    // Of averaged weights, one head after the other has a share.
+    const std::int64_t heads = attention.average_weights ? 1 : shared;
+    const std::int64_t rows = heads * sequences.query_count(b);
+    for (std::int64_t head = g * shared; head < (g + 1) * shared; head += heads) {
+      for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
+        const std::int64_t start = t * plan.tile;
+        if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));
+      }
+    }
+  }
+}
+
+}  // namespace attend

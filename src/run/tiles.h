@@ -1,0 +1,14 @@
+// Tiles: queries that share one key sequence, run over its key blocks.
+#pragma once
+
+#include <cstdint>
+
+#include "data/attention.h"
+#include "plan/plan.h"
+
+namespace attend {
+
+/// A tile, or all of a sequence and group where they share copies of its keys. scratch: plan.thread_bytes bytes, this task's alone.
+void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group, std::int64_t tile, void* scratch);
+
+}  // namespace attend
