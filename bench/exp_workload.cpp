@@ -19,7 +19,7 @@ class ExpWorkload : public Workload {
     require(require_kernels(isa, &kernels_));
   }
 
-  void run() override { kernels_->exp2(source_, result_, exp_count); }
+  void run() override { kernels_->exp2_array(source_, result_, exp_count); }
 
   void run_naively() override {
     for (std::int64_t i = 0; i < exp_count; ++i) result_[i] = std::exp2(source_[i]);

@@ -250,17 +250,13 @@ TEST_CASE("decode: a sequence whose keys are copied is computed once, however ma
     options.key_starts = IndexView(key_starts, 3);
     AttentionCall call = {};
     Attention& all = call.attention;
-    all.kernels = find_kernels(isa);
-    all.heads = all.groups = H;
-    all.depth = all.value_depth = D;
-    all.q = {q.view.data, 0, D, H * D, 1};
-    all.k.data = k.view.data;
-    all.k.head_stride = D;
-    all.k.row_stride = H * D;
-    all.v = all.k;
+    const auto by_head = [](TensorView view) {
+      std::swap(view.sizes[1], view.sizes[2]);
+      std::swap(view.strides[1], view.strides[2]);
+      return view;
+    };
+    all = describe(*find_kernels(isa), by_head(q.view), by_head(k.view), by_head(k.view), {}, options);
     all.output = {output.view.data, 0, L * D, D, 1};
-    apply_options(options, {}, &all);
-    all.visibility.sequences = sequences_of(options, 1, L, S);
     call.plan = plan_attention(*all.kernels, shape_of(all));
     REQUIRE(call.plan.whole_sequences);
     REQUIRE(call.plan.chunks > 1);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #endif
 
-#include "../tools/checks/kernel_checks.h"
+#include "../tools/checks/kernels/every_kernel.h"
 #include "base/dispatch.h"
 #include "base/isas.h"
 #include "guarded_memory.h"
@@ -29,7 +29,6 @@ using namespace attend::checks;
 
 namespace {
 
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<const Kernels*> usable_kernels() {
   std::vector<const Kernels*> tables;
@@ -63,7 +62,6 @@ std::vector<std::int64_t> range(std::int64_t least, std::int64_t most) {
   return all;
 }
 
-std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
 
 #if defined(__x86_64__)
 __attribute__((target("avx"))) void load_one_of_eight(const float* last) {
@@ -468,7 +466,7 @@ TEST_CASE("kernels: fill") {
 
 TEST_CASE("kernels: exp2 of arrays") {
   for (const Kernels* kernels : usable_kernels()) {
-    sweep<Exp2Shape>(*kernels, check_exp2, {{&Exp2Shape::count, sizes(*kernels, 0, 64), {1}}},
+    sweep<Exp2Shape>(*kernels, check_exp2_array, {{&Exp2Shape::count, sizes(*kernels, 0, 64), {1}}},
                      [](Exp2Shape&, std::int64_t) {});
   }
 }
@@ -603,7 +601,7 @@ TEST_CASE("kernels: exp2 is accurate everywhere") {
     std::vector<float> arguments, powers;
     const auto measure = [&] {
       powers.resize(arguments.size());
-      kernels->exp2(arguments.data(), powers.data(), static_cast<std::int64_t>(arguments.size()));
+      kernels->exp2_array(arguments.data(), powers.data(), static_cast<std::int64_t>(arguments.size()));
       for (std::size_t i = 0; i < arguments.size(); ++i) {
         const double exact = std::exp2(static_cast<double>(arguments[i]));
         const double error = std::abs(powers[i] / exact - 1.0);
@@ -641,7 +639,7 @@ TEST_CASE("kernels: exp2 of special numbers") {
     CAPTURE(name_of(*kernels));
     const auto power = [&](float x) {
       Floats arguments(19, x), powers(19);
-      kernels->exp2(arguments.data(), powers.data(), 19);
+      kernels->exp2_array(arguments.data(), powers.data(), 19);
       for (const float each : powers) {
         const bool same = same_bits(each, powers[0]) || (std::isnan(each) && std::isnan(powers[0]));
         CHECK(same);

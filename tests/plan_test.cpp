@@ -23,6 +23,11 @@ namespace {
 #define ATTEND_TABLE(isa) &isa::kernels,
 const Kernels* const tables[] = {ATTEND_BUILT_ISAS(ATTEND_TABLE)};
 
+bool plan_layer(const Kernels& table, const MultiHeadAttentionConfig& config, const ForwardShape& shape, int threads, ForwardPlan* plan) {
+  const LayerSizes sizes(config);
+  return plan_forward(table, sizes, shape, shape_of(describe(table, sizes, {shape, {}})), 0, threads, plan);
+}
+
 std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
@@ -71,7 +76,7 @@ TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
           for (std::int64_t keys : {1, 128, 100000}) {
             AttentionShape shape = shape_of(queries, keys, D, Dv);
             shape.batch = 3;
-            shape.groups = 5;
+            shape.kv_heads = 5;
             wrong += plan_attention(*table, shape).key_block != expected;
             shape.key_row_stride = shape.value_row_stride = 4096;
             shape.value_stride = 2;
@@ -106,7 +111,7 @@ TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunk
     for (std::int64_t D = 1; D <= 512; ++D) {
       for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
         AttentionShape shape = shape_of(1, 5000, D, Dv);
-        shape.shared = decode_rows;
+        shape.heads_per_kv_head = decode_rows;
         shape.may_decode = true;
         const AttentionPlan plan = plan_attention(*table, shape);
         wrong += plan.thread_bytes > (D + Dv <= 512 ? 64u : 80u) * 1024;
@@ -116,9 +121,9 @@ TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunk
     CHECK(wrong == 0);
     AttentionShape shape = shape_of(1, 5000, 64, 64);
     shape.may_decode = true;
-    shape.shared = decode_rows + 1;
+    shape.heads_per_kv_head = decode_rows + 1;
     CHECK(plan_attention(*table, shape).slots == 0);
-    shape.shared = 1;
+    shape.heads_per_kv_head = 1;
     shape.queries = 2;
     CHECK(plan_attention(*table, shape).slots == 0);
     // Packed: any sequence may be one of one query. Those before may leave a part of a chunk each.
@@ -170,10 +175,10 @@ TEST_CASE("plan: values go into panels where a projection writes them, or where 
     CHECK(!plan_attention(*table, shape, 2).copy_values);  // its tiles are for both
     CHECK(plan_attention(*table, shape, 2).tasks == copied.tiles);
     CHECK(plan_attention(*table, shape, 2).thread_bytes == copied.thread_bytes);  // fewer threads never need more
-    shape.groups = 4;
+    shape.kv_heads = 4;
     CHECK(plan_attention(*table, shape, 2).copy_values == (panel > 0));
     CHECK(!plan_attention(*table, shape, 3).copy_values);
-    shape.average_weights = true;  // a task takes all groups
+    shape.average_weights = true;  // a task takes all heads
     CHECK(!plan_attention(*table, shape, 2).copy_values);
     shape.average_weights = false;
     shape.source = KeySource::cached;  // may hold more keys than its plan knows
@@ -204,7 +209,7 @@ TEST_CASE("plan: a forward's parts lie one after the other, on cache lines of th
     config.num_kv_heads = 1;
     config.head_dim = 25;
     ForwardPlan plan;
-    REQUIRE(plan_forward(*table, config, {2, 7, 11}, {}, 3, &plan));
+    REQUIRE(plan_layer(*table, config, {2, 7, 11}, 3, &plan));
     const std::size_t queries = 2 * 7 * 75 * sizeof(float), keys = 2 * 11 * 25 * sizeof(float), counts = 3 * sizeof(std::int64_t);
     const struct {
       std::size_t start, bytes;
@@ -231,11 +236,11 @@ TEST_CASE("plan: sizes that overflow are refused") {
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
     const std::int64_t large = std::int64_t{1} << 58;
-    CHECK(!plan_forward(*table, config, {large, 1, 1}, {}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {1, large, 1}, {}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {1, 1, large}, {}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {INT64_MAX, INT64_MAX, INT64_MAX}, {}, 1, &plan));
-    CHECK(!plan_forward(*table, config, {INT64_MAX, 0, 0}, {}, 1, &plan));
-    CHECK(plan_forward(*table, config, {1, 1, 1}, {}, max_threads, &plan));
+    CHECK(!plan_layer(*table, config, {large, 1, 1}, 1, &plan));
+    CHECK(!plan_layer(*table, config, {1, large, 1}, 1, &plan));
+    CHECK(!plan_layer(*table, config, {1, 1, large}, 1, &plan));
+    CHECK(!plan_layer(*table, config, {INT64_MAX, INT64_MAX, INT64_MAX}, 1, &plan));
+    CHECK(!plan_layer(*table, config, {INT64_MAX, 0, 0}, 1, &plan));
+    CHECK(plan_layer(*table, config, {1, 1, 1}, max_threads, &plan));
   }
 }

@@ -39,14 +39,14 @@ Status take_memory(const char* name, std::size_t bytes, void* memory, std::size_
 namespace {
 
 template <class Element>
-View<Element> mask_of(Element* data, bool by_entry, bool by_head, const ScoreShape& shape) {
+View<Element> mask_of(Element* data, bool by_entry, bool by_head, const CallSizes& shape) {
   if (data == nullptr) return {};
   return View<Element>(data, by_entry ? shape.batch : 1, by_head ? shape.heads : 1, shape.queries, shape.keys);
 }
 
 }  // namespace
 
-AttentionOptions options_of(const attend_options& o, const ScoreShape& shape, int empty_rows, float* attention_weights) {
+AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights) {
   AttentionOptions options;
   options.causal = o.causal != 0;
   options.offset = o.offset;
@@ -128,10 +128,10 @@ struct CoreOperands {
   ConstTensorView q, k, v;
   TensorView output;
   explicit CoreOperands(const attend_attention_call& c) {
-    const std::int64_t groups = c.num_kv_heads != 0 ? c.num_kv_heads : c.num_heads, width = c.value_dim != 0 ? c.value_dim : c.head_dim;
+    const std::int64_t kv_heads = c.num_kv_heads != 0 ? c.num_kv_heads : c.num_heads, width = c.value_dim != 0 ? c.value_dim : c.head_dim;
     q = ConstTensorView(c.q, c.batch, c.num_heads, c.num_queries, c.head_dim);
-    k = ConstTensorView(c.k, c.batch, groups, c.num_keys, c.head_dim);
-    v = ConstTensorView(c.v, c.batch, groups, c.num_keys, width);
+    k = ConstTensorView(c.k, c.batch, kv_heads, c.num_keys, c.head_dim);
+    v = ConstTensorView(c.v, c.batch, kv_heads, c.num_keys, width);
     output = TensorView(c.output, c.batch, c.num_heads, c.num_queries, width);
   }
 };

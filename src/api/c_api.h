@@ -24,13 +24,13 @@ attend_code report_null(const char* name, attend_error* error);
 Status take_memory(const char* name, std::size_t bytes, void* memory, std::size_t memory_bytes, char** start, void** heap);
 
 /// Of the scores of a call: (B, H, L, S).
-struct ScoreShape {
+struct CallSizes {
   std::int64_t batch, heads, queries, keys;
 };
 
 inline bool packed(const attend_options& o) { return o.num_sequences != 0 || o.query_starts != nullptr || o.key_starts != nullptr; }
 
-AttentionOptions options_of(const attend_options& o, const ScoreShape& shape, int empty_rows, float* attention_weights);
+AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights);
 
 /// What a call of any kind says beside its operands.
 template <class Call>

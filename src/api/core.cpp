@@ -149,13 +149,8 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
       !validate_use(cached_attention_call, options).ok() || !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
     return 0;
   }
-  AttentionShape shape = shape_of(describe(*kernels, q, *cache.state(), {}, options));
-  const int threads = options.threads.count;
-  std::size_t bytes = plan_attention(*kernels, shape).bytes(threads);
-  shape.mixed = true;  // with query_counts
-  const std::size_t mixed_bytes = plan_attention(*kernels, shape).bytes(threads);
-  if (mixed_bytes > bytes) bytes = mixed_bytes;
-  return CallMemory(*kernels, options).plan + bytes + alignment - 1;
+  const AttentionPlan plan = plan_attention(*kernels, largest_shape_of(describe(*kernels, q, *cache.state(), {}, options)));
+  return CallMemory(*kernels, options).plan + plan.bytes(options.threads.count) + alignment - 1;
 }
 
 Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts, const TensorView& output,

@@ -76,31 +76,104 @@ Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) 
   return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};
 }
 
+// A layer, as the parts of its calls are made from it.
+struct Layer {
+  const Kernels& kernels;
+  const MultiHeadAttentionConfig& config;
+  const float* packed;
+  LayerSizes sizes;
+  LayerLayout layout;
+
+  Layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const float* packed)
+      : kernels(kernels), config(config), packed(packed), sizes(config), layout(kernels, config) {}
+};
+
+std::int64_t relative_floats(const Kernels& kernels, const AttentionOptions& options) {
+  return relative_table_size(kernels, options.relative_position_bias);
+}
+
+bool plan_call(const Kernels& kernels, const MultiHeadAttentionConfig& config, const LayerCall& call, ForwardPlan* plan) {
+  const LayerSizes sizes(config);
+  return plan_forward(kernels, sizes, call.shape, largest_shape_of(describe(kernels, sizes, call)), relative_floats(kernels, call.options),
+                      call.options.threads.count, plan);
+}
+
+// Inputs to where the attention reads them, and what it gives to the output.
+void add_projections(const Layer& layer, const Rows<const float> (&operands)[3], const Rows<float>& output, const LayerCall& call,
+                     const ForwardPlan& plan, char* memory, Forward* forward) {
+  const LayerSizes& sizes = layer.sizes;
+  const CacheState* const cache = call.cache;
+  const Visibility& visibility = forward->call.attention.visibility;
+  const ProjectedRows rows = projected_rows(visibility, cache, call.appends, memory, plan);
+  const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
+  Rows<float>& heads = forward->call.attention.output;  // (B, H, L, D) as (B, L, H D)
+  heads.data = part(plan.heads);
+  heads.row_stride = sizes.heads * sizes.depth;
+  heads.head_stride = sizes.depth;
+  heads.batch_stride = call.shape.queries * heads.row_stride;
+  const std::int64_t value_panel = plan.attention.value_panel > 0 ? plan.attention.value_panel : sizes.depth;
+  const Rows<const float> inputs[] = {operands[0], operands[1], operands[2], heads};
+  const PagedRows<float> outputs[] = {
+      split_heads(part(plan.queries), sizes.heads, call.shape.queries, sizes.depth),
+      cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.kv_heads, call.shape.keys, sizes.depth),
+      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.kv_heads * sizes.depth / value_panel, call.shape.keys, value_panel),
+      output};
+  for (int which = 0; which < projection_count; ++which) {
+    Projection& projection = forward->projections[which];
+    const bool of_keys = which == key_projection || which == value_projection;
+    projection.kernels = &layer.kernels;
+    projection.weights = PackedProjection::at(layer.kernels, layer.packed + layer.layout.projections[which], sizes.inputs[which], sizes.outputs[which], layer.config.bias);
+    projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
+    projection.rows_per_task = projection_rows(layer.kernels, sizes.inputs[which], projection.rows.total());
+    projection.input = inputs[which];
+    projection.output = outputs[which];
+    projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
+    if (visibility.sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
+    projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
+    if (which != output_projection) forward->input_tasks[which] = projection.tasks();
+  }
+}
+
+// The rows of heads that are normed and rotated once they are projected.
+void add_head_rows(const Layer& layer, const AttentionOptions& options, Forward* forward) {
+  const Visibility& visibility = forward->call.attention.visibility;
+  const Sequences& sequences = visibility.sequences;
+  const RotaryEmbedding& rotary = layer.config.rotary;
+  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+  const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
+    const Projection& projection = forward->projections[which];
+    return {&layer.kernels, projection.rows, projection.output, projection.output_rows, count, layer.sizes.depth,
+            norm, layer.config.norm_epsilon, rotates ? &rotary : nullptr, positions};
+  };
+  forward->query_rows = head_rows(query_projection, layer.sizes.heads, norms_queries(layer.config) ? layer.packed + layer.layout.query_norm : nullptr,
+                                  {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &visibility, nullptr});
+  forward->key_rows = head_rows(key_projection, layer.sizes.kv_heads, norms_keys(layer.config) ? layer.packed + layer.layout.key_norm : nullptr,
+                                {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
+                                 forward->projections[key_projection].output_rows});
+}
+
+// What the attention reads, and what it writes beside the heads.
+void add_operands(const Layer& layer, const AttentionOptions& options, const ForwardPlan& plan, Forward* forward) {
+  Attention& attention = forward->call.attention;
+  attention.q = forward->projections[query_projection].output;
+  attention.k = forward->projections[key_projection].output;
+  attention.v = forward->projections[value_projection].output;
+  if (plan.attention.value_panel > 0) {  // a panel is a head to the projection
+    attention.value_panel_stride = attention.v.head_stride;
+    attention.v.head_stride *= layer.sizes.depth / plan.attention.value_panel;
+  }
+  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
+  if (!options.lse.absent()) attention.lse = by_heads(options.lse);
+}
+
 }  // namespace
 
 // What a call is given.
 struct MultiHeadAttention::Call {
   const ConstTensorView &queries, &keys, &values;
   const TensorView& output;
-  const AttentionOptions& options;
-  const LengthsView& valid_lens;  // without a cache
-  CacheState* cache;              // null: none
-  const IndexView& counts;        // of rows, over a cache
-  bool appends;                   // keys and values to the cache
-
-  ForwardShape shape() const { return {(appends ? keys : queries).sizes[0], queries.sizes[1], keys.sizes[1]}; }
-
-  // Where queries and keys are among one another: to a cache the new ones belong already.
-  void place(Visibility* visibility) const {
-    const ForwardShape sizes = shape();
-    Sequences& sequences = visibility->sequences;
-    sequences = sequences_of(options, sizes.batch, sizes.queries, cache != nullptr ? cache->longest(counts, sizes.keys) : sizes.keys);
-    if (cache == nullptr) return;
-    sequences.key_counts = appends ? cache->next_lengths : cache->lengths;
-    if (sizes.queries > 0) sequences.query_counts = numbers_of(counts);
-    visibility->first_kept = appends ? cache->next_firsts : cache->firsts;
-    visibility->at_end = true;
-  }
+  LayerCall layer;
+  CacheState* cache;  // null: none
 };
 
 MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
@@ -214,7 +287,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
   ForwardPlan plan;
   if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
       options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
-      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan)) {
+      !plan_call(*kernels_, config_, {shape, options}, &plan)) {
     return 0;
   }
   return plan.bytes + alignment - 1;
@@ -226,7 +299,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
   if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
       options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
       !validate_use(cached_forward_call, options).ok() || !validate_scoring(options, config_.num_heads).ok() ||
-      !plan_forward(*kernels_, config_, shape, options, options.threads.count, &plan, &cache.state()->config)) {
+      !plan_call(*kernels_, config_, {shape, options, {}, cache.state()}, &plan)) {
     return 0;
   }
   return plan.bytes + alignment - 1;
@@ -240,7 +313,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
   if (!status.ok()) return status;
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
-  return run({queries, keys, values, result, options, valid_lens, nullptr, {}, false}, workspace);
+  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}, nullptr}, workspace);
 }
 
 Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
@@ -252,7 +325,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
   if (!status.ok()) return status;
-  return run({queries, keys, values, result, options, {}, state, new_counts, !keys.absent()}, workspace);
+  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, {}, state, new_counts, !keys.absent()}, state}, workspace);
 }
 
 Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
@@ -262,7 +335,7 @@ Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTenso
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_project(config_, keys, values, counts, *state, options);
   if (!status.ok()) return status;
-  return run({{}, keys, values, {}, options, {}, state, counts, true}, workspace);
+  return run({{}, keys, values, {}, {{keys.sizes[0], 0, keys.sizes[1]}, options, {}, state, counts, true}, state}, workspace);
 }
 
 Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
@@ -271,36 +344,27 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   Status status = prepare(call, workspace, &forward);
   if (!status.ok()) return status;
   run_stages(forward->threads, forward->stages, forward->stage_count);
-  if (call.appends) call.cache->commit_append();
+  if (call.layer.appends) call.cache->commit_append();
   return status;
 }
 
 // Not within run, on whose stack all kernels stand.
 __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, Workspace& workspace, const Forward** prepared) const noexcept {
-  const Kernels& kernels = *kernels_;
-  const AttentionOptions& options = call.options;
-  const ForwardShape shape = call.shape();
-  CacheState* const cache = call.cache;
-  const LayerSizes sizes(config_);
-  const LayerLayout layout(kernels, config_);
-  Attention described;
-  described.kernels = &kernels;
-  described.heads = sizes.heads;
-  described.groups = sizes.groups;
-  described.depth = described.value_depth = sizes.depth;
-  apply_options(options, call.valid_lens, &described);
-  if (call.appends) cache->plan_append(call.counts, shape.keys);
-  call.place(&described.visibility);
-  described.dropout_rate = options.training ? config_.dropout : 0.0f;
-  if (cache != nullptr) {
-    const Status status = validate_reach(*cache, described.visibility);
+  const Layer layer(*kernels_, config_, packed_);
+  const AttentionOptions& options = call.layer.options;
+  const ForwardShape& shape = call.layer.shape;
+  if (call.layer.appends) call.cache->plan_append(call.layer.counts, shape.keys);
+  Attention attention = describe(layer.kernels, layer.sizes, call.layer);
+  attention.dropout_rate = options.training ? config_.dropout : 0.0f;
+  if (call.cache != nullptr) {
+    const Status status = validate_reach(*call.cache, attention.visibility);
     if (!status.ok()) return status;
   }
 
   Threads threads = options.threads;
-  if (forward_work(config_, shape, cache != nullptr ? described.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
+  if (forward_work(config_, shape, call.cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
-  if (!plan_forward(kernels, config_, shape, options, threads.count, &plan, cache != nullptr ? &cache->config : nullptr)) {
+  if (!plan_forward(layer.kernels, layer.sizes, shape, largest_shape_of(attention), relative_floats(layer.kernels, options), threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
                          static_cast<long long>(shape.batch), static_cast<long long>(shape.queries),
                          static_cast<long long>(shape.keys));
@@ -309,67 +373,15 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
+  make_relative_table(layer.kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
   Forward& forward = *new (memory + plan.forward) Forward();
   forward.threads = threads;
-  forward.call.plan = plan.attention;
-  forward.call.memory = memory + plan.attention_memory;
-  Attention& attention = forward.call.attention;
-  attention = described;
-  const Sequences& sequences = attention.sequences();
-  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
-
-  const ProjectedRows rows = projected_rows(attention.visibility, cache, call.appends, memory, plan);
-  const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
-  Rows<float> heads;  // (B, H, L, D) as (B, L, H D)
-  heads.data = part(plan.heads);
-  heads.row_stride = sizes.heads * sizes.depth;
-  heads.head_stride = sizes.depth;
-  heads.batch_stride = shape.queries * heads.row_stride;
-  const std::int64_t value_panel = plan.attention.value_panel > 0 ? plan.attention.value_panel : sizes.depth;
-  const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values), heads};
-  const PagedRows<float> outputs[] = {
-      split_heads(part(plan.queries), sizes.heads, shape.queries, sizes.depth),
-      cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.groups, shape.keys, sizes.depth),
-      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.groups * sizes.depth / value_panel, shape.keys, value_panel),
-      by_entries(call.output)};
-  for (int which = 0; which < projection_count; ++which) {
-    Projection& projection = forward.projections[which];
-    const bool of_keys = which == key_projection || which == value_projection;
-    projection.kernels = &kernels;
-    projection.weights = PackedProjection::at(kernels, packed_ + layout.projections[which], sizes.inputs[which], sizes.outputs[which], config_.bias);
-    projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
-    projection.rows_per_task = projection_rows(kernels, sizes.inputs[which], projection.rows.total());
-    projection.input = inputs[which];
-    projection.output = outputs[which];
-    projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
-    if (sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
-    projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
-    if (which != output_projection) forward.input_tasks[which] = projection.tasks();
-  }
-
-  const RotaryEmbedding& rotary = config_.rotary;
-  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
-  const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
-    const Projection& projection = forward.projections[which];
-    return {&kernels, projection.rows, projection.output, projection.output_rows, count, sizes.depth,
-            norm, config_.norm_epsilon, rotates ? &rotary : nullptr, positions};
-  };
-  forward.query_rows = head_rows(query_projection, sizes.heads, norms_queries(config_) ? packed_ + layout.query_norm : nullptr,
-                                 {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &attention.visibility, nullptr});
-  forward.key_rows = head_rows(key_projection, sizes.groups, norms_keys(config_) ? packed_ + layout.key_norm : nullptr,
-                               {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
-                                forward.projections[key_projection].output_rows});
-
-  attention.q = forward.projections[query_projection].output;
-  attention.k = forward.projections[key_projection].output;
-  attention.v = forward.projections[value_projection].output;
-  attention.value_panel_stride = attention.v.head_stride;  // a panel is a head to the projection
-  attention.v.head_stride *= sizes.depth / value_panel;
-  attention.output = heads;
-  if (!options.attention_weights.absent()) attention.weights = weights_output(options);
-  if (!options.lse.absent()) attention.lse = {options.lse.data, options.lse.strides[0], options.lse.strides[1], options.lse.strides[2], 1};
-  write_padding(attention);
-
+  forward.call = {attention, plan.attention, memory + plan.attention_memory};
+  const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values)};
+  add_projections(layer, inputs, by_entries(call.output), call.layer, plan, memory, &forward);
+  add_head_rows(layer, options, &forward);
+  add_operands(layer, options, plan, &forward);
+  write_padding(forward.call.attention);
   add_forward_stages(forward, shape.queries > 0);
   *prepared = &forward;
   return Status();

@@ -8,25 +8,9 @@
 
 namespace attend {
 
-Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys) {
-  Sequences sequences;
-  sequences.count = batch;
-  sequences.queries = queries;
-  sequences.keys = keys;
-  if (options.query_starts.absent()) return sequences;
-  sequences.query_starts = numbers_of(options.query_starts);
-  sequences.key_starts = numbers_of(options.key_starts);
-  sequences.count = options.query_starts.sizes[0] - 1;
-  sequences.packed_keys = keys;
-  if (options.query_starts.data == nullptr) return sequences;
-  sequences.queries = sequences.keys = 0;
-  for (std::int64_t b = 0; b < sequences.count; ++b) {
-    sequences.queries = larger(sequences.queries, sequences.query_count(b));
-    sequences.keys = larger(sequences.keys, sequences.key_count(b));
-  }
-  return sequences;
-}
+namespace {
 
+// All that options say but of operands and of the table of a relative bias.
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
   attention->scale = options.scale ? *options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
   attention->softcap = options.softcap;
@@ -49,6 +33,36 @@ void apply_options(const AttentionOptions& options, const LengthsView& valid_len
   visibility.empty_rows = options.empty_rows;
 }
 
+// Among the keys that a cache holds, or will hold once it is appended to.
+void place_in_cache(const CacheState& cache, bool appends, Visibility* visibility) {
+  visibility->sequences.most_keys = most_keys(cache.config);
+  visibility->sequences.ring = cache.config.ring;
+  visibility->sequences.key_counts = appends ? cache.next_lengths : cache.lengths;
+  visibility->first_kept = appends ? cache.next_firsts : cache.firsts;
+  visibility->queries_at_end = true;
+}
+
+}  // namespace
+
+Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys) {
+  Sequences sequences;
+  sequences.count = batch;
+  sequences.queries = queries;
+  sequences.keys = keys;
+  if (options.query_starts.absent()) return sequences;
+  sequences.query_starts = numbers_of(options.query_starts);
+  sequences.key_starts = numbers_of(options.key_starts);
+  sequences.count = options.query_starts.sizes[0] - 1;
+  sequences.packed_keys = keys;
+  if (options.query_starts.data == nullptr) return sequences;
+  sequences.queries = sequences.keys = 0;
+  for (std::int64_t b = 0; b < sequences.count; ++b) {
+    sequences.queries = larger(sequences.queries, sequences.query_count(b));
+    sequences.keys = larger(sequences.keys, sequences.key_count(b));
+  }
+  return sequences;
+}
+
 Rows<float> weights_output(const AttentionOptions& options) {
   const TensorView& view = options.attention_weights;
   if (options.average_weights) return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
@@ -59,8 +73,8 @@ AttentionShape shape_of(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
   AttentionShape shape = {};
   shape.batch = sequences.count;
-  shape.groups = attention.groups;
-  shape.shared = attention.heads / attention.groups;
+  shape.kv_heads = attention.kv_heads;
+  shape.heads_per_kv_head = attention.heads / attention.kv_heads;
   shape.queries = sequences.queries;
   shape.keys = sequences.most_keys > 0 ? sequences.most_keys : sequences.keys;
   shape.depth = attention.depth;
@@ -68,12 +82,18 @@ AttentionShape shape_of(const Attention& attention) {
   shape.key_row_stride = attention.k.row_stride;
   shape.value_row_stride = attention.v.row_stride;
   shape.value_stride = attention.v.stride;
-  shape.source = sequences.most_keys > 0 ? KeySource::cached : KeySource::given;
+  shape.source = attention.source;
   shape.ring = sequences.ring;
   shape.average_weights = attention.average_weights;
   shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero;
-  shape.mixed = sequences.packed_keys > 0 || !sequences.query_counts.absent();
+  shape.mixed = sequences.packed_keys > 0 || (sequences.queries > 1 && !sequences.query_counts.absent());
   shape.packed_keys = sequences.packed_keys;
+  return shape;
+}
+
+AttentionShape largest_shape_of(const Attention& attention) {
+  AttentionShape shape = shape_of(attention);
+  shape.mixed |= shape.source == KeySource::cached && shape.queries > 1;
   return shape;
 }
 
@@ -82,7 +102,7 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Const
   Attention attention;
   attention.kernels = &kernels;
   attention.heads = q.sizes[1];
-  attention.groups = k.sizes[1];
+  attention.kv_heads = k.sizes[1];
   attention.depth = q.sizes[3];
   attention.value_depth = v.sizes[3];
   attention.q = by_heads(q);
@@ -98,52 +118,37 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Cache
   Attention attention;
   attention.kernels = &kernels;
   attention.heads = q.sizes[1];
-  attention.groups = state.config.num_kv_heads;
+  attention.kv_heads = state.config.num_kv_heads;
   attention.depth = q.sizes[3];
   attention.value_depth = state.config.value_dim;
   attention.q = by_heads(q);
   attention.k = state.keys;
   attention.v = state.values;
-  Visibility& visibility = attention.visibility;
-  visibility.sequences.count = q.sizes[0];
-  visibility.sequences.queries = q.sizes[2];
-  visibility.sequences.keys = state.longest();
-  visibility.sequences.most_keys = most_keys(state.config);
-  visibility.sequences.ring = state.config.ring;
-  visibility.sequences.key_counts = state.lengths;
-  visibility.sequences.query_counts = numbers_of(query_counts);
-  visibility.at_end = true;
-  visibility.first_kept = state.firsts;
+  attention.source = KeySource::cached;
+  attention.visibility.sequences = sequences_of(options, q.sizes[0], q.sizes[2], state.longest());
+  attention.visibility.sequences.query_counts = numbers_of(query_counts);
+  place_in_cache(state, false, &attention.visibility);
   apply_options(options, {}, &attention);
   return attention;
 }
 
-bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config,
-                  const ForwardShape& shape, const AttentionOptions& options, int threads, ForwardPlan* plan,
-                  const KeyValueCacheConfig* cache) {
-  const LayerSizes sizes(config);
-  const Sequences sequences = sequences_of(options, shape.batch, shape.queries, cache != nullptr ? most_keys(*cache) : shape.keys);
-  // All that follows fits into 63 bits if this does.
-  const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
-                      (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
-  if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;
-  AttentionShape attention = {};
-  attention.batch = sequences.count;
-  attention.groups = sizes.groups;
-  attention.shared = sizes.heads / sizes.groups;
-  attention.queries = sequences.queries;
-  attention.keys = sequences.keys;
+Attention describe(const Kernels& kernels, const LayerSizes& sizes, const LayerCall& call) {
+  Attention attention;
+  attention.kernels = &kernels;
+  attention.heads = sizes.heads;
+  attention.kv_heads = sizes.kv_heads;
   attention.depth = attention.value_depth = sizes.depth;
-  attention.key_row_stride = attention.value_row_stride = sizes.depth;
+  attention.k.row_stride = attention.v.row_stride = sizes.depth;
+  const CacheState* const cache = call.cache;
   attention.source = cache == nullptr ? KeySource::projected : KeySource::cached;
-  attention.ring = cache != nullptr && cache->ring;
-  attention.value_stride = 1;
-  attention.average_weights = options.average_weights;
-  attention.may_decode = options.empty_rows == EmptyRows::zero;
-  attention.mixed = sequences.packed_keys > 0 || (cache != nullptr && shape.queries > 1);  // counts may be given
-  attention.packed_keys = sequences.packed_keys;
-  *plan = lay_out_forward(kernels, sizes, shape, attention, relative_table_size(kernels, options.relative_position_bias), threads);
-  return true;
+  const std::int64_t keys = cache == nullptr ? call.shape.keys : cache->longest(call.counts, call.shape.keys);
+  attention.visibility.sequences = sequences_of(call.options, call.shape.batch, call.shape.queries, keys);
+  if (cache != nullptr) {
+    place_in_cache(*cache, call.appends, &attention.visibility);
+    if (call.shape.queries > 0) attention.visibility.sequences.query_counts = numbers_of(call.counts);
+  }
+  apply_options(call.options, call.valid_lens, &attention);
+  return attention;
 }
 
 }  // namespace attend

@@ -14,9 +14,6 @@ struct CacheState;
 /// The entries of a batch, or the sequences that the options say are packed.
 Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys);
 
-/// What the options of a call say of it, but for its operands and the table of a relative bias.
-void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention);
-
 /// What operands (B, H, n, D) and options say of a call, but for what is written and the table of a relative bias.
 Attention describe(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                    const LengthsView& valid_lens, const AttentionOptions& options);
@@ -24,14 +21,24 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Const
 Attention describe(const Kernels& kernels, const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
                    const AttentionOptions& options);
 
+/// A layer's call, but for its operands: the rows of each, and over a cache, how many of each entry are new (absent: all) and whether
+/// their keys are appended. A cache that is appended to knows already what it will hold.
+struct LayerCall {
+  ForwardShape shape;
+  const AttentionOptions& options;
+  LengthsView valid_lens = {};
+  const CacheState* cache = nullptr;
+  IndexView counts = {};
+  bool appends = false;
+};
+/// The same of a layer, whose queries, keys and values are yet to be projected.
+Attention describe(const Kernels& kernels, const LayerSizes& sizes, const LayerCall& call);
+
 /// options.attention_weights as rows: (B, H, L, S), or (B, L, S) of averaged ones.
 Rows<float> weights_output(const AttentionOptions& options);
 
 AttentionShape shape_of(const Attention& attention);
-
-/// `threads` may be fewer than the options ask for; cache: null, or where shape.keys more rows go, for that
-/// many tokens at most. False where the sizes overflow.
-bool plan_forward(const Kernels& kernels, const MultiHeadAttentionConfig& config, const ForwardShape& shape,
-                  const AttentionOptions& options, int threads, ForwardPlan* plan, const KeyValueCacheConfig* cache = nullptr);
+/// The same with room for whatever counts of queries a call over a cache may give.
+AttentionShape largest_shape_of(const Attention& attention);
 
 }  // namespace attend

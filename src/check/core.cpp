@@ -52,12 +52,12 @@ Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k
   const std::int64_t batch = q.sizes[0], heads = q.sizes[1], depth = q.sizes[3];
   ATTEND_CHECK(check_width("q", depth));
   ATTEND_CHECK(check_view("k", k, batch, -1, -1, depth));
-  const std::int64_t groups = k.sizes[1];
-  if (groups < 1 || heads % groups != 0) {
-    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", static_cast<long long>(groups),
+  const std::int64_t kv_heads = k.sizes[1];
+  if (kv_heads < 1 || heads % kv_heads != 0) {
+    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", static_cast<long long>(kv_heads),
                          static_cast<long long>(heads));
   }
-  ATTEND_CHECK(check_view("v", v, batch, groups, k.sizes[2], -1));
+  ATTEND_CHECK(check_view("v", v, batch, kv_heads, k.sizes[2], -1));
   ATTEND_CHECK(check_width("v", v.sizes[3]));
   return check_copies("k", k, k.sizes[2], depth + v.sizes[3]);
 }

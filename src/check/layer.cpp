@@ -191,9 +191,9 @@ Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTenso
 Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept {
   const LayerSizes sizes(config);
   const KeyValueCacheConfig& held = state.config;
-  if (held.num_kv_heads != sizes.groups || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
+  if (held.num_kv_heads != sizes.kv_heads || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
     return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", static_cast<long long>(held.num_kv_heads),
-                         static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.groups),
+                         static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.kv_heads),
                          static_cast<long long>(sizes.depth), static_cast<long long>(sizes.depth));
   }
   if (batch == held.batch) return Status();

@@ -104,7 +104,7 @@ Memory memory_of(const char* name, const View<Element>& view) {
   return {name, reinterpret_cast<std::uintptr_t>(view.data), reinterpret_cast<std::uintptr_t>(view.data + last + 1)};
 }
 
-bool apart(const Memory& a, const Memory& b);
+inline bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin || b.end <= a.begin; }
 
 /// Whether every output lies apart from every input and from the outputs before it.
 Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<Memory> inputs);

@@ -10,12 +10,17 @@
 
 namespace attend {
 
+/// Where keys and values are: with the caller; in memory of the call's own, which its projections write as the plan says; in
+/// a cache, which is read in place.
+enum class KeySource { given, projected, cached };
+
 /// softmax(scale q k^T, as far as visible) v, for every sequence, head and query.
 struct Attention {
   const Kernels* kernels = nullptr;
-  std::int64_t heads = 1, groups = 1, depth = 0, value_depth = 0;  // groups: key/value heads
+  std::int64_t heads = 1, kv_heads = 1, depth = 0, value_depth = 0;
   Rows<const float> q;
   PagedRows<const float> k, v;
+  KeySource source = KeySource::given;
   std::int64_t value_panel_stride = 0;  // where values come in panels of columns: from one to the next
   Rows<float> output, weights, lse;
   bool average_weights = false;

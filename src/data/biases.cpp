@@ -22,7 +22,7 @@ std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionB
   return bias.table.absent() ? 0 : bias.table.sizes[1] * row_of(kernels, bias);
 }
 
-BiasReference bias_at(const BiasLane& lane, const BiasStrides& strides, std::int64_t key) {
+BiasReference bias_at(const LaneRules& lane, const RuleStrides& strides, std::int64_t key) {
   BiasReference bias = {};
   const std::int64_t distance = key - lane.position;
   if (lane.additive != nullptr) bias.additive = lane.additive[key * strides.additive];

@@ -11,7 +11,7 @@ enum LayerProjection { query_projection, key_projection, value_projection, outpu
 
 /// The sizes of a valid config, its zeros filled in.
 struct LayerSizes {
-  std::int64_t heads, groups;  // groups: key/value heads
+  std::int64_t heads, kv_heads;
   std::int64_t depth;          // columns of a head
   std::int64_t inputs[projection_count], outputs[projection_count];
 

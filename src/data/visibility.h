@@ -103,7 +103,7 @@ struct Visibility {
   std::int64_t offset = 0;
   Numbers<std::int64_t> offsets;
   std::int64_t window_left = -1, window_right = -1;
-  bool at_end = false;                       // query 0 stands where its entry's last query_count keys begin
+  bool queries_at_end = false;               // query 0 stands where its entry's last query_count keys begin
   const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
   Numbers<std::int64_t> parents;
   Mask<std::uint8_t> mask;
@@ -112,7 +112,7 @@ struct Visibility {
 
   /// Where query i of sequence b stands among its keys.
   std::int64_t position(std::int64_t b, std::int64_t i) const {
-    return i + offset + (offsets.absent() ? 0 : offsets.at(b)) + (at_end ? sequences.key_count(b) - sequences.query_count(b) : 0);
+    return i + offset + (offsets.absent() ? 0 : offsets.at(b)) + (queries_at_end ? sequences.key_count(b) - sequences.query_count(b) : 0);
   }
 
   std::int64_t first_of(std::int64_t b) const { return first_kept == nullptr ? 0 : first_kept[b]; }
@@ -124,7 +124,7 @@ struct Visibility {
   bool positional() const { return causal || window_left >= 0 || window_right >= 0; }
 
   /// Whether all queries of a sequence see the same keys, but for holes.
-  bool alike() const { return lengths.stride == 0 && !positional(); }
+  bool same_for_all_queries() const { return lengths.stride == 0 && !positional(); }
 
   RowRanges of_rows(std::int64_t b) const {
     return {{first_of(b), sequences.key_count(b)}, lengths, b, position(b, 0), window_left, causal ? 0 : window_right, positional()};
@@ -134,7 +134,7 @@ struct Visibility {
 
   /// The keys that any query of sequence b reads: those outside are not projected.
   KeyRange of_sequence(std::int64_t b) const {
-    const std::int64_t queries = sequences.query_count(b), count = alike() ? smaller(queries, 1) : queries;
+    const std::int64_t queries = sequences.query_count(b), count = same_for_all_queries() ? smaller(queries, 1) : queries;
     const RowRanges rows = of_rows(b);
     KeyRange all;
     for (std::int64_t i = 0; i < count; ++i) {

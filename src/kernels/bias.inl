@@ -9,7 +9,7 @@ ATTEND_INLINE float within(std::int64_t edge) {
 
 // By how much the keys key .. key + lanes - 1 are farther from the position than the reference is. In integers first: a float
 // has no room for both a distance of 2^30 and a key's place in a block.
-ATTEND_INLINE Vector farther_of(const BiasLane& lane, std::int64_t key) {
+ATTEND_INLINE Vector farther_of(const LaneRules& lane, std::int64_t key) {
   const std::int64_t behind = lane.position - key, distance = lane.reference.distance;
   if (behind >= lanes - 1) return subtract(broadcast(static_cast<float>(behind - distance)), load(ascending));
   if (behind <= 0) return add(broadcast(static_cast<float>(-behind - distance)), load(ascending));
@@ -19,7 +19,7 @@ ATTEND_INLINE Vector farther_of(const BiasLane& lane, std::int64_t key) {
 
 // What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything. Differences
 // are taken source by source, before they are added: a mask of -1e9 on all keys leaves all else whole.
-ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector added_of(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
   if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
@@ -38,7 +38,7 @@ ATTEND_INLINE Vector added_of(const BiasLane& lane, const BiasStrides& strides, 
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
-ATTEND_INLINE Vector hidden_of(Vector bias, const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, strides, key, count), none), bias, none);
   if (lane.mask != nullptr) bias = select(left_by_mask(lane, strides, key, count), bias, none);

@@ -63,9 +63,9 @@ struct BiasReference {
   std::int64_t distance;     // |key - position|
 };
 
-/// What is added to the scores of one lane, as numbers of its sources. Keys count from the start of their
+/// Which keys one lane sees, and what is added to their scores, as numbers of its sources. Keys count from the start of their
 /// sequence; mask rows point to key 0.
-struct BiasLane {
+struct LaneRules {
   float shift;                     // to all, log2 units: 0 but while the lane moves to another frame
   float slope;                     // ALiBi: - slope * |key - position|
   std::int64_t begin, end;         // keys outside are hidden
@@ -79,15 +79,15 @@ struct BiasLane {
 };
 
 /// What the lanes of a call have in common: strides, and the distance at which a relative bias ends.
-struct BiasStrides {
+struct RuleStrides {
   std::int64_t mask, additive, parent, reach;
 };
 
 /// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Bits of
 /// *seen are set where a lane sees a key. Returns what there is in the block, of BlockBits.
 struct VisibleArguments {
-  const BiasLane* lanes;
-  BiasStrides strides;
+  const LaneRules* lanes;
+  RuleStrides strides;
   std::int64_t lane_count;      // 1 or more
   std::int64_t key, key_count;  // the ISA's key_block at most
   std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
@@ -103,8 +103,8 @@ enum BlockBits : int {
 /// lane's reference, then + shift; anything where it does not; 0 from lane_count on. Within the range of floats, but for
 /// NaN and what an additive mask of +inf gives.
 struct BiasArguments {
-  const BiasLane* lanes;
-  BiasStrides strides;
+  const LaneRules* lanes;
+  RuleStrides strides;
   std::int64_t lane_count, width;
   std::int64_t key, key_count;
   float* bias;  // [key_count][width]
@@ -202,8 +202,8 @@ struct DecodeScoresArguments {
 /// One row's biases, as BiasArguments has them: bias[k] for key + k, -inf where a range or a mask hides it (a single query's
 /// tree hides nothing else). Returns the largest.
 struct DecodeBiasArguments {
-  const BiasLane* lane;
-  BiasStrides strides;
+  const LaneRules* lane;
+  RuleStrides strides;
   std::int64_t key, key_count;
   float* bias;  // [key_count]
 };
@@ -280,6 +280,34 @@ struct RmsNormArguments {
   std::int64_t destination_stride;
 };
 
+/// Every kernel: what it returns, its name, what it takes. fold: totals[i] += source[i], or = where `first`; unfold: destination[i] =
+/// totals[i]; exp2_array: 2^x for x <= 127, 0 for x < -126.5. A kernel is a line here, its function in an .inl, its check in
+/// tools/checks/kernels/, its callers and callees in tests/stack_test.cpp.
+#define ATTEND_KERNELS(KERNEL)                                                                   \
+  KERNEL(void, pack, (const PackArguments*))                                                     \
+  KERNEL(void, gemm, (const GemmArguments*))                                                     \
+  KERNEL(void, pack_queries, (const PackQueriesArguments*))                                      \
+  KERNEL(bool, scores_plain, (const ScoreArguments*))                                            \
+  KERNEL(bool, scores_general, (const ScoreArguments*))                                          \
+  KERNEL(int, fill_visible, (const VisibleArguments*))                                           \
+  KERNEL(void, fill_bias, (const BiasArguments*))                                                \
+  KERNEL(void, rescale, (const RescaleArguments*))                                               \
+  KERNEL(void, accumulate, (const AccumulateArguments*))                                         \
+  KERNEL(void, fold, (const float* source, double* totals, std::int64_t count, bool first))      \
+  KERNEL(void, unfold, (const double* totals, float* destination, std::int64_t count))           \
+  KERNEL(bool, finish, (const FinishArguments*))                                                 \
+  KERNEL(void, write_weights, (const WriteWeightsArguments*))                                    \
+  KERNEL(void, decode_scores, (const DecodeScoresArguments*))                                    \
+  KERNEL(float, decode_bias, (const DecodeBiasArguments*))                                       \
+  KERNEL(void, decode_weights, (DecodeWeightsArguments*))                                        \
+  KERNEL(void, decode_values, (const DecodeValuesArguments*))                                    \
+  KERNEL(void, softmax, (const SoftmaxArguments*))                                               \
+  KERNEL(void, copy, (const CopyArguments*))                                                     \
+  KERNEL(void, fill, (float* destination, std::int64_t stride, std::int64_t count, float value)) \
+  KERNEL(void, exp2_array, (const float* source, float* destination, std::int64_t count))        \
+  KERNEL(void, rotate, (const RotateArguments*))                                                 \
+  KERNEL(void, rms_norm, (const RmsNormArguments*))
+
 struct Kernels {
   Isa isa;
   int lanes;          // floats in a vector
@@ -291,29 +319,9 @@ struct Kernels {
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
   int decode_ahead[2];  // floats that decoding is best to fetch ahead: on CPUs of AMD [1], on others [0]
 
-  void (*pack)(const PackArguments*);
-  void (*gemm)(const GemmArguments*);
-  void (*pack_queries)(const PackQueriesArguments*);
-  bool (*scores_plain)(const ScoreArguments*);
-  bool (*scores_general)(const ScoreArguments*);
-  int (*fill_visible)(const VisibleArguments*);
-  void (*fill_bias)(const BiasArguments*);
-  void (*rescale)(const RescaleArguments*);
-  void (*accumulate)(const AccumulateArguments*);
-  void (*fold)(const float* source, double* totals, std::int64_t count, bool first);  // totals[i] += source[i]; first: = source[i]
-  void (*unfold)(const double* totals, float* destination, std::int64_t count);       // destination[i] = totals[i]
-  bool (*finish)(const FinishArguments*);
-  void (*write_weights)(const WriteWeightsArguments*);
-  void (*decode_scores)(const DecodeScoresArguments*);
-  float (*decode_bias)(const DecodeBiasArguments*);
-  void (*decode_weights)(DecodeWeightsArguments*);
-  void (*decode_values)(const DecodeValuesArguments*);
-  void (*softmax)(const SoftmaxArguments*);
-  void (*copy)(const CopyArguments*);
-  void (*fill)(float* destination, std::int64_t stride, std::int64_t count, float value);
-  void (*exp2)(const float* source, float* destination, std::int64_t count);  // 2^x for x <= 127, 0 for x < -126.5
-  void (*rotate)(const RotateArguments*);
-  void (*rms_norm)(const RmsNormArguments*);
+#define ATTEND_FIELD(returned, kernel, parameters) returned (*kernel) parameters;
+  ATTEND_KERNELS(ATTEND_FIELD)
+#undef ATTEND_FIELD
 };
 
 }  // namespace attend

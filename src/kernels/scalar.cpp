@@ -16,20 +16,7 @@ constexpr int decode_ahead = 512, decode_ahead_amd = 512;
 constexpr int value_panel = 0;
 constexpr int key_block = 64;
 
-#include "kernels/exp.inl"
-#include "kernels/strided.inl"
-#include "kernels/product.inl"
-#include "kernels/pack.inl"
-#include "kernels/gemm.inl"
-#include "kernels/scores.inl"
-#include "kernels/visible.inl"
-#include "kernels/bias.inl"
-#include "kernels/accumulate.inl"
-#include "kernels/decode.inl"
-#include "kernels/reshape.inl"
-#include "kernels/softmax.inl"
-#include "kernels/rotate.inl"
-#include "kernels/rms_norm.inl"
+#include "kernels/every_kernel.inl"
 }
 
 extern const Kernels kernels;

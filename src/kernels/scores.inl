@@ -164,6 +164,9 @@ bool scores(const ScoreArguments* arguments) {
   return score_block<score_rows, wide_vectors, kind>(*arguments);
 }
 
+bool scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
+bool scores_general(const ScoreArguments* arguments) { return scores<ScoreKind::general>(arguments); }
+
 void rescale(const RescaleArguments* arguments) {
   const RescaleArguments& a = *arguments;
   for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {

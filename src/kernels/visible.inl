@@ -6,7 +6,7 @@
 static_assert(wide_vectors * lanes <= 32, "a bit for each lane");
 
 // Which of the keys key .. key + lanes - 1 a bool mask leaves; those from `count` on do not exist.
-ATTEND_INLINE Mask left_by_mask(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Mask left_by_mask(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
   std::uint8_t bytes[lanes];
   const std::uint8_t* mask = lane.mask + key * strides.mask;
   if (strides.mask != 1 || count < lanes) {
@@ -16,7 +16,7 @@ ATTEND_INLINE Mask left_by_mask(const BiasLane& lane, const BiasStrides& strides
   return nonzero_bytes(mask);
 }
 
-ATTEND_INLINE Vector load_additive(const BiasLane& lane, const BiasStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector load_additive(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
   return copy_in(lane.additive + key * strides.additive, count, strides.additive, 0.0f);
 }
 
@@ -28,7 +28,7 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   std::uint8_t copies[8][columns];
   ATTEND_UNROLL_BY(1)
   for (int i = 0; i < 8; ++i) {
-    const BiasLane& lane = a.lanes[first + i < a.lane_count ? first + i : first];
+    const LaneRules& lane = a.lanes[first + i < a.lane_count ? first + i : first];
     rows[i] = lane.mask + a.key * a.strides.mask;
     for (int ahead = 128; ahead < 128 + key_block; ahead += 64) prefetch(reinterpret_cast<const float*>(rows[i] + ahead));
     if (a.strides.mask == 1 && a.key_count % 16 == 0) continue;
@@ -54,7 +54,7 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
 
 // The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf, or `adds`.
 bool hide_infinite(const VisibleArguments& a, std::int64_t n, bool adds) {
-  const BiasLane& lane = a.lanes[n];
+  const LaneRules& lane = a.lanes[n];
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
     prefetch(lane.additive + (a.key + k) * a.strides.additive + key_block);
     const Vector x = load_additive(lane, a.strides, a.key + k, a.key_count - k);
@@ -72,7 +72,7 @@ int fill_visible(const VisibleArguments* arguments) {
   const std::int64_t count = a.key_count;
   for (std::int64_t k = 0; k < count; ++k) visible[k] = 0;
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
-    const BiasLane& lane = a.lanes[n];
+    const LaneRules& lane = a.lanes[n];
     const std::int64_t root = lane.position - lane.node;
     const bool tree = lane.parents != nullptr && root < lane.end;  // it sees all before its root, but for ranges
     const std::int64_t begin = lane.begin - a.key, end = (tree ? root : lane.end) - a.key;
@@ -84,7 +84,7 @@ int fill_visible(const VisibleArguments* arguments) {
   for (std::int64_t k = 0; k < count; ++k) visible[k] = sum ^= visible[k];
   // Of the keys from the root's position on, a node of a tree sees its ancestors and itself.
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
-    const BiasLane& lane = a.lanes[n];
+    const LaneRules& lane = a.lanes[n];
     if (lane.parents == nullptr) break;
     for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * a.strides.parent]) {
       const std::int64_t key = lane.position - lane.node + node, k = key - a.key;

@@ -36,20 +36,20 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   plan.key_block = key_block_of(kernels, shape.depth);
   plan.span = 32 * kernels.key_block / plan.key_block * plan.key_block;
   plan.value_stride = round_up(shape.value_depth, kernels.lanes);
-  const std::int64_t all_rows = shape.queries * shape.shared, rows = shape.average_weights ? shape.queries : all_rows;
+  const std::int64_t all_rows = shape.queries * shape.heads_per_kv_head, rows = shape.average_weights ? shape.queries : all_rows;
   plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
   if (tile_bytes(plan, shape.depth) > most_tile_bytes(shape.depth, shape.value_depth)) plan.tile = kernels.narrow_tile;
   plan.tiles = steps_to(rows, plan.tile);
 
   // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
-  if (shape.may_decode && shape.shared <= decode_rows && (shape.mixed || shape.queries == 1)) {
+  if (shape.may_decode && shape.heads_per_kv_head <= decode_rows && (shape.mixed || shape.queries == 1)) {
     plan.query_stride = round_up(shape.depth, kernels.lanes);
     plan.fetched_ahead = decode_ahead(kernels);
     plan.chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
     plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
-    plan.shared_bytes = decode_partial_bytes(plan.slots, shape.groups * shape.shared, plan.value_stride);
-    plan.thread_bytes = DecodeScratch::bytes(shape.shared, plan.query_stride, plan.value_stride);
-    plan.tasks = shape.batch * shape.groups * plan.chunks;
+    plan.shared_bytes = decode_partial_bytes(plan.slots, shape.kv_heads * shape.heads_per_kv_head, plan.value_stride);
+    plan.thread_bytes = DecodeScratch::bytes(shape.heads_per_kv_head, plan.query_stride, plan.value_stride);
+    plan.tasks = shape.batch * shape.kv_heads * plan.chunks;
     if (!shape.mixed) return plan;  // all of them
   }
 
@@ -68,12 +68,12 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   // takes 0.4 % less and attention alone 0.5 % more. A task takes all tiles of a copy: no thread is to be without one.
   const bool panels = kernels.value_panel > 0 && shape.value_depth % kernels.value_panel == 0 && plan.slots == 0 && shape.source != KeySource::cached;
   const bool may_copy = panels && shape.source == KeySource::given && shape.keys >= 1024 && plan.tiles >= 8;
-  if (may_copy && (shape.average_weights ? 1 : shape.groups) % threads == 0) plan.copy_values = true;
+  if (may_copy && (shape.average_weights ? 1 : shape.kv_heads) % threads == 0) plan.copy_values = true;
   if (panels && (plan.copy_values || shape.source == KeySource::projected)) plan.value_panel = kernels.value_panel;
   plan.whole_sequences = plan.copy_keys || plan.copy_values;
-  plan.all_groups = shape.average_weights;
+  plan.all_kv_heads = shape.average_weights;
   const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles;
-  plan.tasks = shape.batch * (plan.all_groups ? 1 : shape.groups) * (tiles > plan.chunks ? tiles : plan.chunks);
+  plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * (tiles > plan.chunks ? tiles : plan.chunks);
   const std::size_t keys = static_cast<std::size_t>(shape.keys);
   plan.tile_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
   if (shape.keys > plan.span || shape.ring) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
@@ -86,11 +86,14 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 
 std::int64_t most_keys(const KeyValueCacheConfig& cache) { return cache.capacity + (cache.ring ? decode_chunk : 0); }
 
-ForwardPlan lay_out_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
-                            std::int64_t relative_floats, int threads) {
+bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
+                  std::int64_t relative_floats, int threads, ForwardPlan* plan) {
+  // All that follows fits into 63 bits if this does.
+  const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
+                      (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
+  if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;
   const bool cached = attention.source == KeySource::cached;
-  ForwardPlan plan;
-  plan.attention = plan_attention(kernels, attention);
+  plan->attention = plan_attention(kernels, attention);
   std::size_t at = 0;
   const auto take = [&at](std::size_t bytes) {
     const std::size_t start = at;
@@ -101,19 +104,19 @@ ForwardPlan lay_out_forward(const Kernels& kernels, const LayerSizes& sizes, con
     return take(static_cast<std::size_t>(shape.batch * rows * heads * sizes.depth) * sizeof(float));
   };
   const std::size_t count = static_cast<std::size_t>(attention.batch);
-  plan.queries = take_rows(shape.queries, sizes.heads);
-  plan.keys = take_rows(cached ? 0 : shape.keys, sizes.groups);
-  plan.values = take_rows(cached ? 0 : shape.keys, sizes.groups);
-  plan.heads = take_rows(shape.queries, sizes.heads);
-  plan.query_rows = take((count + 1) * sizeof(std::int64_t));
-  plan.key_rows = take((count + 1) * sizeof(std::int64_t));
-  plan.output_rows = take(cached ? (count + 1) * sizeof(std::int64_t) : 0);
-  plan.first_keys = take(count * sizeof(std::int64_t));
-  plan.relative = take(static_cast<std::size_t>(relative_floats) * sizeof(float));
-  plan.attention_memory = take(plan.attention.bytes(threads));
-  plan.forward = take(forward_bytes);
-  plan.bytes = at;
-  return plan;
+  plan->queries = take_rows(shape.queries, sizes.heads);
+  plan->keys = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
+  plan->values = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
+  plan->heads = take_rows(shape.queries, sizes.heads);
+  plan->query_rows = take((count + 1) * sizeof(std::int64_t));
+  plan->key_rows = take((count + 1) * sizeof(std::int64_t));
+  plan->output_rows = take(cached ? (count + 1) * sizeof(std::int64_t) : 0);
+  plan->first_keys = take(count * sizeof(std::int64_t));
+  plan->relative = take(static_cast<std::size_t>(relative_floats) * sizeof(float));
+  plan->attention_memory = take(plan->attention.bytes(threads));
+  plan->forward = take(forward_bytes);
+  plan->bytes = at;
+  return true;
 }
 
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "attend/attend.hpp"
+#include "data/attention.h"
 #include "data/layer_sizes.h"
 #include "kernels/kernels.h"
 
@@ -28,9 +29,9 @@ struct AttentionPlan {
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
-  bool all_groups;             // a task takes all heads, for they share an output
+  bool all_kv_heads;           // a task takes all heads, for they share an output
   int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
-  std::int64_t tasks;          // for each sequence and group, or all: its tiles or its chunks
+  std::int64_t tasks;          // for each sequence and key head, or all: its tiles or its chunks
   std::int64_t query_stride;   // D rounded up to whole vectors
   std::int64_t fetched_ahead;  // floats that decoding is best to fetch ahead on this CPU
   std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
@@ -43,13 +44,9 @@ struct AttentionPlan {
 /// Keys whose attention a decoding sequence computes apart, on an absolute grid: threads share them.
 inline constexpr std::int64_t decode_chunk = 1024;
 
-/// Where keys and values are: with the caller; in memory of the call's own, which its projections write as the plan says; in
-/// a cache, which is read in place.
-enum class KeySource { given, projected, cached };
-
 struct AttentionShape {
-  std::int64_t batch, groups;
-  std::int64_t shared;         // heads of a group
+  std::int64_t batch, kv_heads;
+  std::int64_t heads_per_kv_head;
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
   KeySource source;
@@ -83,9 +80,10 @@ struct ForwardPlan {
   std::size_t bytes;
 };
 
-/// `attention`: of the layer's heads, its batch the number of sequences; `relative_floats`: of the table of a relative bias.
-ForwardPlan lay_out_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
-                            std::int64_t relative_floats, int threads);
+/// `attention`: of the layer's heads, its batch the number of sequences; `relative_floats`: of the table of a relative bias;
+/// `threads` may be fewer than the options ask for. False where the sizes overflow.
+bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
+                  std::int64_t relative_floats, int threads, ForwardPlan* plan);
 
 /// Rows of a projection that one task takes, about as many each: what fits into half of a 512 KiB L2, beside two panels of
 /// weights. (Zen 3: with twice as many, and what is left for the last task, layers took 0.5 to 1 % longer.)

@@ -27,7 +27,7 @@ TileScratch lay_out(Cursor& cursor, std::int64_t tile, std::int64_t key_block, s
   scratch.last_references = cursor.take<BiasReference>(tile);
   scratch.rows = cursor.take<float*>(tile);
   scratch.lanes = cursor.take<Lane>(tile);
-  scratch.bias_lanes = cursor.take<BiasLane>(tile);
+  scratch.lane_rules = cursor.take<LaneRules>(tile);
   scratch.totals = reinterpret_cast<double*>(cursor.at);
   scratch.seen = scratch.unseen = 0;
   scratch.folded = scratch.referenced = scratch.described = false;

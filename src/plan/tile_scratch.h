@@ -36,11 +36,11 @@ struct TileScratch {
   BiasReference* last_references;
   float** rows;          // queries, then outputs, then weights
   Lane* lanes;
-  BiasLane* bias_lanes;  // what each lane sees
+  LaneRules* lane_rules;  // what each lane sees
   double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
   std::uint32_t seen;    // bits of those that have seen a key
   std::uint32_t unseen;  // and of those whose sum is still 0
-  bool described;        // whether bias_lanes say more than the lanes' ranges
+  bool described;        // whether lane_rules say more than the lanes' ranges
   bool folded;           // whether totals holds anything
   bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
 

@@ -22,25 +22,25 @@ void run_compute(const void* context, std::int64_t task, int thread) {
   const AttentionCall& call = *static_cast<const AttentionCall*>(context);
   const Attention& attention = call.attention;
   const AttentionPlan& plan = call.plan;
-  const std::int64_t groups = plan.all_groups ? 1 : attention.groups;
-  const std::int64_t parts = quotient(plan.tasks, attention.sequences().count * groups);
-  const std::int64_t b = quotient(task, parts * groups), within = task - b * parts * groups;
+  const std::int64_t kv_heads = plan.all_kv_heads ? 1 : attention.kv_heads;
+  const std::int64_t parts = quotient(plan.tasks, attention.sequences().count * kv_heads);
+  const std::int64_t b = quotient(task, parts * kv_heads), within = task - b * parts * kv_heads;
   if (!decodes(attention, plan, b)) {
-    const std::int64_t group = quotient(within, parts);
-    run_tiles(attention, plan, b, group, within - group * parts, scratch_of(call, thread));
+    const std::int64_t kv_head = quotient(within, parts);
+    run_tiles(attention, plan, b, kv_head, within - kv_head * parts, scratch_of(call, thread));
     return;
   }
-  // Chunk by chunk, for all groups: token-major caches have their keys side by side, in the same pages
-  // (28 % of the read bandwidth when a group took all its chunks first, 67 % so).
-  const std::int64_t chunk = quotient(within, groups), first = plan.all_groups ? 0 : within - chunk * groups;
-  const std::int64_t end = plan.all_groups ? attention.groups : first + 1;
+  // Chunk by chunk, for all key heads: token-major caches have their keys side by side, in the same pages
+  // (28 % of the read bandwidth when a key head took all its chunks first, 67 % so).
+  const std::int64_t chunk = quotient(within, kv_heads), first = plan.all_kv_heads ? 0 : within - chunk * kv_heads;
+  const std::int64_t end = plan.all_kv_heads ? attention.kv_heads : first + 1;
   for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, chunk, call.memory, scratch_of(call, thread));
 }
 
 void run_merge(const void* context, std::int64_t task, int thread) {
   const AttentionCall& call = *static_cast<const AttentionCall*>(context);
-  const std::int64_t b = quotient(task, call.attention.groups), group = task - b * call.attention.groups;
-  if (decodes(call.attention, call.plan, b)) merge_decode_chunks(call.attention, call.plan, b, group, call.memory, scratch_of(call, thread));
+  const std::int64_t b = quotient(task, call.attention.kv_heads), kv_head = task - b * call.attention.kv_heads;
+  if (decodes(call.attention, call.plan, b)) merge_decode_chunks(call.attention, call.plan, b, kv_head, call.memory, scratch_of(call, thread));
 }
 
 void run_weights(const void* context, std::int64_t task, int thread) {
@@ -68,7 +68,7 @@ int add_attention_stages(const AttentionCall& call, Stage* stages) {
   int count = 0;
   stages[count++] = {call.plan.tasks, run_compute, &call};
   if (call.plan.slots == 0) return count;
-  stages[count++] = {sequences * call.attention.groups, run_merge, &call};
+  stages[count++] = {sequences * call.attention.kv_heads, run_merge, &call};
   if (call.attention.weights.data != nullptr) stages[count++] = {sequences * weight_chunks(call.attention), run_weights, &call};
   return count;
 }

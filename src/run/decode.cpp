@@ -10,35 +10,35 @@
 #include "base/arithmetic.h"
 #include "base/dropout.h"
 #include "plan/decode_scratch.h"
-#include "run/bias_lane.h"
+#include "run/lane_rules.h"
 #include "run/empty_row.h"
 
 namespace attend {
 
 namespace {
 
-// One sequence and one of its groups, of `rows` heads.
+// One sequence and one of its key heads, which serves `rows` heads.
 struct Decode {
   const Attention& attention;
   const AttentionPlan& plan;
-  std::int64_t b, group, rows, query_stride;
+  std::int64_t b, kv_head, rows, query_stride;
   char* partials;
   DecodeScratch scratch;
 
-  Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group, const void* partials, void* scratch)
-      : attention(attention), plan(plan), b(b), group(group), rows(quotient(attention.heads, attention.groups)),
+  Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
+      : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(quotient(attention.heads, attention.kv_heads)),
         query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
         scratch(DecodeScratch::at(scratch, rows, plan.query_stride, plan.value_stride)) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
-  std::int64_t head(std::int64_t r) const { return group * rows + r; }
+  std::int64_t head(std::int64_t r) const { return kv_head * rows + r; }
   std::int64_t query_row() const { return sequences().first_query(b); }
   // Of the chunk-th one that the sequence sees. Packed sequences take the chunks that their own rows begin,
   // and one more.
   std::int64_t slot(std::int64_t chunk) const {
     const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
-    return (before + chunk) * attention.groups + group;
+    return (before + chunk) * attention.kv_heads + kv_head;
   }
   float* output(std::int64_t chunk) const { return reinterpret_cast<float*>(partials) + slot(chunk) * rows * plan.value_stride; }
   Partial* partial(std::int64_t chunk) const {
@@ -87,7 +87,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.key_stride = keys.stride;
   arguments.ahead = ahead_of(decode, end - begin, arguments.depth);
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
-    arguments.keys = keys.row(decode.entry(), decode.group, first + j);
+    arguments.keys = keys.row(decode.entry(), decode.kv_head, first + j);
     arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
     arguments.scores = decode.scratch.weights + (j - begin);
     decode.attention.kernels->decode_scores(&arguments);
@@ -97,12 +97,12 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
 // the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
 bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
-  BiasLane lane = {};
-  describe_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
+  LaneRules lane = {};
+  rules_of_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
   lane.begin = begin;
   lane.end = end;
   float* const bias = decode.scratch.bias;
-  const DecodeBiasArguments arguments = {&lane, bias_strides(decode.attention), begin, end - begin, bias};
+  const DecodeBiasArguments arguments = {&lane, rule_strides(decode.attention), begin, end - begin, bias};
   float top = -infinity;
   for (int round = 0; round < 8; ++round) {
     lane.reference = frame->reference;
@@ -169,7 +169,7 @@ struct ValueSum {
       arguments.continues = open >= 0;
       arguments.left = decode_group - j % decode_group;
       arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
-      arguments.values = values.row(decode.entry(), decode.group, first + j);
+      arguments.values = values.row(decode.entry(), decode.kv_head, first + j);
       arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
       const std::int64_t next = j + arguments.key_count;
       arguments.ends = ends && next == end;
@@ -192,8 +192,8 @@ void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std:
   for (std::int64_t j = begin; j < end; ++j) weights[j - begin] *= dropout_factor(row, j, attention.dropout_rate);
 }
 
-// One chunk. `careful`: a value row meets only the rows that see its key, for 0 times NaN is NaN.
-void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool careful) {
+// One chunk. `visible_only`: a value row meets only the rows that see its key, for 0 times NaN is NaN.
+void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool visible_only) {
   const std::int64_t stride = decode.plan.value_stride;
   const float* const bias = decode.scratch.bias;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
@@ -213,7 +213,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
       ValueSum one = {decode, r, 1, output};
-      for (std::int64_t j = begin; careful && j < end;) {
+      for (std::int64_t j = begin; visible_only && j < end;) {
         const std::int64_t from = j;
         while (j < end && bias[j - begin] != -infinity) ++j;
         if (from < j) one.add(begin, from, j, false);
@@ -221,7 +221,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       }
       one.close();
     }
-    if (!careful) all.add(begin, begin, end, end == range.end);
+    if (!visible_only) all.add(begin, begin, end, end == range.end);
     begin = end;
   }
 }
@@ -265,9 +265,9 @@ bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t
   return plan.slots > 0 && attention.sequences().query_count(b) == 1;
 }
 
-void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                       std::int64_t chunk, void* partials, void* scratch) {
-  const Decode decode(attention, plan, b, group, partials, scratch);
+  const Decode decode(attention, plan, b, kv_head, partials, scratch);
   const KeyRange range = decode.range(decode.first_chunk() + chunk);
   if (range.empty()) return;
   take_queries(decode);
@@ -276,9 +276,9 @@ void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std
   if (decode.holes() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
 }
 
-void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                          void* partials, void* scratch) {
-  const Decode decode(attention, plan, b, group, partials, scratch);
+  const Decode decode(attention, plan, b, kv_head, partials, scratch);
   const KeyRange range = decode.range();
   const Numbers<float>& sinks = attention.biases.sinks;
   const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
@@ -335,8 +335,8 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
   const Kernels& kernels = *attention.kernels;
   const std::int64_t keys = attention.sequences().keys, stride = attention.weights.stride;
   const float share = attention.average_weights ? 1.0f / static_cast<float>(attention.heads) : 1.0f;
-  for (std::int64_t group = 0; group < attention.groups; ++group) {
-    const Decode decode(attention, plan, b, group, partials, scratch);
+  for (std::int64_t kv_head = 0; kv_head < attention.kv_heads; ++kv_head) {
+    const Decode decode(attention, plan, b, kv_head, partials, scratch);
     KeyRange range = decode.range(chunk);
     const std::int64_t first = smaller(chunk * decode_chunk, keys), last = smaller(first + decode_chunk, keys);
     if (range.empty()) range = {first, first};

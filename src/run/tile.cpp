@@ -51,33 +51,33 @@ void clear_output(const Tile& tile) {
   for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) tile.scratch.output[i] = 0.0f;
 }
 
-// Outputs of all lanes, undivided, and their sums. `careful`: a value row meets only the lanes that see
+// Outputs of all lanes, undivided, and their sums. `visible_only`: a value row meets only the lanes that see
 // its key.
-void run_blocks(const Tile& tile, bool careful) {
+void run_blocks(const Tile& tile, bool visible_only) {
   TileScratch& scratch = tile.scratch;
   begin_frames(tile);
   bool begun = false;  // the output: the first block of a span that every lane sees writes it
   const std::int64_t step = tile.plan.key_block, span = tile.plan.span;
-  std::int64_t next_span = (quotient(tile.all.begin, span) + 1) * span;
-  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
+  std::int64_t next_span = (quotient(tile.seen_by_any.begin, span) + 1) * span;
+  for (std::int64_t block = quotient(tile.seen_by_any.begin, step) * step; block < tile.seen_by_any.end; block += step) {
     if (block == next_span) {
       if (begun) fold(tile);
       begun = false;
       next_span += span;
     }
-    const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
+    const std::int64_t begin = larger(block, tile.seen_by_any.begin), end = smaller(block + step, tile.seen_by_any.end);
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) continue;
     if (tile.attention.dropout_rate > 0.0f) drop_weights(tile, begin, end);
-    const bool visible_alone = careful && kind == Block::mixed;
-    if (!visible_alone && tile.inside(begin, end)) {
+    const bool lane_by_lane = visible_only && kind == Block::mixed;
+    if (!lane_by_lane && tile.inside(begin, end)) {
       accumulate(tile, begin, begin, end, 0, tile.count, !begun);
       begun = true;
       continue;
     }
     if (!begun) clear_output(tile);
     begun = true;
-    if (visible_alone) {
+    if (lane_by_lane) {
       accumulate_visible(tile, begin, end);
     } else {
       accumulate_ranges(tile, begin, end);
@@ -145,14 +145,14 @@ void write_weights(const Tile& tile) {
   const bool add = attention.average_weights && scratch.lanes[0].head > 0;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.last_maximum[lane] = scratch.maximum[lane];
-    scratch.last_references[lane] = scratch.described ? scratch.bias_lanes[lane].reference : BiasReference{};
+    scratch.last_references[lane] = scratch.described ? scratch.lane_rules[lane].reference : BiasReference{};
     // A score of +inf makes its row NaN, as it does the output.
     const float sum = static_cast<float>(scratch.sum[lane]);
     scratch.last_factors[lane] = sum > 0.0f && sum < infinity ? share / sum : __builtin_nanf("");
   }
   begin_frames(tile);
-  for (std::int64_t block = quotient(tile.all.begin, step) * step; block < tile.all.end; block += step) {
-    const std::int64_t begin = larger(block, tile.all.begin), end = smaller(block + step, tile.all.end);
+  for (std::int64_t block = quotient(tile.seen_by_any.begin, step) * step; block < tile.seen_by_any.end; block += step) {
+    const std::int64_t begin = larger(block, tile.seen_by_any.begin), end = smaller(block + step, tile.seen_by_any.end);
     const Block kind = weigh(tile, begin, end);
     if (kind == Block::hidden) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
@@ -181,8 +181,8 @@ void write_weights(const Tile& tile) {
   const std::int64_t keys = attention.sequences().keys;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     float* row = scratch.lanes[lane].weights;
-    kernels.fill(row, stride, tile.all.begin, 0.0f);
-    kernels.fill(row + tile.all.end * stride, stride, keys - tile.all.end, 0.0f);
+    kernels.fill(row, stride, tile.seen_by_any.begin, 0.0f);
+    kernels.fill(row + tile.seen_by_any.end * stride, stride, keys - tile.seen_by_any.end, 0.0f);
   }
 }
 
@@ -191,15 +191,15 @@ void write_weights(const Tile& tile) {
 void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys,
               TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
   const Biases& biases = attention.biases;
-  const KeyRange first = {scratch.bias_lanes[0].begin, scratch.bias_lanes[0].end};
+  const KeyRange first = {scratch.lane_rules[0].begin, scratch.lane_rules[0].end};
   Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false, false};
   tile.holes = attention.visibility.has_holes();
   tile.biased = biases.relative != nullptr || !biases.slopes.absent();
   if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
   for (std::int64_t lane = 0; lane < count; ++lane) {
-    const BiasLane& range = scratch.bias_lanes[lane];
-    tile.all = {smaller(tile.all.begin, range.begin), larger(tile.all.end, range.end)};
-    tile.inner = {larger(tile.inner.begin, range.begin), smaller(tile.inner.end, range.end)};
+    const LaneRules& range = scratch.lane_rules[lane];
+    tile.seen_by_any = {smaller(tile.seen_by_any.begin, range.begin), larger(tile.seen_by_any.end, range.end)};
+    tile.seen_by_all = {larger(tile.seen_by_all.begin, range.begin), smaller(tile.seen_by_all.end, range.end)};
     scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // to be read
   }
   scratch.seen = uniform ? ~std::uint32_t{0} : 0;

@@ -16,7 +16,7 @@ inline constexpr double smallest_sum = 0x1p-126;
 /// `value_columns` columns, and `value_panel_stride` further on of the next ones.
 struct HeadKeys {
   PagedRows<const float> k, v;
-  std::int64_t b, group, first;
+  std::int64_t b, kv_head, first;
   int value_columns;
   std::int64_t value_panel_stride;
 };
@@ -30,14 +30,14 @@ struct Tile {
   std::int64_t b;          // the sequence
   std::int64_t count;      // lanes in use
   std::int64_t width;      // lanes computed: the narrow or the wide tile
-  KeyRange all, inner;     // keys that some lane sees, and that every lane sees, but for holes
+  KeyRange seen_by_any, seen_by_all;     // keys that some lane sees, and that every lane sees, but for holes
   bool uniform;            // every key weighs the same, and no key is read
   bool holes;              // keys may be hidden within the ranges
   bool biased;             // something is added to scores
 
-  bool cut() const { return holes || inner.begin != all.begin || inner.end != all.end; }
-  bool inside(std::int64_t begin, std::int64_t end) const { return inner.begin <= begin && end <= inner.end; }
-  bool described() const { return cut() || biased || attention.softcap > 0.0f; }  // by bias_lanes, from the start
+  bool cut() const { return holes || seen_by_all.begin != seen_by_any.begin || seen_by_all.end != seen_by_any.end; }
+  bool inside(std::int64_t begin, std::int64_t end) const { return seen_by_all.begin <= begin && end <= seen_by_all.end; }
+  bool described() const { return cut() || biased || attention.softcap > 0.0f; }  // by lane_rules, from the start
 };
 
 /// Runs the lanes in scratch.lanes, which see at least one key each but for holes, or take all alike.

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "run/bias_lane.h"
+#include "run/lane_rules.h"
 #include "run/tile_scores.h"
 #include "run/tile_values.h"
 
@@ -13,7 +13,7 @@ namespace attend {
 namespace {
 
 // log2 of how far the bias of `a` is above that of `b`, on one lane.
-double rise_of(const BiasLane& lane, const BiasReference& a, const BiasReference& b) {
+double rise_of(const LaneRules& lane, const BiasReference& a, const BiasReference& b) {
   return bias_difference(lane.slope, a, b) / ln_2;
 }
 
@@ -25,8 +25,8 @@ bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::
   for (std::int64_t j = begin; j < end; ++j) {
     const float added = scratch.bias[(j - begin) * tile.width + lane];
     if ((scratch.visible[j - begin] >> lane & 1) == 0 || !(added >= largest)) continue;
-    const BiasReference here = bias_at(scratch.bias_lanes[lane], bias_strides(tile.attention), j);
-    if (added > largest || bias_difference(scratch.bias_lanes[lane].slope, here, *bias) > 0.0) *bias = here;
+    const BiasReference here = bias_at(scratch.lane_rules[lane], rule_strides(tile.attention), j);
+    if (added > largest || bias_difference(scratch.lane_rules[lane].slope, here, *bias) > 0.0) *bias = here;
     largest = added;
   }
   return largest > -infinity;
@@ -47,10 +47,10 @@ bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool bi
     if (!(top > (scratch.start[lane] < 0.0f ? 2.0f : 24.0f) || (top < (biased ? -4.0f : -24.0f) && gone()))) continue;
     BiasReference reference;
     if (biased && largest_bias(tile, lane, begin, end, &reference)) {
-      BiasLane& bias = scratch.bias_lanes[lane];
-      const double rise = rise_of(bias, reference, bias.reference);
+      LaneRules& rules = scratch.lane_rules[lane];
+      const double rise = rise_of(rules, reference, rules.reference);
       if (rise > 16.0 || (rise < -2.0 && gone())) {
-        bias.reference = reference;
+        rules.reference = reference;
         level -= rise;
         if (gone()) {  // nothing is left to be kept near: the scores by themselves say where the maximum goes
           level += static_cast<double>(maximum);
@@ -75,8 +75,8 @@ bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool bi
 }  // namespace
 
 double reference_above(const TileScratch& scratch, std::int64_t lane, const BiasReference& other) {
-  const BiasLane& bias = scratch.bias_lanes[lane];
-  return scratch.described ? bias_difference(bias.slope, bias.reference, other) : bias_difference(0.0f, {}, other);
+  const LaneRules& rules = scratch.lane_rules[lane];
+  return scratch.described ? bias_difference(rules.slope, rules.reference, other) : bias_difference(0.0f, {}, other);
 }
 
 // Most moves take one round, those of a reference two or three; beyond 2^24, where a maximum is rounded, it may be another one.
@@ -87,15 +87,15 @@ void settle_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool 
   if (!scratch.described) describe_lanes(tile);
   fill_visible(tile, begin, end);
   for (int round = 0; round < 8 && move_frames(tile, begin, end, biased, &moved); ++round) {
-    for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.bias_lanes[lane].shift = scratch.start[lane] - scratch.maximum[lane];
+    for (std::int64_t lane = 0; lane < tile.count; ++lane) scratch.lane_rules[lane].shift = scratch.start[lane] - scratch.maximum[lane];
     fill_bias(tile, begin, end);
     score(tile, begin, end, false, true);
   }
   scratch.referenced = false;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
     scratch.start[lane] = scratch.maximum[lane];
-    scratch.bias_lanes[lane].shift = 0.0f;
-    scratch.referenced |= scratch.bias_lanes[lane].reference.additive != 0.0f;
+    scratch.lane_rules[lane].shift = 0.0f;
+    scratch.referenced |= scratch.lane_rules[lane].reference.additive != 0.0f;
     float& factor = scratch.factors[lane];
     factor = 1.0f;
     const double level = scratch.level[lane];
@@ -112,7 +112,7 @@ void begin_frames(const Tile& tile) {
   memset(scratch.maximum, 0, width * sizeof(float));
   memset(scratch.start, 0, width * sizeof(float));
   memset(scratch.sum, 0, width * sizeof(double));
-  for (std::int64_t lane = 0; lane < tile.count && scratch.described; ++lane) scratch.bias_lanes[lane].reference = {};
+  for (std::int64_t lane = 0; lane < tile.count && scratch.described; ++lane) scratch.lane_rules[lane].reference = {};
   scratch.unseen = ~std::uint32_t{0} >> (32 - tile.count);
   scratch.folded = scratch.referenced = false;
 }
@@ -132,7 +132,7 @@ void add_sinks(const Tile& tile) {
       factor = level > 126.0 || scratch.sum[lane] == 0.0 ? 0.0f : static_cast<float>(::exp2(-level));
       scratch.sum[lane] *= static_cast<double>(factor);
       scratch.maximum[lane] = 0.0f;
-      scratch.bias_lanes[lane].reference = sink;
+      scratch.lane_rules[lane].reference = sink;
       level = bias_difference(0.0f, sink, sink);  // 0, but NaN for +inf
     }
     scratch.sum[lane] += ::exp2(level);

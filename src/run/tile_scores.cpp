@@ -2,7 +2,7 @@
 #include "run/tile_scores.h"
 
 #include "base/dropout.h"
-#include "run/bias_lane.h"
+#include "run/lane_rules.h"
 
 namespace attend {
 
@@ -17,20 +17,20 @@ constexpr std::int64_t few_tiles = 4;
 void describe_lanes(const Tile& tile) {
   tile.scratch.described = true;
   for (std::int64_t n = 0; n < tile.count; ++n) {
-    BiasLane& bias = tile.scratch.bias_lanes[n];
-    BiasLane range = {};
-    range.begin = bias.begin;
-    range.end = bias.end;
-    bias = range;
+    LaneRules& rules = tile.scratch.lane_rules[n];
+    LaneRules range = {};
+    range.begin = rules.begin;
+    range.end = rules.end;
+    rules = range;
     const Lane& lane = tile.scratch.lanes[n];
-    if (tile.holes || tile.biased) describe_lane(tile.attention, tile.b, lane.head, lane.index, &bias);
+    if (tile.holes || tile.biased) rules_of_lane(tile.attention, tile.b, lane.head, lane.index, &rules);
   }
 }
 
 int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
   VisibleArguments arguments;
-  arguments.lanes = tile.scratch.bias_lanes;
-  arguments.strides = bias_strides(tile.attention);
+  arguments.lanes = tile.scratch.lane_rules;
+  arguments.strides = rule_strides(tile.attention);
   arguments.lane_count = tile.count;
   arguments.key = begin;
   arguments.key_count = end - begin;
@@ -42,8 +42,8 @@ int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
 void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   BiasArguments arguments;
-  arguments.lanes = scratch.bias_lanes;
-  arguments.strides = bias_strides(tile.attention);
+  arguments.lanes = scratch.lane_rules;
+  arguments.strides = rule_strides(tile.attention);
   arguments.lane_count = tile.count;
   arguments.width = tile.width;
   arguments.key = begin;
@@ -73,7 +73,7 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
   bool move = false;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
-    arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.group, row);
+    arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.kv_head, row);
     arguments.key_count = tile.keys.k.end_of_run(row, tile.keys.first + end) - row;
     arguments.visible = scratch.visible + (j - begin);
     arguments.bias = biased ? scratch.bias + (j - begin) * tile.width : nullptr;

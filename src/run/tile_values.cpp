@@ -36,7 +36,7 @@ inline __attribute__((always_inline)) void accumulate_run(
   arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
   arguments.accumulation = accumulation;
   arguments.output_stride = output_stride;
-  const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.group, tile.keys.first + run.begin);
+  const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.kv_head, tile.keys.first + run.begin);
   std::int64_t panel = quotient(column, tile.keys.value_columns), within = column - panel * tile.keys.value_columns;
   for (std::int64_t c = column; c < column + columns; c += arguments.columns, ++panel, within = 0) {
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
@@ -91,7 +91,7 @@ void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
     const std::int64_t count = smaller(lane_step, tile.count - first);
     KeyRange range = {end, block};
     for (std::int64_t n = first; n < first + count; ++n) {
-      const BiasLane& lane = tile.scratch.bias_lanes[n];
+      const LaneRules& lane = tile.scratch.lane_rules[n];
       range = {smaller(range.begin, larger(lane.begin, block)), larger(range.end, smaller(lane.end, end))};
     }
     if (!range.empty()) accumulate(tile, block, range.begin, range.end, first, count);

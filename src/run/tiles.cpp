@@ -28,21 +28,21 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   };
   const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
   const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
-  const bool alike = attention.visibility.alike();
+  const bool same_for_all_queries = attention.visibility.same_for_all_queries();
   const RowRanges ranges = attention.visibility.of_rows(b);
   KeyRange range;
   Lane lane = lane_of(first_head, first_index);
   std::int64_t seeing = 0, blind = 0;
   for (std::int64_t n = 0;;) {
-    if (n == 0 || !alike) range = ranges.of(lane.index);
+    if (n == 0 || !same_for_all_queries) range = ranges.of(lane.index);
     if (range.empty()) {
       if (lane.lse != nullptr) *lane.lse = empty_lse(attention, lane.head);
       if (!uniform) write_empty_row(attention, lane.head, lane.output, lane.weights);
       ++blind;
     } else {
       scratch.lanes[seeing] = lane;
-      scratch.bias_lanes[seeing].begin = range.begin;
-      scratch.bias_lanes[seeing].end = range.end;
+      scratch.lane_rules[seeing].begin = range.begin;
+      scratch.lane_rules[seeing].end = range.end;
       ++seeing;
     }
     if (++n == count) break;
@@ -65,8 +65,8 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
     if (ranges.of(i).empty() || (scratch.seen >> at++ & 1) == 0) {
       scratch.lanes[kept] = lane_of(h, i);
-      scratch.bias_lanes[kept].begin = held.begin;
-      scratch.bias_lanes[kept].end = held.end;
+      scratch.lane_rules[kept].begin = held.begin;
+      scratch.lane_rules[kept].end = held.end;
       ++kept;
     }
     if (++i == queries) i = 0, ++h;
@@ -86,7 +86,7 @@ void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<con
   for (std::int64_t j = range.begin; j < range.end; j += step) {
     arguments.rows = smaller(step, range.end - j);
     for (std::int64_t c = 0; c < columns; c += panel) {
-      arguments.source = rows.row(keys.b, keys.group, keys.first + j) + c * rows.stride;
+      arguments.source = rows.row(keys.b, keys.kv_head, keys.first + j) + c * rows.stride;
       arguments.destination = destination + c / panel * panel_stride + j * panel;
       kernels.copy(&arguments);
     }
@@ -124,24 +124,24 @@ __attribute__((noinline)) void copy_keys(const Attention& attention, const Atten
 
 }  // namespace
 
-void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t group,
+void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                std::int64_t tile, void* memory) {
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();
-  const std::int64_t shared = quotient(attention.heads, attention.groups);  // heads of a group
-  const std::int64_t last_group = plan.all_groups ? attention.groups : group + 1;
+  const std::int64_t heads_per_kv_head = quotient(attention.heads, attention.kv_heads);
+  const std::int64_t last_kv_head = plan.all_kv_heads ? attention.kv_heads : kv_head + 1;
 
-  for (std::int64_t g = group; g < last_group; ++g) {
+  for (std::int64_t g = kv_head; g < last_kv_head; ++g) {
     const int columns = plan.value_panel > 0 ? plan.value_panel : static_cast<int>(attention.value_depth);
     HeadKeys keys = {attention.k, attention.v, sequences.packed() ? 0 : b, g, sequences.first_key(b), columns, attention.value_panel_stride};
     if (plan.copy_keys || plan.copy_values) {
       copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
     }
     // Of averaged weights, one head after the other has a share.
-    const std::int64_t heads = attention.average_weights ? 1 : shared;
+    const std::int64_t heads = attention.average_weights ? 1 : heads_per_kv_head;
     const std::int64_t rows = heads * sequences.query_count(b);
-    for (std::int64_t head = g * shared; head < (g + 1) * shared; head += heads) {
+    for (std::int64_t head = g * heads_per_kv_head; head < (g + 1) * heads_per_kv_head; head += heads) {
       for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
         const std::int64_t start = t * plan.tile;
         if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));

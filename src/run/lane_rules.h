@@ -8,7 +8,7 @@
 namespace attend {
 
 /// Fills in all but the range and the frame of a lane.
-void describe_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, BiasLane* lane);
-BiasStrides bias_strides(const Attention& attention);
+void rules_of_lane(const Attention& attention, std::int64_t b, std::int64_t head, std::int64_t query, LaneRules* lane);
+RuleStrides rule_strides(const Attention& attention);
 
 }  // namespace attend

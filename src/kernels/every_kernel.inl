@@ -1,0 +1,16 @@
+// All kernels, over the vector type and the sizes of the ISA that includes this.
+
+#include "kernels/exp.inl"
+#include "kernels/strided.inl"
+#include "kernels/product.inl"
+#include "kernels/pack.inl"
+#include "kernels/gemm.inl"
+#include "kernels/scores.inl"
+#include "kernels/visible.inl"
+#include "kernels/bias.inl"
+#include "kernels/accumulate.inl"
+#include "kernels/decode.inl"
+#include "kernels/reshape.inl"
+#include "kernels/softmax.inl"
+#include "kernels/rotate.inl"
+#include "kernels/rms_norm.inl"

@@ -1,0 +1,35 @@
+// The checks of decoding.
+#pragma once
+
+#include "check.h"
+
+namespace attend::checks {
+
+struct DecodeScoresShape {
+  std::int64_t rows = 1, keys = 1, depth = 1;
+  std::int64_t stride = 1, gap = 0;  // of keys
+};
+
+struct DecodeWeightsShape {
+  std::int64_t keys = 1;
+  bool capped = false, biased = false;
+  float level = 0.0f;               // added to all scores
+  std::int64_t special_score = -1;  // this one is `special`
+  float special = 0.0f;
+};
+
+struct DecodeValuesShape {
+  std::int64_t rows = 1, keys = 1, columns = 1;
+  std::int64_t stride = 1, gap = 0;  // of values
+  std::int64_t left = 1;             // keys of the first group
+  bool continues = false, ends = false;
+};
+
+DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random);
+DecodeWeightsShape draw_decode_weights(const Kernels& kernels, Random& random);
+DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random);
+Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_weights(const Kernels& kernels, const DecodeWeightsShape& shape, Seed seed, ArgumentMemory& memory);
+Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shape, Seed seed, ArgumentMemory& memory);
+
+}  // namespace attend::checks

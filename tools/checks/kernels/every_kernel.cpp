@@ -1,0 +1,45 @@
+// From the list of kernels to their checks: one without a check does not compile.
+#include "every_kernel.h"
+
+#include "base/dispatch.h"
+
+namespace attend::checks {
+
+namespace {
+
+constexpr int shapes_a_kernel = 10;
+
+/// Unless something was found already.
+template <class Shape>
+void check_some(Check<Shape> check, Shape (*draw)(const Kernels&, Random&), const Kernels& kernels, Random& random,
+                ArgumentMemory& memory, Result& result) {
+  for (int n = 0; n < shapes_a_kernel && result.ok; ++n) {
+    const Shape shape = draw(kernels, random);
+    result = check(kernels, shape, static_cast<Seed>(random.between(0, 999999)), memory);
+  }
+}
+
+}  // namespace
+
+Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory) {
+  Random random(seed);
+  Result result;
+#define ATTEND_CHECK_KERNEL(returned, kernel, parameters) check_some(check_##kernel, draw_##kernel, kernels, random, memory, result);
+  ATTEND_KERNELS(ATTEND_CHECK_KERNEL)
+  return result;
+}
+
+Result check_kernels(Isa isa, std::uint64_t seed) {
+  const Kernels* kernels = find_kernels(isa);
+  if (kernels == nullptr) {
+    Result result;
+    result.ok = false;
+    std::snprintf(result.message, sizeof(result.message), "%s: not usable here", isa_name(isa));
+    return result;
+  }
+  const std::size_t misalignments[] = {0, 1, 3};
+  HeapMemory memory(misalignments[seed % 3]);
+  return check_random_shapes(*kernels, seed, memory);
+}
+
+}  // namespace attend::checks

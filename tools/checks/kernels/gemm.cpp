@@ -1,0 +1,92 @@
+// Shapes at random, and the contract in double precision.
+#include "gemm.h"
+
+namespace attend::checks {
+
+GemmShape draw_gemm(const Kernels& kernels, Random& random) {
+  GemmShape shape;
+  shape.rows = draw_size(random, 0, kernels.gemm_rows);
+  shape.depth = draw_size(random, 0, 8);
+  shape.columns = random.between(1, kernels.gemm_columns);
+  shape.width = round_up(shape.columns, kernels.lanes);
+  if (random.one_in(8)) shape.width = kernels.gemm_columns;
+  shape.k_stride = draw_stride(random, 0);
+  shape.gap = draw_input_gap(random, shape.depth * shape.k_stride);
+  shape.first_column = random.one_in(2) ? 0 : random.between(0, 100);
+  shape.head_size = random.one_in(2) ? shape.first_column + shape.columns : random.between(1, shape.columns + 3);
+  shape.element_stride = draw_stride(random, 1);
+  shape.output_gap = draw_gap(random);
+  shape.head_major = random.one_in(2);
+  shape.bias = random.one_in(2);
+  return shape;
+}
+
+Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, "gemm",
+                {{"rows", shape.rows}, {"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
+                 {"k_stride", shape.k_stride}, {"gap", shape.gap}, {"first_column", shape.first_column},
+                 {"head_size", shape.head_size}, {"element_stride", shape.element_stride},
+                 {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias}},
+                seed, memory);
+  Random random(seed);
+  const Matrix a = input_matrix(memory, random, "a", shape.rows, shape.depth,
+                                shape.depth * shape.k_stride + shape.gap, shape.k_stride);
+  // Whole vectors are promised: 64 bytes where a vector has 64.
+  const std::size_t vector = static_cast<std::size_t>(kernels.lanes) * sizeof(float);
+  const Matrix panel = {memory.input<float>("panel", shape.depth * shape.width, vector), shape.width, 1};
+  float* bias = shape.bias ? memory.input<float>("bias", shape.width) : nullptr;
+  for (std::int64_t n = 0; n < shape.columns; ++n) {
+    for (std::int64_t k = 0; k < shape.depth; ++k) *panel.at(k, n) = random.value();
+    if (bias) bias[n] = random.value();
+  }
+
+  // All columns of all heads have their place, also those before and after the panel's.
+  const std::int64_t end = shape.first_column + shape.columns;
+  const std::int64_t heads = round_up(end, shape.head_size) / shape.head_size;
+  const std::int64_t head = shape.head_size * shape.element_stride + shape.output_gap;
+  const std::int64_t row_stride = shape.head_major ? head : heads * head + shape.output_gap;
+  const std::int64_t head_stride = shape.head_major ? shape.rows * row_stride : head;
+  const auto place = [&](std::int64_t c) {
+    return c / shape.head_size * head_stride + c % shape.head_size * shape.element_stride;
+  };
+  float* output = memory.output("output", shape.rows == 0 ? 0 : (shape.rows - 1) * row_stride + place(end - 1) + 1);
+
+  const float** rows = memory.input<const float*>("rows", shape.rows);
+  float** outputs = memory.input<float*>("outputs", shape.rows);
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    rows[r] = a.at(r, 0);
+    outputs[r] = output + (seed % 2 == 0 ? r : shape.rows - 1 - r) * row_stride;
+  }
+  GemmArguments arguments = {};
+  arguments.rows = rows;
+  arguments.outputs = outputs;
+  arguments.row_count = shape.rows;
+  arguments.k_stride = shape.k_stride;
+  arguments.depth = shape.depth;
+  arguments.panel = panel.data;
+  arguments.width = shape.width;
+  arguments.columns = shape.columns;
+  arguments.bias = bias;
+  arguments.first_column = shape.first_column;
+  arguments.head_size = shape.head_size;
+  arguments.head_stride = head_stride;
+  arguments.element_stride = shape.element_stride;
+  arguments.ahead = panel.data;
+  kernels.gemm(&arguments);
+
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t n = 0; n < shape.columns; ++n) {
+      double sum = bias ? bias[n] : 0.0, magnitude = std::abs(sum);
+      for (std::int64_t k = 0; k < shape.depth; ++k) {
+        const double term = static_cast<double>(*a.at(r, k)) * *panel.at(k, n);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      report.close("c", r, n, outputs[r] + place(shape.first_column + n), sum,
+                   linear_bound(magnitude, shape.depth, Data::random));
+    }
+  }
+  return report.result();
+}
+
+}  // namespace attend::checks

@@ -1,0 +1,143 @@
+// The lanes of a tile as fill_visible and fill_bias take them, and what each is to see and to add.
+#pragma once
+
+#include <algorithm>
+
+#include "check.h"
+
+namespace attend::checks {
+
+/// Of fill_visible and fill_bias: what the lanes of a tile have.
+struct BiasShape {
+  std::int64_t keys = 1, lane_count = 1, width = 1;
+  bool masked = false, additive = false, tree = false, relative = false;
+  std::int64_t mask_stride = 1, additive_stride = 1;
+};
+
+/// Lanes as `shape` describes them, and what they should see and add, from the contract.
+struct RuledLanes {
+  LaneRules* lanes;
+  RuleStrides strides = {};
+  std::int64_t key, root = 0;
+  std::vector<std::int64_t> parents;
+  bool tree = false;
+
+  RuledLanes(const Kernels& kernels, const BiasShape& shape, Random& random, ArgumentMemory& memory) : tree(shape.tree) {
+    const std::int64_t keys = shape.keys, reach = random.between(0, 20);
+    key = random.between(0, 50);
+    const std::int64_t end = key + keys, side = reach + kernels.lanes;
+    lanes = memory.input<LaneRules>("lanes", shape.lane_count);
+    // Each lane's rows end where their arrays do; those start at the block, and no kernel reads before.
+    const std::int64_t bytes = round_up(extent(1, keys, 0, shape.mask_stride), 4);
+    auto* masks = reinterpret_cast<std::uint8_t*>(memory.input<std::uint32_t>("masks", shape.masked ? shape.lane_count * bytes / 4 : 0));
+    const std::int64_t floats = extent(1, keys, 0, shape.additive_stride);
+    float* additives = memory.input<float>("additive masks", shape.additive ? shape.lane_count * floats : 0);
+    float* relative = memory.input<float>("relative", shape.relative ? 2 * side + 1 : 0);
+    for (std::int64_t d = 0; d <= 2 * side && shape.relative; ++d) {
+      const std::int64_t within = std::clamp<std::int64_t>(d, kernels.lanes, 2 * side - kernels.lanes);
+      relative[d] = within != d ? 0.0f : random.value();
+    }
+    for (std::int64_t d = 0; d < kernels.lanes && shape.relative; ++d) {  // each end repeats
+      relative[d] = relative[kernels.lanes];
+      relative[2 * side - d] = relative[2 * side - kernels.lanes];
+    }
+    std::int64_t* nodes = memory.input<std::int64_t>("parents", shape.tree ? shape.lane_count : 0);
+    root = key + random.between(-3, keys);
+    for (std::int64_t node = 0; node < shape.lane_count && shape.tree; ++node) {
+      nodes[node] = node == 0 ? -1 : random.between(-1, node - 1);
+      parents.push_back(nodes[node]);
+    }
+    const bool only_infinite = random.one_in(2);
+    strides = {shape.mask_stride, shape.additive_stride, 1, reach};
+    for (std::int64_t n = 0; n < shape.lane_count; ++n) {
+      LaneRules lane = {};
+      lane.shift = random.one_in(2) ? 0.0f : random.value();
+      lane.slope = shape.relative && random.one_in(2) ? random.uniform(0.0f, 0.5f) : 0.0f;
+      lane.position = shape.tree ? root + n : random.between(-10, end + 10);
+      lane.begin = random.one_in(2) ? 0 : random.between(0, end + 2);
+      lane.end = random.one_in(2) ? end + 5 : random.between(0, end + 2);
+      if (shape.tree) lane.end = std::min(lane.end, lane.position + 1);
+      if (shape.masked) {
+        std::uint8_t* row = masks + n * bytes + bytes - extent(1, keys, 0, shape.mask_stride);
+        for (std::int64_t j = 0; j < keys; ++j) {
+          row[j * shape.mask_stride] = random.one_in(2) ? 0 : static_cast<std::uint8_t>(1u << random.between(0, 7));
+        }
+        lane.mask = row - key * shape.mask_stride;
+      }
+      if (shape.additive) {
+        float* row = additives + n * floats;
+        for (std::int64_t j = 0; j < keys; ++j) {
+          row[j * shape.additive_stride] = random.one_in(2) ? -infinity : only_infinite ? 0.0f : random.value();
+        }
+        lane.additive = row - key * shape.additive_stride;
+      }
+      if (shape.relative) lane.relative = relative + side;
+      // Of whatever size, differences are taken before they are added.
+      const std::int64_t far = random.one_in(4) ? std::int64_t{1} << random.between(20, 40) : 0;
+      if (lane.slope != 0.0f && far != 0 && !shape.tree) lane.position = random.one_in(2) ? far : -far;
+      const std::int64_t some = random.between(key, end - 1);
+      if (random.one_in(2)) {
+        lane.reference.distance = std::abs(some - lane.position);
+        if (shape.relative) lane.reference.relative = lane.relative[std::clamp(some - lane.position, -reach, reach)];
+        if (shape.additive) {
+          const float low = random.one_in(3) ? 0.0f : random.one_in(2) ? -1e9f : -3e38f;
+          lane.reference.additive = low;
+          for (std::int64_t j = 0; j < keys; ++j) {
+            float& added = const_cast<float*>(lane.additive)[(key + j) * shape.additive_stride];
+            if (added == -infinity || (j > 0 && shape.additive_stride == 0)) continue;
+            added = random.one_in(3) ? low : random.one_in(4) ? 0.0f : low + (low == 0.0f ? random.value() : 0.0f);
+          }
+        }
+      }
+      if (shape.tree) {
+        lane.parents = nodes;
+        lane.node = n;
+      }
+      lanes[n] = lane;
+    }
+  }
+
+  bool sees(std::int64_t n, std::int64_t j) const {
+    const LaneRules& lane = lanes[n];
+    if (j < lane.begin || j >= lane.end) return false;
+    if (lane.mask != nullptr && lane.mask[j * strides.mask] == 0) return false;
+    if (lane.additive != nullptr && lane.additive[j * strides.additive] == -infinity) return false;
+    if (!tree || j < root) return true;
+    for (std::int64_t node = n; node >= 0; node = parents[static_cast<std::size_t>(node)]) {
+      if (root + node == j) return true;
+    }
+    return false;
+  }
+  bool adds(std::int64_t n, std::int64_t j) const {
+    const LaneRules& lane = lanes[n];
+    if (lane.additive == nullptr) return false;
+    const float added = lane.additive[j * strides.additive];
+    return added != 0.0f && added != -infinity;
+  }
+
+  /// What is added where lane n sees key j, and how far from it a float may be.
+  struct Added {
+    double value, tolerance;
+  };
+  Added added(std::int64_t n, std::int64_t j) const {
+    const LaneRules& lane = lanes[n];
+    const double log2_e = 1.4426950408889634;  // of the contract, not of the kernels
+    Added sum = {lane.shift, std::abs(lane.shift)};
+    const auto add = [&](double difference) {
+      sum.value += log2_e * difference;
+      sum.tolerance += log2_e * std::abs(difference);
+    };
+    const std::int64_t distance = j - lane.position;
+    if (lane.relative != nullptr) {
+      add(static_cast<double>(lane.relative[std::clamp(distance, -strides.reach, strides.reach)]) - lane.reference.relative);
+    }
+    if (lane.slope != 0.0f) add(-static_cast<double>(lane.slope) * static_cast<double>(std::abs(distance) - lane.reference.distance));
+    if (lane.additive != nullptr) add(static_cast<double>(lane.additive[j * strides.additive]) - lane.reference.additive);
+    const double most = std::numeric_limits<float>::max();
+    sum.value = std::clamp(sum.value, -most, most);
+    sum.tolerance *= 6 * 0x1p-24;
+    return sum;
+  }
+};
+
+}  // namespace attend::checks
