@@ -35,25 +35,9 @@ const char* const help_text =
 
 namespace {
 
-/// Insertions, deletions and substitutions that turn one into the other.
-std::size_t edit_distance(const std::string& from, const std::string& to) {
-  std::vector<std::size_t> costs(to.size() + 1);
-  for (std::size_t j = 0; j <= to.size(); ++j) costs[j] = j;
-  for (std::size_t i = 1; i <= from.size(); ++i) {
-    std::size_t diagonal = costs[0];
-    costs[0] = i;
-    for (std::size_t j = 1; j <= to.size(); ++j) {
-      const std::size_t substituted = diagonal + (from[i - 1] != to[j - 1]);
-      diagonal = costs[j];
-      costs[j] = std::min({costs[j] + 1, costs[j - 1] + 1, substituted});
-    }
-  }
-  return costs[to.size()];
-}
-
 std::string unknown(const char* what, const std::string& word, const std::vector<std::string>& names) {
   const auto distance = [&](const std::string& name) {  // the beginning of a name is near it
-    return name.compare(0, word.size(), word) == 0 ? 1 : edit_distance(word, name);
+    return name.compare(0, word.size(), word) == 0 ? 1 : io::edit_distance(word, name);
   };
   const auto nearest = std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
     return distance(a) < distance(b);

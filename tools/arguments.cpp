@@ -28,25 +28,6 @@ std::vector<Flag> all_flags(const Verb& verb) {
   return flags;
 }
 
-/// Insertions, deletions, substitutions and swaps of neighbours that turn one into the other.
-std::size_t edit_distance(const std::string& from, const std::string& to) {
-  std::vector<std::vector<std::size_t>> cost(from.size() + 1, std::vector<std::size_t>(to.size() + 1));
-  for (std::size_t i = 0; i <= from.size(); ++i) {
-    for (std::size_t j = 0; j <= to.size(); ++j) {
-      if (i == 0 || j == 0) {
-        cost[i][j] = i + j;
-        continue;
-      }
-      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1,
-                             cost[i - 1][j - 1] + (from[i - 1] != to[j - 1])});
-      if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1]) {
-        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return cost[from.size()][to.size()];
-}
-
 }  // namespace
 
 std::string suggestion(const std::string& word, const std::vector<std::string>& names) {
@@ -55,7 +36,7 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   std::size_t least = 0;
   for (const std::string& name : names) {
     const bool begins = word.size() > 2 && name.compare(0, word.size(), word) == 0;
-    const std::size_t distance = begins ? 1 : edit_distance(word, name);
+    const std::size_t distance = begins ? 1 : io::edit_distance(word, name);
     if (nearest.empty() || distance < least) {
       nearest = name;
       least = distance;

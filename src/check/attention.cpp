@@ -36,17 +36,15 @@ Status check_starts(const char* name, const IndexView& starts, std::int64_t sequ
   for (std::int64_t b = 0; b <= sequences; ++b) {
     const std::int64_t start = starts.data[b * starts.strides[0]];
     if (b == 0 && start != 0) {
-      return Status::error(invalid, "%s: [0] is %lld, expected 0", name, static_cast<long long>(start));
+      return Status::error(invalid, "%s: [0] is %lld, expected 0", name, Number{start});
     }
     if (start < before) {
-      return Status::error(invalid, "%s: [%lld] is %lld, less than the one before, %lld", name, static_cast<long long>(b),
-                           static_cast<long long>(start), static_cast<long long>(before));
+      return Status::error(invalid, "%s: [%lld] is %lld, less than the one before, %lld", name, Number{b}, Number{start}, Number{before});
     }
     before = start;
   }
   if (before == rows) return Status();
-  return Status::error(invalid, "%s: ends at %lld, expected the rows of %s, %lld", name, static_cast<long long>(before), of,
-                       static_cast<long long>(rows));
+  return Status::error(invalid, "%s: ends at %lld, expected the rows of %s, %lld", name, Number{before}, of, Number{rows});
 }
 
 // How many sequences a call has: the entries of its batch, or those that its starts say are packed.
@@ -57,7 +55,7 @@ Status check_sequences(const AttentionOptions& options, const Operands& operands
   *sequences = options.query_starts.sizes[0] - 1;
   if (operands.batch != 1 || *sequences < 0) {
     return Status::error(invalid, "query_starts: shape %s with a batch of %lld, expected one more than the sequences, and a batch of 1",
-                         shape_text(options.query_starts).text, static_cast<long long>(operands.batch));
+                         shape_text(options.query_starts).text, Number{operands.batch});
   }
   ATTEND_CHECK(check_starts("query_starts", options.query_starts, *sequences, operands.q.name, operands.queries));
   return check_starts("key_starts", options.key_starts, *sequences, operands.k.name, operands.keys);
@@ -100,8 +98,8 @@ Status check_tree(const IndexView& parents, std::int64_t batch, std::int64_t que
     for (std::int64_t i = 0; i < queries; ++i) {
       const std::int64_t parent = parents.data[(parents.rank == 2 ? b * parents.strides[0] : 0) + i * parents.strides[parents.rank - 1]];
       if (parent >= -1 && parent < i) continue;
-      return Status::error(invalid, "tree_parents: that of query %lld is %lld, expected -1 to %lld", static_cast<long long>(i),
-                           static_cast<long long>(parent), static_cast<long long>(i - 1));
+      return Status::error(invalid, "tree_parents: that of query %lld is %lld, expected -1 to %lld", Number{i}, Number{parent},
+                           Number{i - 1});
     }
   }
   return Status();
@@ -109,7 +107,7 @@ Status check_tree(const IndexView& parents, std::int64_t batch, std::int64_t que
 
 Status check_window(const char* name, std::int64_t window) {
   if (window >= -1) return Status();
-  return Status::error(invalid, "%s: %lld, expected 0 or more, or -1: unbounded", name, static_cast<long long>(window));
+  return Status::error(invalid, "%s: %lld, expected 0 or more, or -1: unbounded", name, Number{window});
 }
 
 // Whether the outputs lie apart from all that is read. Every member of the options has a name here, so that a new one does not compile
@@ -146,7 +144,7 @@ Status check_attention(const Operands& operands, const LengthsView& valid_lens, 
     for (std::int64_t b = 0; b < sequences; ++b) {
       const std::int64_t offset = options.offsets.data[b * options.offsets.strides[0]];
       if (offset >= -largest_offset && offset <= largest_offset) continue;
-      return Status::error(invalid, "offsets: [%lld] is %lld, expected -2^40 to 2^40", static_cast<long long>(b), static_cast<long long>(offset));
+      return Status::error(invalid, "offsets: [%lld] is %lld, expected -2^40 to 2^40", Number{b}, Number{offset});
     }
   }
   const std::int64_t shape[4] = {batch, heads, queries, keys};
@@ -191,7 +189,7 @@ Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noe
     return Status::error(invalid, "softcap: %g, expected a finite number of at least 0", static_cast<double>(options.softcap));
   }
   if (options.offset < -largest_offset || options.offset > largest_offset) {
-    return Status::error(invalid, "offset: %lld, expected -2^40 to 2^40", static_cast<long long>(options.offset));
+    return Status::error(invalid, "offset: %lld, expected -2^40 to 2^40", Number{options.offset});
   }
   ATTEND_CHECK(check_window("window_left", options.window_left));
   ATTEND_CHECK(check_window("window_right", options.window_right));
@@ -202,13 +200,13 @@ Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noe
   ATTEND_CHECK(check_view("relative_position_bias.table", bias.table, -1, heads));
   const std::int64_t buckets = bias.table.sizes[0], sides = bias.bidirectional ? 2 : 1, most = std::int64_t{1} << 20;
   if (buckets < 2 * sides || buckets > most) {
-    return Status::error(invalid, "relative_position_bias.table: %lld buckets, expected %lld to %lld", static_cast<long long>(buckets),
-                         static_cast<long long>(2 * sides), static_cast<long long>(most));
+    return Status::error(invalid, "relative_position_bias.table: %lld buckets, expected %lld to %lld", Number{buckets}, Number{2 * sides},
+                         Number{most});
   }
   const std::int64_t exact = buckets / sides / 2;
   if (bias.max_distance <= exact || bias.max_distance > most) {
-    return Status::error(invalid, "relative_position_bias.max_distance: %lld, expected %lld to %lld", static_cast<long long>(bias.max_distance),
-                         static_cast<long long>(exact + 1), static_cast<long long>(most));
+    return Status::error(invalid, "relative_position_bias.max_distance: %lld, expected %lld to %lld", Number{bias.max_distance},
+                         Number{exact + 1}, Number{most});
   }
   return Status();
 }

@@ -13,9 +13,8 @@ Status check_pages(const CacheState& state, std::int64_t b, const KeyRange& toke
   const std::int64_t p = stray_page(state, b, tokens);
   if (p < 0) return Status();
   const IndexView& pages = state.config.pages;
-  return Status::error(invalid, "pages: [%lld, %lld] is %lld, expected 0 to %lld", static_cast<long long>(b), static_cast<long long>(p),
-                       static_cast<long long>(pages.data[b * pages.strides[0] + p * pages.strides[1]]),
-                       static_cast<long long>(state.config.page_count - 1));
+  return Status::error(invalid, "pages: [%lld, %lld] is %lld, expected 0 to %lld", Number{b}, Number{p},
+                       Number{pages.data[b * pages.strides[0] + p * pages.strides[1]]}, Number{state.config.page_count - 1});
 }
 
 }  // namespace
@@ -27,8 +26,7 @@ Status check_counts(const char* name, const IndexView& counts, std::int64_t batc
   for (std::int64_t b = 0; b < batch; ++b) {
     const std::int64_t count = counts.data[b * counts.strides[0]];
     if (count >= 0 && count <= rows) continue;
-    return Status::error(invalid, "%s: [%lld] is %lld, expected 0 to %lld", name, static_cast<long long>(b),
-                         static_cast<long long>(count), static_cast<long long>(rows));
+    return Status::error(invalid, "%s: [%lld] is %lld, expected 0 to %lld", name, Number{b}, Number{count}, Number{rows});
   }
   return Status();
 }
@@ -56,7 +54,7 @@ Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
     const double held = static_cast<double>(columns) * static_cast<double>(config.page_rows);
     if (columns == 0 || held < static_cast<double>(config.capacity) || held > static_cast<double>(largest_offset)) {
       return Status::error(invalid, "pages: shape %s, %lld tokens to a page, expected room for capacity = %lld, at least 1 and at most 2^40",
-                           shape_text(config.pages).text, static_cast<long long>(config.page_rows), static_cast<long long>(config.capacity));
+                           shape_text(config.pages).text, Number{config.page_rows}, Number{config.capacity});
     }
     rows = static_cast<double>(config.page_count) * static_cast<double>(config.page_rows);
   } else if (config.page_count != 0 || !config.pages.absent()) {
@@ -65,7 +63,7 @@ Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
   const double widest = 64.0 + static_cast<double>(config.head_dim + largest_head);
   if (rows * static_cast<double>(config.num_kv_heads) * widest <= 0x1p58) return Status();
   return Status::error(invalid, "%s: %lld is too large", paged ? "page_count" : "capacity",
-                       static_cast<long long>(paged ? config.page_count : config.capacity));
+                       Number{paged ? config.page_count : config.capacity});
 }
 
 Status validate_room(const CacheState& state, const IndexView& counts, std::int64_t rows) noexcept {
@@ -73,9 +71,8 @@ Status validate_room(const CacheState& state, const IndexView& counts, std::int6
   for (std::int64_t b = 0; b < config.batch; ++b) {
     const std::int64_t count = counts.absent() ? rows : counts.data[b * counts.strides[0]], length = state.lengths[b];
     if (count > (config.ring ? largest_offset : config.capacity) - length) {
-      return Status::error(StatusCode::out_of_memory, "cache: entry %lld holds %lld of %lld tokens, no room for %lld more",
-                           static_cast<long long>(b), static_cast<long long>(length),
-                           static_cast<long long>(config.ring ? largest_offset : config.capacity), static_cast<long long>(count));
+      return Status::error(StatusCode::out_of_memory, "cache: entry %lld holds %lld of %lld tokens, no room for %lld more", Number{b},
+                           Number{length}, Number{config.ring ? largest_offset : config.capacity}, Number{count});
     }
     ATTEND_CHECK(check_pages(state, b, {length, length + count}));
   }
@@ -99,8 +96,8 @@ Status validate_truncate(const CacheState& state, std::int64_t b, std::int64_t l
   ATTEND_CHECK(check_size("b", b, 0, state.config.batch - 1));
   if (length == 0) return Status();
   if (length >= state.firsts[b] && length <= state.lengths[b]) return Status();
-  return Status::error(invalid, "length: %lld, expected 0 or %lld to %lld, what entry %lld holds", static_cast<long long>(length),
-                       static_cast<long long>(state.firsts[b]), static_cast<long long>(state.lengths[b]), static_cast<long long>(b));
+  return Status::error(invalid, "length: %lld, expected 0 or %lld to %lld, what entry %lld holds", Number{length}, Number{state.firsts[b]},
+                       Number{state.lengths[b]}, Number{b});
 }
 
 Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept {
@@ -115,10 +112,10 @@ Status validate_reach(const CacheState& state, const Visibility& visibility) noe
     for (std::int64_t i = 0; i < queries; ++i) {
       const KeyRange range = all.of(b, i);
       if (range.empty() || range.begin >= first) continue;
-      return Status::error(invalid, "cache: query %lld of entry %lld sees tokens from %lld on, a ring of capacity %lld holds %lld to %lld; it takes %lld",
-                           static_cast<long long>(i), static_cast<long long>(b), static_cast<long long>(range.begin),
-                           static_cast<long long>(config.capacity), static_cast<long long>(first), static_cast<long long>(end - 1),
-                           static_cast<long long>(end - range.begin));
+      return Status::error(invalid,
+                           "cache: query %lld of entry %lld sees tokens from %lld on, a ring of capacity %lld holds %lld to %lld; it takes %lld",
+                           Number{i}, Number{b}, Number{range.begin}, Number{config.capacity}, Number{first}, Number{end - 1},
+                           Number{end - range.begin});
     }
   }
   return Status();

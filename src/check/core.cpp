@@ -13,8 +13,7 @@ namespace {
 
 Status check_width(const char* name, std::int64_t width) {
   if (width >= 1 && width <= largest_head) return Status();
-  return Status::error(invalid, "%s: width %lld, expected 1 to %lld", name, static_cast<long long>(width),
-                       static_cast<long long>(largest_head));
+  return Status::error(invalid, "%s: width %lld, expected 1 to %lld", name, Number{width}, Number{largest_head});
 }
 
 // Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
@@ -54,8 +53,7 @@ Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k
   ATTEND_CHECK(check_view("k", k, batch, -1, -1, depth));
   const std::int64_t kv_heads = k.sizes[1];
   if (kv_heads < 1 || heads % kv_heads != 0) {
-    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", static_cast<long long>(kv_heads),
-                         static_cast<long long>(heads));
+    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", Number{kv_heads}, Number{heads});
   }
   ATTEND_CHECK(check_view("v", v, batch, kv_heads, k.sizes[2], -1));
   ATTEND_CHECK(check_width("v", v.sizes[3]));
@@ -75,8 +73,7 @@ Status validate_cached_queries(const ConstTensorView& q, const CacheState& state
   const KeyValueCacheConfig& config = state.config;
   ATTEND_CHECK(check_view("q", q, config.batch, -1, -1, config.head_dim));
   if (q.sizes[1] % config.num_kv_heads == 0) return Status();
-  return Status::error(invalid, "cache: %lld heads do not divide those of q, %lld", static_cast<long long>(config.num_kv_heads),
-                       static_cast<long long>(q.sizes[1]));
+  return Status::error(invalid, "cache: %lld heads do not divide those of q, %lld", Number{config.num_kv_heads}, Number{q.sizes[1]});
 }
 
 Status validate_cached_core(const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
@@ -105,7 +102,7 @@ Status validate_merge(const ConstTensorView& other_output, const ConstTensorView
 
 Status validate_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept {
   if (num_heads < 1) {
-    return Status::error(invalid, "num_heads: %lld, expected 1 or more", static_cast<long long>(num_heads));
+    return Status::error(invalid, "num_heads: %lld, expected 1 or more", Number{num_heads});
   }
   ATTEND_CHECK(check_view("slopes", slopes, num_heads));
   return check_distinct("slopes", slopes);

@@ -37,8 +37,7 @@ Status check_counted_rows(const char* name, std::int64_t b, std::int64_t first, 
   if (count == 0 || (first >= 0 && first + count <= limit)) return Status();
   const std::int64_t row = first < 0 ? 0 : count - 1;
   return Status::error(invalid, "%s: row %lld of sequence %lld is at position %lld, outside of the rotary tables' [0, %lld)", name,
-                       static_cast<long long>(row), static_cast<long long>(b), static_cast<long long>(first + row),
-                       static_cast<long long>(limit));
+                       Number{row}, Number{b}, Number{first + row}, Number{limit});
 }
 
 // Where queries and keys stand for their rotation, once the rest of the call is known to be right.
@@ -93,8 +92,7 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
                         {"num_heads", config.num_heads}};
   for (const Size& size : sizes) {
     if (size.size < 1 || size.size > largest_size) {
-      return Status::error(invalid, "%s: %lld, expected 1 to %lld", size.name, static_cast<long long>(size.size),
-                           static_cast<long long>(largest_size));
+      return Status::error(invalid, "%s: %lld, expected 1 to %lld", size.name, Number{size.size}, Number{largest_size});
     }
   }
   const struct {
@@ -106,26 +104,25 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
                    {"output_size", config.output_size, largest_size, "num_hiddens"}};
   for (const auto& size : defaulted) {
     if (size.size >= 0 && size.size <= size.most) continue;
-    return Status::error(invalid, "%s: %lld, expected 1 to %lld, or 0: %s", size.name, static_cast<long long>(size.size),
-                         static_cast<long long>(size.most), size.otherwise);
+    return Status::error(invalid, "%s: %lld, expected 1 to %lld, or 0: %s", size.name, Number{size.size}, Number{size.most},
+                         size.otherwise);
   }
   if (config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads != 0) {
-    return Status::error(invalid, "num_kv_heads: %lld does not divide num_heads, %lld", static_cast<long long>(config.num_kv_heads),
-                         static_cast<long long>(config.num_heads));
+    return Status::error(invalid, "num_kv_heads: %lld does not divide num_heads, %lld", Number{config.num_kv_heads},
+                         Number{config.num_heads});
   }
   if (config.head_dim == 0 && config.num_hiddens % config.num_heads != 0) {
-    return Status::error(invalid, "num_heads: %lld does not divide num_hiddens, %lld",
-                         static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens));
+    return Status::error(invalid, "num_heads: %lld does not divide num_hiddens, %lld", Number{config.num_heads},
+                         Number{config.num_hiddens});
   }
   const LayerSizes layer(config);
   if (layer.depth > largest_head) {
-    return Status::error(invalid, "num_heads: %lld heads of %lld hiddens are %lld wide, expected at most %lld",
-                         static_cast<long long>(config.num_heads), static_cast<long long>(config.num_hiddens),
-                         static_cast<long long>(layer.depth), static_cast<long long>(largest_head));
+    return Status::error(invalid, "num_heads: %lld heads of %lld hiddens are %lld wide, expected at most %lld", Number{config.num_heads},
+                         Number{config.num_hiddens}, Number{layer.depth}, Number{largest_head});
   }
   if (layer.heads * layer.depth > largest_size) {
-    return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", static_cast<long long>(layer.heads),
-                         static_cast<long long>(layer.depth), static_cast<long long>(largest_size));
+    return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", Number{layer.heads},
+                         Number{layer.depth}, Number{largest_size});
   }
   ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
   if (rotates(config.rotary)) {
@@ -192,12 +189,11 @@ Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheS
   const LayerSizes sizes(config);
   const KeyValueCacheConfig& held = state.config;
   if (held.num_kv_heads != sizes.kv_heads || held.head_dim != sizes.depth || held.value_dim != sizes.depth) {
-    return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", static_cast<long long>(held.num_kv_heads),
-                         static_cast<long long>(held.head_dim), static_cast<long long>(held.value_dim), static_cast<long long>(sizes.kv_heads),
-                         static_cast<long long>(sizes.depth), static_cast<long long>(sizes.depth));
+    return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", Number{held.num_kv_heads},
+                         Number{held.head_dim}, Number{held.value_dim}, Number{sizes.kv_heads}, Number{sizes.depth}, Number{sizes.depth});
   }
   if (batch == held.batch) return Status();
-  return Status::error(invalid, "cache: a batch of %lld, expected %lld", static_cast<long long>(held.batch), static_cast<long long>(batch));
+  return Status::error(invalid, "cache: a batch of %lld, expected %lld", Number{held.batch}, Number{batch});
 }
 
 Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
@@ -211,8 +207,8 @@ Status validate_cached_forward(const MultiHeadAttentionConfig& config, const Con
   if (appends) {
     ATTEND_CHECK(check_projected(config, keys, values, new_counts, state));
     if (!new_counts.absent() && keys.sizes[1] != rows) {
-      return Status::error(invalid, "new_counts: given, with %lld queries and %lld keys, expected as many", static_cast<long long>(rows),
-                           static_cast<long long>(keys.sizes[1]));
+      return Status::error(invalid, "new_counts: given, with %lld queries and %lld keys, expected as many", Number{rows},
+                           Number{keys.sizes[1]});
     }
     ATTEND_CHECK(check_apart_from_cache("queries", queries, state));
   } else {

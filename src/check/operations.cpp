@@ -12,8 +12,7 @@ Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool
     return Status::error(invalid, "a: shape %s has %d axes, expected 2 or 3", shape_text(a).text, a.rank);
   }
   if (b.rank != 2 && b.rank != a.rank) {
-    return Status::error(invalid, "b: shape %s has %d axes, expected 2%s", shape_text(b).text, b.rank,
-                         a.rank == 3 ? " or 3" : "");
+    return Status::error(invalid, "b: shape %s has %d axes, expected 2%s", shape_text(b).text, b.rank, a.rank == 3 ? " or 3" : "");
   }
   const std::int64_t depth = a.sizes[a.rank - 1];
   const std::int64_t columns = b.sizes[b.rank - (b_transposed ? 2 : 1)];
@@ -57,7 +56,7 @@ Status validate_sequence_mask(const ConstTensorView& input, const LengthsView& v
   ATTEND_CHECK(check_view("output", output));
   ATTEND_CHECK(check_shape("output", output.rank, output.sizes, input.rank, input.sizes));
   if (valid_lens.absent()) {
-    return Status::error(invalid, "valid_lens: absent, expected (%lld)", static_cast<long long>(input.sizes[0]));
+    return Status::error(invalid, "valid_lens: absent, expected (%lld)", Number{input.sizes[0]});
   }
   ATTEND_CHECK(check_lengths(valid_lens, input.sizes[0], 0, false));
   ATTEND_CHECK(check_distinct("output", output));
@@ -81,28 +80,28 @@ Status validate_transpose(const char* wide_name, const ConstTensorView& wide, co
                           const ConstTensorView& split, std::int64_t num_heads, bool to_heads,
                           const OperationOptions& options) noexcept {
   if (num_heads < 1) {
-    return Status::error(invalid, "num_heads: %lld, expected 1 or more", static_cast<long long>(num_heads));
+    return Status::error(invalid, "num_heads: %lld, expected 1 or more", Number{num_heads});
   }
   // The input first: its errors are told in its own terms.
   ATTEND_CHECK(to_heads ? check_view(wide_name, wide, -1, -1, -1) : check_view(split_name, split, -1, -1, -1));
   if (to_heads) {
     if (wide.sizes[2] % num_heads != 0) {
-      return Status::error(invalid, "num_heads: %lld does not divide the width of %s, %lld",
-                           static_cast<long long>(num_heads), wide_name, static_cast<long long>(wide.sizes[2]));
+      return Status::error(invalid, "num_heads: %lld does not divide the width of %s, %lld", Number{num_heads}, wide_name,
+                           Number{wide.sizes[2]});
     }
     std::int64_t rows = 0;
     if (__builtin_mul_overflow(wide.sizes[0], num_heads, &rows)) {
-      return Status::error(invalid, "num_heads: %lld is too large", static_cast<long long>(num_heads));
+      return Status::error(invalid, "num_heads: %lld is too large", Number{num_heads});
     }
     ATTEND_CHECK(check_view(split_name, split, rows, wide.sizes[1], wide.sizes[2] / num_heads));
   } else {
     if (split.sizes[0] % num_heads != 0) {
-      return Status::error(invalid, "num_heads: %lld does not divide the first size of %s, %lld",
-                           static_cast<long long>(num_heads), split_name, static_cast<long long>(split.sizes[0]));
+      return Status::error(invalid, "num_heads: %lld does not divide the first size of %s, %lld", Number{num_heads}, split_name,
+                           Number{split.sizes[0]});
     }
     std::int64_t width = 0;
     if (__builtin_mul_overflow(split.sizes[2], num_heads, &width)) {
-      return Status::error(invalid, "num_heads: %lld is too large", static_cast<long long>(num_heads));
+      return Status::error(invalid, "num_heads: %lld is too large", Number{num_heads});
     }
     ATTEND_CHECK(check_view(wide_name, wide, split.sizes[0] / num_heads, split.sizes[1], width));
   }

@@ -37,8 +37,7 @@ Status check_scaling(const RotaryScaling& scaling) {
   }
   if (kind != RotaryScalingKind::yarn && kind != RotaryScalingKind::llama3) return Status();
   if (scaling.original_max_position < 1) {
-    return Status::error(invalid, "original_max_position: %lld, expected 1 or more",
-                         static_cast<long long>(scaling.original_max_position));
+    return Status::error(invalid, "original_max_position: %lld, expected 1 or more", Number{scaling.original_max_position});
   }
   if (kind == RotaryScalingKind::yarn) {
     return check_ramp("beta_slow", scaling.beta_slow, "beta_fast", scaling.beta_fast);
@@ -71,9 +70,8 @@ Status check_rotary(const char* prefix, const RotaryEmbedding& rotary, const cha
   }
   const std::int64_t pairs = tables ? cosines.sizes[1] : frequencies.sizes[0];
   if (pairs <= width / 2) return Status();
-  return Status::error(invalid, "%s: shape %s rotates more than the width of %s, %lld",
-                       tables ? cosines_name.text : frequencies_name.text,
-                       shape_text(tables ? cosines : frequencies).text, rows, static_cast<long long>(width));
+  return Status::error(invalid, "%s: shape %s rotates more than the width of %s, %lld", tables ? cosines_name.text : frequencies_name.text,
+                       shape_text(tables ? cosines : frequencies).text, rows, Number{width});
 }
 
 Status check_attention_factor(const char* prefix, const RotaryEmbedding& rotary) {
@@ -94,12 +92,11 @@ Status check_epsilon(const char* name, float epsilon) {
 Status check_positions(const char* name, const IndexView& positions, std::int64_t offset, std::int64_t batch, std::int64_t rows,
                        std::int64_t limit) {
   char range[32] = "64 bits";
-  if (limit >= 0) std::snprintf(range, sizeof range, "[0, %lld)", static_cast<long long>(limit));
+  if (limit >= 0) std::snprintf(range, sizeof range, "[0, %lld)", Number{limit});
   if (positions.absent()) {
     for (const std::int64_t row : {std::int64_t{0}, rows - 1}) {
       if (is_position(row, offset, limit)) continue;
-      return Status::error(invalid, "offset: %lld puts row %lld outside of %s", static_cast<long long>(offset),
-                           static_cast<long long>(row), range);
+      return Status::error(invalid, "offset: %lld puts row %lld outside of %s", Number{offset}, Number{row}, range);
     }
     return Status();
   }
@@ -110,10 +107,9 @@ Status check_positions(const char* name, const IndexView& positions, std::int64_
       const std::int64_t position = by_entry ? row[b * positions.strides[0]] : *row;
       if (is_position(position, offset, limit)) continue;
       char entry[32] = "";
-      if (by_entry) std::snprintf(entry, sizeof entry, "%lld, ", static_cast<long long>(b));
-      return Status::error(invalid, "%s: [%s%lld] is %lld, with offset %lld outside of %s", name, entry,
-                           static_cast<long long>(i), static_cast<long long>(position),
-                           static_cast<long long>(offset), range);
+      if (by_entry) std::snprintf(entry, sizeof entry, "%lld, ", Number{b});
+      return Status::error(invalid, "%s: [%s%lld] is %lld, with offset %lld outside of %s", name, entry, Number{i}, Number{position},
+                           Number{offset}, range);
     }
   }
   return Status();
@@ -167,8 +163,7 @@ Status validate_rms_norm(const ConstTensorView& input, const ConstTensorView& we
 Status validate_rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
                                    const TensorView& inverse_frequencies) noexcept {
   if (rotary_dim < 2 || rotary_dim % 2 != 0) {
-    return Status::error(invalid, "rotary_dim: %lld, expected an even number, 2 or more",
-                         static_cast<long long>(rotary_dim));
+    return Status::error(invalid, "rotary_dim: %lld, expected an even number, 2 or more", Number{rotary_dim});
   }
   if (!(base > 1.0) || !__builtin_isfinite(base)) {
     return Status::error(invalid, "base: %g, expected a finite number above 1", base);

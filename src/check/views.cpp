@@ -10,7 +10,7 @@ ShapeText shape_text(int rank, const std::int64_t* sizes) {
   int used = 0;
   for (int axis = 0; axis < rank && axis < max_rank; ++axis) {
     used += std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), "%s%lld",
-                          axis == 0 ? "(" : ", ", static_cast<long long>(sizes[axis]));
+                          axis == 0 ? "(" : ", ", Number{sizes[axis]});
   }
   if (rank > 0) std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), ")");
   return shape;
@@ -21,8 +21,7 @@ Status check_shape(const char* name, int rank, const std::int64_t* sizes, int ex
   bool same = rank == expected_rank;
   for (int axis = 0; same && axis < rank; ++axis) same = sizes[axis] == expected[axis];
   if (same) return Status();
-  return Status::error(invalid, "%s: shape %s, expected %s", name, shape_text(rank, sizes).text,
-                       shape_text(expected_rank, expected).text);
+  return Status::error(invalid, "%s: shape %s, expected %s", name, shape_text(rank, sizes).text, shape_text(expected_rank, expected).text);
 }
 
 // Sorted by stride, each axis steps over all that the smaller ones span.
@@ -41,8 +40,8 @@ Status check_distinct(const char* name, const ConstTensorView& view) {
     const int axis = order[i];
     if (view.sizes[axis] < 2) continue;
     if (view.strides[axis] <= spanned) {
-      return Status::error(invalid, "%s: stride %lld of axis %d makes elements of an output share memory", name,
-                           static_cast<long long>(view.strides[axis]), axis);
+      return Status::error(invalid, "%s: stride %lld of axis %d makes elements of an output share memory", name, Number{view.strides[axis]},
+                           axis);
     }
     spanned += (view.sizes[axis] - 1) * view.strides[axis];
   }
@@ -89,11 +88,9 @@ Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_
       const std::int64_t length = lengths.data[b * lengths.strides[0] + (lengths.rank == 2 ? i * lengths.strides[1] : 0)];
       if (length >= 0) continue;
       if (lengths.rank == 1) {
-        return Status::error(invalid, "valid_lens: [%lld] is %lld, expected 0 or more", static_cast<long long>(b),
-                             static_cast<long long>(length));
+        return Status::error(invalid, "valid_lens: [%lld] is %lld, expected 0 or more", Number{b}, Number{length});
       }
-      return Status::error(invalid, "valid_lens: [%lld, %lld] is %lld, expected 0 or more", static_cast<long long>(b),
-                           static_cast<long long>(i), static_cast<long long>(length));
+      return Status::error(invalid, "valid_lens: [%lld, %lld] is %lld, expected 0 or more", Number{b}, Number{i}, Number{length});
     }
   }
   return Status();
@@ -101,8 +98,7 @@ Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_
 
 Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most) {
   if (size >= least && size <= most) return Status();
-  return Status::error(invalid, "%s: %lld, expected %lld to %lld", name, static_cast<long long>(size),
-                       static_cast<long long>(least), static_cast<long long>(most));
+  return Status::error(invalid, "%s: %lld, expected %lld to %lld", name, Number{size}, Number{least}, Number{most});
 }
 
 Status check_threads(const Threads& threads) {

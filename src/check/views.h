@@ -9,6 +9,7 @@
 namespace attend {
 
 constexpr StatusCode invalid = StatusCode::invalid_argument;
+using Number = long long;  // what messages print by %lld
 constexpr std::int64_t largest_head = 512;
 constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
 
@@ -51,8 +52,7 @@ Status check_view(const char* name, const View<Element>& view) {
       return Status::error(invalid, "%s: shape %s has a negative size", name, shape_text(view).text);
     }
     if (stride < 0) {
-      return Status::error(invalid, "%s: stride %lld of axis %d, expected 0 or more", name,
-                           static_cast<long long>(stride), axis);
+      return Status::error(invalid, "%s: stride %lld of axis %d, expected 0 or more", name, Number{stride}, axis);
     }
     std::int64_t span = 0;
     if (__builtin_mul_overflow(elements, size > 0 ? size : 1, &elements) ||

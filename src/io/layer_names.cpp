@@ -75,21 +75,6 @@ bool matches(const SafetensorsFile& file, const std::string& prefix, const Conve
   return missing_weight(file, prefix, convention, &found) == nullptr;
 }
 
-/// How many letters must be inserted, removed or replaced to make one text the other.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 /// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
 /// by distance.
 std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view dotted) {

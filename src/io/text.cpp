@@ -1,6 +1,9 @@
 // How names are spelled in messages.
 #include "io/text.h"
 
+#include <algorithm>
+#include <vector>
+
 namespace attend::io {
 
 namespace {
@@ -39,6 +42,22 @@ std::string quoted(std::string_view name) {
     append_visibly(name.substr(tail), &output);
   }
   return output += '\'';
+}
+
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> before(to.size() + 1), row(to.size() + 1), next(to.size() + 1);
+  for (std::size_t j = 0; j <= to.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= from.size(); ++i) {
+    next[0] = i;
+    for (std::size_t j = 1; j <= to.size(); ++j) {
+      next[j] = std::min({row[j] + 1, next[j - 1] + 1, row[j - 1] + (from[i - 1] != to[j - 1])});
+      const bool swapped = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+      if (swapped) next[j] = std::min(next[j], before[j - 2] + 1);
+    }
+    before.swap(row);
+    row.swap(next);
+  }
+  return row[to.size()];
 }
 
 }  // namespace attend::io

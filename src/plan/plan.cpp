@@ -29,58 +29,66 @@ std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth) {
   return kernels.key_block;
 }
 
+// How wide tiles are, and how many a sequence takes.
+void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
+  plan->key_block = key_block_of(kernels, shape.depth);
+  plan->span = 32 * kernels.key_block / plan->key_block * plan->key_block;
+  plan->value_stride = round_up(shape.value_depth, kernels.lanes);
+  const std::int64_t rows = shape.queries * (shape.average_weights ? 1 : shape.heads_per_kv_head);
+  plan->tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
+  if (tile_bytes(*plan, shape.depth) > most_tile_bytes(shape.depth, shape.value_depth)) plan->tile = kernels.narrow_tile;
+  plan->tiles = steps_to(rows, plan->tile);
+  plan->tile_bytes = aligned_bytes(tile_bytes(*plan, shape.depth));
+  const bool totals = shape.keys > plan->span || shape.ring;
+  if (totals) plan->tile_bytes += aligned_bytes(static_cast<std::size_t>(plan->tile * plan->value_stride) * sizeof(double));
+}
+
+// One query a sequence, and few heads that share its keys: too few rows to fill a vector. Chunks of keys are tasks.
+void plan_decoding(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
+  plan->query_stride = round_up(shape.depth, kernels.lanes);
+  plan->fetched_ahead = decode_ahead(kernels);
+  plan->chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
+  plan->slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan->chunks;
+  plan->shared_bytes = decode_partial_bytes(plan->slots, shape.kv_heads * shape.heads_per_kv_head, plan->value_stride);
+  plan->thread_bytes = DecodeScratch::bytes(shape.heads_per_kv_head, plan->query_stride, plan->value_stride);
+  plan->tasks = shape.batch * shape.kv_heads * plan->chunks;
+}
+
+// Which keys and values are copied. Returns the bytes that a thread may need for them.
+std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int threads, AttentionPlan* plan) {
+  // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
+  // S / tile times, pays from there on.
+  const auto pays = [&](std::int64_t row_stride, std::int64_t depth) {
+    const std::int64_t page = 1024;
+    return shape.queries * shape.heads_per_kv_head > kernels.narrow_tile && row_stride != depth && (shape.keys >= 512 || row_stride % page == 0);
+  };
+  plan->copy_keys = pays(shape.key_row_stride, shape.depth);
+  plan->copy_values = (shape.value_stride != 1 && shape.value_depth > 1) || pays(shape.value_row_stride, shape.value_depth);
+  // Values are read a few columns at a time, by each tile: in panels these lie in a row, and those of long rows don't crowd a
+  // few sets of L1 (Zen 3: D 64, S = 1500 takes 3 % less, D 128, S = 2048 4 %). Copies pay from 1024 keys on: with 512, a layer
+  // takes 0.4 % less and attention alone 0.5 % more. A task takes all tiles of a copy: no thread is to be without one.
+  const bool panels = kernels.value_panel > 0 && shape.value_depth % kernels.value_panel == 0 && plan->slots == 0 && shape.source != KeySource::cached;
+  const bool may_copy = panels && shape.source == KeySource::given && shape.keys >= 1024 && plan->tiles >= 8;
+  if (may_copy && (shape.average_weights ? 1 : shape.kv_heads) % threads == 0) plan->copy_values = true;
+  if (panels && (plan->copy_values || shape.source == KeySource::projected)) plan->value_panel = kernels.value_panel;
+  const auto bytes = [&](std::int64_t depth) { return aligned_bytes(static_cast<std::size_t>(shape.keys) * static_cast<std::size_t>(depth) * sizeof(float)); };
+  return (plan->copy_keys ? bytes(shape.depth) : 0) + (plan->copy_values || may_copy ? bytes(shape.value_depth) : 0);
+}
+
 }  // namespace
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
   AttentionPlan plan = {};
-  plan.key_block = key_block_of(kernels, shape.depth);
-  plan.span = 32 * kernels.key_block / plan.key_block * plan.key_block;
-  plan.value_stride = round_up(shape.value_depth, kernels.lanes);
-  const std::int64_t all_rows = shape.queries * shape.heads_per_kv_head, rows = shape.average_weights ? shape.queries : all_rows;
-  plan.tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
-  if (tile_bytes(plan, shape.depth) > most_tile_bytes(shape.depth, shape.value_depth)) plan.tile = kernels.narrow_tile;
-  plan.tiles = steps_to(rows, plan.tile);
-
-  // One query a sequence, and few heads that share its keys: too few rows to fill a vector.
+  plan_tiles(kernels, shape, &plan);
   if (shape.may_decode && shape.heads_per_kv_head <= decode_rows && (shape.mixed || shape.queries == 1)) {
-    plan.query_stride = round_up(shape.depth, kernels.lanes);
-    plan.fetched_ahead = decode_ahead(kernels);
-    plan.chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
-    plan.slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan.chunks;
-    plan.shared_bytes = decode_partial_bytes(plan.slots, shape.kv_heads * shape.heads_per_kv_head, plan.value_stride);
-    plan.thread_bytes = DecodeScratch::bytes(shape.heads_per_kv_head, plan.query_stride, plan.value_stride);
-    plan.tasks = shape.batch * shape.kv_heads * plan.chunks;
+    plan_decoding(kernels, shape, &plan);
     if (!shape.mixed) return plan;  // all of them
   }
-
-  // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
-  // S / tile times, pays from there on.
-  const std::int64_t page = 1024;
-  const bool long_sequence = shape.keys >= 512;
-  plan.copy_keys = all_rows > kernels.narrow_tile && shape.key_row_stride != shape.depth &&
-                   (long_sequence || shape.key_row_stride % page == 0);
-  plan.copy_values = (shape.value_stride != 1 && shape.value_depth > 1) ||
-                     (all_rows > kernels.narrow_tile &&
-                      shape.value_row_stride != shape.value_depth &&
-                      (long_sequence || shape.value_row_stride % page == 0));
-  // Values are read a few columns at a time, by each tile: in panels these lie in a row, and those of long rows don't crowd a
-  // few sets of L1 (Zen 3: D 64, S = 1500 takes 3 % less, D 128, S = 2048 4 %). Copies pay from 1024 keys on: with 512, a layer
-  // takes 0.4 % less and attention alone 0.5 % more. A task takes all tiles of a copy: no thread is to be without one.
-  const bool panels = kernels.value_panel > 0 && shape.value_depth % kernels.value_panel == 0 && plan.slots == 0 && shape.source != KeySource::cached;
-  const bool may_copy = panels && shape.source == KeySource::given && shape.keys >= 1024 && plan.tiles >= 8;
-  if (may_copy && (shape.average_weights ? 1 : shape.kv_heads) % threads == 0) plan.copy_values = true;
-  if (panels && (plan.copy_values || shape.source == KeySource::projected)) plan.value_panel = kernels.value_panel;
+  const std::size_t bytes = plan.tile_bytes + plan_copies(kernels, shape, threads, &plan);
+  if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
   plan.whole_sequences = plan.copy_keys || plan.copy_values;
   plan.all_kv_heads = shape.average_weights;
-  const std::int64_t tiles = plan.whole_sequences ? 1 : plan.tiles;
-  plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * (tiles > plan.chunks ? tiles : plan.chunks);
-  const std::size_t keys = static_cast<std::size_t>(shape.keys);
-  plan.tile_bytes = aligned_bytes(tile_bytes(plan, shape.depth));
-  if (shape.keys > plan.span || shape.ring) plan.tile_bytes += aligned_bytes(static_cast<std::size_t>(plan.tile * plan.value_stride) * sizeof(double));
-  std::size_t bytes = plan.tile_bytes;
-  if (plan.copy_keys) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.depth) * sizeof(float));
-  if (plan.copy_values || may_copy) bytes += aligned_bytes(keys * static_cast<std::size_t>(shape.value_depth) * sizeof(float));
-  if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
+  plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * larger(plan.whole_sequences ? 1 : plan.tiles, plan.chunks);
   return plan;
 }
 

@@ -50,6 +50,7 @@ void run_weights(const void* context, std::int64_t task, int thread) {
 }
 
 }  // namespace
+
 void write_padding(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
   if (sequences.query_counts.absent()) return;

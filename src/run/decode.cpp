@@ -244,9 +244,41 @@ double rise_of(float slope, const Frame& a, const Frame& b) {
   return rise + bias_difference(slope, a.reference, b.reference) / ln_2;
 }
 
+// What the chunks of a row come to.
+struct MergedRow {
+  Frame frame;             // of the chunk that is highest, or a sink's above it
+  double sum;              // relative to it
+  std::int64_t from = -1;  // the first chunk in which a key is seen; -1: none
+};
+
+// Of `chunks` chunks; sets the factor that takes each to the common frame. A sink is the bias of a key whose score is 0.
+MergedRow merge_sums(const Decode& decode, std::int64_t r, std::int64_t chunks) {
+  const Numbers<float>& sinks = decode.attention.biases.sinks;
+  const float slope = decode.slope(r);
+  MergedRow merged;
+  Frame& frame = merged.frame;
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const Partial& partial = decode.partial(chunk)[r];
+    if (!partial.seen) continue;
+    if (merged.from < 0) merged.from = chunk;
+    if (frame.maximum == -infinity || rise_of(slope, partial.frame, frame) > 0.0) frame = partial.frame;
+  }
+  const Frame sink = {0.0f, {sinks.absent() ? -infinity : sinks.at(decode.head(r)), 0.0f, 0}};
+  const bool has_sink = sink.reference.additive != -infinity;
+  if (has_sink && (frame.maximum == -infinity || rise_of(slope, sink, frame) > 0.0)) frame = sink;
+  merged.sum = has_sink ? ::exp2(rise_of(slope, sink, frame)) : 0.0;
+  for (std::int64_t chunk = merged.from; chunk >= 0 && chunk < chunks; ++chunk) {
+    Partial& partial = decode.partial(chunk)[r];
+    if (!partial.seen) continue;
+    partial.factor = power_of(rise_of(slope, partial.frame, frame));
+    merged.sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
+  }
+  return merged;
+}
+
 // Some columns of a row's output, over all chunks from `from` on, in that one's place. In double: there may be thousands.
 constexpr std::int64_t merge_columns = 16;
-void merge_outputs(const Decode& decode, std::int64_t r, std::int64_t column, std::int64_t from, std::int64_t chunks) {
+void merge_columns_from(const Decode& decode, std::int64_t r, std::int64_t column, std::int64_t from, std::int64_t chunks) {
   const std::int64_t count = smaller(merge_columns, decode.attention.value_depth - column), at = r * decode.plan.value_stride + column;
   double totals[merge_columns] = {};
   for (std::int64_t chunk = from; chunk < chunks; ++chunk) {
@@ -257,6 +289,16 @@ void merge_outputs(const Decode& decode, std::int64_t r, std::int64_t column, st
   }
   float* result = decode.output(from) + at;
   for (std::int64_t c = 0; c < count; ++c) result[c] = static_cast<float>(totals[c]);
+}
+
+// A row's output, undivided, in the place of its first chunk's.
+float* merge_outputs(const Decode& decode, std::int64_t r, std::int64_t from, std::int64_t chunks) {
+  const std::int64_t depth = decode.attention.value_depth;
+  float* const result = decode.output(from) + r * decode.plan.value_stride;
+  const float factor = decode.partial(from)[r].factor;
+  for (std::int64_t c = 0; chunks > 1 && c < depth; c += merge_columns) merge_columns_from(decode, r, c, from, chunks);
+  for (std::int64_t c = 0; chunks == 1 && c < depth && factor != 1.0f; ++c) result[c] *= factor;
+  return result;
 }
 
 }  // namespace
@@ -280,52 +322,26 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
                          void* partials, void* scratch) {
   const Decode decode(attention, plan, b, kv_head, partials, scratch);
   const KeyRange range = decode.range();
-  const Numbers<float>& sinks = attention.biases.sinks;
   const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
-    const float slope = decode.slope(r);
-    // The frame of the chunk that is highest, or a sink's above it.
-    Frame frame;
-    std::int64_t from = -1;  // the first chunk that is seen
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const Partial& partial = decode.partial(chunk)[r];
-      if (!partial.seen) continue;
-      if (from < 0) from = chunk;
-      if (frame.maximum == -infinity || rise_of(slope, partial.frame, frame) > 0.0) frame = partial.frame;
-    }
-    // A sink is the bias of a key whose score is 0.
-    const Frame sink = {0.0f, {sinks.absent() ? -infinity : sinks.at(head), 0.0f, 0}};
-    const bool has_sink = sink.reference.additive != -infinity;
-    if (has_sink && (frame.maximum == -infinity || rise_of(slope, sink, frame) > 0.0)) frame = sink;
-    double sum = has_sink ? ::exp2(rise_of(slope, sink, frame)) : 0.0;
-    for (std::int64_t chunk = from; from >= 0 && chunk < chunks; ++chunk) {
-      Partial& partial = decode.partial(chunk)[r];
-      if (!partial.seen) continue;
-      partial.factor = power_of(rise_of(slope, partial.frame, frame));
-      sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
-    }
-    float* result = from < 0 ? nullptr : decode.output(from) + r * plan.value_stride;
-    if (chunks > 1 && from >= 0) {
-      for (std::int64_t c = 0; c < attention.value_depth; c += merge_columns) merge_outputs(decode, r, c, from, chunks);
-    } else if (from >= 0) {
-      const float factor = decode.partial(from)[r].factor;
-      for (std::int64_t c = 0; c < attention.value_depth && factor != 1.0f; ++c) result[c] *= factor;
-    }
-    float factor = 1.0f / static_cast<float>(sum), *destination = attention.output.row(decode.entry(), head, decode.query_row());
-    if (result != nullptr) {
-      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &sum, &factor, &destination, attention.output.stride};
+    MergedRow row = merge_sums(decode, r, chunks);
+    const bool seen = row.from >= 0;
+    float factor = 1.0f / static_cast<float>(row.sum), *destination = attention.output.row(decode.entry(), head, decode.query_row());
+    if (seen) {
+      float* const result = merge_outputs(decode, r, row.from, chunks);
+      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &row.sum, &factor, &destination, attention.output.stride};
       attention.kernels->finish(&arguments);
     } else {
       write_empty_row(attention, head, destination, nullptr);
     }
     if (attention.lse.data != nullptr) {
       float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
-      *lse = from < 0 ? empty_lse(attention, head) : lse_of(frame.maximum, sum, bias_difference(slope, frame.reference, {}));
+      *lse = seen ? lse_of(row.frame.maximum, row.sum, bias_difference(decode.slope(r), row.frame.reference, {})) : empty_lse(attention, head);
     }
     Partial& merged = decode.partial(0)[r];
-    merged.merged_seen = from >= 0;
-    merged.merged_frame = frame;
+    merged.merged_seen = seen;
+    merged.merged_frame = row.frame;
     merged.factor = factor;
   }
 }

@@ -30,7 +30,8 @@ struct Tile {
   std::int64_t b;          // the sequence
   std::int64_t count;      // lanes in use
   std::int64_t width;      // lanes computed: the narrow or the wide tile
-  KeyRange seen_by_any, seen_by_all;     // keys that some lane sees, and that every lane sees, but for holes
+  KeyRange seen_by_any;    // keys that some lane sees, but for holes
+  KeyRange seen_by_all;    // keys that every lane sees, but for holes
   bool uniform;            // every key weighs the same, and no key is read
   bool holes;              // keys may be hidden within the ranges
   bool biased;             // something is added to scores

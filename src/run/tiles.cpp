@@ -11,43 +11,46 @@ namespace attend {
 
 namespace {
 
-// Rows [first, first + count) of the heads from `head` on that share one key sequence, head after head.
-void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys, TileScratch& scratch,
-              std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
-  const Sequences& sequences = attention.sequences();
-  const std::int64_t queries = sequences.query_count(b), entry = sequences.packed() ? 0 : b;
-  const KeyRange held = {attention.visibility.first_of(b), sequences.key_count(b)};
-  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && !held.empty();
-  const std::int64_t row = sequences.first_query(b), first_head = head + quotient(first, queries);
-  const std::int64_t first_index = first - (first_head - head) * queries;
-  const auto lane_of = [&](std::int64_t h, std::int64_t i) {
+// Rows of a sequence that run as tiles: `count` from query `index` of `head` on, head after head.
+struct TileRows {
+  const Attention& attention;
+  std::int64_t b, entry, row, queries;  // the sequence, where its rows are, the first of them, and how many a head has
+  std::int64_t head, index, count;
+
+  Lane lane_of(std::int64_t h, std::int64_t i) const {
     const std::int64_t weight_head = attention.average_weights ? 0 : h;
     return Lane{attention.q.row(entry, h, row + i), attention.output.row(entry, h, row + i),
                 attention.weights.data ? attention.weights.row(b, weight_head, i) : nullptr,
                 attention.lse.data ? attention.lse.row(entry, h, row + i) : nullptr, i, h};
-  };
+  }
+};
+
+void take_lane(TileScratch& scratch, std::int64_t n, const Lane& lane, const KeyRange& range) {
+  scratch.lanes[n] = lane;
+  scratch.lane_rules[n].begin = range.begin;
+  scratch.lane_rules[n].end = range.end;
+}
+
+// Puts those whose range has keys into lanes, and writes what the others give, but for uniform weights. Returns how many lanes.
+std::int64_t take_seeing(const TileRows& rows, const RowRanges& ranges, bool uniform, TileScratch& scratch) {
+  const Attention& attention = rows.attention;
   const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
   const std::int64_t weight_step = attention.weights.row_stride, lse_step = attention.lse.row_stride;
   const bool same_for_all_queries = attention.visibility.same_for_all_queries();
-  const RowRanges ranges = attention.visibility.of_rows(b);
   KeyRange range;
-  Lane lane = lane_of(first_head, first_index);
-  std::int64_t seeing = 0, blind = 0;
+  Lane lane = rows.lane_of(rows.head, rows.index);
+  std::int64_t seeing = 0;
   for (std::int64_t n = 0;;) {
     if (n == 0 || !same_for_all_queries) range = ranges.of(lane.index);
     if (range.empty()) {
       if (lane.lse != nullptr) *lane.lse = empty_lse(attention, lane.head);
       if (!uniform) write_empty_row(attention, lane.head, lane.output, lane.weights);
-      ++blind;
     } else {
-      scratch.lanes[seeing] = lane;
-      scratch.lane_rules[seeing].begin = range.begin;
-      scratch.lane_rules[seeing].end = range.end;
-      ++seeing;
+      take_lane(scratch, seeing++, lane, range);
     }
-    if (++n == count) break;
-    if (++lane.index == queries) {
-      lane = lane_of(lane.head + 1, 0);
+    if (++n == rows.count) return seeing;
+    if (++lane.index == rows.queries) {
+      lane = rows.lane_of(lane.head + 1, 0);
     } else {
       lane.query += query_step;
       lane.output += output_step;
@@ -55,23 +58,33 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
       if (lane.lse != nullptr) lane.lse += lse_step;
     }
   }
-  if (seeing > 0) {
-    run_tile(attention, plan, keys, scratch, b, seeing, false);
-    for (std::int64_t n = 0; n < seeing; ++n) blind += (scratch.seen >> n & 1) == 0;
+}
+
+// Puts those that see no key into lanes, to take all of `held` alike: the lanes that masks have blinded are known by what they saw.
+std::int64_t take_blind(const TileRows& rows, const RowRanges& ranges, const KeyRange& held, TileScratch& scratch) {
+  std::int64_t blind = 0, lane = 0;
+  for (std::int64_t n = 0, h = rows.head, i = rows.index; n < rows.count; ++n) {
+    if (ranges.of(i).empty() || (scratch.seen >> lane++ & 1) == 0) take_lane(scratch, blind++, rows.lane_of(h, i), held);
+    if (++i == rows.queries) i = 0, ++h;
   }
-  if (!uniform || blind == 0) return;
-  // Those that see no key take all alike. The lanes that masks have blinded are known by what they saw.
-  std::int64_t kept = 0, at = 0;
-  for (std::int64_t n = 0, h = first_head, i = first_index; n < count; ++n) {
-    if (ranges.of(i).empty() || (scratch.seen >> at++ & 1) == 0) {
-      scratch.lanes[kept] = lane_of(h, i);
-      scratch.lane_rules[kept].begin = held.begin;
-      scratch.lane_rules[kept].end = held.end;
-      ++kept;
-    }
-    if (++i == queries) i = 0, ++h;
-  }
-  run_tile(attention, plan, keys, scratch, b, kept, true);
+  return blind;
+}
+
+// Rows [first, first + count) of the heads from `head` on that share one key sequence, head after head.
+void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadKeys& keys, TileScratch& scratch,
+              std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t count) {
+  const Sequences& sequences = attention.sequences();
+  const KeyRange held = {attention.visibility.first_of(b), sequences.key_count(b)};
+  const bool uniform = attention.visibility.empty_rows == EmptyRows::uniform && !held.empty();
+  const std::int64_t queries = sequences.query_count(b), first_head = head + quotient(first, queries);
+  const TileRows rows = {attention, b, sequences.packed() ? 0 : b, sequences.first_query(b), queries,
+                         first_head, first - (first_head - head) * queries, count};
+  const RowRanges ranges = attention.visibility.of_rows(b);
+  const std::int64_t seeing = take_seeing(rows, ranges, uniform, scratch);
+  if (seeing > 0) run_tile(attention, plan, keys, scratch, b, seeing, false);
+  if (!uniform) return;
+  const std::int64_t blind = take_blind(rows, ranges, held, scratch);
+  if (blind > 0) run_tile(attention, plan, keys, scratch, b, blind, true);
 }
 
 // Copies `rows`, keys.k or keys.v, into panels of some columns; a few rows at a time for all panels, so that they are read once.
