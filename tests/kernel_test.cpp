@@ -29,7 +29,6 @@ using namespace attend::checks;
 
 namespace {
 
-
 std::vector<const Kernels*> usable_kernels() {
   std::vector<const Kernels*> tables;
   for (const IsaEntry& entry : isas) {

@@ -139,11 +139,10 @@ void add_head_rows(const Layer& layer, const AttentionOptions& options, Forward*
   const Visibility& visibility = forward->call.attention.visibility;
   const Sequences& sequences = visibility.sequences;
   const RotaryEmbedding& rotary = layer.config.rotary;
-  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
   const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
     const Projection& projection = forward->projections[which];
     return {&layer.kernels, projection.rows, projection.output, projection.output_rows, count, layer.sizes.depth,
-            norm, layer.config.norm_epsilon, rotates ? &rotary : nullptr, positions};
+            norm, layer.config.norm_epsilon, rotates(rotary) ? &rotary : nullptr, positions};
   };
   forward->query_rows = head_rows(query_projection, layer.sizes.heads, norms_queries(layer.config) ? layer.packed + layer.layout.query_norm : nullptr,
                                   {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &visibility, nullptr});
@@ -173,7 +172,6 @@ struct MultiHeadAttention::Call {
   const ConstTensorView &queries, &keys, &values;
   const TensorView& output;
   LayerCall layer;
-  CacheState* cache;  // null: none
 };
 
 MultiHeadAttention::~MultiHeadAttention() { attend::release(owned_); }
@@ -313,7 +311,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
   if (!status.ok()) return status;
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
-  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}, nullptr}, workspace);
+  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}}, workspace);
 }
 
 Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
@@ -325,7 +323,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
   if (!status.ok()) return status;
-  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, {}, state, new_counts, !keys.absent()}, state}, workspace);
+  return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, {}, state, new_counts, !keys.absent()}}, workspace);
 }
 
 Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
@@ -335,7 +333,7 @@ Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTenso
   if (state == nullptr) return no_cache(cache);
   const Status status = validate_project(config_, keys, values, counts, *state, options);
   if (!status.ok()) return status;
-  return run({{}, keys, values, {}, {{keys.sizes[0], 0, keys.sizes[1]}, options, {}, state, counts, true}, state}, workspace);
+  return run({{}, keys, values, {}, {{keys.sizes[0], 0, keys.sizes[1]}, options, {}, state, counts, true}}, workspace);
 }
 
 Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noexcept {
@@ -344,7 +342,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   Status status = prepare(call, workspace, &forward);
   if (!status.ok()) return status;
   run_stages(forward->threads, forward->stages, forward->stage_count);
-  if (call.layer.appends) call.cache->commit_append();
+  if (call.layer.appends) call.layer.cache->commit_append();
   return status;
 }
 
@@ -353,16 +351,17 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   const Layer layer(*kernels_, config_, packed_);
   const AttentionOptions& options = call.layer.options;
   const ForwardShape& shape = call.layer.shape;
-  if (call.layer.appends) call.cache->plan_append(call.layer.counts, shape.keys);
+  CacheState* const cache = call.layer.cache;
+  if (call.layer.appends) cache->plan_append(call.layer.counts, shape.keys);
   Attention attention = describe(layer.kernels, layer.sizes, call.layer);
   attention.dropout_rate = options.training ? config_.dropout : 0.0f;
-  if (call.cache != nullptr) {
-    const Status status = validate_reach(*call.cache, attention.visibility);
+  if (cache != nullptr) {
+    const Status status = validate_reach(*cache, attention.visibility);
     if (!status.ok()) return status;
   }
 
   Threads threads = options.threads;
-  if (forward_work(config_, shape, call.cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
+  if (forward_work(config_, shape, cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
   if (!plan_forward(layer.kernels, layer.sizes, shape, largest_shape_of(attention), relative_floats(layer.kernels, options), threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",

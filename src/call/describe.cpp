@@ -65,8 +65,7 @@ Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std:
 
 Rows<float> weights_output(const AttentionOptions& options) {
   const TensorView& view = options.attention_weights;
-  if (options.average_weights) return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
-  return {view.data, view.strides[0], view.strides[1], view.strides[2], view.strides[3]};
+  return options.average_weights ? by_entries(view) : by_heads(view);
 }
 
 AttentionShape shape_of(const Attention& attention) {

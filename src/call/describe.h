@@ -27,7 +27,7 @@ struct LayerCall {
   ForwardShape shape;
   const AttentionOptions& options;
   LengthsView valid_lens = {};
-  const CacheState* cache = nullptr;
+  CacheState* cache = nullptr;
   IndexView counts = {};
   bool appends = false;
 };

@@ -32,8 +32,7 @@ Status check_counts(const char* name, const IndexView& counts, std::int64_t batc
 }
 
 Status check_apart_from_cache(const char* name, const ConstTensorView& view, const CacheState& state) {
-  if (apart(memory_of(name, view), memory_of("", state.memory))) return Status();
-  return Status::error(invalid, "%s: its memory meets that of the cache", name);
+  return check_apart({memory_of(name, view)}, {memory_of("the cache", state.memory)});
 }
 
 Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {

@@ -48,10 +48,6 @@ Status check_scaling(const RotaryScaling& scaling) {
 
 }  // namespace
 
-bool rotates(const RotaryEmbedding& rotary) {
-  return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();
-}
-
 Status check_rotary(const char* prefix, const RotaryEmbedding& rotary, const char* rows, std::int64_t width) {
   const FieldName frequencies_name(prefix, "inverse_frequencies"), cosines_name(prefix, "cosines"), sines_name(prefix, "sines");
   const ConstTensorView &frequencies = rotary.inverse_frequencies, &cosines = rotary.cosines;

@@ -18,7 +18,6 @@ Status validate_rms_norm(const ConstTensorView& input, const ConstTensorView& we
 Status validate_rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
                                    const TensorView& inverse_frequencies) noexcept;
 
-bool rotates(const RotaryEmbedding& rotary);
 // The shapes of a rotary embedding of rows of `width`; prefix: what its fields belong to.
 Status check_rotary(const char* prefix, const RotaryEmbedding& rotary, const char* rows, std::int64_t width);
 Status check_attention_factor(const char* prefix, const RotaryEmbedding& rotary);

@@ -5,12 +5,12 @@
 #include <initializer_list>
 
 #include "attend/attend.hpp"
+#include "data/rows.h"
 
 namespace attend {
 
 constexpr StatusCode invalid = StatusCode::invalid_argument;
 using Number = long long;  // what messages print by %lld
-constexpr std::int64_t largest_head = 512;
 constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
 
 // Stops at the first error.

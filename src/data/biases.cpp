@@ -37,6 +37,8 @@ double bias_difference(float slope, const BiasReference& a, const BiasReference&
   return additive + relative - static_cast<double>(slope) * static_cast<double>(a.distance - b.distance);
 }
 
+float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
+
 float lse_of(float maximum, double sum, double bias) {
   constexpr double most = 0x1.fffffep+127;
   const double lse = (static_cast<double>(maximum) + log2(sum)) * ln_2 + bias;

@@ -35,6 +35,9 @@ BiasReference bias_at(const LaneRules& lane, const RuleStrides& strides, std::in
 /// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
 double bias_difference(float slope, const BiasReference& a, const BiasReference& b);
 
+/// 2^level; 0 where it is below 2^-126.
+float power_of(double level);
+
 /// ln of the sum of exponentials of a row: `sum` relative to 2^maximum and to a bias. The nearest float, and finite if the sum is.
 float lse_of(float maximum, double sum, double bias);
 

@@ -9,7 +9,7 @@ std::int64_t CacheState::longest(const IndexView& counts, std::int64_t n) const 
   std::int64_t longest = 0;
   for (std::int64_t b = 0; b < config.batch; ++b) {
     const std::int64_t length = lengths[b] + (n == 0 || counts.absent() ? n : counts.data[b * counts.strides[0]]);
-    longest = length > longest ? length : longest;
+    longest = larger(longest, length);
   }
   return longest;
 }
@@ -19,7 +19,7 @@ void CacheState::plan_append(const IndexView& counts, std::int64_t n) {
   for (std::int64_t b = 0; b < config.batch; ++b) {
     const std::int64_t length = lengths[b] + (given.absent() ? n : given.at(b));
     next_lengths[b] = length;
-    next_firsts[b] = length - config.capacity > firsts[b] ? length - config.capacity : firsts[b];
+    next_firsts[b] = larger(length - config.capacity, firsts[b]);
   }
 }
 

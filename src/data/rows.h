@@ -7,6 +7,9 @@
 
 namespace attend {
 
+/// Columns of a head's row at most.
+inline constexpr std::int64_t largest_head = 512;
+
 /// A (B, H, n, D) operand by strides alone; null data: absent.
 template <class Element>
 struct Rows {

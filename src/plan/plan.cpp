@@ -36,9 +36,12 @@ void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPl
   plan->value_stride = round_up(shape.value_depth, kernels.lanes);
   const std::int64_t rows = shape.queries * (shape.average_weights ? 1 : shape.heads_per_kv_head);
   plan->tile = rows <= kernels.narrow_tile ? kernels.narrow_tile : kernels.wide_tile;
-  if (tile_bytes(*plan, shape.depth) > most_tile_bytes(shape.depth, shape.value_depth)) plan->tile = kernels.narrow_tile;
+  plan->tile_bytes = tile_bytes(*plan, shape.depth);
+  if (plan->tile_bytes > most_tile_bytes(shape.depth, shape.value_depth)) {
+    plan->tile = kernels.narrow_tile;
+    plan->tile_bytes = tile_bytes(*plan, shape.depth);
+  }
   plan->tiles = steps_to(rows, plan->tile);
-  plan->tile_bytes = aligned_bytes(tile_bytes(*plan, shape.depth));
   const bool totals = shape.keys > plan->span || shape.ring;
   if (totals) plan->tile_bytes += aligned_bytes(static_cast<std::size_t>(plan->tile * plan->value_stride) * sizeof(double));
 }

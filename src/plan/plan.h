@@ -1,4 +1,4 @@
-// Plans: from shapes to tile sizes, task counts and bytes of workspace. Pure arithmetic.
+// Plans: from shapes to tile sizes, task counts and bytes of workspace. Arithmetic, but for how far this CPU fetches ahead.
 //
 // Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below; a thread: a tile,
 // with its totals, [lanes][Dv] doubles, where S is more than a span, plus (D + Dv) S floats where keys or values are, or may
@@ -6,8 +6,8 @@
 // to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
 // Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
 // each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
-// relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself, a Forward of
-// 2.3 KiB. Over a cache, k and v are there, and B + 1 row counts more.
+// relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself,
+// 2.5 KiB. Over a cache, k and v are there, and B + 1 row counts more.
 #pragma once
 
 #include <cstddef>

@@ -235,9 +235,6 @@ bool finite(const Decode& decode, const float* output) {
   return residue == 0.0f;
 }
 
-// 2^level; 0 where it is below 2^-126.
-float power_of(double level) { return level == 0.0 ? 1.0f : level < -126.0 ? 0.0f : static_cast<float>(::exp2(level)); }
-
 // How far the frame of `a` is above that of `b`, log2: an integer where neither reference has moved. 0 also for equal infinities.
 double rise_of(float slope, const Frame& a, const Frame& b) {
   const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);

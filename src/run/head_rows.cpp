@@ -9,7 +9,6 @@ namespace attend {
 namespace {
 
 constexpr std::int64_t rows_per_task = 16;
-constexpr std::int64_t largest_head = 512;
 
 }  // namespace
 

@@ -4,8 +4,6 @@
 // Gimelshein 2018), then weights times values into the tile's output; the sum divides at the end.
 #include "run/tile.h"
 
-#include <math.h>
-
 #include "base/arithmetic.h"
 #include "run/tile_frames.h"
 #include "run/tile_scores.h"
@@ -161,7 +159,7 @@ void write_weights(const Tile& tile) {
       // A block can lie above the last frame only in lanes that have seen no key: their weights are 0.
       const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
                            reference_above(scratch, lane, scratch.last_references[lane]) / ln_2;
-      scratch.factors[lane] = below < -126.0 ? 0.0f : below < 0.0 ? static_cast<float>(::exp2(below)) : 1.0f;
+      scratch.factors[lane] = below < 0.0 ? power_of(below) : 1.0f;
       scratch.factors[lane] *= scratch.last_factors[lane];
       if (!(scratch.last_factors[lane] < infinity)) spread_nan(tile, lane, begin, end, kind);
       scratch.rows[lane] = scratch.lanes[lane].weights + begin * stride;

@@ -100,7 +100,7 @@ void settle_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool 
     factor = 1.0f;
     const double level = scratch.level[lane];
     if ((moved >> lane & 1) == 0 || level == -HUGE_VAL) continue;
-    factor = level < -126.0 ? 0.0f : static_cast<float>(::exp2(level));
+    factor = power_of(level);
     scratch.sum[lane] *= static_cast<double>(factor);
   }
   rescale(tile);
@@ -129,7 +129,7 @@ void add_sinks(const Tile& tile) {
     double level = -static_cast<double>(scratch.maximum[lane]) - reference_above(scratch, lane, sink) / ln_2;
     if (scratch.sum[lane] == 0.0 || level > 64.0) {
       if (!scratch.described) describe_lanes(tile);
-      factor = level > 126.0 || scratch.sum[lane] == 0.0 ? 0.0f : static_cast<float>(::exp2(-level));
+      factor = scratch.sum[lane] == 0.0 ? 0.0f : power_of(-level);
       scratch.sum[lane] *= static_cast<double>(factor);
       scratch.maximum[lane] = 0.0f;
       scratch.lane_rules[lane].reference = sink;
