@@ -373,9 +373,11 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
   make_relative_table(layer.kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
-  Forward& forward = *new (memory + plan.forward) Forward();
+  Forward& forward = *new (memory + plan.forward) Forward;  // not zeroed: what is used is set
   forward.threads = threads;
-  forward.call = {attention, plan.attention, memory + plan.attention_memory};
+  forward.call.attention = attention;
+  forward.call.plan = plan.attention;
+  forward.call.memory = memory + plan.attention_memory;
   const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values)};
   add_projections(layer, inputs, by_entries(call.output), call.layer, plan, memory, &forward);
   add_head_rows(layer, options, &forward);

@@ -13,18 +13,19 @@ namespace attend {
 static unsigned detect_features() noexcept {
   unsigned a, b, c, d;
   if (!__get_cpuid(0, &a, &b, &c, &d)) return 0;
-  const unsigned maker = b == signature_AMD_ebx ? cpu_of_amd : 0;
-  if (!__get_cpuid(1, &a, &b, &c, &d)) return maker;
+  const bool amd = b == signature_AMD_ebx;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+  const unsigned family = (a >> 8 & 15) + (a >> 20 & 255), zen = amd && family >= 0x17 && family <= 0x19 ? cpu_zen_1_to_4 : 0;
   const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28);
-  if (!osxsave || !avx) return maker;
+  if (!osxsave || !avx) return zen;
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   const bool ymm = (low & 0x06) == 0x06, zmm = (low & 0xe6) == 0xe6;
-  if (!ymm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return maker;
+  if (!ymm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return zen;
   const bool avx2 = fma && (b & (1u << 5));
   const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
   const bool avx512 = avx2 && zmm && (b & needed) == needed;
-  return maker | (avx2 ? cpu_avx2 : 0) | (avx512 ? cpu_avx512 : 0);
+  return zen | (avx2 ? cpu_avx2 : 0) | (avx512 ? cpu_avx512 : 0);
 }
 
 FloatingPointMode::FloatingPointMode() noexcept : caller_(_mm_getcsr()) {

@@ -7,7 +7,7 @@ namespace attend {
 inline constexpr unsigned cpu_avx2 = 1;    // AVX2 and FMA, with the operating system saving ymm registers
 inline constexpr unsigned cpu_avx512 = 2;  // F, DQ, BW and VL, with zmm and mask registers saved
 inline constexpr unsigned cpu_neon = 4;
-inline constexpr unsigned cpu_of_amd = 8;  // who made it
+inline constexpr unsigned cpu_zen_1_to_4 = 8;  // AMD's, by family: decoding fetches less far ahead
 
 /// CPUID traps under a hypervisor (microseconds), so it is asked once.
 unsigned cpu_features() noexcept;

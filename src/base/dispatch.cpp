@@ -57,7 +57,7 @@ Status require_kernels(Isa isa, const Kernels** kernels) noexcept {
   return Status();
 }
 
-int decode_ahead(const Kernels& kernels) noexcept { return kernels.decode_ahead[(cpu_features() & cpu_of_amd) != 0]; }
+int decode_ahead(const Kernels& kernels) noexcept { return kernels.decode_ahead[(cpu_features() & cpu_zen_1_to_4) != 0]; }
 
 const char* isa_name(Isa isa) noexcept {
   if (isa == Isa::best) return "best";

@@ -1,13 +1,7 @@
 // Packing projections, panel by panel.
 #include "data/weights.h"
 
-#include "base/arithmetic.h"
-
 namespace attend {
-
-namespace {
-
-}  // namespace
 
 std::int64_t PackedProjection::size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs) {
   return round_up((inputs + 1) * round_up(outputs, kernels.lanes), 16);
@@ -20,19 +14,15 @@ PackedProjection PackedProjection::at(const Kernels& kernels, const float* memor
   projection.outputs = outputs;
   projection.panels = memory;
   projection.biases = bias ? memory + inputs * round_up(outputs, kernels.lanes) : nullptr;
+  projection.columns = {kernels.lanes, steps_to(outputs, kernels.lanes), steps_to(outputs, kernels.gemm_columns)};
   return projection;
-}
-
-PanelColumns PackedProjection::columns(const Kernels& kernels) const {
-  return {kernels.lanes, (outputs + kernels.lanes - 1) / kernels.lanes, (outputs + kernels.gemm_columns - 1) / kernels.gemm_columns};
 }
 
 void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
                      std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
                      std::int64_t inputs, std::int64_t outputs, float* memory) {
   const std::int64_t padded = round_up(outputs, kernels.lanes);
-  const PackedProjection projection = PackedProjection::at(kernels, memory, inputs, outputs, true);
-  const PanelColumns columns = projection.columns(kernels);
+  const PanelColumns columns = PackedProjection::at(kernels, memory, inputs, outputs, true).columns;
   for (std::int64_t panel = 0; panel < columns.panels; ++panel) {
     const std::int64_t column = columns.first(panel);
     PackArguments arguments;

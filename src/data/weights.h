@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "attend/attend.hpp"
+#include "base/arithmetic.h"
 #include "kernels/kernels.h"
 
 namespace attend {
@@ -15,7 +16,7 @@ namespace attend {
 struct PanelColumns {
   std::int64_t lanes, vectors, panels;
   /// The first column of a panel; of number `panels`: where they end.
-  std::int64_t first(std::int64_t panel) const { return vectors * panel / panels * lanes; }
+  std::int64_t first(std::int64_t panel) const { return quotient(vectors * panel, panels) * lanes; }
 };
 
 /// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then padding to 64 bytes.
@@ -23,13 +24,13 @@ struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
   const float* panels = nullptr;  // 64-byte aligned
   const float* biases = nullptr;  // null: none; else rounded up to whole vectors
+  PanelColumns columns = {};
 
   /// Floats that the packed form takes.
   static std::int64_t size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs);
   /// Views what pack has written.
   static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
                              std::int64_t outputs, bool bias);
-  PanelColumns columns(const Kernels& kernels) const;
 };
 
 /// Writes the packed form of weight[n * output_stride + k * input_stride]; bias null: zeros.

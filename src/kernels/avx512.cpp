@@ -14,8 +14,8 @@ constexpr int score_rows = 8, wide_vectors = 2, narrow_score_rows = 8, narrow_ve
 constexpr int value_rows = 8, value_vectors = 2;
 constexpr int value_fetch = 0;
 constexpr int decode_accumulators = 16;
-// Cascade Lake, 512: 4 to 19 % slower from memory; Zen 4, 512: 10 % slower (decode-4096).
-constexpr int decode_ahead = 1024, decode_ahead_amd = 256;
+// 512: Cascade Lake 4 to 19 %, Zen 5 7 to 12 % slower from memory, Zen 4 10 % (decode-4096). 256: Zen 5 12 to 16 %.
+constexpr int decode_ahead = 1024, decode_ahead_zen = 256;
 constexpr int value_panel = 0;
 constexpr int key_block = 96;
 

@@ -317,7 +317,7 @@ struct Kernels {
   int narrow_tile;    // and of one for few queries; both multiples of lanes
   int value_panel;    // columns of values that are best side by side, if a copy or a projection can choose; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
-  int decode_ahead[2];  // floats that decoding is best to fetch ahead: on CPUs of AMD [1], on others [0]
+  int decode_ahead[2];  // floats that decoding is best to fetch ahead: on Zen 1 to 4 [1], on other CPUs [0]
 
 #define ATTEND_FIELD(returned, kernel, parameters) returned (*kernel) parameters;
   ATTEND_KERNELS(ATTEND_FIELD)

@@ -12,7 +12,7 @@ constexpr int score_rows = 4, wide_vectors = 2, narrow_score_rows = 4, narrow_ve
 constexpr int value_rows = 4, value_vectors = 2;
 constexpr int value_fetch = 0;
 constexpr int decode_accumulators = 8;
-constexpr int decode_ahead = 512, decode_ahead_amd = 512;
+constexpr int decode_ahead = 512, decode_ahead_zen = 512;
 constexpr int value_panel = 0;
 constexpr int key_block = 64;
 

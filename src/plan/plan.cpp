@@ -54,7 +54,7 @@ void plan_decoding(const Kernels& kernels, const AttentionShape& shape, Attentio
   plan->slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan->chunks;
   plan->shared_bytes = decode_partial_bytes(plan->slots, shape.kv_heads * shape.heads_per_kv_head, plan->value_stride);
   plan->thread_bytes = DecodeScratch::bytes(shape.heads_per_kv_head, plan->query_stride, plan->value_stride);
-  plan->tasks = shape.batch * shape.kv_heads * plan->chunks;
+  plan->parts = plan->chunks;
 }
 
 // Which keys and values are copied. Returns the bytes that a thread may need for them.
@@ -82,16 +82,18 @@ std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
   AttentionPlan plan = {};
+  plan.heads_per_kv_head = shape.heads_per_kv_head;
   plan_tiles(kernels, shape, &plan);
-  if (shape.may_decode && shape.heads_per_kv_head <= decode_rows && (shape.mixed || shape.queries == 1)) {
-    plan_decoding(kernels, shape, &plan);
-    if (!shape.mixed) return plan;  // all of them
+  const bool decodes = shape.may_decode && shape.heads_per_kv_head <= decode_rows && (shape.mixed || shape.queries == 1);
+  if (decodes) plan_decoding(kernels, shape, &plan);
+  if (!decodes || shape.mixed) {  // some or all take tiles
+    const std::size_t bytes = plan.tile_bytes + plan_copies(kernels, shape, threads, &plan);
+    if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
+    plan.whole_sequences = plan.copy_keys || plan.copy_values;
+    plan.all_kv_heads = shape.average_weights;
+    plan.parts = larger(plan.whole_sequences ? 1 : plan.tiles, plan.chunks);
   }
-  const std::size_t bytes = plan.tile_bytes + plan_copies(kernels, shape, threads, &plan);
-  if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
-  plan.whole_sequences = plan.copy_keys || plan.copy_values;
-  plan.all_kv_heads = shape.average_weights;
-  plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * larger(plan.whole_sequences ? 1 : plan.tiles, plan.chunks);
+  plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * plan.parts;
   return plan;
 }
 

@@ -31,7 +31,9 @@ struct AttentionPlan {
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
   bool all_kv_heads;           // a task takes all heads, for they share an output
   int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
-  std::int64_t tasks;          // for each sequence and key head, or all: its tiles or its chunks
+  std::int64_t heads_per_kv_head;
+  std::int64_t parts;          // tasks of each sequence and key head, or all: its tiles or its chunks
+  std::int64_t tasks;
   std::int64_t query_stride;   // D rounded up to whole vectors
   std::int64_t fetched_ahead;  // floats that decoding is best to fetch ahead on this CPU
   std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes

@@ -22,8 +22,7 @@ void run_compute(const void* context, std::int64_t task, int thread) {
   const AttentionCall& call = *static_cast<const AttentionCall*>(context);
   const Attention& attention = call.attention;
   const AttentionPlan& plan = call.plan;
-  const std::int64_t kv_heads = plan.all_kv_heads ? 1 : attention.kv_heads;
-  const std::int64_t parts = quotient(plan.tasks, attention.sequences().count * kv_heads);
+  const std::int64_t kv_heads = plan.all_kv_heads ? 1 : attention.kv_heads, parts = plan.parts;
   const std::int64_t b = quotient(task, parts * kv_heads), within = task - b * parts * kv_heads;
   if (!decodes(attention, plan, b)) {
     const std::int64_t kv_head = quotient(within, parts);

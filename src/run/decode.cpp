@@ -26,7 +26,7 @@ struct Decode {
   DecodeScratch scratch;
 
   Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
-      : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(quotient(attention.heads, attention.kv_heads)),
+      : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head),
         query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
         scratch(DecodeScratch::at(scratch, rows, plan.query_stride, plan.value_stride)) {}
 

@@ -15,15 +15,15 @@ std::int64_t SelectedRows::entry_of(std::int64_t row) const {
 }
 
 std::int64_t Projection::tasks() const {
-  return steps_to(rows.total(), rows_per_task) * weights.columns(*kernels).panels;
+  return steps_to(rows.total(), rows_per_task) * weights.columns.panels;
 }
 
 void Projection::run(std::int64_t task) const {
   // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
-  const PanelColumns columns = weights.columns(*kernels);
-  const std::int64_t panel = task % columns.panels;
+  const PanelColumns& columns = weights.columns;
+  const std::int64_t chunk = quotient(task, columns.panels), panel = task - chunk * columns.panels;
   const std::int64_t column = columns.first(panel), next_column = columns.first(panel + 1);
-  std::int64_t row = task / columns.panels * rows_per_task;
+  std::int64_t row = chunk * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
   constexpr int most = 24;  // rows a call, for their pointers live on the stack: 384 bytes

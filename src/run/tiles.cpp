@@ -142,7 +142,6 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
   TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();
-  const std::int64_t heads_per_kv_head = quotient(attention.heads, attention.kv_heads);
   const std::int64_t last_kv_head = plan.all_kv_heads ? attention.kv_heads : kv_head + 1;
 
   for (std::int64_t g = kv_head; g < last_kv_head; ++g) {
@@ -152,9 +151,9 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
       copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
     }
     // Of averaged weights, one head after the other has a share.
-    const std::int64_t heads = attention.average_weights ? 1 : heads_per_kv_head;
+    const std::int64_t heads = attention.average_weights ? 1 : plan.heads_per_kv_head;
     const std::int64_t rows = heads * sequences.query_count(b);
-    for (std::int64_t head = g * heads_per_kv_head; head < (g + 1) * heads_per_kv_head; head += heads) {
+    for (std::int64_t head = g * plan.heads_per_kv_head; head < (g + 1) * plan.heads_per_kv_head; head += heads) {
       for (std::int64_t t = plan.whole_sequences ? 0 : tile; t < (plan.whole_sequences ? plan.tiles : tile + 1); ++t) {
         const std::int64_t start = t * plan.tile;
         if (start < rows) run_rows(attention, plan, keys, scratch, b, head, start, smaller(plan.tile, rows - start));
