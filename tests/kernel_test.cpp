@@ -548,10 +548,10 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
       ONE_LESS(void, gemm, GemmArguments, columns),
       ONE_LESS(void, pack_queries, PackQueriesArguments, count),
       ONE_LESS(void, pack_queries, PackQueriesArguments, depth),
-      ONE_LESS(bool, scores_plain, ScoreArguments, key_count),
-      ONE_LESS(bool, scores_plain, ScoreArguments, depth),
-      ONE_LESS(bool, scores_general, ScoreArguments, key_count),
-      ONE_LESS(bool, scores_general, ScoreArguments, depth),
+      ONE_LESS(int, scores_plain, ScoreArguments, key_count),
+      ONE_LESS(int, scores_plain, ScoreArguments, depth),
+      ONE_LESS(int, scores_general, ScoreArguments, key_count),
+      ONE_LESS(int, scores_general, ScoreArguments, depth),
       ONE_LESS(int, fill_visible, VisibleArguments, lane_count),
       ONE_LESS(int, fill_visible, VisibleArguments, key_count),
       ONE_LESS(void, fill_bias, BiasArguments, lane_count),
@@ -693,7 +693,7 @@ struct Tile {
     arguments.weights = weights.data();
     arguments.block_sum = block_sum.data();
     arguments.block_maximum = block_maximum.data();
-    return kernels.scores_general(&arguments);
+    return (kernels.scores_general(&arguments) & block_moves) != 0;
   }
   float& last(Aligned& array) { return array[width - 1]; }
   float weight(std::int64_t key) { return weights[key * width + width - 1]; }

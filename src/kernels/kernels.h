@@ -11,6 +11,9 @@
 namespace attend {
 
 inline constexpr float infinity = __builtin_inff();
+
+/// A sum of weights below it is nothing.
+inline constexpr double smallest_sum = 0x1p-126;
 /// Scores are log2 of weights.
 inline constexpr float log2_e = 0x1.715476p+0f;
 inline constexpr double ln_2 = 0.69314718055994530942;
@@ -93,10 +96,12 @@ struct VisibleArguments {
   std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
   std::uint32_t* seen;
 };
-enum BlockBits : int {
+enum BlockBits : int {  // those of a block that fill_visible tells, and those that its scores do
   block_sees = 1,   // some lane sees some key
   block_hides = 2,  // some key is hidden from some lane
   block_adds = 4,   // an additive mask has something else than 0 and -inf
+  block_moves = 8,  // a lane's maximum may have to move (see README.md): block_maximum says where to
+  block_vanishes = 16,  // the sum of some lane, used or not, is below smallest_sum
 };
 
 /// bias[k][lane]: what is added to the score of key + k where the lane sees it, in log2 units and as the difference to the
@@ -116,7 +121,7 @@ struct BiasArguments {
 /// k[j][d] * queries[d][lane] that starts at -start[lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights
 /// over ascending j. In the general kernel a bias is added to s; with a cap the chain starts at 0 and
 /// s = cap * tanh(chain) - start[lane] + bias; with either a finite s is 24 at most; a hidden s is -inf.
-/// Returns whether a lane's maximum may have to move (see README.md): block_maximum says where to.
+/// Returns block_moves and block_vanishes of BlockBits.
 struct ScoreArguments {
   const float* keys;
   std::int64_t key_row_stride, key_stride;
@@ -287,8 +292,8 @@ struct RmsNormArguments {
   KERNEL(void, pack, (const PackArguments*))                                                     \
   KERNEL(void, gemm, (const GemmArguments*))                                                     \
   KERNEL(void, pack_queries, (const PackQueriesArguments*))                                      \
-  KERNEL(bool, scores_plain, (const ScoreArguments*))                                            \
-  KERNEL(bool, scores_general, (const ScoreArguments*))                                          \
+  KERNEL(int, scores_plain, (const ScoreArguments*))                                             \
+  KERNEL(int, scores_general, (const ScoreArguments*))                                           \
   KERNEL(int, fill_visible, (const VisibleArguments*))                                           \
   KERNEL(void, fill_bias, (const BiasArguments*))                                                \
   KERNEL(void, rescale, (const RescaleArguments*))                                               \

@@ -138,34 +138,35 @@ ATTEND_INLINE void score_general(const ScoreArguments& a) {
 }
 
 template <int rows, int vectors, ScoreKind kind>
-bool score_block(const ScoreArguments& a) {
+int score_block(const ScoreArguments& a) {
   if constexpr (kind == ScoreKind::plain) {
     score_keys_from<rows, vectors, kind, true>(a, 0, a.start, true);
   } else {
     score_general<rows, vectors>(a);
   }
-  bool move = false;
+  bool moves = false, vanishes = false;
   const Vector none = broadcast(-__builtin_inff()), depth = broadcast(a.bias != nullptr ? -biased_depth : -headroom);
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     const Vector top = load(a.block_maximum + v * lanes);
     const Vector room = select(less(load(a.start + v * lanes), zero()), broadcast(negative_headroom), broadcast(headroom));
     const Mask far_below = both(less(none, top), less(top, depth));
-    move |= any(less(room, top)) || any(both(mask_of(a.unseen, v), far_below));
+    moves |= any(less(room, top)) || any(both(mask_of(a.unseen, v), far_below));
+    vanishes |= any(less(load(a.block_sum + v * lanes), broadcast(static_cast<float>(smallest_sum))));
   }
-  return move;
+  return (moves ? block_moves : 0) | (vanishes ? block_vanishes : 0);
 }
 
 template <ScoreKind kind>
-bool scores(const ScoreArguments* arguments) {
+int scores(const ScoreArguments* arguments) {
   if (arguments->width == narrow_vectors * lanes) {
     return score_block<narrow_score_rows, narrow_vectors, kind>(*arguments);
   }
   return score_block<score_rows, wide_vectors, kind>(*arguments);
 }
 
-bool scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
-bool scores_general(const ScoreArguments* arguments) { return scores<ScoreKind::general>(arguments); }
+int scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
+int scores_general(const ScoreArguments* arguments) { return scores<ScoreKind::general>(arguments); }
 
 void rescale(const RescaleArguments* arguments) {
   const RescaleArguments& a = *arguments;

@@ -20,6 +20,7 @@ enum class Block { hidden, plain, mixed };
 Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   Block block = Block::plain;
+  int outcome = 0;
   if (tile.uniform) {
     for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
     for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
@@ -35,12 +36,13 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
       plain = block == Block::plain && !biased && tile.attention.softcap <= 0.0f;
       if (biased) fill_bias(tile, begin, end);
     }
-    if (score(tile, begin, end, plain, biased)) settle_frames(tile, begin, end, biased);
+    outcome = score(tile, begin, end, plain, biased);
+    if ((outcome & block_moves) != 0) settle_frames(tile, begin, end, biased);
   }
   tile.attention.kernels->fold(scratch.block_sum, scratch.sum, tile.width, false);
   if (scratch.unseen == 0) return block;
   std::uint32_t unseen = 0;
-  for (std::int64_t lane = 0; lane < tile.count; ++lane) unseen |= std::uint32_t{scratch.sum[lane] < smallest_sum} << lane;
+  for (std::int64_t lane = 0; outcome != 0 && lane < tile.count; ++lane) unseen |= std::uint32_t{scratch.sum[lane] < smallest_sum} << lane;
   scratch.unseen &= unseen;
   return block;
 }

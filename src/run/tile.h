@@ -9,9 +9,6 @@
 
 namespace attend {
 
-/// A sum below it is nothing.
-inline constexpr double smallest_sum = 0x1p-126;
-
 /// Where keys and values of one head of one sequence are: rows of entry b, from row `first` on; of values, rows of the first
 /// `value_columns` columns, and `value_panel_stride` further on of the next ones.
 struct HeadKeys {

@@ -52,12 +52,12 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   tile.attention.kernels->fill_bias(&arguments);
 }
 
-bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased) {
+int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased) {
   const Attention& attention = tile.attention;
   TileScratch& scratch = tile.scratch;
   attention.kernels->fill(scratch.block_sum, 1, tile.width, 0.0f);
   attention.kernels->fill(scratch.block_maximum, 1, tile.width, -infinity);
-  bool (*const kernel)(const ScoreArguments*) = plain ? attention.kernels->scores_plain : attention.kernels->scores_general;
+  int (*const kernel)(const ScoreArguments*) = plain ? attention.kernels->scores_plain : attention.kernels->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
@@ -70,7 +70,7 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
   arguments.cap = attention.cap();
   arguments.block_sum = scratch.block_sum;
   arguments.block_maximum = scratch.block_maximum;
-  bool move = false;
+  int bits = 0;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
     arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.kv_head, row);
@@ -78,9 +78,9 @@ bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, b
     arguments.visible = scratch.visible + (j - begin);
     arguments.bias = biased ? scratch.bias + (j - begin) * tile.width : nullptr;
     arguments.weights = scratch.weights + (j - begin) * tile.width;
-    move = kernel(&arguments);
+    bits = kernel(&arguments);
   }
-  return move;
+  return bits;
 }
 
 void drop_weights(const Tile& tile, std::int64_t begin, std::int64_t end) {

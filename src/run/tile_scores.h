@@ -14,9 +14,9 @@ void describe_lanes(const Tile& tile);
 int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end);
 void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end);
 
-/// Scores of keys [begin, end), one block or a part of it; true if a maximum may have to move. Where a lane moves, its chains
+/// Scores of keys [begin, end), one block or a part of it; returns block_moves and block_vanishes. Where a lane moves, its chains
 /// start at 0, and its maximum is taken from the bias before that is added: a score is rounded as one of its own size.
-bool score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased);
+int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bool biased);
 
 void drop_weights(const Tile& tile, std::int64_t begin, std::int64_t end);
 

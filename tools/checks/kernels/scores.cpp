@@ -94,9 +94,9 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   arguments.weights = weights.data;
   arguments.block_sum = block_sum;
   arguments.block_maximum = block_maximum;
-  const bool moves = shape.general ? kernels.scores_general(&arguments) : kernels.scores_plain(&arguments);
+  const int bits = shape.general ? kernels.scores_general(&arguments) : kernels.scores_plain(&arguments);
 
-  bool should_move = false;
+  int expected = 0;
   for (std::int64_t lane = 0; lane < shape.width; ++lane) {
     float total = first_sum[static_cast<std::size_t>(lane)];
     double top = first_maximum[static_cast<std::size_t>(lane)], top_error = 0.0;
@@ -133,11 +133,12 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
     }
     const float block_top = block_maximum[lane];
     const float above = start[lane] < 0.0f ? 2.0f : 24.0f, below = arguments.bias != nullptr ? -4.0f : -24.0f;
-    should_move |= block_top > above || ((unseen >> lane & 1) != 0 && block_top < below && block_top > -infinity);
+    if (block_top > above || ((unseen >> lane & 1) != 0 && block_top < below && block_top > -infinity)) expected |= block_moves;
+    if (total < smallest_sum) expected |= block_vanishes;
     report.equal("block_sum", lane, 0, &block_sum[lane], total);
     report.close("block_maximum", lane, 0, &block_maximum[lane], top, top_error);
   }
-  report.returned(moves, should_move);
+  report.returned(bits == expected, true);
   return report.result();
 }
 
