@@ -98,7 +98,7 @@ TEST_CASE("C API: a layer with every option gives the bits of the C++ one, and s
     keys.fill(random);
     additive.fill(random);
     std::vector<std::uint8_t> mask(static_cast<std::size_t>(H * L * S));
-    for (std::uint8_t& shown : mask) shown = !random.once_in(4);
+    for (std::uint8_t& shown : mask) shown = !random.one_in(4);
     const std::int64_t lengths[] = {7, 5};
     AttentionOptions options;
     options.causal = true;

@@ -114,11 +114,11 @@ TEST_CASE("cache: holds what was appended, whatever was taken back, and writes n
     ThreadPool pool;
     REQUIRE_OK(ThreadPool::make(2, &pool));
     OperationOptions options;
-    if (random.once_in(2)) options.threads = pool.threads();
+    if (random.one_in(2)) options.threads = pool.threads();
     for (int step = 0; step < 12; ++step) {
-      const std::int64_t first = random.between(0, T), count = random.between(0, std::min<std::int64_t>(T - first, random.once_in(4) ? T : 12));
+      const std::int64_t first = random.between(0, T), count = random.between(0, std::min<std::int64_t>(T - first, random.one_in(4) ? T : 12));
       std::vector<std::int64_t> counts(2 * B);
-      const bool ragged = random.once_in(2);
+      const bool ragged = random.one_in(2);
       bool fits = true;
       for (std::size_t b = 0; b < B; ++b) {
         counts[2 * b] = ragged ? random.between(0, count) : count;
@@ -134,9 +134,9 @@ TEST_CASE("cache: holds what was appended, whatever was taken back, and writes n
         firsts[b] = std::max(firsts[b], length - capacity);
         most[b] = std::max(most[b], length);
       }
-      if (random.once_in(3)) {
+      if (random.one_in(3)) {
         const std::size_t b = static_cast<std::size_t>(random.between(0, B - 1));
-        const std::int64_t length = static_cast<std::int64_t>(model[b].size()), back = random.once_in(4) ? 0 : random.between(firsts[b], length);
+        const std::int64_t length = static_cast<std::int64_t>(model[b].size()), back = random.one_in(4) ? 0 : random.between(firsts[b], length);
         REQUIRE_OK(cache.truncate(static_cast<std::int64_t>(b), back));
         model[b].resize(static_cast<std::size_t>(back));
         if (back == 0) firsts[b] = 0;
@@ -440,7 +440,7 @@ TEST_CASE("cache: a mask is aligned to the longest entry, a tree to the tokens b
     const std::int64_t counts[] = {60, 77, 9}, parents[] = {-1, 0, 0, 2};
     REQUIRE_OK(append(made.cache, tokens, 0, 77, IndexView(counts, B), isa));
     std::vector<std::uint8_t> shown(77);
-    for (std::uint8_t& byte : shown) byte = random.once_in(2);
+    for (std::uint8_t& byte : shown) byte = random.one_in(2);
     AttentionOptions options;
     options.mask = BoolMaskView(shown.data(), 77);
     options.tree_parents = IndexView(parents, 4);

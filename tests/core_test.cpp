@@ -151,7 +151,7 @@ TEST_CASE("attention: it matters which keys are hidden, neither by what nor what
         shown[at] = j <= i;
         additive.at(i, j) = j <= i ? 0.0f : -infinite;
         // Nobody sees keys 3 and 70, only every third query sees 10 and 80, and query 5 sees nothing.
-        holes[at] = random.once_in(2) && i != 5 && j % 67 != 3 && (j % 70 != 10 || i % 3 == 0);
+        holes[at] = random.one_in(2) && i != 5 && j % 67 != 3 && (j % 70 != 10 || i % 3 == 0);
       }
     }
     AttentionOptions ranges, masked, added, tree;

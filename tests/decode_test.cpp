@@ -33,7 +33,7 @@ struct Step {
 
 std::vector<std::uint8_t> random_mask(std::int64_t count, int once_in, Random& random) {
   std::vector<std::uint8_t> mask(static_cast<std::size_t>(count));
-  for (std::uint8_t& byte : mask) byte = random.once_in(once_in) ? 0 : 1;
+  for (std::uint8_t& byte : mask) byte = random.one_in(once_in) ? 0 : 1;
   return mask;
 }
 
@@ -53,15 +53,15 @@ TEST_CASE("decode: output, LSE and weights as the reference, over the ends of bl
       CAPTURE(text_of({step.B, step.H, step.G, step.S, step.D, step.Dv}));
       Tensor slopes({step.H}), sinks({step.H}), lse({step.B, step.H, 1}), weights({step.B, step.H, 1, step.S}), mean({step.B, 1, step.S});
       AttentionOptions options;
-      if (random.once_in(3)) options.softcap = 5.0f;
-      if (random.once_in(3)) options.alibi_slopes = slopes.fill(random, 0.01f).view;
-      if (random.once_in(3)) options.sinks = sinks.fill(random, 20.0f).view;
-      if (random.once_in(4)) options.scale = -0.3f;
+      if (random.one_in(3)) options.softcap = 5.0f;
+      if (random.one_in(3)) options.alibi_slopes = slopes.fill(random, 0.01f).view;
+      if (random.one_in(3)) options.sinks = sinks.fill(random, 20.0f).view;
+      if (random.one_in(4)) options.scale = -0.3f;
       options.offset = step.S - 1 - random.between(0, 3);
-      options.causal = random.once_in(2);
-      if (random.once_in(3)) options.window_left = random.between(0, step.S);
+      options.causal = random.one_in(2);
+      if (random.one_in(3)) options.window_left = random.between(0, step.S);
       const std::vector<std::uint8_t> mask = random_mask(step.H * step.S, 3, random);
-      if (random.once_in(3)) options.mask = BoolMaskView(mask.data(), step.H, 1, step.S);
+      if (random.one_in(3)) options.mask = BoolMaskView(mask.data(), step.H, 1, step.S);
       Lengths lengths = Lengths::random(random, step.B, 1, step.S);
       const reference::AttentionResult expected =
           reference::attention(step.q.view, step.k.view, step.v.view, reference_options(options, lengths.view, 0));

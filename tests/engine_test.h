@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "../tools/checks/random.h"
 #include "attend/attend.hpp"
 #include "base/isas.h"
 #include "reference/reference.h"
@@ -20,6 +21,7 @@
 namespace engine_test {
 
 using namespace attend;
+using checks::Random;
 using reference::Shape;
 
 inline constexpr double u = reference::unit_roundoff;
@@ -42,31 +44,6 @@ inline int share_of(int count) {
   const int divisor = share ? std::atoi(share) : 1;
   return divisor > 1 ? (count + divisor - 1) / divisor : count;
 }
-
-/// splitmix64.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t bits() {
-    std::uint64_t x = state_ += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-  }
-  std::int64_t between(std::int64_t least, std::int64_t most) {
-    return least + static_cast<std::int64_t>(bits() % static_cast<std::uint64_t>(most - least + 1));
-  }
-  bool once_in(int times) { return between(1, times) == 1; }
-  template <class Value>
-  Value one_of(std::initializer_list<Value> values) {
-    return values.begin()[between(0, static_cast<std::int64_t>(values.size()) - 1)];
-  }
-  /// In [-1, 1).
-  float number() { return static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f; }
-
- private:
-  std::uint64_t state_;
-};
 
 /// A tensor with memory of its own. The gaps between its elements, a margin on both sides, and at first
 /// the elements too, hold a canary: a NaN of its own bits, so that reading it shows as well as writing it.
@@ -138,7 +115,7 @@ class Tensor {
     view.rank = static_cast<int>(shape.size());
     int order[max_rank] = {0, 1, 2, 3};  // innermost last
     std::int64_t stride = layout ? layout->one_of<std::int64_t>({1, 1, 2, 3}) : 1;
-    if (layout && layout->once_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
+    if (layout && layout->one_in(2)) std::swap(order[layout->between(0, view.rank - 1)], order[layout->between(0, view.rank - 1)]);
     for (int place = view.rank - 1; place >= 0; --place) {
       const std::size_t axis = static_cast<std::size_t>(order[place]);
       view.sizes[axis] = shape[axis];
@@ -205,7 +182,7 @@ struct Lengths {
     const auto draw = [&](std::int64_t count) {
       std::vector<std::int64_t> drawn(static_cast<std::size_t>(count));
       for (std::int64_t& length : drawn) {
-        length = random.once_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
+        length = random.one_in(4) ? random.one_of<std::int64_t>({0, 1, S, S + 3, INT64_MAX}) : random.between(0, S);
       }
       return drawn;
     };

@@ -150,16 +150,16 @@ TEST_CASE("finite masks: with what else gives and takes keys") {
       Case one(shape, random, random.one_of({0.5f, 2.0f}));
       AttentionOptions& options = one.options;
       const float value = random.one_of({-1e4f, -1e9f, lowest, lowest_bfloat16, 1e9f, -100.0f, -17.0f, 30.0f});
-      const Tensor mask = mask_of(static_cast<Pattern>(random.between(0, 5)), value, shape, random.once_in(2) ? 1 : shape.H);
+      const Tensor mask = mask_of(static_cast<Pattern>(random.between(0, 5)), value, shape, random.one_in(2) ? 1 : shape.H);
       options.additive_mask = mask.view;
-      if (random.once_in(3)) options.additive_mask = ConstTensorView(mask.view.data, shape.S);  // of the first query
+      if (random.one_in(3)) options.additive_mask = ConstTensorView(mask.view.data, shape.S);  // of the first query
       Tensor slopes({shape.H}), sinks({shape.H});
-      if (random.once_in(3)) options.alibi_slopes = slopes.fill(random, random.one_of({0.01f, 1.0f, 8.0f})).view;
-      if (random.once_in(3)) options.sinks = sinks.fill(random, random.one_of({3.0f, 40.0f})).view;
-      if (random.once_in(4)) options.softcap = 3.0f;
-      if (random.once_in(3)) options.causal = true;
-      if (random.once_in(4)) options.window_left = random.between(0, 200);
-      options.offset = random.once_in(2) ? S - L : 0;
+      if (random.one_in(3)) options.alibi_slopes = slopes.fill(random, random.one_of({0.01f, 1.0f, 8.0f})).view;
+      if (random.one_in(3)) options.sinks = sinks.fill(random, random.one_of({3.0f, 40.0f})).view;
+      if (random.one_in(4)) options.softcap = 3.0f;
+      if (random.one_in(3)) options.causal = true;
+      if (random.one_in(4)) options.window_left = random.between(0, 200);
+      options.offset = random.one_in(2) ? S - L : 0;
       const reference::AttentionResult right = one.right();
       const double off = one.error(isa, right, workspace);
       // Sinks of 40 and slopes of 8 are differences that count, and so do roundings of their size: 64 of 2^-24.

@@ -114,13 +114,13 @@ struct Options {
     }
     if (golden.has("mask")) {
       const Shape shape = golden.numbers("mask");
-      for (std::int64_t n = 0; n < reference::count_of(shape); ++n) mask_.push_back(!random.once_in(4));
+      for (std::int64_t n = 0; n < reference::count_of(shape); ++n) mask_.push_back(!random.one_in(4));
       options.mask = io::contiguous_view<const std::uint8_t>(mask_.data(), shape);
     }
     if (golden.has("additive_mask")) {
       Tensor& mask = keep(Tensor(golden.numbers("additive_mask")));
       for (std::int64_t n = 0; n < mask.count(); ++n) {
-        const bool hidden = random.once_in(8);
+        const bool hidden = random.one_in(8);
         const float number = 2.0f * random.number();
         mask[n] = hidden ? -infinite : number;
       }

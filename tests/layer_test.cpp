@@ -39,15 +39,15 @@ MultiHeadAttentionConfig random_config(Random& random, Isa isa) {
   MultiHeadAttentionConfig config;
   config.isa = isa;
   config.num_heads = random.one_of<std::int64_t>({1, 1, 2, 3, 4, 5, 8});
-  const std::int64_t D = random.once_in(4) ? random.one_of<std::int64_t>({16, 20, 32, 64, 65, 100, 129}) : random.between(1, 40);
+  const std::int64_t D = random.one_in(4) ? random.one_of<std::int64_t>({16, 20, 32, 64, 65, 100, 129}) : random.between(1, 40);
   config.num_hiddens = config.num_heads * D;
-  const bool square = random.once_in(3);
+  const bool square = random.one_in(3);
   const auto size = [&] { return square ? config.num_hiddens : random.between(1, 60); };
   config.key_size = size();
   config.query_size = size();
   config.value_size = size();
-  config.bias = random.once_in(2);
-  config.dropout = random.once_in(2) ? 0.5f : 0.0f;  // without effect outside of training
+  config.bias = random.one_in(2);
+  config.dropout = random.one_in(2) ? 0.5f : 0.0f;  // without effect outside of training
   return config;
 }
 
@@ -84,18 +84,18 @@ TEST_CASE("MultiHeadAttention: random shapes, layouts, lengths and forms") {
       const MultiHeadAttentionConfig config = random_config(random, isa);
       const std::int64_t E = config.num_hiddens, H = config.num_heads;
       std::int64_t B = random.between(1, 3);
-      std::int64_t L = random.once_in(5) ? random.one_of<std::int64_t>({1, 16, 17, 31, 32, 33, 65}) : random.between(1, 12);
-      std::int64_t S = random.once_in(5) ? random.one_of<std::int64_t>({63, 64, 65, 96, 127, 128, 129, 200}) : random.between(1, 40);
+      std::int64_t L = random.one_in(5) ? random.one_of<std::int64_t>({1, 16, 17, 31, 32, 33, 65}) : random.between(1, 12);
+      std::int64_t S = random.one_in(5) ? random.one_of<std::int64_t>({63, 64, 65, 96, 127, 128, 129, 200}) : random.between(1, 40);
       while (B * (L + S) * E * (E + S) > 6000000) {  // the reference takes its time
         (B > 1 ? B : L > S ? L : S) /= 2;
       }
       const bool square = config.query_size == E && config.key_size == E && config.value_size == E;
-      const bool self = square && random.once_in(2), strided = random.once_in(2);
+      const bool self = square && random.one_in(2), strided = random.one_in(2);
       if (self) S = L;
       CAPTURE(text_of({B, H, L, S, E, config.query_size, config.key_size, config.value_size}));
       const auto tensor = [&](const Shape& shape) { return strided ? Tensor(shape, random) : Tensor(shape); };
 
-      const Layer layer(config, random, random.once_in(2) ? &random : nullptr);
+      const Layer layer(config, random, random.one_in(2) ? &random : nullptr);
       Tensor queries = tensor({B, L, config.query_size}), other_keys = tensor({B, S, config.key_size});
       Tensor other_values = tensor({B, S, config.value_size}), output = tensor({B, L, E}), weights = tensor({B, H, L, S});
       queries.fill(random, random.one_of({1.0f, 3.0f}));
@@ -105,7 +105,7 @@ TEST_CASE("MultiHeadAttention: random shapes, layouts, lengths and forms") {
       const Lengths lengths = Lengths::random(random, B, L, S);
       AttentionOptions options;
       options.empty_rows = random.one_of({EmptyRows::zero, EmptyRows::uniform});
-      const bool wants_weights = random.once_in(2);
+      const bool wants_weights = random.one_in(2);
       if (wants_weights) options.attention_weights = weights.view;
       REQUIRE_OK(layer.attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
       check_layer(layer, queries, keys, values, options_of(lengths.view, options.empty_rows), output,

@@ -95,7 +95,7 @@ TEST_CASE("long rows: threads, chunks of queries and pages give the bits of one 
       k.fill(random, 3.0f);
       v.fill(random);
       Tensor mask({L, S});
-      for (std::int64_t n = 0; n < mask.count(); ++n) mask[n] = random.once_in(3) ? -1e9f : random.once_in(3) ? -infinite : 0.0f;
+      for (std::int64_t n = 0; n < mask.count(); ++n) mask[n] = random.one_in(3) ? -1e9f : random.one_in(3) ? -infinite : 0.0f;
       AttentionOptions options;
       options.causal = true;
       options.offset = S - L;

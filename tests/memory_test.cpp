@@ -281,8 +281,8 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
       const std::int64_t L = random.between(1, 60), S = random.between(0, 150);
       CAPTURE(text_of({B, H, L, S, E}));
       MultiHeadAttentionConfig config = Layer::square(E, H, isa);
-      config.num_kv_heads = random.once_in(2) ? 1 : 0;
-      config.head_dim = random.once_in(2) ? E / H : 0;
+      config.num_kv_heads = random.one_in(2) ? 1 : 0;
+      config.head_dim = random.one_in(2) ? E / H : 0;
       const Layer layer(config, random);
       Tensor queries({B, L, E}), keys({B, S, E}), output({B, L, E}), expected({B, L, E});
       queries.fill(random);
@@ -332,7 +332,7 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
       Tensor queries({B, L, D}), keys({B, S, D}), output({B, L, D}), expected({B, L, D}), product({B, L, S}), expected_product({B, L, S});
       queries.fill(random);
       keys.fill(random);
-      if (random.once_in(2)) keys.view.strides[2] = 0;  // values that are copied
+      if (random.one_in(2)) keys.view.strides[2] = 0;  // values that are copied
       DotProductAttention attention;
       REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
       OperationOptions options;
@@ -441,15 +441,15 @@ TEST_CASE("memory: packed_bytes is enough at any alignment, and one byte less is
       config.key_size = random.between(1, 60);
       config.query_size = random.between(1, 60);
       config.value_size = random.between(1, 60);
-      config.bias = random.once_in(2);
+      config.bias = random.one_in(2);
       config.isa = isa;
       const std::int64_t D = random.between(1, 40);
       Tensor frequencies({random.between(0, D / 2)});
-      if (random.once_in(2)) {
+      if (random.one_in(2)) {
         config.num_kv_heads = 1;
         config.head_dim = D;
         config.output_size = config.num_hiddens;
-        config.qk_norm = random.once_in(2);
+        config.qk_norm = random.one_in(2);
         config.rotary.inverse_frequencies = frequencies.fill(random).view;
       }
       const Layer layer(config, random);

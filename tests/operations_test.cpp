@@ -61,8 +61,8 @@ TEST_CASE("matmul: random shapes, layouts and forms") {
     for (int round = 0; round < share_of(400); ++round) {
       CAPTURE(round);
       const std::int64_t B = random.between(1, 3), L = random.between(1, 40), N = random.between(1, 100);
-      const std::int64_t K = random.once_in(20) ? random.between(900, 1200) : random.between(0, 70);
-      const bool batched = random.once_in(2), batched_b = batched && random.once_in(2), transposed = random.once_in(2);
+      const std::int64_t K = random.one_in(20) ? random.between(900, 1200) : random.between(0, 70);
+      const bool batched = random.one_in(2), batched_b = batched && random.one_in(2), transposed = random.one_in(2);
       const Shape b_shape = transposed ? Shape{N, K} : Shape{K, N};
       Tensor a(batched ? Shape{B, L, K} : Shape{L, K}, random);
       Tensor b(batched_b ? Shape{B, b_shape[0], b_shape[1]} : b_shape, random);
@@ -71,15 +71,15 @@ TEST_CASE("matmul: random shapes, layouts and forms") {
       b.fill(random);
       bias.fill(random);
       Data data = Data::random;
-      if (K > 0 && random.once_in(8)) {
+      if (K > 0 && random.one_in(8)) {
         repeat_axis(a, static_cast<int>(random.between(0, a.view.rank - 1)));
         data = Data::structured;
       }
-      if (K > 0 && random.once_in(8)) {
+      if (K > 0 && random.one_in(8)) {
         repeat_axis(b, static_cast<int>(random.between(0, b.view.rank - 1)));
         data = Data::structured;
       }
-      const bool biased = random.once_in(2);
+      const bool biased = random.one_in(2);
       const ConstTensorView bias_view = biased ? ConstTensorView(bias.view) : ConstTensorView();
       CAPTURE(text_of(a.shape()));
       CAPTURE(text_of(b.shape()));
@@ -163,7 +163,7 @@ TEST_CASE("sequence_mask: random shapes and layouts, in place and apart") {
     for (int round = 0; round < share_of(200); ++round) {
       CAPTURE(round);
       const std::int64_t B = random.between(1, 4), S = random.between(1, 40);
-      const Shape shape = random.once_in(2) ? Shape{B, S} : Shape{B, S, random.between(1, 40)};
+      const Shape shape = random.one_in(2) ? Shape{B, S} : Shape{B, S, random.between(1, 40)};
       Tensor input(shape, random), output(shape, random);
       input.fill(random);
       std::vector<std::int64_t> numbers;
@@ -301,7 +301,7 @@ TEST_CASE("DotProductAttention: random shapes, widths 1 to 512") {
         else S = random.one_of(key_counts);
       }
       CAPTURE(text_of({B, L, S, D, Dv}));
-      const bool strided = random.once_in(2);
+      const bool strided = random.one_in(2);
       const auto tensor = [&](const Shape& shape) { return strided ? Tensor(shape, random) : Tensor(shape); };
       Tensor queries = tensor({B, L, D}), keys = tensor({B, S, D}), values = tensor({B, S, Dv}), output = tensor({B, L, Dv});
       Tensor weights = tensor({B, L, S});
@@ -310,7 +310,7 @@ TEST_CASE("DotProductAttention: random shapes, widths 1 to 512") {
       values.fill(random);
       const Lengths lengths = Lengths::random(random, B, L, S);
       AttentionOptions options;
-      if (random.once_in(2)) options.attention_weights = weights.view;
+      if (random.one_in(2)) options.attention_weights = weights.view;
       REQUIRE_OK(attention.forward(queries.view, keys.view, values.view, lengths.view, output.view, workspace, options));
 
       const Array q(queries.view), k(keys.view), v(values.view);

@@ -96,7 +96,7 @@ TEST_CASE("rotary_embedding: random shapes, layouts, positions and forms, in pla
       const std::int64_t half = random.between(0, 70), D = std::max<std::int64_t>(1, 2 * half + random.between(0, 1) * random.between(0, 30));
       Tensor input({B, H, L, D}, random), output({B, H, L, D}, random);
       input.fill(random, random.one_of({1.0f, 1e-30f, 1e30f}));
-      const bool tables = random.once_in(2);
+      const bool tables = random.one_in(2);
       const std::int64_t P = 100, far = tables ? 0 : random.one_of<std::int64_t>({0, 1000, 1000000, std::int64_t{1} << 40});
       const std::int64_t offset = tables ? random.between(0, 30) : random.between(-far, far);
       const Lengths positions = random_positions(random, B, L, tables ? -offset : -far, tables ? P - 1 - offset : far);
@@ -112,7 +112,7 @@ TEST_CASE("rotary_embedding: random shapes, layouts, positions and forms, in pla
         rotary.inverse_frequencies = frequencies.view;
         rotary.attention_factor = random.one_of({1.0f, 1.25f, -0.3f});
       }
-      rotary.interleaved = random.once_in(2);
+      rotary.interleaved = random.one_in(2);
       CAPTURE(text_of({B, H, L, D, half}));
       CAPTURE(tables);
       CAPTURE(rotary.interleaved);
@@ -335,14 +335,14 @@ TEST_CASE("rms_norm: random shapes and layouts, in place and apart") {
     for (int round = 0; round < share_of(300); ++round) {
       CAPTURE(round);
       const std::int64_t B = random.between(1, 3), H = random.between(1, 5), L = random.between(1, 40);
-      const std::int64_t D = random.once_in(10) ? random.between(500, 1100) : random.between(1, 140);
+      const std::int64_t D = random.one_in(10) ? random.between(500, 1100) : random.between(1, 140);
       Tensor input({B, H, L, D}, random), weight({D}, random), output({B, H, L, D}, random);
       input.fill(random, random.one_of({1.0f, 1e-12f, 1e12f}));
       weight.fill(random);
-      if (random.once_in(8)) weight.view.strides[0] = 0;
-      const bool constant = random.once_in(8);
+      if (random.one_in(8)) weight.view.strides[0] = 0;
+      const bool constant = random.one_in(8);
       if (constant) input.fill(0.7f);
-      const ConstTensorView weights = random.once_in(3) ? ConstTensorView() : ConstTensorView(weight.view);
+      const ConstTensorView weights = random.one_in(3) ? ConstTensorView() : ConstTensorView(weight.view);
       const float epsilon = random.one_of({0.0f, 1e-6f, 1e-5f, 2.0f});
       CAPTURE(text_of({B, H, L, D}));
       const Array expected = reference::rms_norm(input.view, weights, epsilon);
@@ -443,8 +443,8 @@ TEST_CASE("rotary_frequencies: random scalings, strided") {
     const double base = random.one_of({10.0, 10000.0, 500000.0, 1e6});
     RotaryScaling scaling = scaling_of(static_cast<RotaryScalingKind>(random.between(0, 4)), random.one_of({0.5, 1.0, 4.0, 40.0}),
                                        random.one_of<std::int64_t>({1, 512, 4096, 32768}));
-    scaling.truncate = random.once_in(2);
-    if (random.once_in(2)) {
+    scaling.truncate = random.one_in(2);
+    if (random.one_in(2)) {
       scaling.beta_fast = 20.0 + random.number();
       scaling.beta_slow = 2.0 + random.number();
       scaling.low_frequency_factor = 2.0 + random.number();

@@ -173,7 +173,7 @@ TEST_CASE("witness: each row of a layer finds its own key, wherever all scores l
         std::iota(found.begin(), found.end(), 0);
         for (std::size_t i = found.size() - 1; i > 0; --i) std::swap(found[i], found[static_cast<std::size_t>(random.between(0, static_cast<std::int64_t>(i)))]);
         for (std::int64_t j = 0; j < S; ++j) {
-          for (std::int64_t d = 0; d < D - 1; ++d) keys.at(0, j, h * D + d) = random.once_in(2) ? 1.0f : -1.0f;
+          for (std::int64_t d = 0; d < D - 1; ++d) keys.at(0, j, h * D + d) = random.one_in(2) ? 1.0f : -1.0f;
         }
         double gap = static_cast<double>(D);  // between the product with itself and any other
         for (std::int64_t i = 0; i < S; ++i) {
@@ -715,7 +715,7 @@ TEST_CASE("poison: a key that only some rows see reaches those and no other") {
         options.attention_weights = weights.view;
         for (int round = 0; round < share_of(40); ++round) {
           const float poison = random.one_of({not_a_number, infinite, -infinite, 3e38f});
-          const bool in_keys = random.once_in(2);
+          const bool in_keys = random.one_in(2);
           const std::int64_t j = random.one_of<std::int64_t>({0, 1, 127, 128, random.between(2, S - 1), S - 1});
           CAPTURE(L);
           CAPTURE(poison);

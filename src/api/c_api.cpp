@@ -5,7 +5,7 @@
 #include <new>
 
 #include "base/memory.h"
-#include "data/layer_sizes.h"
+#include "data/layer.h"
 
 namespace attend {
 

@@ -3,7 +3,7 @@
 
 #include "api/c_api.h"
 #include "base/memory.h"
-#include "data/layer_sizes.h"
+#include "data/layer.h"
 
 struct attend_kv_cache {
   attend::KeyValueCache cache;

@@ -7,7 +7,8 @@
 #include "base/dispatch.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "check/cache.h"
+#include "base/status.h"
+#include "check/calls.h"
 #include "data/cache_state.h"
 
 namespace attend {
@@ -128,8 +129,7 @@ std::size_t KeyValueCache::bytes(const KeyValueCacheConfig& config) noexcept {
 
 Status KeyValueCache::make(const KeyValueCacheConfig& config, KeyValueCache* cache, void* memory,
                            std::size_t memory_bytes) noexcept {
-  const Status status = validate_cache_config(config);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_cache_config(config));
   if (cache == nullptr) return Status::error(StatusCode::invalid_argument, "cache: null");
   const KeyValueCacheConfig filled = filled_in(config);
   std::size_t counts, keys, values;
@@ -161,9 +161,8 @@ Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v,
                              const OperationOptions& options) noexcept {
   if (state_ == nullptr) return not_made();
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_append(*state_, k, v, counts, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_append(*state_, k, v, counts, options));
   state_->plan_append(counts, k.sizes[2]);
   const Append append = {kernels, state_, k, v};
   const Stage stage = {state_->config.batch * state_->config.num_kv_heads, run_append, &append};
@@ -174,8 +173,7 @@ Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v,
 
 Status KeyValueCache::truncate(std::int64_t b, std::int64_t length) noexcept {
   if (state_ == nullptr) return not_made();
-  const Status status = validate_truncate(*state_, b, length);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_truncate(*state_, b, length));
   state_->lengths[b] = length;
   if (length == 0) state_->firsts[b] = 0;
   return Status();

@@ -8,11 +8,9 @@
 #include "base/dispatch.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/status.h"
 #include "call/describe.h"
-#include "check/attention.h"
-#include "check/cache.h"
-#include "check/core.h"
-#include "check/use.h"
+#include "check/calls.h"
 #include "data/cache_state.h"
 #include "plan/plan.h"
 #include "run/attention.h"
@@ -114,7 +112,7 @@ void run(const AttentionCall& call, Threads threads) {
 std::size_t call_bytes(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                        const AttentionOptions& options) {
   if (!validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
-      !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+      !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok()) {
     return 0;
   }
   const AttentionPlan plan = plan_attention(kernels, shape_of(describe(kernels, q, k, v, {}, options)), options.threads.count);
@@ -133,12 +131,11 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTenso
 Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(isa, &kernels);
-  if (status.ok()) status = validate_core(q, k, v, valid_lens, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(isa, &kernels));
+  ATTEND_CHECK(validate_core(q, k, v, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;
-  status = prepare(*kernels, q, k, v, valid_lens, output, workspace, options, 0.0f, &call);
+  const Status status = prepare(*kernels, q, k, v, valid_lens, output, workspace, options, 0.0f, &call);
   if (call != nullptr) run(*call, options.threads);
   return status;
 }
@@ -146,7 +143,7 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
   const Kernels* kernels = find_kernels(isa);
   if (kernels == nullptr || cache.state() == nullptr || !validate_cached_queries(q, *cache.state()).ok() ||
-      !validate_use(cached_attention_call, options).ok() || !validate_scoring(options, q.sizes[1]).ok() || options.threads.count < 1 || options.threads.count > max_threads) {
+      !validate_use(cached_attention_call, options).ok() || !validate_scoring(options, q.sizes[1]).ok()) {
     return 0;
   }
   const AttentionPlan plan = plan_attention(*kernels, largest_shape_of(describe(*kernels, q, *cache.state(), {}, options)));
@@ -158,21 +155,19 @@ Status attention(const ConstTensorView& q, const KeyValueCache& cache, const Ind
   const CacheState* const state = cache.state();
   if (state == nullptr) return Status::error(StatusCode::invalid_argument, "cache: it has not been made");
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(isa, &kernels);
-  if (status.ok()) status = validate_cached_core(q, *state, query_counts, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(isa, &kernels));
+  ATTEND_CHECK(validate_cached_core(q, *state, query_counts, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;
-  status = prepare_cached(*kernels, q, *state, query_counts, output, workspace, options, &call);
+  const Status status = prepare_cached(*kernels, q, *state, query_counts, output, workspace, options, &call);
   if (call != nullptr) run(*call, options.threads);
   return status;
 }
 
 Status DotProductAttention::make(float dropout, DotProductAttention* attention, Isa isa) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(isa, &kernels);
-  if (status.ok()) status = validate_dropout(dropout);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(isa, &kernels));
+  ATTEND_CHECK(validate_dropout(dropout));
   if (attention == nullptr) return Status::error(StatusCode::invalid_argument, "attention: null");
   attention->dropout_ = dropout;
   attention->kernels_ = kernels;
@@ -199,11 +194,10 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   if (kernels_ == nullptr) {
     return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
   }
-  Status status = validate_dot_product(queries, keys, values, valid_lens, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_dot_product(queries, keys, values, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;
-  status = prepare_dot_product(*kernels_, queries, keys, values, valid_lens, output, workspace, options, options.training ? dropout_ : 0.0f, &call);
+  const Status status = prepare_dot_product(*kernels_, queries, keys, values, valid_lens, output, workspace, options, options.training ? dropout_ : 0.0f, &call);
   if (call != nullptr) run(*call, options.threads);
   return status;
 }
@@ -241,9 +235,8 @@ void run_merge(const void* context, std::int64_t task, int) {
 Status merge(const ConstTensorView& other_output, const ConstTensorView& other_lse, const TensorView& output,
              const TensorView& lse, const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_merge(other_output, other_lse, output, lse, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_merge(other_output, other_lse, output, lse, options));
   const Merge merge = {by_heads(other_output), by_heads(other_lse), by_heads(output), by_heads(lse),
                        output.sizes[1],        output.sizes[2],     output.sizes[3]};
   const Stage stage = {output.sizes[0] * output.sizes[1], run_merge, &merge};
@@ -252,8 +245,7 @@ Status merge(const ConstTensorView& other_output, const ConstTensorView& other_l
 }
 
 Status default_alibi_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept {
-  const Status status = validate_slopes(num_heads, slopes);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_slopes(num_heads, slopes));
   // Powers of 2^(-8 / n) for the power of two n below; what is left takes every other one of twice n.
   std::int64_t power = 1;
   while (2 * power <= num_heads) power *= 2;

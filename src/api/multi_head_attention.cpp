@@ -9,13 +9,11 @@
 #include "base/dropout.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/status.h"
 #include "call/describe.h"
-#include "check/attention.h"
-#include "check/cache.h"
-#include "check/layer.h"
-#include "check/use.h"
+#include "check/calls.h"
 #include "data/cache_state.h"
-#include "data/layer_weights.h"
+#include "data/layer.h"
 #include "run/forward.h"
 
 namespace attend {
@@ -68,12 +66,6 @@ Status not_made() { return Status::error(StatusCode::invalid_argument, "this Mul
 
 Status no_cache(const KeyValueCache* cache) {
   return Status::error(StatusCode::invalid_argument, cache == nullptr ? "cache: null" : "cache: it has not been made");
-}
-
-// (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
-Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
-  if (positions.absent()) return {};
-  return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};
 }
 
 // A layer, as the parts of its calls are made from it.
@@ -135,9 +127,8 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
 }
 
 // The rows of heads that are normed and rotated once they are projected.
-void add_head_rows(const Layer& layer, const AttentionOptions& options, Forward* forward) {
+void add_head_rows(const Layer& layer, const LayerCall& call, Forward* forward) {
   const Visibility& visibility = forward->call.attention.visibility;
-  const Sequences& sequences = visibility.sequences;
   const RotaryEmbedding& rotary = layer.config.rotary;
   const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
     const Projection& projection = forward->projections[which];
@@ -145,10 +136,9 @@ void add_head_rows(const Layer& layer, const AttentionOptions& options, Forward*
             norm, layer.config.norm_epsilon, rotates(rotary) ? &rotary : nullptr, positions};
   };
   forward->query_rows = head_rows(query_projection, layer.sizes.heads, norms_queries(layer.config) ? layer.packed + layer.layout.query_norm : nullptr,
-                                  {positions_by_row(options.query_positions, sequences.packed()), sequences.query_starts, &visibility, nullptr});
+                                  query_positions(call, visibility));
   forward->key_rows = head_rows(key_projection, layer.sizes.kv_heads, norms_keys(layer.config) ? layer.packed + layer.layout.key_norm : nullptr,
-                                {positions_by_row(options.key_positions, sequences.packed()), sequences.key_starts, nullptr,
-                                 forward->projections[key_projection].output_rows});
+                                key_positions(call, visibility));
 }
 
 // What the attention reads, and what it writes beside the heads.
@@ -246,8 +236,7 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
 Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
                                        MultiHeadAttention* attention, void* memory,
                                        std::size_t memory_bytes) noexcept {
-  const Status status = validate_config(config);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_config(config));
   const FloatingPointMode mode;
   const LayerSizes sizes(config);
   std::int64_t floats = 0;
@@ -283,8 +272,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int t
 
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
-  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
-      options.threads.count > max_threads || !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
+  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 ||  !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
       !plan_call(*kernels_, config_, {shape, options}, &plan)) {
     return 0;
   }
@@ -294,8 +282,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                                                 const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
-  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 || options.threads.count < 1 ||
-      options.threads.count > max_threads || !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
+  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 ||  !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
       !validate_use(cached_forward_call, options).ok() || !validate_scoring(options, config_.num_heads).ok() ||
       !plan_call(*kernels_, config_, {shape, options, {}, cache.state()}, &plan)) {
     return 0;
@@ -308,8 +295,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
                                    const TensorView& result, Workspace& workspace,
                                    const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) return not_made();
-  const Status status = validate_forward(config_, queries, keys, values, valid_lens, result, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_forward(config_, queries, keys, values, valid_lens, result, options));
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
   return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}}, workspace);
 }
@@ -321,8 +307,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   if (kernels_ == nullptr) return not_made();
   CacheState* const state = cache == nullptr ? nullptr : cache->state();
   if (state == nullptr) return no_cache(cache);
-  const Status status = validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options));
   return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, {}, state, new_counts, !keys.absent()}}, workspace);
 }
 
@@ -331,8 +316,7 @@ Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTenso
   if (kernels_ == nullptr) return not_made();
   CacheState* const state = cache == nullptr ? nullptr : cache->state();
   if (state == nullptr) return no_cache(cache);
-  const Status status = validate_project(config_, keys, values, counts, *state, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_project(config_, keys, values, counts, *state, options));
   return run({{}, keys, values, {}, {{keys.sizes[0], 0, keys.sizes[1]}, options, {}, state, counts, true}}, workspace);
 }
 
@@ -355,10 +339,9 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   if (call.layer.appends) cache->plan_append(call.layer.counts, shape.keys);
   Attention attention = describe(layer.kernels, layer.sizes, call.layer);
   attention.dropout_rate = options.training ? config_.dropout : 0.0f;
-  if (cache != nullptr) {
-    const Status status = validate_reach(*cache, attention.visibility);
-    if (!status.ok()) return status;
-  }
+  Status status = validate_counted_positions(config_.rotary, call.layer, attention.visibility);
+  if (status.ok() && cache != nullptr) status = validate_reach(*cache, attention.visibility);
+  if (!status.ok()) return status;
 
   Threads threads = options.threads;
   if (forward_work(config_, shape, cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
@@ -380,7 +363,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   forward.call.memory = memory + plan.attention_memory;
   const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values)};
   add_projections(layer, inputs, by_entries(call.output), call.layer, plan, memory, &forward);
-  add_head_rows(layer, options, &forward);
+  add_head_rows(layer, call.layer, &forward);
   add_operands(layer, options, plan, &forward);
   write_padding(forward.call.attention);
   add_forward_stages(forward, shape.queries > 0);

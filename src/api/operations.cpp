@@ -4,7 +4,8 @@
 #include "base/dispatch.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "check/operations.h"
+#include "base/status.h"
+#include "check/calls.h"
 #include "data/visibility.h"
 #include "data/weights.h"
 #include "plan/plan.h"
@@ -72,9 +73,8 @@ std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorVi
 Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const ConstTensorView& bias,
               const TensorView& output, Workspace& workspace, const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_matmul(a, b, b_transposed, bias, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_matmul(a, b, b_transposed, bias, output, options));
   const std::int64_t batch = a.rank == 3 ? a.sizes[0] : 1, rows = a.sizes[a.rank - 2];
   const std::int64_t depth = a.sizes[a.rank - 1], columns = output.sizes[output.rank - 1];
   if (batch == 0 || rows == 0 || columns == 0) return Status();
@@ -152,9 +152,8 @@ void run_sequence_mask(const void* context, std::int64_t b, int) {
 Status sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens, float value,
                      const TensorView& output, const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_sequence_mask(input, valid_lens, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_sequence_mask(input, valid_lens, output, options));
   const SequenceMask mask = {kernels, input, valid_lens, output, value};
   const Stage stage = {input.sizes[0], run_sequence_mask, &mask};
   run_stages(options.threads, &stage, 1);
@@ -195,9 +194,8 @@ void run_masked_softmax(const void* context, std::int64_t task, int) {
 Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens, const TensorView& output,
                       const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_masked_softmax(input, valid_lens, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_masked_softmax(input, valid_lens, output, options));
   if (input.sizes[2] == 0) return Status();
   MaskedSoftmax softmax = {kernels, input, output, {}};
   softmax.visibility.lengths = numbers_of(valid_lens);

@@ -6,7 +6,8 @@
 #include "base/dispatch.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "check/positions.h"
+#include "base/status.h"
+#include "check/calls.h"
 #include "run/rotary_rows.h"
 
 namespace attend {
@@ -74,9 +75,8 @@ Status rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rot
                         std::int64_t offset, const TensorView& output, Workspace& workspace,
                         const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_rotary_embedding(input, rotary, positions, offset, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_rotary_embedding(input, rotary, positions, offset, output, options));
   const std::int64_t batch = input.sizes[0], rows = input.sizes[2];
   if (batch == 0 || input.sizes[1] == 0 || rows == 0 || input.sizes[3] == 0) return Status();
 
@@ -120,9 +120,8 @@ void run_rms_norm(const void* context, std::int64_t task, int) {
 Status rms_norm(const ConstTensorView& input, const ConstTensorView& weight, float epsilon, const TensorView& output,
                 const OperationOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  Status status = require_kernels(options.isa, &kernels);
-  if (status.ok()) status = validate_rms_norm(input, weight, epsilon, output, options);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_rms_norm(input, weight, epsilon, output, options));
   if (input.sizes[3] == 0) return Status();
   const RmsNormCall call = {kernels, input, weight, epsilon, output};
   const Stage stage = {input.sizes[0] * input.sizes[1] * chunks(input.sizes[2]), run_rms_norm, &call};
@@ -172,8 +171,7 @@ double frequency_multiplier(const RotaryScaling& scaling, double width, double b
 
 Status rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
                           const TensorView& inverse_frequencies) noexcept {
-  const Status status = validate_rotary_frequencies(rotary_dim, base, scaling, inverse_frequencies);
-  if (!status.ok()) return status;
+  ATTEND_CHECK(validate_rotary_frequencies(rotary_dim, base, scaling, inverse_frequencies));
   const double width = static_cast<double>(rotary_dim);
   if (scaling.kind == RotaryScalingKind::ntk) base *= pow(scaling.factor, width / (width - 2.0));
   for (std::int64_t index = 0; index < rotary_dim / 2; ++index) {

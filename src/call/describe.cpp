@@ -10,6 +10,16 @@ namespace attend {
 
 namespace {
 
+Attention of_sizes(const Kernels& kernels, std::int64_t heads, std::int64_t kv_heads, std::int64_t depth, std::int64_t value_depth) {
+  Attention attention;
+  attention.kernels = &kernels;
+  attention.heads = heads;
+  attention.kv_heads = kv_heads;
+  attention.depth = depth;
+  attention.value_depth = value_depth;
+  return attention;
+}
+
 // All that options say but of operands and of the table of a relative bias.
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
   attention->scale = options.scale ? *options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
@@ -42,6 +52,12 @@ void place_in_cache(const CacheState& cache, bool appends, Visibility* visibilit
   visibility->queries_at_end = true;
 }
 
+// (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
+Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
+  if (positions.absent()) return {};
+  return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};
+}
+
 }  // namespace
 
 Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std::int64_t queries, std::int64_t keys) {
@@ -61,6 +77,16 @@ Sequences sequences_of(const AttentionOptions& options, std::int64_t batch, std:
     sequences.keys = larger(sequences.keys, sequences.key_count(b));
   }
   return sequences;
+}
+
+RowPositions query_positions(const LayerCall& call, const Visibility& visibility) {
+  const Sequences& sequences = visibility.sequences;
+  return {positions_by_row(call.options.query_positions, sequences.packed()), sequences.query_starts, &visibility, nullptr};
+}
+
+RowPositions key_positions(const LayerCall& call, const Visibility& visibility) {
+  const Sequences& sequences = visibility.sequences;
+  return {positions_by_row(call.options.key_positions, sequences.packed()), sequences.key_starts, nullptr, call.cache != nullptr ? call.cache->lengths : nullptr};
 }
 
 Rows<float> weights_output(const AttentionOptions& options) {
@@ -98,12 +124,7 @@ AttentionShape largest_shape_of(const Attention& attention) {
 
 Attention describe(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                   const LengthsView& valid_lens, const AttentionOptions& options) {
-  Attention attention;
-  attention.kernels = &kernels;
-  attention.heads = q.sizes[1];
-  attention.kv_heads = k.sizes[1];
-  attention.depth = q.sizes[3];
-  attention.value_depth = v.sizes[3];
+  Attention attention = of_sizes(kernels, q.sizes[1], k.sizes[1], q.sizes[3], v.sizes[3]);
   attention.q = by_heads(q);
   attention.k = by_heads(k);
   attention.v = by_heads(v);
@@ -114,12 +135,7 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Const
 
 Attention describe(const Kernels& kernels, const ConstTensorView& q, const CacheState& state, const IndexView& query_counts,
                   const AttentionOptions& options) {
-  Attention attention;
-  attention.kernels = &kernels;
-  attention.heads = q.sizes[1];
-  attention.kv_heads = state.config.num_kv_heads;
-  attention.depth = q.sizes[3];
-  attention.value_depth = state.config.value_dim;
+  Attention attention = of_sizes(kernels, q.sizes[1], state.config.num_kv_heads, q.sizes[3], state.config.value_dim);
   attention.q = by_heads(q);
   attention.k = state.keys;
   attention.v = state.values;
@@ -132,11 +148,7 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Cache
 }
 
 Attention describe(const Kernels& kernels, const LayerSizes& sizes, const LayerCall& call) {
-  Attention attention;
-  attention.kernels = &kernels;
-  attention.heads = sizes.heads;
-  attention.kv_heads = sizes.kv_heads;
-  attention.depth = attention.value_depth = sizes.depth;
+  Attention attention = of_sizes(kernels, sizes.heads, sizes.kv_heads, sizes.depth, sizes.depth);
   attention.k.row_stride = attention.v.row_stride = sizes.depth;
   const CacheState* const cache = call.cache;
   attention.source = cache == nullptr ? KeySource::projected : KeySource::cached;

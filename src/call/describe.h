@@ -34,6 +34,10 @@ struct LayerCall {
 /// The same of a layer, whose queries, keys and values are yet to be projected.
 Attention describe(const Kernels& kernels, const LayerSizes& sizes, const LayerCall& call);
 
+/// Where the rows of such a call stand.
+RowPositions query_positions(const LayerCall& call, const Visibility& visibility);
+RowPositions key_positions(const LayerCall& call, const Visibility& visibility);
+
 /// options.attention_weights as rows: (B, H, L, S), or (B, L, S) of averaged ones.
 Rows<float> weights_output(const AttentionOptions& options);
 

@@ -1,5 +1,7 @@
 // The checks of options, masks, lengths and packed sequences.
-#include "check/attention.h"
+#include "check/calls.h"
+
+#include "check/parts.h"
 
 namespace attend {
 
@@ -141,11 +143,7 @@ Status check_attention(const Operands& operands, const LengthsView& valid_lens, 
   ATTEND_CHECK(validate_scoring(options, heads));
   if (!options.offsets.absent()) {
     ATTEND_CHECK(check_view("offsets", options.offsets, sequences));
-    for (std::int64_t b = 0; b < sequences; ++b) {
-      const std::int64_t offset = options.offsets.data[b * options.offsets.strides[0]];
-      if (offset >= -largest_offset && offset <= largest_offset) continue;
-      return Status::error(invalid, "offsets: [%lld] is %lld, expected -2^40 to 2^40", Number{b}, Number{offset});
-    }
+    ATTEND_CHECK(check_numbers("offsets", options.offsets, -largest_offset, largest_offset, "-2^40 to 2^40"));
   }
   const std::int64_t shape[4] = {batch, heads, queries, keys};
   ATTEND_CHECK(check_mask("mask", options.mask, shape));
@@ -196,7 +194,7 @@ Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noe
   ATTEND_CHECK(check_by_head("alibi_slopes", options.alibi_slopes, heads));
   ATTEND_CHECK(check_by_head("sinks", options.sinks, heads));
   const RelativePositionBias& bias = options.relative_position_bias;
-  if (bias.table.absent()) return Status();
+  if (bias.table.absent()) return check_thread_count(options.threads);
   ATTEND_CHECK(check_view("relative_position_bias.table", bias.table, -1, heads));
   const std::int64_t buckets = bias.table.sizes[0], sides = bias.bidirectional ? 2 : 1, most = std::int64_t{1} << 20;
   if (buckets < 2 * sides || buckets > most) {
@@ -208,7 +206,7 @@ Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noe
     return Status::error(invalid, "relative_position_bias.max_distance: %lld, expected %lld to %lld", Number{bias.max_distance},
                          Number{exact + 1}, Number{most});
   }
-  return Status();
+  return check_thread_count(options.threads);
 }
 
 Status validate_dropout(float dropout) noexcept {

@@ -1,7 +1,9 @@
 // Room, pages and rings.
-#include "check/cache.h"
+#include "check/calls.h"
 
-#include "check/views.h"
+#include <cstdio>
+
+#include "check/parts.h"
 #include "data/cache_state.h"
 #include "data/visibility.h"
 
@@ -23,12 +25,9 @@ Status check_pages(const CacheState& state, std::int64_t b, const KeyRange& toke
 Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows) {
   if (counts.absent()) return Status();
   ATTEND_CHECK(check_view(name, counts, batch));
-  for (std::int64_t b = 0; b < batch; ++b) {
-    const std::int64_t count = counts.data[b * counts.strides[0]];
-    if (count >= 0 && count <= rows) continue;
-    return Status::error(invalid, "%s: [%lld] is %lld, expected 0 to %lld", name, Number{b}, Number{count}, Number{rows});
-  }
-  return Status();
+  char range[32];
+  std::snprintf(range, sizeof range, "0 to %lld", Number{rows});
+  return check_numbers(name, counts, 0, rows, range);
 }
 
 Status check_apart_from_cache(const char* name, const ConstTensorView& view, const CacheState& state) {

@@ -1,10 +1,7 @@
 // The shapes of queries, keys and values, and of what comes of them.
-#include "check/core.h"
+#include "check/calls.h"
 
-#include "check/attention.h"
-#include "check/cache.h"
-#include "check/use.h"
-#include "check/views.h"
+#include "check/parts.h"
 #include "data/cache_state.h"
 
 namespace attend {

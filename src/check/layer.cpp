@@ -1,14 +1,10 @@
 // Sizes, weights, positions, and what goes into a cache.
-#include "check/layer.h"
+#include "check/calls.h"
 
 #include "call/describe.h"
-#include "check/attention.h"
-#include "check/cache.h"
-#include "check/positions.h"
-#include "check/use.h"
-#include "check/views.h"
+#include "check/parts.h"
 #include "data/cache_state.h"
-#include "data/layer_sizes.h"
+#include "data/layer.h"
 
 namespace attend {
 
@@ -26,47 +22,23 @@ Status check_no_positions(const AttentionOptions& options) {
   return Status();
 }
 
-// Positions that are given, one for each of `rows` rows, of all entries or of each.
-Status check_given_positions(const char* name, const IndexView& positions, std::int64_t batch, std::int64_t rows) {
-  if (positions.rank == 2) return check_view(name, positions, batch, rows);
-  return check_view(name, positions, rows);
-}
-
-// Rows that are counted from the first one of each sequence, which stands at `first`: all lie in the tables.
-Status check_counted_rows(const char* name, std::int64_t b, std::int64_t first, std::int64_t count, std::int64_t limit) {
-  if (count == 0 || (first >= 0 && first + count <= limit)) return Status();
-  const std::int64_t row = first < 0 ? 0 : count - 1;
-  return Status::error(invalid, "%s: row %lld of sequence %lld is at position %lld, outside of the rotary tables' [0, %lld)", name,
-                       Number{row}, Number{b}, Number{first + row}, Number{limit});
-}
-
-// Where queries and keys stand for their rotation, once the rest of the call is known to be right.
-// cache: null, or where the keys are appended, so many of each entry.
-Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options,
-                              const CacheState* cache = nullptr, const IndexView& counts = {}) {
-  if (!rotates(rotary)) return check_no_positions(options);
-  const std::int64_t batch = operands.batch;
-  const IndexView &queries = options.query_positions, &keys = options.key_positions;
-  if (!queries.absent()) ATTEND_CHECK(check_given_positions("query_positions", queries, batch, operands.queries));
-  if (!keys.absent()) ATTEND_CHECK(check_given_positions("key_positions", keys, batch, operands.keys));
-  if (!rotary.inverse_frequencies.absent()) return Status();
-  const std::int64_t limit = rotary.cosines.sizes[0];
-  if (!queries.absent()) ATTEND_CHECK(check_positions("query_positions", queries, 0, batch, operands.queries, limit));
-  if (!keys.absent()) ATTEND_CHECK(check_positions("key_positions", keys, 0, batch, operands.keys, limit));
-  const Sequences sequences = sequences_of(options, batch, operands.queries, operands.keys);
-  for (std::int64_t b = 0; b < sequences.count; ++b) {
-    std::int64_t offset = options.offset + (options.offsets.absent() ? 0 : numbers_of(options.offsets).at(b)), before = 0;
-    std::int64_t query_count = sequences.query_count(b), key_count = sequences.key_count(b);
-    if (cache != nullptr) {  // queries stand at the end of their entry
-      if (!counts.absent() && query_count > 0) query_count = numbers_of(counts).at(b);
-      if (!counts.absent() && key_count > 0) key_count = numbers_of(counts).at(b);
-      before = cache->lengths[b];
-      offset += before + key_count - query_count;
-    }
-    if (queries.absent()) ATTEND_CHECK(check_counted_rows(operands.q.name, b, offset, query_count, limit));
-    if (keys.absent()) ATTEND_CHECK(check_counted_rows(operands.k.name, b, before, key_count, limit));
+// Positions that are given, one for each of `rows` rows, of all entries or of each; tables have `limit` rows, -1: there are none.
+Status check_given_positions(const char* name, const IndexView& positions, std::int64_t batch, std::int64_t rows, std::int64_t limit) {
+  if (positions.absent()) return Status();
+  if (positions.rank == 2) {
+    ATTEND_CHECK(check_view(name, positions, batch, rows));
+  } else {
+    ATTEND_CHECK(check_view(name, positions, rows));
   }
-  return Status();
+  return limit < 0 ? Status() : check_positions(name, positions, 0, batch, rows, limit);
+}
+
+// Rows that are counted wait for validate_counted_positions.
+Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options) {
+  if (!rotates(rotary)) return check_no_positions(options);
+  const std::int64_t limit = rotary.cosines.absent() ? -1 : rotary.cosines.sizes[0];
+  ATTEND_CHECK(check_given_positions("query_positions", options.query_positions, operands.batch, operands.queries, limit));
+  return check_given_positions("key_positions", options.key_positions, operands.batch, operands.keys, limit);
 }
 
 // New keys and values of a layer, absent together or not at all, and where they go.
@@ -222,7 +194,7 @@ Status validate_cached_forward(const MultiHeadAttentionConfig& config, const Con
                                {memory_of("the cache", state.memory), memory_of("pages", state.config.pages), memory_of("new_counts", new_counts),
                                 memory_of("rotary.cosines", cosines), memory_of("rotary.sines", sines)}));
   operands.keys = keys.sizes[1];
-  return check_rotary_positions(config.rotary, operands, options, &state, new_counts);
+  return check_rotary_positions(config.rotary, operands, options);
 }
 
 Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
@@ -233,8 +205,27 @@ Status validate_project(const MultiHeadAttentionConfig& config, const ConstTenso
   ATTEND_CHECK(check_projected(config, keys, values, counts, state));
   const ConstTensorView none;
   const Operands operands = {{"queries", none}, {"keys", keys}, {"values", values}, keys.sizes[0], config.num_heads, 0, keys.sizes[1]};
-  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options, &state, counts));
+  ATTEND_CHECK(check_rotary_positions(config.rotary, operands, options));
   return check_threads(options.threads);
+}
+
+Status validate_counted_positions(const RotaryEmbedding& rotary, const LayerCall& call, const Visibility& visibility) noexcept {
+  if (rotary.cosines.absent()) return Status();
+  const std::int64_t limit = rotary.cosines.sizes[0];
+  const Sequences& sequences = visibility.sequences;
+  for (const bool of_queries : {true, false}) {
+    const RowPositions positions = of_queries ? query_positions(call, visibility) : key_positions(call, visibility);
+    for (std::int64_t b = 0; positions.given.absent() && b < sequences.count; ++b) {
+      const std::int64_t count = of_queries ? sequences.query_count(b) : sequences.key_count(b) - positions.of(b, positions.first(b));
+      for (const std::int64_t i : {std::int64_t{0}, count - 1}) {
+        const std::int64_t position = positions.of(b, positions.first(b) + i);
+        if (count == 0 || (position >= 0 && position < limit)) continue;
+        return Status::error(invalid, "%s: row %lld of sequence %lld is at position %lld, outside of the rotary tables' [0, %lld)",
+                             of_queries ? "queries" : "keys", Number{i}, Number{b}, Number{position}, Number{limit});
+      }
+    }
+  }
+  return Status();
 }
 
 }  // namespace attend

@@ -1,5 +1,5 @@
 // Shapes of factors, masks, softmax and transposes.
-#include "check/operations.h"
+#include "check/calls.h"
 
 #include "check/views.h"
 

@@ -1,9 +1,9 @@
 // Tables, frequencies and the positions of rows.
-#include "check/positions.h"
+#include "check/calls.h"
 
 #include <cstdio>
 
-#include "check/views.h"
+#include "check/parts.h"
 
 namespace attend {
 

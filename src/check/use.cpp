@@ -1,5 +1,5 @@
 // The options, and the calls that would ignore them.
-#include "check/use.h"
+#include "check/calls.h"
 
 #include "check/views.h"
 

@@ -71,6 +71,20 @@ Status check_in_place(const TensorView& output, const ConstTensorView& input) {
   return Status::error(invalid, "output: its memory meets that of input without being the same view");
 }
 
+Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected) {
+  const std::int64_t columns = numbers.rank == 2 ? numbers.sizes[1] : 1, stride = numbers.rank == 2 ? numbers.strides[1] : 0;
+  for (std::int64_t b = 0; b < numbers.sizes[0]; ++b) {
+    for (std::int64_t i = 0; i < columns; ++i) {
+      const std::int64_t number = numbers.data[b * numbers.strides[0] + i * stride];
+      if (number >= least && number <= most) continue;
+      char column[32] = "";
+      if (numbers.rank == 2) std::snprintf(column, sizeof column, ", %lld", Number{i});
+      return Status::error(invalid, "%s: [%lld%s] is %lld, expected %s", name, Number{b}, column, Number{number}, expected);
+    }
+  }
+  return Status();
+}
+
 Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query) {
   if (lengths.absent()) return Status();
   ATTEND_CHECK(check_view("valid_lens", lengths));
@@ -82,18 +96,7 @@ Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_
   } else {
     ATTEND_CHECK(check_view("valid_lens", lengths, batch));
   }
-  const std::int64_t columns = lengths.rank == 2 ? lengths.sizes[1] : 1;
-  for (std::int64_t b = 0; b < lengths.sizes[0]; ++b) {
-    for (std::int64_t i = 0; i < columns; ++i) {
-      const std::int64_t length = lengths.data[b * lengths.strides[0] + (lengths.rank == 2 ? i * lengths.strides[1] : 0)];
-      if (length >= 0) continue;
-      if (lengths.rank == 1) {
-        return Status::error(invalid, "valid_lens: [%lld] is %lld, expected 0 or more", Number{b}, Number{length});
-      }
-      return Status::error(invalid, "valid_lens: [%lld, %lld] is %lld, expected 0 or more", Number{b}, Number{i}, Number{length});
-    }
-  }
-  return Status();
+  return check_numbers("valid_lens", lengths, 0, INT64_MAX, "0 or more");
 }
 
 Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most) {
@@ -101,10 +104,13 @@ Status check_size(const char* name, std::int64_t size, std::int64_t least, std::
   return Status::error(invalid, "%s: %lld, expected %lld to %lld", name, Number{size}, Number{least}, Number{most});
 }
 
+Status check_thread_count(const Threads& threads) {
+  if (threads.count >= 1 && threads.count <= max_threads) return Status();
+  return Status::error(invalid, "threads: count %d, expected 1 to %d", threads.count, max_threads);
+}
+
 Status check_threads(const Threads& threads) {
-  if (threads.count < 1 || threads.count > max_threads) {
-    return Status::error(invalid, "threads: count %d, expected 1 to %d", threads.count, max_threads);
-  }
+  ATTEND_CHECK(check_thread_count(threads));
   if (threads.count > 1 && threads.parallel_for == nullptr) {
     return Status::error(invalid, "threads: count %d needs a parallel_for, which is null", threads.count);
   }

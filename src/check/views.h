@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "attend/attend.hpp"
+#include "base/status.h"
 #include "data/rows.h"
 
 namespace attend {
@@ -12,13 +13,6 @@ namespace attend {
 constexpr StatusCode invalid = StatusCode::invalid_argument;
 using Number = long long;  // what messages print by %lld
 constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
-
-// Stops at the first error.
-#define ATTEND_CHECK(call)                    \
-  do {                                        \
-    const Status status = (call);             \
-    if (!status.ok()) return status;          \
-  } while (false)
 
 struct ShapeText {
   char text[112];
@@ -112,11 +106,15 @@ Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<
 // The same view exactly (the stride of a single element means nothing), or apart.
 Status check_in_place(const TensorView& output, const ConstTensorView& input);
 
+/// Whether all numbers of a view of rank 1 or 2 are among those that `expected` describes.
+Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected);
+
 // Lengths of at least 0: (batch,), or by query, too, (batch, queries).
 Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query);
 
 Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most);
 
+Status check_thread_count(const Threads& threads);
 Status check_threads(const Threads& threads);
 
 }  // namespace attend

@@ -35,6 +35,16 @@ struct Attention {
   float cap() const { return softcap * log2_e; }
 
   const Sequences& sequences() const { return visibility.sequences; }
+
+  /// What a query sees beside its range, and what is added to its scores: all but the range and the frame of a lane.
+  LaneRules rules_of(std::int64_t b, std::int64_t head, std::int64_t query) const;
+  RuleStrides rule_strides() const;
+
+  /// What a row gives that sees no key: zeros as its output, and as its weights, where they are asked for (else null; averaged ones are
+  /// those of head 0).
+  void write_empty_row(std::int64_t head, float* row, float* row_weights) const;
+  /// Its LSE: -inf, or its sink.
+  float empty_lse(std::int64_t head) const { return biases.sinks.absent() ? -infinity : biases.sinks.at(head); }
 };
 
 }  // namespace attend

@@ -150,4 +150,19 @@ struct Visibility {
   }
 };
 
+/// Where rows stand, for their rotation: as given, or counted.
+struct RowPositions {
+  Numbers<std::int64_t> given;   // by row; absent: rows are counted, from the first one of each sequence on
+  Numbers<std::int64_t> starts;  // packed sequences: their first rows
+  const Visibility* queries;     // queries stand where it says; null: keys do,
+  const std::int64_t* before;    // after so many of each entry; null: none
+
+  std::int64_t first(std::int64_t b) const { return starts.absent() ? 0 : starts.at(b); }
+  std::int64_t of(std::int64_t b, std::int64_t row) const {
+    if (!given.absent()) return given.at(b, row);
+    const std::int64_t i = row - first(b);
+    return queries != nullptr ? queries->position(b, i) : i + (before != nullptr ? before[b] : 0);
+  }
+};
+
 }  // namespace attend

@@ -66,7 +66,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   for (; weights != end; weights += width) {
     if constexpr (value_fetch > 0) {
       ATTEND_UNROLL
-      for (int c = 0; c < vectors * lanes; c += 16) prefetch(values + value_fetch * row_stride + c);
+      for (int c = 0; c < (vectors - partial) * lanes; c += 16) prefetch(values + value_fetch * row_stride + c);
     }
     Vector value[vectors];
     ATTEND_UNROLL

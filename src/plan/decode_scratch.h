@@ -30,8 +30,12 @@ struct DecodeScratch {
   float* bias;     // [decode_block], of one row
   float* partial;  // [rows][value_stride], of a group of keys that is not complete
 
-  static std::size_t bytes(std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride);
-  static DecodeScratch at(void* memory, std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride);
+  void* end;
+
+  DecodeScratch(void* memory, std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride);
+  static std::size_t bytes(std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride) {
+    return reinterpret_cast<std::uintptr_t>(DecodeScratch(nullptr, rows, query_stride, value_stride).end);
+  }
 };
 
 /// Bytes of the partial results of `slots` chunks of `heads` heads.

@@ -15,7 +15,7 @@
 
 #include "attend/attend.hpp"
 #include "data/attention.h"
-#include "data/layer_sizes.h"
+#include "data/layer.h"
 #include "kernels/kernels.h"
 
 namespace attend {

@@ -44,10 +44,10 @@ struct TileScratch {
   bool folded;           // whether totals holds anything
   bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
 
-  static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth,
-                           std::int64_t value_stride);
-  static TileScratch at(void* memory, std::int64_t tile, std::int64_t key_block, std::int64_t depth,
-                        std::int64_t value_stride);
+  TileScratch(void* memory, std::int64_t tile, std::int64_t key_block, std::int64_t depth, std::int64_t value_stride);
+  static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth, std::int64_t value_stride) {
+    return reinterpret_cast<std::uintptr_t>(TileScratch(nullptr, tile, key_block, depth, value_stride).totals);
+  }
 };
 
 }  // namespace attend

@@ -3,7 +3,6 @@
 
 #include "base/arithmetic.h"
 #include "run/decode.h"
-#include "run/empty_row.h"
 #include "run/tiles.h"
 
 namespace attend {
@@ -56,8 +55,8 @@ void write_padding(const Attention& attention) {
   for (std::int64_t b = 0; b < sequences.count; ++b) {
     for (std::int64_t h = 0; h < attention.heads; ++h) {
       for (std::int64_t i = sequences.query_count(b); i < sequences.queries; ++i) {
-        write_empty_row(attention, h, attention.output.row(b, h, i), attention.weights.data ? attention.weights.row(b, h, i) : nullptr);
-        if (attention.lse.data != nullptr) *attention.lse.row(b, h, i) = empty_lse(attention, h);
+        attention.write_empty_row(h, attention.output.row(b, h, i), attention.weights.data ? attention.weights.row(b, h, i) : nullptr);
+        if (attention.lse.data != nullptr) *attention.lse.row(b, h, i) = attention.empty_lse(h);
       }
     }
   }

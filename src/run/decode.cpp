@@ -10,8 +10,6 @@
 #include "base/arithmetic.h"
 #include "base/dropout.h"
 #include "plan/decode_scratch.h"
-#include "run/lane_rules.h"
-#include "run/empty_row.h"
 
 namespace attend {
 
@@ -28,7 +26,7 @@ struct Decode {
   Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
       : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head),
         query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
-        scratch(DecodeScratch::at(scratch, rows, plan.query_stride, plan.value_stride)) {}
+        scratch(scratch, rows, plan.query_stride, plan.value_stride) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
@@ -97,12 +95,11 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
 // the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
 bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
-  LaneRules lane = {};
-  rules_of_lane(decode.attention, decode.b, decode.head(r), 0, &lane);
+  LaneRules lane = decode.attention.rules_of(decode.b, decode.head(r), 0);
   lane.begin = begin;
   lane.end = end;
   float* const bias = decode.scratch.bias;
-  const DecodeBiasArguments arguments = {&lane, rule_strides(decode.attention), begin, end - begin, bias};
+  const DecodeBiasArguments arguments = {&lane, decode.attention.rule_strides(), begin, end - begin, bias};
   float top = -infinity;
   for (int round = 0; round < 8; ++round) {
     lane.reference = frame->reference;
@@ -330,11 +327,11 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
       FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &row.sum, &factor, &destination, attention.output.stride};
       attention.kernels->finish(&arguments);
     } else {
-      write_empty_row(attention, head, destination, nullptr);
+      attention.write_empty_row(head, destination, nullptr);
     }
     if (attention.lse.data != nullptr) {
       float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
-      *lse = seen ? lse_of(row.frame.maximum, row.sum, bias_difference(decode.slope(r), row.frame.reference, {})) : empty_lse(attention, head);
+      *lse = seen ? lse_of(row.frame.maximum, row.sum, bias_difference(decode.slope(r), row.frame.reference, {})) : attention.empty_lse(head);
     }
     Partial& merged = decode.partial(0)[r];
     merged.merged_seen = seen;

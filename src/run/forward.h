@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "base/parallel.h"
-#include "data/layer_sizes.h"
+#include "data/layer.h"
 #include "plan/plan.h"
 #include "run/attention.h"
 #include "run/head_rows.h"

@@ -5,9 +5,6 @@
 #include "run/tile.h"
 
 #include "base/arithmetic.h"
-#include "run/tile_frames.h"
-#include "run/tile_scores.h"
-#include "run/tile_values.h"
 
 namespace attend {
 

@@ -1,8 +1,7 @@
 // Arguments of the kernels that score.
-#include "run/tile_scores.h"
+#include "run/tile.h"
 
 #include "base/dropout.h"
-#include "run/lane_rules.h"
 
 namespace attend {
 
@@ -18,19 +17,18 @@ void describe_lanes(const Tile& tile) {
   tile.scratch.described = true;
   for (std::int64_t n = 0; n < tile.count; ++n) {
     LaneRules& rules = tile.scratch.lane_rules[n];
-    LaneRules range = {};
-    range.begin = rules.begin;
-    range.end = rules.end;
-    rules = range;
     const Lane& lane = tile.scratch.lanes[n];
-    if (tile.holes || tile.biased) rules_of_lane(tile.attention, tile.b, lane.head, lane.index, &rules);
+    const KeyRange range = {rules.begin, rules.end};
+    rules = tile.holes || tile.biased ? tile.attention.rules_of(tile.b, lane.head, lane.index) : LaneRules{};
+    rules.begin = range.begin;
+    rules.end = range.end;
   }
 }
 
 int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
   VisibleArguments arguments;
   arguments.lanes = tile.scratch.lane_rules;
-  arguments.strides = rule_strides(tile.attention);
+  arguments.strides = tile.attention.rule_strides();
   arguments.lane_count = tile.count;
   arguments.key = begin;
   arguments.key_count = end - begin;
@@ -43,7 +41,7 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   BiasArguments arguments;
   arguments.lanes = scratch.lane_rules;
-  arguments.strides = rule_strides(tile.attention);
+  arguments.strides = tile.attention.rule_strides();
   arguments.lane_count = tile.count;
   arguments.width = tile.width;
   arguments.key = begin;

@@ -1,5 +1,5 @@
 // Runs of keys within a block, and the panels of their values.
-#include "run/tile_values.h"
+#include "run/tile.h"
 
 #include "base/arithmetic.h"
 

@@ -4,7 +4,6 @@
 #include "base/arithmetic.h"
 #include "base/cursor.h"
 #include "plan/tile_scratch.h"
-#include "run/empty_row.h"
 #include "run/tile.h"
 
 namespace attend {
@@ -43,8 +42,8 @@ std::int64_t take_seeing(const TileRows& rows, const RowRanges& ranges, bool uni
   for (std::int64_t n = 0;;) {
     if (n == 0 || !same_for_all_queries) range = ranges.of(lane.index);
     if (range.empty()) {
-      if (lane.lse != nullptr) *lane.lse = empty_lse(attention, lane.head);
-      if (!uniform) write_empty_row(attention, lane.head, lane.output, lane.weights);
+      if (lane.lse != nullptr) *lane.lse = attention.empty_lse(lane.head);
+      if (!uniform) attention.write_empty_row(lane.head, lane.output, lane.weights);
     } else {
       take_lane(scratch, seeing++, lane, range);
     }
@@ -140,7 +139,7 @@ __attribute__((noinline)) void copy_keys(const Attention& attention, const Atten
 void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                std::int64_t tile, void* memory) {
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
-  TileScratch scratch = TileScratch::at(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
+  TileScratch scratch(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
   const Sequences& sequences = attention.sequences();
   const std::int64_t last_kv_head = plan.all_kv_heads ? attention.kv_heads : kv_head + 1;
 

@@ -8,11 +8,11 @@
 #include <cstring>
 #include <initializer_list>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "checks.h"
+#include "random.h"
 #include "reference/reference.h"
 
 namespace attend::checks {
@@ -24,24 +24,6 @@ using reference::Data;
 using reference::Shape;
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-
-/// Random choices; the same from the same seed on every machine.
-class Draw {
- public:
-  explicit Draw(std::uint64_t seed) : engine_(seed) {}
-  std::int64_t integer(std::int64_t lowest, std::int64_t highest) {
-    return lowest + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(highest - lowest + 1));
-  }
-  bool one_in(int chances) { return integer(1, chances) == 1; }
-  float real(float largest) {  // uniform in +-largest
-    return largest * (static_cast<float>(engine_() >> 40) * (2.0f / 16777216.0f) - 1.0f);
-  }
-  /// Mostly small, sometimes up to `highest`.
-  std::int64_t size(std::int64_t highest) { return one_in(4) ? integer(1, highest) : integer(1, std::min<std::int64_t>(highest, 20)); }
-
- private:
-  std::mt19937_64 engine_;
-};
 
 /// Calls visit(element) for each element of a view.
 template <class Element, class Visit>
@@ -66,23 +48,23 @@ struct Tensor {
   Tensor() = default;
   Tensor(Tensor&&) = default;
   Tensor& operator=(Tensor&&) = default;
-  Tensor(Draw& draw, const Shape& shape) {
+  Tensor(Random& draw, const Shape& shape) {
     view.rank = static_cast<int>(shape.size());
     const bool dense = draw.one_in(2);
-    std::int64_t stride = dense || draw.one_in(2) ? 1 : draw.integer(2, 3);
+    std::int64_t stride = dense || draw.one_in(2) ? 1 : draw.between(2, 3);
     for (int axis = view.rank - 1; axis >= 0; --axis) {
       view.sizes[axis] = shape[static_cast<std::size_t>(axis)];
       view.strides[axis] = stride;
-      stride = stride * view.sizes[axis] + (dense || draw.one_in(2) ? 0 : draw.integer(1, 9));
+      stride = stride * view.sizes[axis] + (dense || draw.one_in(2) ? 0 : draw.between(1, 9));
     }
-    const std::int64_t offset = draw.integer(0, 3);
+    const std::int64_t offset = draw.between(0, 3);
     memory.assign(static_cast<std::size_t>(offset + stride), nan);
     view.data = memory.data() + offset;
   }
 
-  static Tensor random(Draw& draw, const Shape& shape, float largest = 1.0f) {
+  static Tensor random(Random& draw, const Shape& shape, float largest = 1.0f) {
     Tensor tensor(draw, shape);
-    for_each_element(tensor.view, [&](float& element) { element = draw.real(largest); });
+    for_each_element(tensor.view, [&](float& element) { element = draw.number(largest); });
     return tensor;
   }
 
@@ -99,12 +81,12 @@ struct Lengths {
   std::vector<std::int64_t> numbers;
   LengthsView view;
 
-  Lengths(Draw& draw, std::int64_t B, std::int64_t queries, std::int64_t keys, bool by_entry_alone = false) : L(queries), S(keys) {
-    const std::int64_t kind = draw.integer(0, by_entry_alone ? 1 : 2);
+  Lengths(Random& draw, std::int64_t B, std::int64_t queries, std::int64_t keys, bool by_entry_alone = false) : L(queries), S(keys) {
+    const std::int64_t kind = draw.between(0, by_entry_alone ? 1 : 2);
     if (kind == 0) return;
     numbers.resize(static_cast<std::size_t>(kind == 1 ? B : B * L));
     for (std::int64_t& number : numbers) {
-      number = draw.one_in(8) ? 0 : draw.one_in(4) ? draw.integer(S, S + 3) : draw.integer(1, S);
+      number = draw.one_in(8) ? 0 : draw.one_in(4) ? draw.between(S, S + 3) : draw.between(1, S);
     }
     view = kind == 1 ? LengthsView(numbers.data(), B) : LengthsView(numbers.data(), B, L);
   }
@@ -159,25 +141,25 @@ struct FilledCache {
   std::vector<float> memory;
 
   /// Of a ring at least the last `needed` rows stay.
-  FilledCache(Draw& draw, const ConstTensorView& k, const ConstTensorView& v, const std::vector<std::int64_t>& lengths,
+  FilledCache(Random& draw, const ConstTensorView& k, const ConstTensorView& v, const std::vector<std::int64_t>& lengths,
               std::int64_t needed, const OperationOptions& options) {
-    const std::int64_t B = k.sizes[0], S = k.sizes[2], kind = draw.integer(0, 2);
+    const std::int64_t B = k.sizes[0], S = k.sizes[2], kind = draw.between(0, 2);
     KeyValueCacheConfig config;
     config.batch = B;
     config.num_kv_heads = k.sizes[1];
     config.head_dim = k.sizes[3];
     config.value_dim = v.sizes[3];
-    config.capacity = S + draw.integer(0, 9);
+    config.capacity = S + draw.between(0, 9);
     if (kind == 1) {
       config.ring = true;
-      config.capacity = std::max<std::int64_t>(needed, 1) + draw.integer(0, 9);
+      config.capacity = std::max<std::int64_t>(needed, 1) + draw.between(0, 9);
     } else if (kind == 2) {
       config.page_rows = draw.size(60);
       const std::int64_t columns = (config.capacity + config.page_rows - 1) / config.page_rows;
-      config.page_count = B * columns + draw.integer(0, 3);
+      config.page_count = B * columns + draw.between(0, 3);
       for (std::int64_t p = 0; p < config.page_count; ++p) {
         pages.push_back(p);
-        std::swap(pages.back(), pages[static_cast<std::size_t>(draw.integer(0, p))]);
+        std::swap(pages.back(), pages[static_cast<std::size_t>(draw.between(0, p))]);
       }
       config.pages = IndexView(pages.data(), B, columns);
       for (std::int64_t b = 0; b < B; ++b) {
@@ -228,7 +210,7 @@ class RandomOptions {
   std::string asked;
 
   /// packed: what cannot go with packed sequences is left out. The starts are the caller's to add.
-  RandomOptions(Draw& draw, std::int64_t B, std::int64_t H, std::int64_t L, std::int64_t S, bool packed, float largest_sink)
+  RandomOptions(Random& draw, std::int64_t B, std::int64_t H, std::int64_t L, std::int64_t S, bool packed, float largest_sink)
       : lengths(draw, B, L, S, packed), offsets_(static_cast<std::size_t>(B)), parents_(static_cast<std::size_t>(L)), heads_(H) {
     const auto sometimes = [&](const char* name, int chances = 3) {
       if (!draw.one_in(chances)) return false;
@@ -236,32 +218,32 @@ class RandomOptions {
       return true;
     };
     const bool tree = !packed && L <= S && sometimes("tree", 6);
-    if (sometimes("scale")) options.scale = draw.real(1.0f);
-    if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw.real(30.0f));
+    if (sometimes("scale")) options.scale = draw.number(1.0f);
+    if (sometimes("softcap", 4)) options.softcap = 0.5f + std::abs(draw.number(30.0f));
     options.causal = sometimes("causal");
-    options.offset = tree ? draw.integer(0, S - L) : draw.one_in(2) ? S - L : draw.integer(-L, S);
+    options.offset = tree ? draw.between(0, S - L) : draw.one_in(2) ? S - L : draw.between(-L, S);
     asked += " offset " + std::to_string(options.offset);
     if (!tree && sometimes("offsets", 4)) {
-      for (std::int64_t& offset : offsets_) offset = draw.integer(-3, 3);
+      for (std::int64_t& offset : offsets_) offset = draw.between(-3, 3);
       options.offsets = IndexView(offsets_.data(), B);
     }
-    if (!tree && sometimes("window_left")) options.window_left = draw.integer(0, S);
-    if (!tree && sometimes("window_right", 4)) options.window_right = draw.integer(0, S);
+    if (!tree && sometimes("window_left")) options.window_left = draw.between(0, S);
+    if (!tree && sometimes("window_right", 4)) options.window_right = draw.between(0, S);
     const auto mask_shape = [&] {
       Shape shape = {B, H, L, S};
       for (std::int64_t& size : shape) size = draw.one_in(4) ? 1 : size;
-      shape.erase(shape.begin(), shape.begin() + draw.integer(0, 3));
+      shape.erase(shape.begin(), shape.begin() + draw.between(0, 3));
       return shape;
     };
     // A bool mask at a row stride of its own.
     if (!packed && sometimes("mask")) {
       const Shape shape = mask_shape();
-      std::int64_t stride = draw.integer(1, 2);
+      std::int64_t stride = draw.between(1, 2);
       options.mask.rank = static_cast<int>(shape.size());
       for (int axis = options.mask.rank - 1; axis >= 0; --axis) {
         options.mask.sizes[axis] = shape[static_cast<std::size_t>(axis)];
         options.mask.strides[axis] = stride;
-        stride = stride * options.mask.sizes[axis] + draw.integer(0, 3);
+        stride = stride * options.mask.sizes[axis] + draw.between(0, 3);
       }
       shown_.resize(static_cast<std::size_t>(stride));
       const int chances = draw.one_in(4) ? 20 : 2;
@@ -275,7 +257,7 @@ class RandomOptions {
       options.additive_mask = additive_.view;
     }
     if (tree) {
-      for (std::int64_t i = 0; i < L; ++i) parents_[static_cast<std::size_t>(i)] = draw.integer(-1, i - 1);
+      for (std::int64_t i = 0; i < L; ++i) parents_[static_cast<std::size_t>(i)] = draw.between(-1, i - 1);
       options.tree_parents = IndexView(parents_.data(), L);
     }
     if (!tree && sometimes("alibi_slopes", 4)) options.alibi_slopes = (slopes_ = Tensor::random(draw, {H}, 0.25f)).view;
@@ -286,8 +268,8 @@ class RandomOptions {
     }
     if (!tree && sometimes("relative_position_bias", 4)) {
       options.relative_position_bias.bidirectional = draw.one_in(2);
-      options.relative_position_bias.max_distance = draw.integer(9, 150);
-      options.relative_position_bias.table = (table_ = Tensor::random(draw, {draw.integer(4, 16), H}, 2.0f)).view;
+      options.relative_position_bias.max_distance = draw.between(9, 150);
+      options.relative_position_bias.table = (table_ = Tensor::random(draw, {draw.between(4, 16), H}, 2.0f)).view;
     }
     options.empty_rows = sometimes("uniform") ? EmptyRows::uniform : EmptyRows::zero;
     options.average_weights = draw.one_in(2);
@@ -348,18 +330,18 @@ class RandomOptions {
 
   /// What model code hides keys with, over runs of them that take up whole key blocks: what a window, padding or another
   /// document leave. Some rows are low throughout, and now and then a run stands far above all else.
-  void hide_finitely(Draw& draw, std::int64_t S) {
+  void hide_finitely(Random& draw, std::int64_t S) {
     const TensorView& mask = additive_.view;
     const float low[] = {-1e4f, -1e9f, -std::numeric_limits<float>::max(), -0x1.fep+127f};  // the last is bfloat16's lowest
-    const float value = finite_ = draw.one_in(8) ? 1e9f : low[draw.integer(0, 3)];
+    const float value = finite_ = draw.one_in(8) ? 1e9f : low[draw.between(0, 3)];
     const std::int64_t last = mask.rank - 1, width = mask.sizes[last];
     const bool moves = draw.one_in(2), zero = draw.one_in(2);
-    std::int64_t from = draw.integer(0, S), to = draw.integer(from, S), at = 0;
+    std::int64_t from = draw.between(0, S), to = draw.between(from, S), at = 0;
     for_each_element(mask, [&](float& element) {
       if (at == width) {
         at = 0;
         if (moves) from = std::min(from + 1, S), to = std::min(to + 1, S);
-        if (draw.one_in(20)) from = draw.integer(0, S), to = draw.integer(from, S);
+        if (draw.one_in(20)) from = draw.between(0, S), to = draw.between(from, S);
         if (draw.one_in(20)) from = 0, to = S;
       }
       if (zero) element = 0.0f;
@@ -435,7 +417,7 @@ class Calls {
   }
 
   bool matmul() {
-    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(70), K = draw_.size(300), N = draw_.size(150);
+    const std::int64_t B = draw_.between(1, 3), L = draw_.size(70), K = draw_.size(300), N = draw_.size(150);
     const bool batched = draw_.one_in(2), batched_b = batched && draw_.one_in(2), transposed = draw_.one_in(2);
     Shape b_shape = transposed ? Shape{N, K} : Shape{K, N};
     if (batched_b) b_shape.insert(b_shape.begin(), B);
@@ -453,10 +435,10 @@ class Calls {
   }
 
   bool sequence_mask() {
-    const std::int64_t B = draw_.integer(1, 4), S = draw_.size(80), E = draw_.size(40);
+    const std::int64_t B = draw_.between(1, 4), S = draw_.size(80), E = draw_.size(40);
     const Tensor input = Tensor::random(draw_, draw_.one_in(2) ? Shape{B, S} : Shape{B, S, E});
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(B));
-    for (std::int64_t& number : numbers) number = draw_.integer(0, S + 1);
+    for (std::int64_t& number : numbers) number = draw_.between(0, S + 1);
     const LengthsView lengths(numbers.data(), B);
     Tensor output(draw_, Array(input.view).shape);
     const Status status = attend::sequence_mask(input.view, lengths, -2.5f, output.view, options_);
@@ -465,7 +447,7 @@ class Calls {
   }
 
   bool masked_softmax() {
-    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(40), S = draw_.size(300);
+    const std::int64_t B = draw_.between(1, 3), L = draw_.size(40), S = draw_.size(300);
     const Lengths lengths(draw_, B, L, S);
     const Tensor input = Tensor::random(draw_, {B, L, S}, draw_.one_in(2) ? 3.0f : 60.0f);
     const Array scores = input.view;
@@ -478,7 +460,7 @@ class Calls {
   }
 
   bool transposes() {
-    const std::int64_t B = draw_.integer(1, 3), n = draw_.size(60), H = draw_.integer(1, 6), D = draw_.size(70);
+    const std::int64_t B = draw_.between(1, 3), n = draw_.size(60), H = draw_.between(1, 6), D = draw_.size(70);
     const Tensor together = Tensor::random(draw_, {B, n, H * D}), split = Tensor::random(draw_, {B * H, n, D});
     Tensor to_split(draw_, {B * H, n, D}), to_together(draw_, {B, n, H * D});
     const Status splitting = attend::transpose_qkv(together.view, H, to_split.view, options_);
@@ -492,7 +474,7 @@ class Calls {
   }
 
   bool dot_product_attention() {
-    const std::int64_t B = draw_.integer(1, 3), L = draw_.size(70), S = draw_.size(300);
+    const std::int64_t B = draw_.between(1, 3), L = draw_.size(70), S = draw_.size(300);
     const std::int64_t D = draw_.size(130), Dv = draw_.size(130);
     const Lengths lengths(draw_, B, L, S);
     const Tensor queries = Tensor::random(draw_, {B, L, D}, 2.0f), keys = Tensor::random(draw_, {B, S, D}, 2.0f),
@@ -519,7 +501,7 @@ class Calls {
   /// A layer with any of its options, sequence by sequence against the reference. Keys that nobody sees, and
   /// their values, are NaN.
   bool layer() {
-    const std::int64_t N = draw_.integer(1, 3), G = draw_.integer(1, 3), H = G * draw_.integer(1, 2);
+    const std::int64_t N = draw_.between(1, 3), G = draw_.between(1, 3), H = G * draw_.between(1, 2);
     const std::int64_t most_queries = draw_.size(40), most_keys = draw_.one_in(3) ? most_queries : draw_.size(150), D = draw_.size(80);
     MultiHeadAttentionConfig config;
     config.key_size = draw_.size(100);
@@ -554,8 +536,8 @@ class Calls {
     const bool packed = draw_.one_in(4);
     std::vector<std::int64_t> query_starts = {0}, key_starts = {0};
     for (std::int64_t b = 0; b < N; ++b) {
-      query_starts.push_back(query_starts.back() + (packed ? draw_.integer(0, most_queries) : most_queries));
-      key_starts.push_back(key_starts.back() + (packed ? draw_.integer(0, most_keys) : most_keys));
+      query_starts.push_back(query_starts.back() + (packed ? draw_.between(0, most_queries) : most_queries));
+      key_starts.push_back(key_starts.back() + (packed ? draw_.between(0, most_keys) : most_keys));
     }
     const auto at = [](const std::vector<std::int64_t>& starts, std::int64_t b) { return starts[static_cast<std::size_t>(b)]; };
     const std::int64_t B = packed ? 1 : N, L = packed ? query_starts.back() : most_queries, S = packed ? key_starts.back() : most_keys;
@@ -576,7 +558,7 @@ class Calls {
     };
 
     // Rotation: by tables only where all positions are known to be in them.
-    const std::int64_t rotation = draw_.integer(0, 3), pairs = draw_.integer(0, D / 2), P = 200;
+    const std::int64_t rotation = draw_.between(0, 3), pairs = draw_.between(0, D / 2), P = 200;
     const bool tables = rotation == 3;
     const Tensor frequencies = rotation == 2 ? Tensor::random(draw_, {pairs}) : Tensor();
     const Tensor cosines = tables ? Tensor::random(draw_, {P, pairs}) : Tensor(), sines = tables ? Tensor::random(draw_, {P, pairs}) : Tensor();
@@ -587,7 +569,7 @@ class Calls {
     if (rotation == 2) config.rotary.attention_factor = 1.25f;
     const auto positions = [&](std::int64_t rows, bool by_entry, std::vector<std::int64_t>* numbers) {
       numbers->resize(static_cast<std::size_t>(by_entry ? B * rows : rows));
-      for (std::int64_t& number : *numbers) number = draw_.integer(tables ? 0 : -50, P - 1);
+      for (std::int64_t& number : *numbers) number = draw_.between(tables ? 0 : -50, P - 1);
       return by_entry ? IndexView(numbers->data(), B, rows) : IndexView(numbers->data(), rows);
     };
     std::vector<std::int64_t> query_numbers, key_numbers;
@@ -658,8 +640,8 @@ class Calls {
   /// attention() with any of its options, entry by entry against the reference. Keys that nobody sees, and
   /// their values, are NaN.
   bool core() {
-    const std::int64_t B = draw_.integer(1, 2), G = draw_.integer(1, 3), shared = draw_.integer(1, 3), H = G * shared;
-    const std::int64_t L = draw_.size(40), S = draw_.one_in(3) ? draw_.integer(1, 260) : draw_.integer(1, 40);
+    const std::int64_t B = draw_.between(1, 2), G = draw_.between(1, 3), shared = draw_.between(1, 3), H = G * shared;
+    const std::int64_t L = draw_.size(40), S = draw_.one_in(3) ? draw_.between(1, 260) : draw_.between(1, 40);
     const std::int64_t D = draw_.size(70), Dv = draw_.size(70);
     const Tensor q = Tensor::random(draw_, {B, H, L, D}, 2.0f), k = Tensor::random(draw_, {B, G, S, D}, 2.0f),
                  v = Tensor::random(draw_, {B, G, S, Dv});
@@ -708,15 +690,15 @@ class Calls {
   /// The same over a cache of any kind. Entries have lengths of their own, and so many queries, which stand at
   /// their ends.
   bool cached_core() {
-    const std::int64_t B = draw_.integer(1, 3), G = draw_.integer(1, 3), H = G * draw_.integer(1, 3);
-    const std::int64_t L = draw_.one_in(3) ? 1 : draw_.size(40), S = std::max(L, draw_.integer(1, draw_.one_in(3) ? 260 : 40));
+    const std::int64_t B = draw_.between(1, 3), G = draw_.between(1, 3), H = G * draw_.between(1, 3);
+    const std::int64_t L = draw_.one_in(3) ? 1 : draw_.size(40), S = std::max(L, draw_.between(1, draw_.one_in(3) ? 260 : 40));
     const std::int64_t D = draw_.size(70), Dv = draw_.size(70);
     const Tensor q = Tensor::random(draw_, {B, H, L, D}, 2.0f), k = Tensor::random(draw_, {B, G, S, D}, 2.0f),
                  v = Tensor::random(draw_, {B, G, S, Dv});
     RandomOptions given(draw_, B, H, L, S, false, 40.0f);
     given.lengths.view = LengthsView();
     const bool tree = !given.options.tree_parents.absent(), uniform = given.options.empty_rows == EmptyRows::uniform;
-    given.options.offset = tree || draw_.one_in(2) ? 0 : draw_.integer(-3, 3);
+    given.options.offset = tree || draw_.one_in(2) ? 0 : draw_.between(-3, 3);
     std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv) + given.asked + text(", in fact offset %d", given.options.offset);
 
     std::vector<std::int64_t> key_counts(static_cast<std::size_t>(B), S), query_counts(static_cast<std::size_t>(B), L);
@@ -724,8 +706,8 @@ class Calls {
     std::int64_t needed = 0;  // keys that a ring has to hold
     for (std::int64_t b = 0; b < B; ++b) {
       std::int64_t &keys_here = key_counts[static_cast<std::size_t>(b)], &queries_here = query_counts[static_cast<std::size_t>(b)];
-      if (b > 0) keys_here = draw_.integer(tree ? L : 0, S);
-      if (!tree && !uniform && draw_.one_in(2)) queries_here = draw_.integer(0, L);
+      if (b > 0) keys_here = draw_.between(tree ? L : 0, S);
+      if (!tree && !uniform && draw_.one_in(2)) queries_here = draw_.between(0, L);
       call += text(", %d to %d", queries_here, keys_here);
       reference::AttentionOptions same = given.of_sequence(b, L, keys_here, keys_here - queries_here);
       std::vector<std::int64_t> padded(static_cast<std::size_t>(L), 0);
@@ -768,7 +750,7 @@ class Calls {
 
   /// A row of very many keys, whose sums must not lose digits: keys that are all alike, so that roundings go one way, or not.
   bool long_row() {
-    const std::int64_t L = draw_.integer(1, 3), S = draw_.integer(20000, 100000), D = draw_.integer(1, 4), Dv = draw_.integer(1, 4);
+    const std::int64_t L = draw_.between(1, 3), S = draw_.between(20000, 100000), D = draw_.between(1, 4), Dv = draw_.between(1, 4);
     const bool alike = draw_.one_in(2);
     const Tensor q = Tensor::random(draw_, {1, 1, L, D}), k = Tensor::random(draw_, {1, 1, alike ? 1 : S, D}),
                  v = Tensor::random(draw_, {1, 1, alike ? 1 : S, Dv});
@@ -819,12 +801,12 @@ class Calls {
   }
 
   bool rotary_embedding() {
-    const std::int64_t B = draw_.integer(1, 3), H = draw_.integer(1, 4), L = draw_.size(70);
+    const std::int64_t B = draw_.between(1, 3), H = draw_.between(1, 4), L = draw_.size(70);
     const std::int64_t half = draw_.size(70), D = 2 * half + (draw_.one_in(2) ? 0 : draw_.size(40));
-    const std::int64_t positions = draw_.integer(0, 2);  // absent, (L,) or (B, L)
-    const std::int64_t count = positions == 0 ? 0 : positions == 1 ? L : B * L, P = L + 40, offset = draw_.integer(0, 10);
+    const std::int64_t positions = draw_.between(0, 2);  // absent, (L,) or (B, L)
+    const std::int64_t count = positions == 0 ? 0 : positions == 1 ? L : B * L, P = L + 40, offset = draw_.between(0, 10);
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
-    for (std::int64_t& number : numbers) number = draw_.integer(0, P - 11);
+    for (std::int64_t& number : numbers) number = draw_.between(0, P - 11);
     IndexView view;
     if (positions == 1) view = IndexView(numbers.data(), L);
     if (positions == 2) view = IndexView(numbers.data(), B, L);
@@ -850,7 +832,7 @@ class Calls {
   }
 
   bool rms_norm() {
-    const std::int64_t B = draw_.integer(1, 3), H = draw_.integer(1, 4), L = draw_.size(70), D = draw_.size(150);
+    const std::int64_t B = draw_.between(1, 3), H = draw_.between(1, 4), L = draw_.size(70), D = draw_.size(150);
     const Tensor input = Tensor::random(draw_, {B, H, L, D}, 4.0f);
     const Tensor weight = draw_.one_in(2) ? Tensor::random(draw_, {D}) : Tensor();
     Tensor output(draw_, {B, H, L, D});
@@ -880,7 +862,7 @@ class Calls {
   static int narrowed(std::int64_t value) { return static_cast<int>(value); }
   static const char* narrowed(const char* value) { return value; }
 
-  Draw draw_;
+  Random draw_;
   Isa isa_;
   OperationOptions options_;
   Workspace workspace_;

@@ -15,6 +15,7 @@
 
 #include "../argument_memory.h"
 #include "../checks.h"
+#include "../random.h"
 #include "base/arithmetic.h"
 #include "kernels/kernels.h"
 #include "reference/bounds.h"
@@ -29,27 +30,6 @@ using reference::linear_bound;
 inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 inline constexpr double smallest_normal = std::numeric_limits<float>::min();
 inline constexpr std::size_t cache_line = 64;
-
-class Random {
- public:
-  explicit Random(Seed seed) : state_(seed) {}
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(high - low + 1));
-  }
-  bool one_in(std::int64_t count) { return between(1, count) == 1; }
-  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24f; }
-  /// Of magnitude 1/4 to 1, so that every term of a sum is far larger than the sum's error.
-  float value() { return one_in(2) ? uniform(0.25f, 1.0f) : -uniform(0.25f, 1.0f); }
-
- private:
-  std::uint64_t next() {  // splitmix64
-    std::uint64_t bits = state_ += 0x9e3779b97f4a7c15u;
-    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
-    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
-    return bits ^ (bits >> 31);
-  }
-  std::uint64_t state_;
-};
 
 /// What one check finds: its first disagreement.
 class Report {

@@ -1,7 +1,5 @@
-// Packing the weights of a layer.
-#include "data/layer_weights.h"
-
-#include "base/arithmetic.h"
+// What a config leaves at 0; packing the weights of a layer.
+#include "data/layer.h"
 
 namespace attend {
 
@@ -17,6 +15,13 @@ void pack_vector(const ConstTensorView& vector, std::int64_t size, float* memory
 }
 
 }  // namespace
+
+LayerSizes::LayerSizes(const MultiHeadAttentionConfig& config)
+    : heads(config.num_heads),
+      kv_heads(config.num_kv_heads > 0 ? config.num_kv_heads : config.num_heads),
+      depth(config.head_dim > 0 ? config.head_dim : config.num_hiddens / config.num_heads),
+      inputs{config.query_size, config.key_size, config.value_size, heads * depth},
+      outputs{heads * depth, kv_heads * depth, kv_heads * depth, config.output_size > 0 ? config.output_size : config.num_hiddens} {}
 
 LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config) : size(0) {
   const LayerSizes sizes(config);

@@ -1,0 +1,11 @@
+// Passing errors on.
+#pragma once
+
+#include "attend/attend.hpp"
+
+// Returns the status of a call that failed.
+#define ATTEND_CHECK(call)                    \
+  do {                                        \
+    const Status status = (call);             \
+    if (!status.ok()) return status;          \
+  } while (false)

@@ -1,0 +1,86 @@
+// The check of every call: shapes, strides, options and what they say of each other.
+#pragma once
+
+#include <cstdint>
+
+#include "attend/attend.hpp"
+
+namespace attend {
+
+struct CacheState;
+struct LayerCall;
+struct Visibility;
+
+// What a call of attention says, before it runs or when it asks for its bytes.
+
+/// The kinds of calls that have no use for some of the options. (A layer's forward without a cache has one for all.)
+enum CallKind : unsigned { attention_call = 1, cached_attention_call = 2, dot_product_call = 4, cached_forward_call = 8, project_call = 16 };
+/// Whether such a call has a use for all options that are given; else the first that it would ignore is named.
+Status validate_use(CallKind call, const AttentionOptions& options) noexcept;
+/// The packed sequences of such a call, if it has any.
+Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept;
+/// What the options say of scores, and how many threads they ask for, whatever the shape of the call.
+Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept;
+Status validate_dropout(float dropout) noexcept;
+
+// The core, DotProductAttention and merge. `_operands`, `_queries`: their shapes and strides alone, whatever memory they stand for.
+Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values) noexcept;
+Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
+                            const LengthsView& valid_lens, const TensorView& output, const AttentionOptions& options) noexcept;
+Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v) noexcept;
+Status validate_core(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
+                     const TensorView& output, const AttentionOptions& options) noexcept;
+Status validate_cached_queries(const ConstTensorView& q, const CacheState& state) noexcept;
+Status validate_cached_core(const ConstTensorView& q, const CacheState& state, const IndexView& query_counts, const TensorView& output,
+                            const AttentionOptions& options) noexcept;
+Status validate_merge(const ConstTensorView& other_output, const ConstTensorView& other_lse, const TensorView& output,
+                      const TensorView& lse, const OperationOptions& options) noexcept;
+Status validate_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept;
+
+// A layer.
+Status validate_config(const MultiHeadAttentionConfig& config) noexcept;
+Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights) noexcept;
+Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
+                        const ConstTensorView& values, const LengthsView& valid_lens, const TensorView& output,
+                        const AttentionOptions& options) noexcept;
+/// Whether the cache is of the layer's heads and such a batch.
+Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept;
+Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
+                               const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
+                               const TensorView& output, const AttentionOptions& options) noexcept;
+Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
+                        const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept;
+/// Whether all rows of a valid call that are counted stand within the rotary tables, if there are such.
+Status validate_counted_positions(const RotaryEmbedding& rotary, const LayerCall& call, const Visibility& visibility) noexcept;
+
+// A cache.
+Status validate_cache_config(const KeyValueCacheConfig& config) noexcept;
+/// Whether so many more tokens fit, and the page table has pages for them.
+Status validate_room(const CacheState& state, const IndexView& counts, std::int64_t rows) noexcept;
+Status validate_append(const CacheState& state, const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts,
+                       const OperationOptions& options) noexcept;
+Status validate_truncate(const CacheState& state, std::int64_t b, std::int64_t length) noexcept;
+/// Whether all keys that the queries see are there: none is gone from a ring, none in a page outside.
+Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept;
+
+// The seed's functions. Of a transpose, wide: (B, n, E), the side before the split; split: (B H, n, E / H).
+Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed) noexcept;
+Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const ConstTensorView& bias,
+                       const TensorView& output, const OperationOptions& options) noexcept;
+Status validate_sequence_mask(const ConstTensorView& input, const LengthsView& valid_lens, const TensorView& output,
+                              const OperationOptions& options) noexcept;
+Status validate_masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens, const TensorView& output,
+                               const OperationOptions& options) noexcept;
+Status validate_transpose(const char* wide_name, const ConstTensorView& wide, const char* split_name, const ConstTensorView& split,
+                          std::int64_t num_heads, bool to_heads, const OperationOptions& options) noexcept;
+
+// Positions. `_shapes`: the shapes alone, whatever the positions are.
+Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions) noexcept;
+Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions,
+                                 std::int64_t offset, const TensorView& output, const OperationOptions& options) noexcept;
+Status validate_rms_norm(const ConstTensorView& input, const ConstTensorView& weight, float epsilon, const TensorView& output,
+                         const OperationOptions& options) noexcept;
+Status validate_rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
+                                   const TensorView& inverse_frequencies) noexcept;
+
+}  // namespace attend
