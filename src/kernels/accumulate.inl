@@ -142,7 +142,7 @@ void accumulate(const AccumulateArguments* arguments) {
   if (column < a.columns) accumulate_tail_from<value_vectors>(a, column);
 }
 
-void fold(const float* source, double* totals, std::int64_t count, bool first) {
+void fold(const float* __restrict source, double* __restrict totals, std::int64_t count, bool first) {
   if (first) {
     for (std::int64_t i = 0; i < count; ++i) totals[i] = static_cast<double>(source[i]);
   } else {
