@@ -8,7 +8,7 @@
 #include "call/describe.h"
 #include "kernels/kernels.h"
 #include "plan/plan.h"
-#include "plan/tile_scratch.h"
+#include "plan/scratch.h"
 
 // Every table of this build, whether this CPU can run it or not: a plan is arithmetic.
 namespace attend {

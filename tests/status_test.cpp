@@ -953,7 +953,7 @@ TEST_CASE("errors: sequence_mask") {
   refuse(with_rank(view, 1), lengths.view, output.view, "input: shape (2) has 1 axes, expected 2 or 3");
   refuse(with_rank(view, 4), lengths.view, output.view, "input: shape (2, 3, 4, 0) has 4 axes, expected 2 or 3");
   refuse(view, lengths.view, with_size(output.view, 2, 3), "output: shape (2, 3, 3), expected (2, 3, 4)");
-  refuse(view, lengths.view, with_rank(output.view, 2), "output: shape (2, 3), expected (2, 3, 4)");
+  refuse(view, lengths.view, with_rank(output.view, 2), "output: shape (2, 3) has 2 axes, expected 3");
   refuse(view, {}, output.view, "valid_lens: absent, expected (2)");
   refuse(view, three.view, output.view, "valid_lens: shape (3), expected (2)");
   refuse(view, by_query.view, output.view, "valid_lens: shape (2, 3) has 2 axes, expected 1");

@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "check/calls.h"
 #include "data/visibility.h"
-#include "data/weights.h"
+#include "data/layer.h"
 #include "plan/plan.h"
 #include "run/projection.h"
 

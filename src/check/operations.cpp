@@ -53,8 +53,7 @@ Status validate_sequence_mask(const ConstTensorView& input, const LengthsView& v
   if (input.rank != 2 && input.rank != 3) {
     return Status::error(invalid, "input: shape %s has %d axes, expected 2 or 3", shape_text(input).text, input.rank);
   }
-  ATTEND_CHECK(check_view("output", output));
-  ATTEND_CHECK(check_shape("output", output.rank, output.sizes, input.rank, input.sizes));
+  ATTEND_CHECK(check_view("output", output, input.rank, input.sizes));
   if (valid_lens.absent()) {
     return Status::error(invalid, "valid_lens: absent, expected (%lld)", Number{input.sizes[0]});
   }

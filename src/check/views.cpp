@@ -16,12 +16,61 @@ ShapeText shape_text(int rank, const std::int64_t* sizes) {
   return shape;
 }
 
-Status check_shape(const char* name, int rank, const std::int64_t* sizes, int expected_rank,
-                   const std::int64_t* expected) {
-  bool same = rank == expected_rank;
-  for (int axis = 0; same && axis < rank; ++axis) same = sizes[axis] == expected[axis];
+bool has_elements(const AnyView& view) {
+  for (int axis = 0; axis < view.rank; ++axis) {
+    if (view.sizes[axis] == 0) return false;
+  }
+  return true;
+}
+
+Status check_view(const char* name, const AnyView& view) {
+  if (view.rank < 0 || view.rank > max_rank) {
+    return Status::error(invalid, "%s: rank %d, expected 0 to %d", name, view.rank, max_rank);
+  }
+  std::int64_t last = 0, count = 0, bytes = 0, elements = 1;
+  for (int axis = 0; axis < view.rank; ++axis) {
+    const std::int64_t size = view.sizes[axis], stride = view.strides[axis];
+    if (size < 0) {
+      return Status::error(invalid, "%s: shape %s has a negative size", name, shape_text(view).text);
+    }
+    if (stride < 0) {
+      return Status::error(invalid, "%s: stride %lld of axis %d, expected 0 or more", name, Number{stride}, axis);
+    }
+    std::int64_t span = 0;
+    if (__builtin_mul_overflow(elements, size > 0 ? size : 1, &elements) ||
+        __builtin_mul_overflow(size > 0 ? size - 1 : 0, stride, &span) || __builtin_add_overflow(last, span, &last) ||
+        __builtin_add_overflow(last, 1, &count) || __builtin_mul_overflow(count, view.element_bytes, &bytes) ||
+        __builtin_mul_overflow(elements, view.element_bytes, &bytes)) {
+      return Status::error(invalid, "%s: shape %s overflows the address space", name, shape_text(view).text);
+    }
+  }
+  if (view.data == nullptr && view.rank > 0 && has_elements(view)) {
+    return Status::error(invalid, "%s: data is null, but its shape is %s", name, shape_text(view).text);
+  }
+  return Status();
+}
+
+Status check_view(const char* name, const AnyView& view, int rank, const std::int64_t* expected) {
+  ATTEND_CHECK(check_view(name, view));
+  if (view.rank != rank) {
+    return Status::error(invalid, "%s: shape %s has %d axes, expected %d", name, shape_text(view).text, view.rank, rank);
+  }
+  std::int64_t sizes[max_rank];
+  bool same = true;
+  for (int axis = 0; axis < rank; ++axis) {
+    sizes[axis] = expected[axis] < 0 ? view.sizes[axis] : expected[axis];
+    same = same && sizes[axis] == view.sizes[axis];
+  }
   if (same) return Status();
-  return Status::error(invalid, "%s: shape %s, expected %s", name, shape_text(rank, sizes).text, shape_text(expected_rank, expected).text);
+  return Status::error(invalid, "%s: shape %s, expected %s", name, shape_text(view).text, shape_text(rank, sizes).text);
+}
+
+Memory memory_of(const char* name, const AnyView& view) {
+  if ((view.data == nullptr && view.rank == 0) || !has_elements(view)) return {name, 0, 0};
+  std::int64_t last = 0;
+  for (int axis = 0; axis < view.rank; ++axis) last += (view.sizes[axis] - 1) * view.strides[axis];
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(view.data);
+  return {name, begin, begin + static_cast<std::uintptr_t>((last + 1) * view.element_bytes)};
 }
 
 // Sorted by stride, each axis steps over all that the smaller ones span.

@@ -1,13 +1,42 @@
-// A layer: its sizes, as its config says them, and its weights as they are packed.
+// A layer's weights as they are packed: panels of projections, its norms and frequencies; its sizes, as its config says them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "attend/attend.hpp"
-#include "data/weights.h"
+#include "base/arithmetic.h"
+#include "kernels/kernels.h"
 
 namespace attend {
+
+/// How the columns of a projection fall into panels of whole vectors: as few as gemm_columns allows, as wide as each other
+/// but for one vector. (100 columns are 13 vectors of AVX2, in panels of 2, 3, 2, 3 and 3: one vector alone runs at half
+/// speed.)
+struct PanelColumns {
+  std::int64_t lanes, vectors, panels;
+  /// The first column of a panel; of number `panels`: where they end.
+  std::int64_t first(std::int64_t panel) const { return quotient(vectors * panel, panels) * lanes; }
+};
+
+/// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then padding to 64 bytes.
+struct PackedProjection {
+  std::int64_t inputs = 0, outputs = 0;
+  const float* panels = nullptr;  // 64-byte aligned
+  const float* biases = nullptr;  // null: none; else rounded up to whole vectors
+  PanelColumns columns = {};
+
+  /// Floats that the packed form takes.
+  static std::int64_t size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs);
+  /// Views what pack has written.
+  static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
+                             std::int64_t outputs, bool bias);
+};
+
+/// Writes the packed form of weight[n * output_stride + k * input_stride]; bias null: zeros.
+void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
+                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
+                     std::int64_t inputs, std::int64_t outputs, float* memory);
 
 enum LayerProjection { query_projection, key_projection, value_projection, output_projection, projection_count };
 

@@ -4,8 +4,7 @@
 #include "base/arithmetic.h"
 #include "base/dispatch.h"
 #include "base/memory.h"
-#include "plan/decode_scratch.h"
-#include "plan/tile_scratch.h"
+#include "plan/scratch.h"
 
 namespace attend {
 

@@ -9,7 +9,7 @@
 
 #include "base/arithmetic.h"
 #include "base/dropout.h"
-#include "plan/decode_scratch.h"
+#include "plan/scratch.h"
 
 namespace attend {
 

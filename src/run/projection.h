@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "data/rows.h"
-#include "data/weights.h"
+#include "data/layer.h"
 
 namespace attend {
 

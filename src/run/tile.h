@@ -5,7 +5,7 @@
 
 #include "data/attention.h"
 #include "plan/plan.h"
-#include "plan/tile_scratch.h"
+#include "plan/scratch.h"
 
 namespace attend {
 

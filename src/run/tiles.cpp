@@ -3,7 +3,7 @@
 
 #include "base/arithmetic.h"
 #include "base/cursor.h"
-#include "plan/tile_scratch.h"
+#include "plan/scratch.h"
 #include "run/tile.h"
 
 namespace attend {
