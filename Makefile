@@ -25,13 +25,9 @@ host := $(shell uname -m)
 arch := $(firstword $(subst -, ,$(triple)))
 BUILD ?= build$(if $(filter $(host),$(arch)),,/$(triple))
 
-ifeq ($(arch),x86_64)
-ISAS ?= avx2 avx512
-else ifeq ($(arch),aarch64)
-ISAS ?= neon
-else
-ISAS ?=
-endif
+isas_x86_64 := avx2 avx512
+isas_aarch64 := neon
+ISAS ?= $(isas_$(arch))
 # Intel's CPUs from Skylake to Cascade Lake do not cache what holds a jump across 32 bytes: loops that chance puts there took up to
 # 2 % longer. Assemblers that cannot avoid it complain. By nops: with prefixes AVX2 took up to 0.5 % longer on Zen 5.
 in_blocks := -Wa,-malign-branch-boundary=32 -Wa,-malign-branch=jcc+fused -Wa,-malign-branch-prefix-size=0
@@ -39,7 +35,7 @@ in_blocks := $(if $(shell echo | $(CXX) -x assembler $(in_blocks) -c -o /dev/nul
 flags_avx2 := -mavx2 -mfma $(in_blocks)
 flags_avx512 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
 flags_neon :=
-unknown := $(filter-out avx2 avx512 neon,$(ISAS))
+unknown := $(foreach isa,$(ISAS),$(if $(filter undefined,$(origin flags_$(isa))),$(isa)))
 $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
 
 THREADS ?= 1

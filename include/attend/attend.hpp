@@ -643,7 +643,7 @@ class ATTEND_API MultiHeadAttention {
                             std::size_t memory_bytes = 0) noexcept;
 
   /// Bytes that forward takes from its workspace for such a call on so many threads; 0 if the
-  /// shape is not a valid one. The formula stands in src/plan.h.
+  /// shape is not a valid one. The formula stands in src/plan/plan.h.
   std::size_t workspace_bytes(const ForwardShape& shape, int threads = 1) const noexcept;
   /// The same for a call with these options, threads among them.
   std::size_t workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept;
@@ -699,7 +699,7 @@ class ATTEND_API MultiHeadAttention {
   Status prepare(const Call& call, Workspace& workspace, const struct Forward** prepared) const noexcept;
   MultiHeadAttentionConfig config_;
   const struct Kernels* kernels_ = nullptr;  // null until made
-  float* packed_ = nullptr;                  // all weights as src/layer_weights.h has them, 64-byte aligned
+  float* packed_ = nullptr;                  // all weights as src/data/layer.h has them, 64-byte aligned
   void* owned_ = nullptr;                    // the heap block that holds them, if it is ours
 };
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <new>
 
+#include "base/isas.h"
 #include "base/memory.h"
 #include "data/layer.h"
 
@@ -74,7 +75,7 @@ AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int
 namespace {
 
 MultiHeadAttentionConfig config_of(const attend_mha_config& c) {
-  static_assert(static_cast<int>(Isa::neon) == ATTEND_ISA_NEON, "the ISAs are the same");
+  static_assert(static_cast<int>(Isa::neon) == ATTEND_ISA_NEON && sizeof isas / sizeof isas[0] == ATTEND_ISA_NEON, "the last ISA, and as many");
   MultiHeadAttentionConfig config;
   config.key_size = c.key_size;
   config.query_size = c.query_size;

@@ -23,6 +23,15 @@ const Kernels* built_for(Isa isa) noexcept {
   return nullptr;
 }
 
+constexpr bool listed(const char* name) {
+  for (const IsaEntry& entry : isas) {
+    if (__builtin_strcmp(entry.name, name) == 0) return true;
+  }
+  return false;
+}
+#define ATTEND_LISTED(isa) static_assert(listed(#isa), "an ISA that is built has a line in base/isas.h");
+ATTEND_BUILT_ISAS(ATTEND_LISTED)
+
 // Null for Isa::best and for what is none.
 const IsaEntry* entry_of(Isa isa) noexcept {
   for (const IsaEntry& entry : isas) {

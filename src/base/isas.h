@@ -12,7 +12,7 @@ struct IsaEntry {
   unsigned features;  // what a CPU must have
 };
 
-/// One more is a line here, an enumerator in attend.hpp and attend.h, its flags in the Makefile, and its file in kernels/.
+/// One more is a line here; kernels/README.md says what else.
 inline constexpr IsaEntry isas[] = {
     {Isa::avx512, "avx512", cpu_avx512},
     {Isa::avx2, "avx2", cpu_avx2},

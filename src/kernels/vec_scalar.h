@@ -7,7 +7,7 @@ namespace attend { namespace scalar { namespace {
 using Vector = float __attribute__((vector_size(16)));
 using Mask = std::int32_t __attribute__((vector_size(16)));
 constexpr int lanes = 4;
-constexpr int scalar_group = 1;
+constexpr int scalar_group = 1;  // scalars that load_scalars loads at once, for multiply_add_scalar to take by lane: 1 or 4
 using Scalars = Vector;
 
 ATTEND_INLINE Vector broadcast(float x) { return Vector{x, x, x, x}; }
@@ -58,7 +58,7 @@ ATTEND_INLINE Vector maximum(Vector a, Vector b) { return select(a > b, a, b); }
 ATTEND_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return broadcast(*p); }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
-ATTEND_INLINE void keep_order(Vector&) {}
+ATTEND_INLINE void keep_order(Vector&) {}  // where a compiler would move loads: it stays before what follows
 ATTEND_INLINE void prefetch(const float*) {}
 
 // rows[i][j] <-> rows[j][i].
