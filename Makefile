@@ -35,7 +35,7 @@ in_blocks := $(if $(shell echo | $(CXX) -x assembler $(in_blocks) -c -o /dev/nul
 flags_avx2 := -mavx2 -mfma $(in_blocks)
 flags_avx512 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
 flags_neon :=
-unknown := $(foreach isa,$(ISAS),$(if $(filter undefined,$(origin flags_$(isa))),$(isa)))
+unknown := $(strip $(foreach isa,$(ISAS),$(if $(filter undefined,$(origin flags_$(isa))),$(isa))))
 $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
 
 THREADS ?= 1
