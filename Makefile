@@ -168,17 +168,15 @@ check: tests
 clean:
 	rm -rf $(BUILD)
 
-# What is installed where. The headers of src/io become attend/io/.
+# What is installed where.
 PREFIX ?= /usr/local
 root := $(DESTDIR)$(PREFIX)
-io_headers := element_type input_file layer_names npy safetensors tensor
-installed := bin/attend include/attend/attend.hpp include/attend/attend.h $(io_headers:%=include/attend/io/%.h) \
+installed := bin/attend include/attend/attend.hpp include/attend/attend.h include/attend/io.hpp \
   lib/libattend.a lib/libattend_io.a lib/libattend.so lib/libattend.so.0 lib/libattend.so.$(VERSION) lib/pkgconfig/attend.pc
 install: all
-	install -d $(addprefix $(root)/,bin include/attend/io lib/pkgconfig)
+	install -d $(addprefix $(root)/,bin include/attend lib/pkgconfig)
 	install -m 755 $(BUILD)/attend $(root)/bin
-	install -m 644 include/attend/attend.hpp include/attend/attend.h $(root)/include/attend
-	for header in $(io_headers); do sed 's|#include "io/|#include "attend/io/|' src/io/$$header.h > $(root)/include/attend/io/$$header.h || exit 1; done
+	install -m 644 $(wildcard include/attend/*) $(root)/include/attend
 	install -m 644 $(BUILD)/libattend.a $(BUILD)/libattend_io.a $(root)/lib
 	install -m 755 $(BUILD)/libattend.so $(root)/lib/libattend.so.$(VERSION)
 	ln -sf libattend.so.$(VERSION) $(root)/lib/libattend.so.0
@@ -187,6 +185,6 @@ install: all
 	  'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lattend' 'Libs.private: -lm -lpthread' > $(root)/lib/pkgconfig/attend.pc
 uninstall:
 	rm -f $(addprefix $(root)/,$(installed))
-	rmdir $(addprefix $(root)/,include/attend/io include/attend) 2>/dev/null || true
+	rmdir $(root)/include/attend 2>/dev/null || true
 
 -include $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

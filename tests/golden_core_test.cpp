@@ -6,7 +6,7 @@
 #include <map>
 #include <sstream>
 
-#include "io/npy.h"
+#include "attend/io.hpp"
 #include "reference_call.h"
 #include "test_data.h"
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "io/npy.h"
+#include "attend/io.hpp"
 #include "reference/reference.h"
 #include "test_data.h"
 

@@ -7,8 +7,7 @@
 #include <fstream>
 #include <map>
 
-#include "io/layer_names.h"
-#include "io/npy.h"
+#include "attend/io.hpp"
 #include "test_data.h"
 
 using namespace engine_test;

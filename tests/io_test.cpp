@@ -1,13 +1,10 @@
 // Tests of src/io: .npy and .safetensors files, the names of layers, and the files beneath them.
 #include <doctest.h>
 
+#include "attend/io.hpp"
 #include "io/half_floats.h"
-#include "io/input_file.h"
 #include "io/json.h"
-#include "io/layer_names.h"
-#include "io/npy.h"
 #include "io/output_file.h"
-#include "io/safetensors.h"
 #include "io/text.h"
 
 #include <algorithm>
@@ -945,7 +942,7 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   refused(d2l, 3, {3, 4}, "shape (3, 4), expected (4, 4)");
   const std::vector<Named> packed = {{"a.in_proj_weight", {6, 2}}, {"a.out_proj.weight", {2, 2}},
                                      {"a.in_proj_bias", {6}}};
-  refused(packed, 0, {6, 3}, "shape (6, 3), expected three times as many rows as columns");
+  refused(packed, 0, {5, 2}, "shape (5, 2), expected 2 rows of queries, as wide as 'a.out_proj.weight' asks, and as many of keys and of values");
   refused(packed, 2, {5}, "shape (5,), expected (6,)");
   CHECK(layer.config.num_hiddens == 0);  // untouched by all these errors
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "attend/io.hpp"
 #include "engine_test.h"
-#include "io/npy.h"
 #include "json_value.h"
 
 namespace onnx_test {

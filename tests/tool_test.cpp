@@ -19,9 +19,8 @@
 #include <vector>
 
 #include "attend/attend.hpp"
+#include "attend/io.hpp"
 #include "base/isas.h"
-#include "io/npy.h"
-#include "io/safetensors.h"
 #include "reference/reference.h"
 #include "test_data.h"
 

@@ -44,7 +44,7 @@ int heatmap(const Arguments& arguments) {
   const VisibilityOptions visibility(arguments);
   Progress progress;
   progress.show("reading");
-  const LoadedLayer layer = load_layer(arguments, isa);
+  const io::LoadedLayer layer = load_layer(arguments, isa);
   const MultiHeadAttention& attention = layer.attention;
   const std::int64_t H = attention.config().num_heads;
   const std::int64_t head = arguments.integer("--head", -1, 0, H - 1);

@@ -7,27 +7,12 @@
 
 #include "arguments.h"
 #include "attend/attend.hpp"
-#include "io/npy.h"
-#include "io/safetensors.h"
+#include "attend/io.hpp"
 
 namespace attend::tool {
 
-/// A layer of a file, with what its calls take besides arrays.
-struct LoadedLayer {
-  MultiHeadAttention attention;
-  AttentionOptions options;  // scale, sinks and relative_position_bias; all else as it is by default
-
-  // What the options may view.
-  io::SafetensorsFile file;
-  io::FloatTensor sinks, relative_bias;
-};
-
-/// Makes the layer of the flags below, bound to the ISA. Throws Failure; so it does if there are tensors under
-/// the prefix that the layer does not use, and that --ignore does not name.
-LoadedLayer load_layer(const Arguments& arguments, Isa isa);
-
-/// The same of that file, prefix and number of heads, all else by default.
-LoadedLayer load_layer(const std::string& path, const std::string& prefix, std::int64_t heads, Isa isa);
+/// The layer of the flags below, bound to the ISA. Throws Failure.
+io::LoadedLayer load_layer(const Arguments& arguments, Isa isa);
 
 /// An array of a file as float32.
 struct LoadedFloats {

@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <utility>
 
+#include "attend/io.hpp"
 #include "clock.h"
 #include "execution.h"
 #include "failure.h"
-#include "io/npy.h"
 #include "io/shape.h"
 #include "io/text.h"
 #include "layer_input.h"
@@ -41,7 +41,7 @@ int run(const Arguments& arguments) {
 
   Progress progress;
   progress.show("reading");
-  const LoadedLayer layer = load_layer(arguments, isa);
+  const io::LoadedLayer layer = load_layer(arguments, isa);
   const MultiHeadAttention& attention = layer.attention;
   const MultiHeadAttentionConfig& config = attention.config();
   AttentionOptions options = layer.options;

@@ -1,10 +1,10 @@
 // attend sdpa: the attention core on queries, keys and values from files.
 #include <cstdio>
 
+#include "attend/io.hpp"
 #include "clock.h"
 #include "execution.h"
 #include "failure.h"
-#include "io/npy.h"
 #include "io/shape.h"
 #include "io/text.h"
 #include "layer_input.h"

@@ -57,7 +57,10 @@ void print_pronouns(const HeatPicture& picture) {
 }  // namespace
 
 bool show_sentence_example(const std::string& folder, const std::string& svg, Isa isa, const Threads& threads) {
-  const LoadedLayer layer = load_layer(folder + "/layer.safetensors", prefix, heads, isa);
+  io::LoadOptions options;
+  options.isa = isa;
+  io::LoadedLayer layer;
+  require(io::load_layer(folder + "/layer.safetensors", prefix, heads, &layer, options));
   const MultiHeadAttention& attention = layer.attention;
   const std::int64_t E = attention.config().num_hiddens;
   const LoadedFloats hidden = load_floats("the sentences", folder + "/hidden.npy", {-1, -1, E});

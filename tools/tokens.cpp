@@ -3,8 +3,8 @@
 
 #include <string_view>
 
+#include "attend/io.hpp"
 #include "failure.h"
-#include "io/input_file.h"
 
 namespace attend::tool {
 

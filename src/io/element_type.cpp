@@ -1,5 +1,5 @@
 // The types of array elements in files.
-#include "io/element_type.h"
+#include "attend/io.hpp"
 
 #include "io/half_floats.h"
 

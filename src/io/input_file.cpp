@@ -1,5 +1,5 @@
 // The bytes of a file, mapped into memory or read.
-#include "io/input_file.h"
+#include "attend/io.hpp"
 
 #include "io/guarded.h"
 #include "io/text.h"

@@ -1,6 +1,8 @@
 // A strict reader of the JSON that .safetensors headers are made of.
 #include "io/json.h"
 
+#include <cctype>
+
 namespace attend::io {
 
 namespace {
@@ -129,6 +131,26 @@ bool JsonReader::read_integer(std::int64_t* value) {
   if (after == '.' || after == 'e' || after == 'E') return fail("an integer");
   if (text_[begin] == '0' && at_ - begin > 1) return fail("a number without leading zeros");
   return true;
+}
+
+bool JsonReader::skip_value() {
+  std::string text;
+  std::size_t depth = 0;
+  do {
+    accept_space();
+    const std::size_t before = at_;
+    if (peek() == '"') {
+      if (!read_string(&text)) return false;
+    } else if (accept_here('{') || accept_here('[')) {
+      ++depth;
+    } else if (depth > 0 && (accept_here('}') || accept_here(']'))) {
+      --depth;
+    } else if (depth == 0 || !(accept_here(',') || accept_here(':'))) {
+      while (std::isalnum(static_cast<unsigned char>(peek())) || peek() == '-' || peek() == '+' || peek() == '.') ++at_;
+    }
+    if (at_ == before) return fail("a value");
+  } while (depth > 0);
+  return !failed();
 }
 
 bool JsonReader::at_end() {

@@ -22,6 +22,8 @@ class JsonReader {
   bool read_string(std::string* value);
   /// A non-negative integer below 2^63, in digits alone.
   bool read_integer(std::int64_t* value);
+  /// Passes over a value of any kind; strings and brackets are read, what else there is just has to look like a value.
+  bool skip_value();
   /// Whether only white space is left.
   bool at_end();
 

@@ -1,9 +1,9 @@
 // Arrays in .npy files, numpy's format: versions 1 to 3, up to four axes, little-endian.
-#include "io/npy.h"
+#include "attend/io.hpp"
 
 #include "io/guarded.h"
-#include "io/input_file.h"
 #include "io/output_file.h"
+#include "io/recognise.h"
 #include "io/shape.h"
 #include "io/text.h"
 
@@ -164,7 +164,7 @@ void copy_from_fortran_order(const std::vector<std::int64_t>& shape, std::size_t
 Status parse(const unsigned char* data, std::size_t size, const std::string& name, Array* array) {
   const std::string_view file(reinterpret_cast<const char*>(data), size);
   if (file.substr(0, magic.size()) != magic) {
-    return error(name, "not a .npy file: it does not begin with \\x93NUMPY");
+    return error(name, "not a .npy file: it does not begin with \\x93NUMPY" + recognised(file));
   }
   if (size < 10) return error(name, "cut short in its first 10 bytes");
   const int version = data[6];
@@ -225,6 +225,25 @@ Status read_npy(const std::string& path, Array* array) noexcept {
     const Status status = InputFile::open(path, &file);
     return status.ok() ? parse(file.data(), file.size(), path, array) : status;
   });
+}
+
+Status read_npy(const std::string& path, FloatTensor* tensor) noexcept {
+  return guarded([&]() -> Status {
+    Array array;
+    FloatTensor read;
+    Status status = read_npy(path, &array);
+    if (status.ok()) status = to_float32(array, &read);
+    if (!status.ok()) return status;
+    read.keep();
+    *tensor = std::move(read);
+    return {};
+  });
+}
+
+Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept {
+  Array array;
+  const Status status = read_npy(path, &array);
+  return status.ok() ? to_int64(array, tensor) : status;
 }
 
 Status parse_npy(const void* data, std::size_t size, const std::string& name,

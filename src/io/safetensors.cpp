@@ -1,17 +1,18 @@
 // Named tensors in .safetensors files, Hugging Face's format.
-#include "io/safetensors.h"
+#include "attend/io.hpp"
 
-#include "io/element_type.h"
 #include "io/guarded.h"
 #include "io/half_floats.h"
 #include "io/json.h"
 #include "io/output_file.h"
+#include "io/recognise.h"
 #include "io/shape.h"
 #include "io/text.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <tuple>
 
 namespace attend::io {
@@ -129,24 +130,30 @@ Status check_bytes(const std::string& path, const std::vector<SafetensorsEntry>&
   return {};
 }
 
+Status sort_by_name(const std::string& path, std::vector<SafetensorsEntry>* entries) {
+  std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  const auto twice = std::adjacent_find(entries->begin(), entries->end(), [](const auto& a, const auto& b) { return a.name == b.name; });
+  return twice == entries->end() ? Status() : error(path, "two tensors " + quoted(twice->name));
+}
+
 }  // namespace
 
 Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
-  const std::string& path = input.path();
+  const std::string path = input.path();
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
   if (bytes.size() < length_bytes) {
     return error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
-                           " bytes long");
+                           " bytes long" + recognised(bytes));
   }
   std::uint64_t length;
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > bytes.size() - length_bytes) {
     return error(path, "not a .safetensors file, or cut short: its header is said to be " +
                            std::to_string(length) + " bytes long, but only " +
-                           std::to_string(bytes.size() - length_bytes) + " follow");
+                           std::to_string(bytes.size() - length_bytes) + " follow" + recognised(bytes));
   }
   const std::string_view header = bytes.substr(length_bytes, static_cast<std::size_t>(length));
-  if (header.substr(0, 1) != "{") return error(path, "its header does not begin with '{'");
+  if (header.substr(0, 1) != "{") return error(path, "its header does not begin with '{'" + recognised(bytes));
 
   SafetensorsFile loaded;
   JsonReader json(header);
@@ -175,17 +182,55 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
     }
   }
   std::vector<SafetensorsEntry>& entries = loaded.entries_;
-  std::sort(entries.begin(), entries.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
-  for (std::size_t i = 1; i < entries.size(); ++i) {
-    if (entries[i].name == entries[i - 1].name) {
-      return error(path, "two tensors " + quoted(entries[i].name));
-    }
-  }
-  loaded.data_begin_ = length_bytes + header.size();
-  const Status status = check_bytes(path, entries, bytes.size() - loaded.data_begin_);
+  const Status sorted = sort_by_name(path, &entries);
+  if (!sorted.ok()) return sorted;
+  const std::size_t data_begin = length_bytes + header.size();
+  const Status status = check_bytes(path, entries, bytes.size() - data_begin);
   if (!status.ok()) return status;
-  loaded.input_ = std::move(input);
+  loaded.path_ = path;
+  loaded.shards_.push_back({std::move(input), data_begin});
+  *file = std::move(loaded);
+  return {};
+}
+
+// {"metadata": {..}, "weight_map": {"tensor": "file", ..}}, files beside the index.
+Status SafetensorsFile::load_index(const InputFile& index, SafetensorsFile* file) {
+  const std::string& path = index.path();
+  JsonReader json(std::string_view(reinterpret_cast<const char*>(index.data()), index.size()));
+  std::map<std::string, std::vector<std::string>> tensors;  // by file
+  std::string member, name, shard;
+  json.enter_object();
+  while (json.next_member(&member)) {
+    if (member != "weight_map") {
+      json.skip_value();
+      continue;
+    }
+    json.enter_object();
+    while (json.next_member(&name) && json.read_string(&shard)) tensors[shard].push_back(name);
+  }
+  if (!json.at_end()) return error(path, "not an index of shards, " + json.error());
+  if (tensors.empty()) return error(path, "not an index of shards: no weight_map that names files");
+  const std::string folder = path.substr(0, path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1);
+  SafetensorsFile loaded;
+  for (const auto& [name_of_shard, names] : tensors) {
+    if (name_of_shard.find('/') != std::string::npos) return error(path, "file " + quoted(name_of_shard) + ", expected a name without folders");
+    SafetensorsFile one;
+    InputFile input;
+    Status status = InputFile::open(folder + name_of_shard, &input);
+    if (status.ok()) status = load(std::move(input), &one);
+    if (!status.ok()) return error(path, std::string("of its files, ") + status.message());
+    for (const std::string& tensor : names) {
+      if (one.find(tensor) == nullptr) return tensor_error(path, tensor, "expected in " + quoted(name_of_shard) + ", which has none of that name");
+    }
+    for (SafetensorsEntry& entry : one.entries_) {
+      entry.shard = loaded.shards_.size();
+      loaded.entries_.push_back(std::move(entry));
+    }
+    loaded.shards_.push_back(std::move(one.shards_[0]));
+  }
+  const Status status = sort_by_name(path, &loaded.entries_);
+  if (!status.ok()) return status;
+  loaded.path_ = path;
   *file = std::move(loaded);
   return {};
 }
@@ -194,7 +239,9 @@ Status SafetensorsFile::open(const std::string& path, SafetensorsFile* file) noe
   return guarded([&]() -> Status {
     InputFile input;
     const Status status = InputFile::open(path, &input);
-    return status.ok() ? load(std::move(input), file) : status;
+    if (!status.ok()) return status;
+    const bool is_index = path.size() >= 5 && path.compare(path.size() - 5, 5, ".json") == 0;
+    return is_index ? load_index(input, file) : load(std::move(input), file);
   });
 }
 
@@ -227,7 +274,8 @@ Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const
       return tensor_error(path(), name,
                           "dtype " + quoted(entry->dtype) + ", expected F32, F16, BF16 or F64");
     }
-    const unsigned char* bytes = input_.data() + data_begin_ + entry->begin;
+    const Shard& shard = shards_[entry->shard];
+    const unsigned char* bytes = shard.input.data() + shard.data_begin + entry->begin;
     const std::size_t count = (entry->end - entry->begin) / element_bytes(type);
     FloatTensor read;
     if (type == ElementType::float32 && count > 0 &&

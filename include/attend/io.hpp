@@ -1,0 +1,296 @@
+// attend::io: arrays and layers in files. A library of its own, libattend_io: unlike the engine it uses the C++ runtime.
+//
+// Every function returns a Status whose message names the file and what is wrong with it; no exception leaves it, and no file, however
+// hostile, makes it crash. Quick start: load_layer, read_npy.
+#ifndef ATTEND_IO_HPP
+#define ATTEND_IO_HPP
+
+#include <attend/attend.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace attend::io {
+
+// ---------------------------------------------------------------------------------------------
+// Tensors
+
+/// The contiguous view of a shape of at most max_rank axes.
+template <class Element>
+View<Element> contiguous_view(Element* data, const std::vector<std::int64_t>& shape) noexcept {
+  View<Element> view;
+  view.data = data;
+  view.rank = static_cast<int>(shape.size());
+  std::int64_t stride = 1;
+  for (int axis = view.rank - 1; axis >= 0; --axis) {
+    view.sizes[axis] = shape[static_cast<std::size_t>(axis)];
+    view.strides[axis] = stride;
+    stride *= view.sizes[axis];
+  }
+  return view;
+}
+
+/// A contiguous view into `owned`, or into the object that it was read from, which then must
+/// outlive it. Moving it leaves the view valid. `view.data` is never null once it was read.
+template <class Element>
+struct Tensor {
+  View<const Element> view;
+  std::vector<Element> owned;
+
+  Tensor() = default;
+  Tensor(Tensor&&) noexcept = default;
+  Tensor& operator=(Tensor&&) noexcept = default;
+
+  /// Makes it own `count` elements of that shape, all zero, and gives the memory.
+  Element* own(const std::vector<std::int64_t>& shape, std::size_t count) {
+    owned.reserve(count > 0 ? count : 1);
+    owned.assign(count, Element{});
+    view = contiguous_view<const Element>(owned.data(), shape);
+    return owned.data();
+  }
+
+  /// Copies what it views into memory of its own, if it is not there.
+  void keep() {
+    if (view.absent() || view.data == owned.data()) return;
+    const std::vector<std::int64_t> shape(view.sizes, view.sizes + view.rank);
+    std::size_t count = 1;
+    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+    std::vector<Element> copy;
+    copy.reserve(count > 0 ? count : 1);
+    copy.assign(view.data, view.data + count);
+    owned = std::move(copy);
+    view = contiguous_view<const Element>(owned.data(), shape);
+  }
+};
+
+using FloatTensor = Tensor<float>;
+using Int64Tensor = Tensor<std::int64_t>;
+
+// ---------------------------------------------------------------------------------------------
+// .npy files
+
+enum class ElementType : int { float16, bfloat16, float32, float64, int32, int64, boolean };
+
+/// "float16", ..., "int64", "bool".
+const char* element_type_name(ElementType type) noexcept;
+/// Bytes of one element.
+std::size_t element_bytes(ElementType type) noexcept;
+/// Whether it is one of the four floating-point types.
+bool is_floating(ElementType type) noexcept;
+/// Writes the nearest float32 of `count` elements of any alignment: exact from the 16-bit floats,
+/// infinity beyond its range, 0 or 1 from bool.
+void convert_to_float32(ElementType type, const void* elements, std::size_t count,
+                        float* output) noexcept;
+
+/// An array as a .npy file holds it, in C order (a file in Fortran order is reordered).
+struct Array {
+  ElementType type = ElementType::float32;
+  std::vector<std::int64_t> shape;   // rank 0 (one element) to 4; sizes may be 0
+  std::vector<unsigned char> bytes;  // a bool is 0 or 1
+  std::string name;                  // the file, for messages
+};
+
+/// Reads a file. Its dtype is '<f2', '<f4', '<f8', '<i4', '<i8', '|b1', or bfloat16 ('<V2' or
+/// '|V2', as ml_dtypes writes it); anything else is an error, as are bytes missing or left over.
+Status read_npy(const std::string& path, Array* array) noexcept;
+/// The same as float32 (as to_float32 converts it) or int64, in memory of the tensor's own.
+Status read_npy(const std::string& path, FloatTensor* tensor) noexcept;
+Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept;
+/// The same from memory; `name` is for messages.
+Status parse_npy(const void* data, std::size_t size, const std::string& name,
+                 Array* array) noexcept;
+
+/// The array as float32. The view is into array.bytes if that is what they are, else into a copy.
+/// Integers and bool are an error unless `accept_integers`.
+Status to_float32(const Array& array, FloatTensor* tensor, bool accept_integers = false) noexcept;
+/// The array of int32 or int64 (any other type is an error) as int64, always a copy.
+Status to_int64(const Array& array, Int64Tensor* tensor) noexcept;
+
+/// Writes elements in C order as OutputFile does: whole, or not at all. Version 1.
+Status write_npy(const std::string& path, ElementType type, const std::vector<std::int64_t>& shape,
+                 const void* elements) noexcept;
+
+// ---------------------------------------------------------------------------------------------
+// .safetensors files
+
+/// Regular files are mapped where possible; others (/dev/stdin, a fifo) are read to their end.
+/// Moving it leaves data() where it was.
+class InputFile {
+ public:
+  InputFile() noexcept = default;
+  /// Bytes in memory under a name for messages.
+  InputFile(std::string name, std::vector<unsigned char> bytes) noexcept;
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&& other) noexcept;
+
+  static Status open(const std::string& path, InputFile* file) noexcept;
+
+  const std::string& path() const noexcept { return path_; }
+  const unsigned char* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+
+ private:
+  std::string path_;
+  const unsigned char* data_ = nullptr;
+  std::size_t size_ = 0;
+  void* mapping_ = nullptr;         // of size_ bytes, or null
+  std::vector<unsigned char> read_;  // else the bytes
+};
+
+/// Pairs of a key and a text: the __metadata__ of a file.
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+/// What a file's header says of one tensor.
+struct SafetensorsEntry {
+  std::string name;
+  std::string dtype;  // "F32", "BF16", "I64", ..., as the file spells it
+  std::vector<std::int64_t> shape;
+  std::size_t begin = 0, end = 0;  // bytes, counted from the end of the header
+  std::size_t shard = 0;           // of which file, by number
+};
+
+/// A file that has been opened and checked: the header's JSON is strict, its names are unique, and
+/// the tensors' bytes fit their shapes and fill the file without overlap or hole. Or all files that the index of a sharded model
+/// names, as one: entries() are those of all.
+///
+/// Files are mapped into memory where that is possible, and must not be changed meanwhile.
+class SafetensorsFile {
+ public:
+  /// A path that ends in .json is an index: its weight_map says which file beside it holds which tensor.
+  static Status open(const std::string& path, SafetensorsFile* file) noexcept;
+  /// The same from memory; `name` is for messages.
+  static Status parse(std::vector<unsigned char> bytes, const std::string& name,
+                      SafetensorsFile* file) noexcept;
+
+  const std::string& path() const noexcept { return path_; }
+  /// Sorted by name.
+  const std::vector<SafetensorsEntry>& entries() const noexcept { return entries_; }
+  /// Sorted by key.
+  const Metadata& metadata() const noexcept { return metadata_; }
+  /// Null if there is none of that name.
+  const SafetensorsEntry* find(std::string_view name) const noexcept;
+
+  /// A tensor of at most four axes as float32: F32 in the file's own memory where that is aligned
+  /// to 4 bytes, else a copy; F16, BF16 and F64 as a converted copy. Other dtypes are an error.
+  /// The file must outlive the tensor.
+  Status read(const std::string& name, FloatTensor* tensor) const noexcept;
+
+ private:
+  /// One file: its bytes, and where its header ends.
+  struct Shard {
+    InputFile input;
+    std::size_t data_begin = 0;
+  };
+  static Status load(InputFile input, SafetensorsFile* file);
+  static Status load_index(const InputFile& index, SafetensorsFile* file);
+  std::string path_;
+  std::vector<Shard> shards_;
+  std::vector<SafetensorsEntry> entries_;
+  Metadata metadata_;
+};
+
+/// A tensor to write: contiguous float32 values, narrowed (to the nearest, ties to even) to dtype.
+struct SafetensorsTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  const float* values = nullptr;
+  std::string dtype = "F32";  // or "F16" or "BF16"
+};
+
+/// Writes a file as OutputFile does: whole, or not at all. Names are unique UTF-8.
+Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
+                         const Metadata& metadata = {}) noexcept;
+
+// ---------------------------------------------------------------------------------------------
+// Layers
+
+/// The weights of a layer, in the shapes that MultiHeadAttention::make and a call's options take.
+struct LayerWeights {
+  /// key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias
+  /// (whether there is any), qk_norm, norm_queries and norm_keys (what there is a weight for); the
+  /// rest is the caller's to fill in.
+  MultiHeadAttentionConfig config;
+  /// Rows of the key and value projections: num_hiddens, or a divisor of it where several query
+  /// heads share one key/value head.
+  std::int64_t key_value_hiddens = 0;
+  /// Views into `tensors`; a bias that the file lacks is absent.
+  MultiHeadAttentionWeights weights;
+  std::optional<float> scale;  // of the scores; absent: 1 / sqrt(D)
+  FloatTensor sinks;           // (H,); absent if the file lacks it
+  FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
+  const char* convention = "";  // whose names they are, as the table of find_layer has it
+  /// Names of all other tensors under the prefix. What they change is not in the layer, which passes
+  /// for the file's only if they change nothing.
+  std::vector<std::string> unused;
+  std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them
+};
+
+/// Finds the layer whose names begin with `prefix` (a trailing dot is optional; "" is the whole
+/// file) by exactly one of the conventions:
+///
+///   D2L               W_q.weight  W_k.weight  W_v.weight  W_o.weight
+///   torch             in_proj_weight (3E, E)  out_proj.weight, with in_proj_bias (3E,)
+///   torch (separate)  q_proj_weight  k_proj_weight  v_proj_weight  out_proj.weight, the same bias
+///   BERT              self.query.weight  self.key.weight  self.value.weight  output.dense.weight
+///   ViT               attention.query.weight  attention.key.weight  attention.value.weight  output.dense.weight
+///   DistilBERT        q_lin.weight  k_lin.weight  v_lin.weight  out_lin.weight
+///   Llama             q_proj.weight  k_proj.weight  v_proj.weight  o_proj.weight
+///   CLIP (Whisper)    q_proj.weight  k_proj.weight  v_proj.weight  out_proj.weight
+///   T5                q.weight  k.weight  v.weight  o.weight, without biases; scores are not scaled
+///   GPT-2             c_attn.weight (E, 3E)  c_proj.weight (E, E), stored (in, out)
+///   timm (DINO)       qkv.weight (3E, E)  proj.weight
+///   Phi-3             qkv_proj.weight ((H + 2G) D, E)  o_proj.weight
+///   MPT               Wqkv.weight ((H + 2G) D, E)  out_proj.weight
+///   Falcon            query_key_value.weight ((H + 2G) D, E)  dense.weight: for each head of keys its heads of
+///   (BLOOM, GPT-NeoX) queries, its keys and its values; only num_heads tells which is which
+///
+/// Rows of one tensor are those of the queries, the keys, the values, in this order, where nothing else is said. Each other
+/// X.weight may have an X.bias. Beside them may be RMS norms of the heads, q_norm.weight and
+/// k_norm.weight (head width,); sinks (H,); and relative_attention_bias.weight (buckets, H). GPT-2's and GPT-NeoX's causal
+/// masks, `bias` and `masked_bias`, pass as used: options.causal does what they do. If no
+/// convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
+/// with names near to those, and the conventions. Sizes are checked against each other, but for the number of heads.
+Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer,
+                  std::int64_t num_heads = 0) noexcept;
+
+/// A layer of a file, ready to run: `layer.attention.forward(..., layer.options)`.
+struct LoadedLayer {
+  MultiHeadAttention attention;
+  /// What its calls take besides arrays: scale, sinks and relative_position_bias as the file says; all else by default, and the
+  /// caller's to set. They view what is kept here.
+  AttentionOptions options;
+  const char* convention = "";  // as in LayerWeights
+  FloatTensor sinks, relative_bias;
+};
+
+/// What no file says of a layer.
+struct LoadOptions {
+  std::int64_t num_kv_heads = 0;  // 0: as many as the keys' rows are enough for
+  Isa isa = Isa::best;
+  float dropout = 0.0f;
+  RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig, as the next
+  float norm_epsilon = 1e-6f;
+  /// Where another layer of the file holds T5's table: the name of that tensor; or "none".
+  std::string relative_bias;
+  /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.
+  std::vector<std::string> ignored;
+  /// What messages call these arguments, for a program whose users know them by other names.
+  struct Names {
+    const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored";
+  } names = {};
+};
+
+/// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds there. Nothing of the file
+/// is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it, unless it is ignored; so is
+/// a name that is to be ignored and is not there. On an error *layer is as it was.
+Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
+                  const LoadOptions& options = {}) noexcept;
+
+}  // namespace attend::io
+
+#endif  // ATTEND_IO_HPP

@@ -1,0 +1,478 @@
+// The weights of one attention layer, found in a .safetensors file by their names, and the layer made of them.
+#include "attend/io.hpp"
+
+#include "io/guarded.h"
+#include "io/shape.h"
+#include "io/text.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+#include <utility>
+
+namespace attend::io {
+
+namespace {
+
+constexpr int query = 0, key = 1, value = 2, output = 3;
+
+/// How the rows of one tensor are those of queries, keys and values.
+enum class Rows {
+  in_order,     // the queries', the keys', the values'
+  by_key_head,  // for each head of keys: its heads of queries, its keys, its values
+};
+
+/// The names of the four projections. Where query, key and value have the same name, they are rows of one tensor. Where a bias
+/// has no name, there is none.
+struct Convention {
+  const char* name;
+  const char* weights[4];
+  const char* biases[4];
+  bool grouped;  // whether keys and values may have fewer heads than queries
+  bool scaled = true;  // whether scores are divided by sqrt(D)
+  Rows rows = Rows::in_order;
+  bool transposed = false;            // whether matrices are stored (in, out)
+  const char* buffers[2] = {"", ""};  // what is no weight: masks that options.causal stands for
+
+  bool packed() const { return weights[query] == std::string_view(weights[key]); }
+  bool packed_bias() const { return biases[query] == std::string_view(biases[key]); }
+};
+
+#define ATTEND_SEPARATE(q, k, v, o) {q ".weight", k ".weight", v ".weight", o ".weight"}, {q ".bias", k ".bias", v ".bias", o ".bias"}
+#define ATTEND_PACKED(qkv, o) ATTEND_SEPARATE(qkv, qkv, qkv, o)
+constexpr Convention conventions[] = {
+    {"D2L", ATTEND_SEPARATE("W_q", "W_k", "W_v", "W_o"), false},
+    {"torch",
+     {"in_proj_weight", "in_proj_weight", "in_proj_weight", "out_proj.weight"},
+     {"in_proj_bias", "in_proj_bias", "in_proj_bias", "out_proj.bias"},
+     false},
+    {"torch (separate)",
+     {"q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"},
+     {"in_proj_bias", "in_proj_bias", "in_proj_bias", "out_proj.bias"},
+     false},
+    {"BERT", ATTEND_SEPARATE("self.query", "self.key", "self.value", "output.dense"), false},
+    {"ViT", ATTEND_SEPARATE("attention.query", "attention.key", "attention.value", "output.dense"), false},
+    {"DistilBERT", ATTEND_SEPARATE("q_lin", "k_lin", "v_lin", "out_lin"), false},
+    {"Llama", ATTEND_SEPARATE("q_proj", "k_proj", "v_proj", "o_proj"), true},
+    {"CLIP", ATTEND_SEPARATE("q_proj", "k_proj", "v_proj", "out_proj"), true},
+    // Without biases: other models have these names with biases, and divide by sqrt(D).
+    {"T5", {"q.weight", "k.weight", "v.weight", "o.weight"}, {}, true, false},
+    {"GPT-2", ATTEND_PACKED("c_attn", "c_proj"), false, true, Rows::in_order, true, {"bias", "masked_bias"}},
+    {"timm", ATTEND_PACKED("qkv", "proj"), false},
+    {"Phi-3", ATTEND_PACKED("qkv_proj", "o_proj"), true},
+    {"MPT", ATTEND_PACKED("Wqkv", "out_proj"), true},
+    {"Falcon", ATTEND_PACKED("query_key_value", "dense"), true, true, Rows::by_key_head, false, {"bias", "masked_bias"}},
+};
+#undef ATTEND_PACKED
+#undef ATTEND_SEPARATE
+
+/// A prefix as it stands before names.
+std::string with_dot(const std::string& prefix) { return prefix.empty() || prefix.back() == '.' ? prefix : prefix + '.'; }
+
+/// The first weight that is missing; null if the convention matches.
+const char* missing_weight(const SafetensorsFile& file, const std::string& prefix,
+                           const Convention& convention, int* found) {
+  const char* missing = nullptr;
+  *found = 0;
+  for (const char* weight : convention.weights) {
+    if (file.find(prefix + weight) != nullptr) ++*found;
+    else if (missing == nullptr) missing = weight;
+  }
+  return missing;
+}
+
+bool matches(const SafetensorsFile& file, const std::string& prefix, const Convention& convention) {
+  int found;
+  return missing_weight(file, prefix, convention, &found) == nullptr;
+}
+
+/// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
+/// by distance.
+std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view dotted) {
+  constexpr std::size_t compared = 256, most = 3;
+  std::vector<std::pair<std::size_t, std::string>> candidates;
+  for (const SafetensorsEntry& entry : file.entries()) {
+    for (const Convention& convention : conventions) {
+      const std::string_view name = entry.name, suffix = convention.weights[query];
+      if (name.size() < suffix.size()) continue;
+      std::string candidate(name.substr(0, name.size() - suffix.size()));
+      if (name.substr(candidate.size()) != suffix) continue;
+      if (!candidate.empty() && candidate.back() != '.') continue;
+      if (!matches(file, candidate, convention)) continue;
+      const std::size_t distance =
+          candidate.compare(0, dotted.size(), dotted) == 0
+              ? 0
+              : edit_distance(dotted.substr(0, compared), candidate.substr(0, compared));
+      if (!candidate.empty()) candidate.pop_back();
+      candidates.emplace_back(distance, std::move(candidate));
+    }
+  }
+  std::sort(candidates.begin(), candidates.end());
+  candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+  std::vector<std::string> nearest;
+  for (std::size_t i = 0; i < std::min(most, candidates.size()); ++i) {
+    nearest.push_back(candidates[i].second);
+  }
+  return nearest;
+}
+
+Status error(const SafetensorsFile& file, const std::string& what) {
+  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(file.path()).c_str(),
+                       what.c_str());
+}
+
+/// "; there are 'a', 'b'": the names of the file that are most like the prefix.
+std::string near_names(const SafetensorsFile& file, const std::string& dotted) {
+  constexpr std::size_t compared = 48, most = 4;
+  std::vector<std::pair<std::size_t, std::string_view>> names;
+  for (const SafetensorsEntry& entry : file.entries()) {
+    const bool below = entry.name.compare(0, dotted.size(), dotted) == 0;
+    const std::string_view name = std::string_view(entry.name).substr(0, compared);
+    names.emplace_back(below ? 0 : edit_distance(std::string_view(dotted).substr(0, compared), name), entry.name);
+  }
+  std::sort(names.begin(), names.end());
+  std::string text;
+  for (std::size_t i = 0; i < std::min(most, names.size()); ++i) text += (i == 0 ? "; there are " : ", ") + quoted(names[i].second);
+  return text;
+}
+
+/// What to say of "model-00001-of-00003.safetensors" first: the rest of it may have the layer.
+std::string whole_of_shard(const std::string& path) {
+  constexpr std::string_view pattern = "-#####-of-#####.safetensors";
+  bool fits = path.size() > pattern.size();
+  for (std::size_t i = 0; fits && i < pattern.size(); ++i) {
+    const char letter = path[path.size() - pattern.size() + i];
+    fits = pattern[i] == '#' ? letter >= '0' && letter <= '9' : letter == pattern[i];
+  }
+  return fits ? "one of several files, which its .safetensors.index.json opens together: " : "";
+}
+
+Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
+  const std::string prefix = dotted.substr(0, dotted.empty() ? 0 : dotted.size() - 1);
+  std::string what = "no attention layer under prefix " + quoted(prefix);
+  int most = 0;
+  std::string nearly;
+  for (const Convention& convention : conventions) {
+    int found;
+    const char* missing = missing_weight(file, dotted, convention, &found);
+    if (found <= most) continue;
+    most = found;
+    nearly = std::string(" (") + convention.name + " names lack " + quoted(missing) + ")";
+  }
+  what += nearly;
+  std::string separator = "; try ";
+  for (const std::string& candidate : nearest_prefixes(file, dotted)) {
+    what += separator + quoted(candidate);
+    separator = ", ";
+  }
+  if (separator == "; try ") {
+    what += ", nor under any other" + near_names(file, dotted) + "; known are the names of ";
+    for (const Convention& convention : conventions) what += std::string(&convention == conventions ? "" : ", ") + convention.name;
+  }
+  return error(file, whole_of_shard(file.path()) + what);
+}
+
+/// Reads tensors under one prefix into a layer, checking their shapes.
+struct LayerReader {
+  const SafetensorsFile& file;
+  const std::string& prefix;
+  LayerWeights* layer;
+  std::set<std::string> used = {};  // whole names
+
+  /// Sizes of 0 in `expected` stand for any size from 1 on.
+  Status read(const char* name, const std::vector<std::int64_t>& expected, FloatTensor* tensor) {
+    const std::vector<std::int64_t>& shape = file.find(prefix + name)->shape;
+    bool fits = shape.size() == expected.size();
+    for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
+      fits = expected[axis] == 0 ? shape[axis] > 0 : shape[axis] == expected[axis];
+    }
+    if (!fits) {
+      std::string text, separator = "(";
+      for (std::int64_t size : expected) {
+        text += separator + (size == 0 ? "*" : std::to_string(size));
+        separator = ", ";
+      }
+      return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
+    }
+    used.insert(prefix + name);
+    return file.read(prefix + name, tensor);
+  }
+
+  /// The same, kept in the layer's tensors.
+  Status read(const char* name, const std::vector<std::int64_t>& expected, ConstTensorView* view) {
+    FloatTensor tensor;
+    const Status status = read(name, expected, &tensor);
+    if (!status.ok()) return status;
+    *view = tensor.view;
+    layer->tensors.push_back(std::move(tensor));
+    return {};
+  }
+
+  Status wrong_shape(const char* name, const std::string& expected) {
+    return error(file, "tensor " + quoted(prefix + name) + ": shape " +
+                           shape_text(file.find(prefix + name)->shape) + ", expected " + expected);
+  }
+
+  bool has(const char* name) const { return file.find(prefix + name) != nullptr; }
+
+  /// All others under the prefix but those buffers.
+  std::vector<std::string> unused(const Convention& convention) const {
+    std::vector<std::string> names;
+    for (const SafetensorsEntry& entry : file.entries()) {
+      const bool below = entry.name.compare(0, prefix.size(), prefix) == 0;
+      const bool buffer = entry.name == prefix + convention.buffers[0] || entry.name == prefix + convention.buffers[1];
+      if (below && !buffer && used.count(entry.name) == 0) names.push_back(entry.name);
+    }
+    return names;
+  }
+};
+
+/// Which rows of one tensor are whose.
+struct RowSplit {
+  std::int64_t hiddens = 0, key_hiddens = 0;  // rows of the queries; of the keys, and of the values
+
+  /// Of a tensor with these rows in order.
+  ConstTensorView part(ConstTensorView view, int which) const {
+    view.data += (which == query ? 0 : which == key ? hiddens : hiddens + key_hiddens) * view.strides[0];
+    view.sizes[0] = which == query ? hiddens : key_hiddens;
+    return view;
+  }
+};
+
+ConstTensorView transposed(ConstTensorView view) {
+  std::swap(view.sizes[0], view.sizes[1]);
+  std::swap(view.strides[0], view.strides[1]);
+  return view;
+}
+
+/// Rows that come for each head of keys, in order. Of a matrix or a bias, contiguous.
+FloatTensor in_order(const ConstTensorView& view, const RowSplit& split, std::int64_t num_heads) {
+  const std::int64_t width = split.hiddens / num_heads, kv_heads = split.key_hiddens / width, shared = num_heads / kv_heads;
+  const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1, head = width * columns;  // elements of a head
+  FloatTensor ordered;
+  float* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
+  const float* from = view.data;
+  for (std::int64_t g = 0; g < kv_heads; ++g) {
+    for (std::int64_t n = 0; n < shared + 2; ++n, from += head) {
+      const std::int64_t at = n < shared ? g * shared + n : num_heads + (n - shared) * kv_heads + g;
+      std::copy(from, from + head, to + at * head);
+    }
+  }
+  return ordered;
+}
+
+Status read_layer(const Convention& convention, LayerReader reader, std::int64_t num_heads) {
+  LayerWeights* layer = reader.layer;
+  MultiHeadAttentionWeights& weights = layer->weights;
+  ConstTensorView* const matrices[] = {&weights.query, &weights.key, &weights.value,
+                                       &weights.output};
+  ConstTensorView* const biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias,
+                                     &weights.output_bias};
+  const char* const* names = convention.weights;
+  RowSplit split;
+  ConstTensorView whole;
+  Status status = reader.read(names[query], {0, 0}, convention.packed() ? &whole : &weights.query);
+  if (!status.ok()) return status;
+  const auto keep_in_order = [&](ConstTensorView* view) {
+    layer->tensors.push_back(in_order(*view, split, num_heads));
+    *view = layer->tensors.back().view;
+  };
+  if (convention.packed()) {
+    status = reader.read(names[output], {0, 0}, &weights.output);
+    if (!status.ok()) return status;
+    if (convention.transposed) {
+      whole = transposed(whole);
+      weights.output = transposed(weights.output);
+    }
+    const std::int64_t rows = whole.sizes[0], hiddens = weights.output.sizes[1];
+    split = {hiddens, (rows - hiddens) / 2};
+    const bool fits = convention.grouped ? rows > hiddens && (rows - hiddens) % 2 == 0 && hiddens % split.key_hiddens == 0 : rows == 3 * hiddens;
+    if (!fits) {
+      return reader.wrong_shape(names[query], std::to_string(hiddens) + (convention.transposed ? " columns" : " rows") + " of queries, as wide as " +
+                                                  quoted(reader.prefix + names[output]) + " asks, and as many of keys and of values" +
+                                                  (convention.grouped ? ", or a divisor of that" : ""));
+    }
+    if (convention.rows == Rows::by_key_head) {
+      const std::int64_t width = num_heads > 0 ? hiddens / num_heads : 0;
+      if (num_heads == 0) return reader.wrong_shape(names[query], "a number of heads that says which rows are whose: num_heads");
+      if (width * num_heads != hiddens || split.key_hiddens % width != 0) {
+        return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide");
+      }
+      keep_in_order(&whole);
+    }
+    for (int which : {query, key, value}) *matrices[which] = split.part(whole, which);
+  } else {
+    const std::int64_t rows = weights.query.sizes[0];
+    status = reader.read(names[key], {convention.grouped ? 0 : rows, 0}, &weights.key);
+    if (status.ok() && rows % weights.key.sizes[0] != 0) {
+      status = reader.wrong_shape(
+          names[key], std::to_string(rows) + " rows as the query's, or a divisor of that");
+    }
+    if (status.ok()) status = reader.read(names[value], {weights.key.sizes[0], 0}, &weights.value);
+    if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : rows, rows}, &weights.output);
+    split = {rows, weights.key.sizes[0]};
+  }
+  const std::int64_t hiddens = split.hiddens;
+
+  const bool norms_queries = reader.has("q_norm.weight"), norms_keys = reader.has("k_norm.weight");
+  layer->config.qk_norm = norms_queries || norms_keys;
+  if (layer->config.qk_norm) {
+    layer->config.norm_queries = norms_queries;
+    layer->config.norm_keys = norms_keys;
+  }
+  if (status.ok() && norms_queries) status = reader.read("q_norm.weight", {0}, &weights.query_norm);
+  if (status.ok() && norms_keys) status = reader.read("k_norm.weight", {0}, &weights.key_norm);
+
+  if (!convention.scaled) layer->scale = 1.0f;
+  const char* sinks = "sinks";
+  if (status.ok() && reader.has(sinks)) status = reader.read(sinks, {0}, &layer->sinks);
+  const char* table = "relative_attention_bias.weight";
+  if (status.ok() && reader.has(table)) status = reader.read(table, {0, 0}, &layer->relative_bias);
+
+  for (int which : {query, key, value, output}) {
+    const char* name = convention.biases[which];
+    if (!status.ok() || name == nullptr || !reader.has(name)) continue;
+    layer->config.bias = true;
+    if (which == output || !convention.packed_bias()) {
+      status = reader.read(name, {matrices[which]->sizes[0]}, biases[which]);
+    } else if (which == query) {
+      ConstTensorView packed;
+      status = reader.read(name, {hiddens + 2 * split.key_hiddens}, &packed);
+      if (status.ok() && convention.rows == Rows::by_key_head) keep_in_order(&packed);
+      for (int part : {query, key, value}) *biases[part] = split.part(packed, part);
+    }
+  }
+  layer->config.key_size = weights.key.sizes[1];
+  layer->config.query_size = weights.query.sizes[1];
+  layer->config.value_size = weights.value.sizes[1];
+  layer->config.num_hiddens = hiddens;
+  if (status.ok()) layer->config.output_size = weights.output.sizes[0];
+  layer->key_value_hiddens = split.key_hiddens;
+  layer->convention = convention.name;
+  layer->unused = reader.unused(convention);
+  return status;
+}
+
+}  // namespace
+
+namespace {
+
+/// Every tensor that the layer does not use has to be ignored, and no other.
+Status check_ignored(const SafetensorsFile& file, const std::string& prefix, const std::vector<std::string>& unused,
+                     const LoadOptions& options) {
+  const std::vector<std::string>& ignored = options.ignored;
+  const std::string dotted = with_dot(prefix);
+  const auto begins = [](const std::string& name, const std::string& with) { return name.compare(0, with.size(), with) == 0; };
+  const auto covers = [&](const std::string& given, const std::string& name) {
+    for (const std::string& whole : {given, dotted + given}) {
+      if (name == whole || begins(name, whole + '.')) return true;
+    }
+    return false;
+  };
+  for (const std::string& given : ignored) {
+    const auto covered = [&](const std::string& name) { return covers(given, name); };
+    if (std::any_of(unused.begin(), unused.end(), covered)) continue;
+    const auto& all = file.entries();
+    const bool used = std::any_of(all.begin(), all.end(), [&](const auto& entry) { return begins(entry.name, dotted) && covered(entry.name); });
+    return error(file, std::string(options.names.ignored) + ' ' + quoted(given) + (used ? std::string(": the layer uses it") : ": nothing has that name under prefix " + quoted(prefix)));
+  }
+  constexpr std::size_t most = 4;
+  std::string names;
+  std::size_t count = 0;
+  for (const std::string& name : unused) {
+    const auto covering = [&](const std::string& given) { return covers(given, name); };
+    if (std::any_of(ignored.begin(), ignored.end(), covering)) continue;
+    if (count++ < most) names += (names.empty() ? "" : ", ") + quoted(name);
+  }
+  if (count == 0) return {};
+  if (count > most) names += " and " + std::to_string(count - most) + " more";
+  return error(file, "under prefix " + quoted(prefix) + " the layer does not use " + names + "; what may stay unused goes into " + options.names.ignored);
+}
+
+/// How many heads of keys there are.
+Status count_heads(const SafetensorsFile& file, std::int64_t num_heads, const LoadOptions& options, LayerWeights* found) {
+  const std::int64_t hiddens = found->config.num_hiddens, rows = found->key_value_hiddens;
+  if (num_heads < 1 || hiddens % num_heads != 0) {
+    return error(file, std::string(options.names.num_heads) + ' ' + std::to_string(num_heads) + " does not divide the " + std::to_string(hiddens) + " columns of its queries");
+  }
+  const std::int64_t width = hiddens / num_heads, kv_heads = options.num_kv_heads == 0 ? rows / width : options.num_kv_heads;
+  if (kv_heads < 1 || rows != kv_heads * width || num_heads % kv_heads != 0) {
+    return error(file, "the keys' " + std::to_string(rows) + " rows are no " + std::to_string(kv_heads) + " heads of the queries' width, " +
+                           std::to_string(hiddens) + " / " + std::to_string(num_heads) + " = " + std::to_string(width) +
+                           (kv_heads < 1 || num_heads % kv_heads != 0 ? std::string(", that ") + options.names.num_heads + " could share" : ""));
+  }
+  for (const ConstTensorView* norm : {&found->weights.query_norm, &found->weights.key_norm}) {
+    if (norm->absent() || norm->sizes[0] == width) continue;
+    return error(file, std::string(norm == &found->weights.query_norm ? "q_norm" : "k_norm") + ".weight of " + std::to_string(norm->sizes[0]) +
+                           " elements norms all heads as one, as OLMo 2 does; there are norms of each head alone, of " + std::to_string(width));
+  }
+  found->config.num_heads = num_heads;
+  found->config.num_kv_heads = kv_heads;
+  return {};
+}
+
+/// T5's table, where another layer of the file holds it.
+Status read_relative_bias(const SafetensorsFile& file, const LoadOptions& options, LayerWeights* found) {
+  const std::string& name = options.relative_bias;
+  const bool has = !found->relative_bias.view.absent();
+  if (name.empty() && !has && std::string_view(found->convention) == "T5") {
+    return error(file, "named as T5's layers, without relative_attention_bias.weight; " + std::string(options.names.relative_bias) + " takes the name of the one that it shares, or none");
+  }
+  if (!name.empty() && has) return error(file, std::string(options.names.relative_bias) + ' ' + quoted(name) + ": the layer has one of its own");
+  return name.empty() || name == "none" ? Status() : file.read(name, &found->relative_bias);
+}
+
+}  // namespace
+
+Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads) noexcept {
+  return guarded([&]() -> Status {
+    const std::string dotted = with_dot(prefix);
+    const Convention* chosen = nullptr;
+    for (const Convention& convention : conventions) {
+      if (!matches(file, dotted, convention)) continue;
+      if (chosen != nullptr) {
+        return error(file, "two layers under prefix " + quoted(prefix) + ", named as " +
+                               chosen->name + " and as " + convention.name + " name them");
+      }
+      chosen = &convention;
+    }
+    if (chosen == nullptr) return no_layer(file, dotted);
+    LayerWeights read;
+    const Status status = read_layer(*chosen, {file, dotted, &read}, num_heads);
+    if (status.ok()) *layer = std::move(read);
+    return status;
+  });
+}
+
+Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
+                  const LoadOptions& options) noexcept {
+  return guarded([&]() -> Status {
+    SafetensorsFile file;
+    LayerWeights found;
+    LoadedLayer loaded;
+    Status status = SafetensorsFile::open(path, &file);
+    if (status.ok()) status = find_layer(file, prefix, &found, num_heads);
+    if (status.ok()) status = check_ignored(file, prefix, found.unused, options);
+    if (status.ok()) status = count_heads(file, num_heads, options, &found);
+    if (status.ok()) status = read_relative_bias(file, options, &found);
+    if (!status.ok()) return status;
+    found.config.isa = options.isa;
+    found.config.dropout = options.dropout;
+    found.config.rotary = options.rotary;
+    found.config.norm_epsilon = options.norm_epsilon;
+    status = MultiHeadAttention::make(found.config, found.weights, &loaded.attention);
+    if (!status.ok()) return status;
+    loaded.convention = found.convention;
+    loaded.sinks = std::move(found.sinks);
+    loaded.relative_bias = std::move(found.relative_bias);
+    loaded.sinks.keep();
+    loaded.relative_bias.keep();
+    loaded.options.scale = found.scale;
+    loaded.options.sinks = loaded.sinks.view;
+    loaded.options.relative_position_bias.table = loaded.relative_bias.view;
+    *layer = std::move(loaded);
+    return {};
+  });
+}
+
+}  // namespace attend::io
