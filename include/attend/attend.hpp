@@ -100,6 +100,68 @@ struct View {
   }
 
   constexpr bool absent() const noexcept { return data == nullptr && rank == 0; }
+
+  /// A view with strides of its own, in elements: `ConstTensorView::strided(pointer, {2, 4}, {100, 1})`.
+  template <int axes>
+  static constexpr View strided(Element* pointer, const std::int64_t (&sizes)[axes], const std::int64_t (&strides)[axes]) noexcept {
+    static_assert(axes <= max_rank, "a view has at most four axes");
+    View view;
+    view.data = pointer;
+    view.rank = axes;
+    for (int axis = 0; axis < axes; ++axis) {
+      view.sizes[axis] = sizes[axis];
+      view.strides[axis] = strides[axis];
+    }
+    return view;
+  }
+
+  // Other views of the same memory. An axis or a range that is not there gives a view of rank -1, which every call refuses; an
+  // absent view stays absent.
+
+  /// Elements [first, first + count) of an axis: the keys of a fused (B, L, 3 E) are `x.slice(2, E, E)`.
+  constexpr View slice(int axis, std::int64_t first, std::int64_t count) const noexcept {
+    if (absent()) return *this;
+    if (axis < 0 || axis >= rank || first < 0 || count < 0 || first > sizes[axis] || count > sizes[axis] - first) return none();
+    View view = *this;
+    if (count > 0) view.data += first * strides[axis];
+    view.sizes[axis] = count;
+    return view;
+  }
+
+  /// Two axes exchanged: (B, L, H, D) in memory as the (B, H, L, D) that calls take is `x.transposed(1, 2)`.
+  constexpr View transposed(int one, int other) const noexcept {
+    if (absent()) return *this;
+    if (one < 0 || one >= rank || other < 0 || other >= rank) return none();
+    View view = *this;
+    view.sizes[one] = sizes[other];
+    view.strides[one] = strides[other];
+    view.sizes[other] = sizes[one];
+    view.strides[other] = strides[one];
+    return view;
+  }
+
+  /// An axis as two, the first of which has `count` elements: (B, L, H D) as (B, H, L, D) is `x.split(2, H).transposed(1, 2)`.
+  constexpr View split(int axis, std::int64_t count) const noexcept {
+    if (absent()) return *this;
+    if (rank >= max_rank || axis < 0 || axis >= rank || count < 1 || sizes[axis] % count != 0) return none();
+    View view = *this;
+    view.rank = rank + 1;
+    for (int later = rank; later > axis; --later) {
+      view.sizes[later] = sizes[later - 1];
+      view.strides[later] = strides[later - 1];
+    }
+    view.sizes[axis] = count;
+    view.sizes[axis + 1] = sizes[axis] / count;
+    view.strides[axis] = strides[axis] * view.sizes[axis + 1];
+    return view;
+  }
+
+ private:
+  static constexpr View none() noexcept {
+    View view;
+    view.rank = -1;
+    return view;
+  }
 };
 
 using TensorView = View<float>;
@@ -574,13 +636,13 @@ ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
 
 /// The arguments of D2L's MultiHeadAttention, in its order: key, query, value; then what later models ask for.
 struct MultiHeadAttentionConfig {
-  std::int64_t key_size = 0;
-  std::int64_t query_size = 0;
-  std::int64_t value_size = 0;
+  std::int64_t key_size = 0;     // 0: query_size
+  std::int64_t query_size = 0;   // 0: num_hiddens
+  std::int64_t value_size = 0;   // 0: query_size
   std::int64_t num_hiddens = 0;  // the model width E; num_heads divides it, unless head_dim is given
   std::int64_t num_heads = 0;    // H
   float dropout = 0.0f;  // in [0, 1); acts in training mode alone
-  bool bias = false;     // whether projections may have one
+  bool bias = false;     // a layer has biases if this is so or one is given; those that are absent are 0
   Isa isa = Isa::best;
 
   std::int64_t num_kv_heads = 0;  // G, which divides num_heads; 0: num_heads
@@ -598,11 +660,11 @@ struct MultiHeadAttentionConfig {
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; read while making only.
 ///
 /// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias
-/// has an element for each row of its matrix; all are absent unless config.bias, and an absent one is zero.
+/// has an element for each row of its matrix; an absent one is zero.
 /// query_norm and key_norm (D,), one for all heads: absent where nothing is normed, and an absent one is ones.
 struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
-  ConstTensorView query_bias, key_bias, value_bias, output_bias;
+  ConstTensorView query_bias = {}, key_bias = {}, value_bias = {}, output_bias = {};
   ConstTensorView query_norm = {}, key_norm = {};
 };
 
@@ -688,6 +750,7 @@ class ATTEND_API MultiHeadAttention {
   std::size_t workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                               const AttentionOptions& options = {}) const noexcept;
 
+  /// As it was made, with the sizes of queries, keys and values, `bias` and `isa` filled in.
   const MultiHeadAttentionConfig& config() const noexcept { return config_; }
   /// The ISA that it is bound to; Isa::best before it was made.
   Isa isa() const noexcept { return config_.isa; }

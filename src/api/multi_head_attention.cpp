@@ -1,6 +1,7 @@
 // The layer: project, norm and rotate, attend, project.
 #include <math.h>
 
+#include <initializer_list>
 #include <new>
 
 #include "attend/attend.hpp"
@@ -224,6 +225,13 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
   made.packed_ = static_cast<float*>(align_up(memory));
   made.config_ = config;
   made.config_.isa = kernels->isa;
+  const LayerSizes sizes(config);
+  made.config_.query_size = sizes.inputs[query_projection];
+  made.config_.key_size = sizes.inputs[key_projection];
+  made.config_.value_size = sizes.inputs[value_projection];
+  for (const ConstTensorView* bias : {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias}) {
+    made.config_.bias |= !bias->absent();
+  }
   made.kernels_ = kernels;
 
   pack_layer(*kernels, config, weights, made.packed_);

@@ -55,23 +55,16 @@ Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensor
 }  // namespace
 
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
-  struct Size {
-    const char* name;
-    std::int64_t size;
-  };
-  const Size sizes[] = {{"key_size", config.key_size},       {"query_size", config.query_size},
-                        {"value_size", config.value_size},   {"num_hiddens", config.num_hiddens},
-                        {"num_heads", config.num_heads}};
-  for (const Size& size : sizes) {
-    if (size.size < 1 || size.size > largest_size) {
-      return Status::error(invalid, "%s: %lld, expected 1 to %lld", size.name, Number{size.size}, Number{largest_size});
-    }
-  }
+  ATTEND_CHECK(check_size("num_hiddens", config.num_hiddens, 1, largest_size));
+  ATTEND_CHECK(check_size("num_heads", config.num_heads, 1, largest_size));
   const struct {
     const char* name;
     std::int64_t size, most;
     const char* otherwise;
-  } defaulted[] = {{"num_kv_heads", config.num_kv_heads, config.num_heads, "num_heads"},
+  } defaulted[] = {{"query_size", config.query_size, largest_size, "num_hiddens"},
+                   {"key_size", config.key_size, largest_size, "query_size"},
+                   {"value_size", config.value_size, largest_size, "query_size"},
+                   {"num_kv_heads", config.num_kv_heads, config.num_heads, "num_heads"},
                    {"head_dim", config.head_dim, largest_head, "num_hiddens / num_heads"},
                    {"output_size", config.output_size, largest_size, "num_hiddens"}};
   for (const auto& size : defaulted) {
@@ -121,9 +114,6 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
   for (int which = 0; which < projection_count; ++which) {
     const auto& projection = projections[which];
     if (projection.bias.absent()) continue;
-    if (!config.bias) {
-      return Status::error(invalid, "%s: given, but config.bias is false", projection.bias_name);
-    }
     ATTEND_CHECK(check_view(projection.bias_name, projection.bias, sizes.outputs[which]));
   }
   const struct {

@@ -56,12 +56,15 @@ void pack_vector(const ConstTensorView& vector, std::int64_t size, float* memory
 
 }  // namespace
 
+static std::int64_t or_else(std::int64_t given, std::int64_t otherwise) { return given > 0 ? given : otherwise; }
+
 LayerSizes::LayerSizes(const MultiHeadAttentionConfig& config)
     : heads(config.num_heads),
-      kv_heads(config.num_kv_heads > 0 ? config.num_kv_heads : config.num_heads),
-      depth(config.head_dim > 0 ? config.head_dim : config.num_hiddens / config.num_heads),
-      inputs{config.query_size, config.key_size, config.value_size, heads * depth},
-      outputs{heads * depth, kv_heads * depth, kv_heads * depth, config.output_size > 0 ? config.output_size : config.num_hiddens} {}
+      kv_heads(or_else(config.num_kv_heads, config.num_heads)),
+      depth(or_else(config.head_dim, config.num_hiddens / config.num_heads)),
+      inputs{or_else(config.query_size, config.num_hiddens), or_else(config.key_size, inputs[query_projection]),
+             or_else(config.value_size, inputs[query_projection]), heads * depth},
+      outputs{heads * depth, kv_heads * depth, kv_heads * depth, or_else(config.output_size, config.num_hiddens)} {}
 
 LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config) : size(0) {
   const LayerSizes sizes(config);
