@@ -429,7 +429,7 @@ TEST_CASE("C API: a layer decodes over caches of every kind with the bits of the
           return attend_mha_cached_forward(made.layer, caches.cache, c, &problem);
         };
         run_in(bytes, call, forward);
-        REQUIRE_OK(layer.attention.forward(x.view, y.view, y.view, new_counts, &caches.twin, expected.view, workspace, options));
+        REQUIRE_OK(layer.attention.forward_cached(x.view, y.view, y.view, new_counts, &caches.twin, expected.view, workspace, options));
         CHECK(caches.same());
         CHECK_SAME_BITS(output, expected);
         CHECK_SAME_BITS(lse, expected_lse);
@@ -452,7 +452,7 @@ TEST_CASE("C API: a layer decodes over caches of every kind with the bits of the
       call.new_counts = counts;
       call.output = output.view.data;
       require_done(attend_mha_cached_forward(made.layer, caches.cache, &call, &problem));
-      REQUIRE_OK(layer.attention.forward(x.view, {}, {}, IndexView(counts, B), &caches.twin, expected.view, workspace));
+      REQUIRE_OK(layer.attention.forward_cached(x.view, {}, {}, IndexView(counts, B), &caches.twin, expected.view, workspace));
       CHECK_SAME_BITS(output, expected);
       CHECK(caches.same());
       // An encoder's output, once.
@@ -496,7 +496,7 @@ TEST_CASE("C API: the core over a cache gives the bits of the C++ API") {
         AttentionOptions options;
         options.causal = true;
         options.softcap = 4.0f;
-        REQUIRE_OK(attention(q.view, caches.twin, new_counts, expected.view, workspace, options, isa));
+        REQUIRE_OK(attention_cached(q.view, caches.twin, new_counts, expected.view, workspace, options, isa));
         attend_cached_attention_call call = {};
         call.num_heads = H;
         call.num_queries = n;

@@ -90,7 +90,7 @@ Tensor through_cache(KeyValueCache& cache, const Tokens& tokens, const std::vect
   for (std::size_t n = 0; first < T; ++n) {
     const std::int64_t count = std::min(chunks[n % chunks.size()], T - first);
     REQUIRE_OK(append(cache, tokens, first, count, {}, isa));
-    REQUIRE_OK(attention(part_of(tokens.q.view, 2, first, count), cache, {}, part_of(output.view, 2, first, count), workspace, options, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, count), cache, {}, part_of(output.view, 2, first, count), workspace, options, isa));
     first += count;
   }
   return output;
@@ -271,7 +271,7 @@ TEST_CASE("cache: many queries over long caches and over a ring that came round 
       Workspace enough(memory.data(), memory.size() * sizeof(float));
       CHECK(memory.size() < 64 * 1024);  // nothing is copied
       Tensor output({1, 2, queries, depth});
-      REQUIRE_OK(attention(q.view, cache, {}, output.view, enough, options, isa));
+      REQUIRE_OK(attention_cached(q.view, cache, {}, output.view, enough, options, isa));
       CHECK_SAME_BITS(output, expected);
     }
   }
@@ -310,7 +310,7 @@ TEST_CASE("cache: entries of different lengths give the bits of each alone") {
       for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
         options.empty_rows = empty_rows;
         Workspace workspace;
-        REQUIRE_OK(attention(q.view, made.cache, view, output.view, workspace, options, isa));
+        REQUIRE_OK(attention_cached(q.view, made.cache, view, output.view, workspace, options, isa));
         std::int64_t wrong = 0;
         for (std::int64_t b = 0; b < B; ++b) {
           const std::int64_t count = counts[static_cast<std::size_t>(b)], length = before[static_cast<std::size_t>(b)] + count;
@@ -363,7 +363,7 @@ TEST_CASE("cache: what was taken back was never there") {
           for (std::int64_t b = 0; b < B; ++b) REQUIRE_OK(made.cache.truncate(b, first));
         }
         REQUIRE_OK(append(made.cache, tokens, first, 10, {}, isa));
-        REQUIRE_OK(attention(part_of(tokens.q.view, 2, first, 10), made.cache, {}, part_of(output.view, 2, first, 10), workspace, options, isa));
+        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, 10), made.cache, {}, part_of(output.view, 2, first, 10), workspace, options, isa));
       }
       CHECK_SAME_BITS(output, expected);
     }
@@ -387,7 +387,7 @@ TEST_CASE("cache: a single query without a window sees what a ring holds, as a w
     Tensor output({B, H, 1, Dv}), weights({B, H, 1, T});
     uniform.attention_weights = weights.view;
     Workspace workspace;
-    REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
     std::int64_t wrong = 0;
     for (std::int64_t h = 0; h < H; ++h) {
       for (std::int64_t c = 0; c < Dv; ++c) {
@@ -400,7 +400,7 @@ TEST_CASE("cache: a single query without a window sees what a ring holds, as a w
     CHECK(wrong == 0);
     // Taken back to its first token, it holds nothing, and a row sees nothing.
     REQUIRE_OK(ring.cache.truncate(1, T - 25));
-    REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
     for (std::int64_t c = 0; c < Dv; ++c) CHECK(output.at(1, 2, 0, c) == 0.0f);
   }
 }
@@ -412,12 +412,12 @@ TEST_CASE("cache: pages may change hands between calls, and be shared where nobo
   Workspace workspace;
   Cache plain(Kind::plain, T, random), paged(Kind::paged, T, random);
   for (KeyValueCache* cache : {&plain.cache, &paged.cache}) REQUIRE_OK(append(*cache, tokens, 0, T));
-  REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 2), plain.cache, {}, expected.view, workspace));
+  REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 2), plain.cache, {}, expected.view, workspace));
   // The page of tokens p.. of entries 0 and 1 change places, with what is in them.
   const std::int64_t columns = paged.config.pages.sizes[1];
   std::swap_ranges(paged.pages.begin(), paged.pages.begin() + columns, paged.pages.begin() + columns);
   const auto entry = [](const TensorView& view, std::int64_t b) { return part_of(view, 0, b, 1); };
-  REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 2), paged.cache, {}, output.view, workspace));
+  REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 2), paged.cache, {}, output.view, workspace));
   Tensor exchanged({B, H, 2, Dv});
   for (std::int64_t b = 0; b < B; ++b) {
     const std::int64_t other = b < 2 ? 1 - b : b;
@@ -426,7 +426,7 @@ TEST_CASE("cache: pages may change hands between calls, and be shared where nobo
   CHECK_SAME_BITS(output, exchanged);
   // Entry 1 reads the pages of entry 0.
   std::copy_n(paged.pages.begin() + columns, columns, paged.pages.begin());
-  REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 2), paged.cache, {}, output.view, workspace));
+  REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 2), paged.cache, {}, output.view, workspace));
   REQUIRE_OK(attention(part_of(entry(tokens.q.view, 0), 2, 0, 2), entry(tokens.k.view, 0), entry(tokens.v.view, 0), {}, entry(exchanged.view, 0), workspace));
   CHECK_SAME_BITS(output, exchanged);
 }
@@ -446,7 +446,7 @@ TEST_CASE("cache: a mask is aligned to the longest entry, a tree to the tokens b
     options.tree_parents = IndexView(parents, 4);
     Tensor output({B, H, 4, Dv}), alone({1, H, 4, Dv});
     Workspace workspace;
-    REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 4), made.cache, {}, output.view, workspace, options, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 4), made.cache, {}, output.view, workspace, options, isa));
     std::int64_t wrong = 0;
     for (std::int64_t b = 0; b < B; ++b) {
       const auto part = [&](const Tensor& tensor, std::int64_t count) { return part_of(part_of(tensor.view, 0, b, 1), 2, 0, count); };
@@ -466,14 +466,14 @@ TEST_CASE("cache: many may read it at once") {
   REQUIRE_OK(append(made.cache, tokens, 0, T));
   Tensor expected({B, H, T, Dv});
   Workspace workspace;
-  REQUIRE_OK(attention(tokens.q.view, made.cache, {}, expected.view, workspace, tokens.options));
+  REQUIRE_OK(attention_cached(tokens.q.view, made.cache, {}, expected.view, workspace, tokens.options));
   std::vector<Tensor> outputs;
   std::vector<std::thread> threads;
   for (int n = 0; n < 3; ++n) outputs.emplace_back(Shape{B, H, T, Dv});
   for (Tensor& output : outputs) {
     threads.emplace_back([&] {
       Workspace own;
-      if (!attention(tokens.q.view, made.cache, {}, output.view, own, tokens.options).ok()) output.fill(0.0f);
+      if (!attention_cached(tokens.q.view, made.cache, {}, output.view, own, tokens.options).ok()) output.fill(0.0f);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -516,14 +516,14 @@ TEST_CASE("cache: moved, made anew, never made") {
   Workspace workspace;
   CHECK(std::string(append(never, tokens, 0, 1).message()) == "this KeyValueCache has not been made");
   CHECK(std::string(never.truncate(0, 0).message()) == "this KeyValueCache has not been made");
-  CHECK(std::string(attention(part_of(tokens.q.view, 2, 0, 1), never, {}, output.view, workspace).message()) == "cache: it has not been made");
+  CHECK(std::string(attention_cached(part_of(tokens.q.view, 2, 0, 1), never, {}, output.view, workspace).message()) == "cache: it has not been made");
   CHECK(attention_workspace_bytes(tokens.q.view, never) == 0);
   CHECK(never.key(0, 0, 0) == nullptr);
   CHECK(never.config().batch == 1);
   never.clear();
   CHECK(output.untouched());
   // An empty cache: rows that see no key.
-  REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, 1), cache, {}, output.view, workspace));
+  REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), cache, {}, output.view, workspace));
   for (std::int64_t n = 0; n < output.count(); ++n) CHECK(output[n] == 0.0f);
 }
 
@@ -543,14 +543,14 @@ TEST_CASE("cache: the workspace's bytes are enough at any length, and appending 
       Tensor output({B, H, count, Dv});
       for (std::int64_t length = count; length <= T; length += count) {
         REQUIRE_OK(append(made.cache, tokens, length - count, count, {}, isa));
-        REQUIRE_OK(attention(part_of(tokens.q.view, 2, 0, count), made.cache, {}, output.view, workspace, tokens.options, isa));
+        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, count), made.cache, {}, output.view, workspace, tokens.options, isa));
       }
       Workspace less(memory.data(), bytes - 63 < 64 ? 0 : bytes - 127);
       // With counts of queries, any entry may have one alone: that takes all of it.
       const std::int64_t counts[B] = {count, count, count};
-      CHECK(attention(q, made.cache, IndexView(counts, B), output.view, less, tokens.options, isa).code() == StatusCode::out_of_memory);
+      CHECK(attention_cached(q, made.cache, IndexView(counts, B), output.view, less, tokens.options, isa).code() == StatusCode::out_of_memory);
       Workspace exact(memory.data(), bytes);
-      REQUIRE_OK(attention(q, made.cache, IndexView(counts, B), output.view, exact, tokens.options, isa));
+      REQUIRE_OK(attention_cached(q, made.cache, IndexView(counts, B), output.view, exact, tokens.options, isa));
     }
     CHECK(attention_workspace_bytes(part_of(tokens.q.view, 1, 0, 3), made.cache) == 0);
     AttentionOptions wrong;
@@ -685,7 +685,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     Workspace workspace;
     const auto refuse_call = [&](const ConstTensorView& queries, const IndexView& counts, const TensorView& result, const AttentionOptions& options,
                                  const std::string& message) {
-      refuse(attention(queries, cache, counts, result, workspace, options), message);
+      refuse(attention_cached(queries, cache, counts, result, workspace, options), message);
       CHECK(output.untouched());
       CHECK(weights.untouched());
       CHECK(lse.untouched());
@@ -724,7 +724,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     over_counts.data = reinterpret_cast<float*>(numbers);
     refuse_call(q, IndexView(numbers, B), over_counts, options, "output: its memory meets that of query_counts");
     Workspace none(nullptr, 0);
-    CHECK(attention(q, cache, {}, output.view, none, options).code() == StatusCode::out_of_memory);
+    CHECK(attention_cached(q, cache, {}, output.view, none, options).code() == StatusCode::out_of_memory);
     CHECK(output.untouched());
 
     if (kind == Kind::paged) {
@@ -751,7 +751,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
       TensorView over_pages = output.view;
       over_pages.data = reinterpret_cast<float*>(made.pages.data());
       // It is longer than the table, so that what comes after that on the heap may be named first.
-      const Status over = attention(q, cache, {}, over_pages, workspace, options);
+      const Status over = attention_cached(q, cache, {}, over_pages, workspace, options);
       CHECK(over.code() == StatusCode::invalid_argument);
       CHECK(std::string(over.message()).find("output: its memory meets that of ") == 0);
       CHECK(unchanged(made, before));
@@ -761,7 +761,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
       window.causal = true;
       for (std::int64_t p = 0; p < (60 - 5 - 3) / rows; ++p) page(1, p) = -1;
       Tensor seen({B, H, 5, Dv});
-      REQUIRE_OK(attention(q, cache, {}, seen.view, workspace, window));
+      REQUIRE_OK(attention_cached(q, cache, {}, seen.view, workspace, window));
     }
     if (kind == Kind::ring) {
       const std::int64_t counts[] = {0, 5, 0};
@@ -771,7 +771,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
       AttentionOptions causal;
       causal.causal = true;
       const auto refuse_reach = [&](const AttentionOptions& asked, const std::string& message) {
-        const Status status = attention(q, cache, {}, output.view, workspace, asked);
+        const Status status = attention_cached(q, cache, {}, output.view, workspace, asked);
         CHECK(std::string(status.message()) == message);
         CHECK(unchanged(made, later));
         CHECK(output.untouched());
@@ -784,15 +784,15 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
       CHECK(unchanged(made, later));
       Tensor seen({B, H, 5, Dv});
       window.window_left = 55;
-      REQUIRE_OK(attention(q, cache, {}, seen.view, workspace, window));
+      REQUIRE_OK(attention_cached(q, cache, {}, seen.view, workspace, window));
       // A single query sees what is there; but if it asks for more by a window, that is an error, too.
       const std::int64_t single[] = {5, 1, 5};
       window.window_left = 60;
       Tensor untouched({B, H, 5, Dv});
-      CHECK(std::string(attention(q, cache, IndexView(single, B), untouched.view, workspace, window).message()) ==
+      CHECK(std::string(attention_cached(q, cache, IndexView(single, B), untouched.view, workspace, window).message()) ==
             "cache: query 0 of entry 1 sees tokens from 4 on, a ring of capacity 60 holds 5 to 64; it takes 61");
       CHECK(untouched.untouched());
-      REQUIRE_OK(attention(q, cache, IndexView(single, B), seen.view, workspace, causal));
+      REQUIRE_OK(attention_cached(q, cache, IndexView(single, B), seen.view, workspace, causal));
     }
   }
 }

@@ -71,7 +71,7 @@ Tensor in_chunks(const Layer& layer, KeyValueCache& cache, const Tensor& x, cons
   for (std::size_t n = 0; first < x.view.sizes[1]; ++n) {
     const std::int64_t count = std::min(chunks[n % chunks.size()], x.view.sizes[1] - first);
     const TensorView rows = part_of(x.view, 1, first, count);
-    REQUIRE_OK(layer.attention.forward(rows, rows, rows, {}, &cache, part_of(output.view, 1, first, count), workspace, options));
+    REQUIRE_OK(layer.attention.forward_cached(rows, rows, rows, {}, &cache, part_of(output.view, 1, first, count), workspace, options));
     first += count;
   }
   return output;
@@ -114,7 +114,7 @@ TEST_CASE("cached layer: many heads that share keys of a long cache give the bit
       Workspace workspace;
       for (std::int64_t first = 0; first < tokens; first += 550) {
         const TensorView rows = part_of(x.view, 1, first, 550);
-        REQUIRE_OK(layer.attention.forward(rows, rows, rows, {}, &cache, part_of(output.view, 1, first, 550), workspace, options));
+        REQUIRE_OK(layer.attention.forward_cached(rows, rows, rows, {}, &cache, part_of(output.view, 1, first, 550), workspace, options));
       }
       CHECK_SAME_BITS(output, expected);
     }
@@ -183,13 +183,13 @@ TEST_CASE("cached layer: entries of different lengths give the bits of each alon
         }
         AttentionOptions options = causal();
         options.empty_rows = EmptyRows::uniform;
-        REQUIRE_OK(layer.attention.forward(rows.view, rows.view, rows.view, IndexView(counts.data(), B), &made.cache, output.view, workspace, options));
+        REQUIRE_OK(layer.attention.forward_cached(rows.view, rows.view, rows.view, IndexView(counts.data(), B), &made.cache, output.view, workspace, options));
         std::int64_t wrong = 0;
         for (std::int64_t b = 0; b < B; ++b) {
           const std::int64_t count = counts[static_cast<std::size_t>(b)];
           Tensor one({1, count, O});
           const TensorView part = part_of(part_of(rows.view, 0, b, 1), 1, 0, count);
-          REQUIRE_OK(layer.attention.forward(part, part, part, {}, alone[b], one.view, workspace, options));
+          REQUIRE_OK(layer.attention.forward_cached(part, part, part, {}, alone[b], one.view, workspace, options));
           CHECK(made.cache.length(b) == alone[b]->length(0));
           for (std::int64_t i = 0; i < L; ++i) {
             for (std::int64_t o = 0; o < O; ++o) {
@@ -217,10 +217,10 @@ TEST_CASE("cached layer: what was taken back was never there") {
       Cache made(kind, T + 6);
       Workspace workspace;
       for (std::int64_t first = 0; first < T; first += 10) {
-        REQUIRE_OK(layer.attention.forward(drafts.view, drafts.view, drafts.view, {}, &made.cache, rejected.view, workspace, causal(15)));
+        REQUIRE_OK(layer.attention.forward_cached(drafts.view, drafts.view, drafts.view, {}, &made.cache, rejected.view, workspace, causal(15)));
         for (std::int64_t b = 0; b < B; ++b) REQUIRE_OK(made.cache.truncate(b, first));
         const TensorView rows = part_of(x.view, 1, first, 10);
-        REQUIRE_OK(layer.attention.forward(rows, rows, rows, {}, &made.cache, part_of(output.view, 1, first, 10), workspace, causal(15)));
+        REQUIRE_OK(layer.attention.forward_cached(rows, rows, rows, {}, &made.cache, part_of(output.view, 1, first, 10), workspace, causal(15)));
       }
       CHECK_SAME_BITS(output, expected);
     }
@@ -254,7 +254,7 @@ TEST_CASE("cached layer: cross-attention to what was projected once") {
       options.lse = lse.view;
       for (int again = 0; again < 2; ++again) {
         output.fill(not_a_number);
-        REQUIRE_OK(layer.attention.forward(queries.view, {}, {}, {}, &made.cache, output.view, workspace, options));
+        REQUIRE_OK(layer.attention.forward_cached(queries.view, {}, {}, {}, &made.cache, output.view, workspace, options));
         CHECK_SAME_BITS(output, expected);
         CHECK_SAME_BITS(weights, expected_weights);
         CHECK_SAME_BITS(lse, expected_lse);
@@ -266,7 +266,7 @@ TEST_CASE("cached layer: cross-attention to what was projected once") {
     Workspace own;
     REQUIRE_OK(layer.attention.project(encoder.view, encoder.view, IndexView(lengths, B), &shortened.cache, own));
     REQUIRE_OK(shortened.cache.truncate(0, 40));
-    REQUIRE_OK(layer.attention.forward(queries.view, {}, {}, {}, &shortened.cache, output.view, own, causal()));
+    REQUIRE_OK(layer.attention.forward_cached(queries.view, {}, {}, {}, &shortened.cache, output.view, own, causal()));
     CHECK(shortened.cache.length(0) == 40);
     // Keys at positions that are given.
     std::vector<std::int64_t> key_positions(static_cast<std::size_t>(B * S));
@@ -279,7 +279,7 @@ TEST_CASE("cached layer: cross-attention to what was projected once") {
     projecting.key_positions = options.key_positions;
     REQUIRE_OK(layer.attention.project(encoder.view, encoder.view, IndexView(lengths, B), &made.cache, workspace, projecting));
     options.key_positions = IndexView();
-    REQUIRE_OK(layer.attention.forward(queries.view, {}, {}, {}, &made.cache, output.view, workspace, options));
+    REQUIRE_OK(layer.attention.forward_cached(queries.view, {}, {}, {}, &made.cache, output.view, workspace, options));
     CHECK_SAME_BITS(output, expected);
   }
 }
@@ -298,7 +298,7 @@ TEST_CASE("cached layer: fewer queries than new keys are the last ones; a ring k
       Cache made(kind, kind == Kind::ring ? 18 : T);
       const TensorView before = part_of(x.view, 1, 0, 5), rows = part_of(x.view, 1, 5, T - 5);
       REQUIRE_OK(layer.attention.project(before, before, {}, &made.cache, workspace));
-      REQUIRE_OK(layer.attention.forward(part_of(x.view, 1, T - 3, 3), rows, rows, {}, &made.cache, last.view, workspace, causal(15)));
+      REQUIRE_OK(layer.attention.forward_cached(part_of(x.view, 1, T - 3, 3), rows, rows, {}, &made.cache, last.view, workspace, causal(15)));
       CHECK(made.cache.length(0) == T);
       std::int64_t wrong = 0;
       for (std::int64_t b = 0; b < B; ++b) {
@@ -339,14 +339,14 @@ TEST_CASE("cached layer: the workspace's bytes are enough at any length and not 
     Workspace workspace(worst, bytes);
     for (std::int64_t first = 0; first < T; first += 7) {
       const TensorView rows = part_of(x.view, 1, first, 7);
-      REQUIRE_OK(layer.attention.forward(rows, rows, rows, {}, &made.cache, output.view, workspace, causal()));
+      REQUIRE_OK(layer.attention.forward_cached(rows, rows, rows, {}, &made.cache, output.view, workspace, causal()));
     }
     for (std::int64_t b = 0; b < B; ++b) REQUIRE_OK(made.cache.truncate(b, 7));
     const std::vector<float> before = made.memory;
     Workspace less(worst, bytes - 1);
     Tensor untouched({B, 7, O});
     const TensorView rows = part_of(x.view, 1, 0, 7);
-    const Status status = layer.attention.forward(rows, rows, rows, {}, &made.cache, untouched.view, less, causal());
+    const Status status = layer.attention.forward_cached(rows, rows, rows, {}, &made.cache, untouched.view, less, causal());
     CHECK(status.code() == StatusCode::out_of_memory);
     CHECK(std::string(status.message()).find("workspace: holds ") == 0);
     CHECK(untouched.untouched());
@@ -400,14 +400,14 @@ TEST_CASE("cached layer: bad calls are refused by name, and the cache stays as i
     const TensorView three = part_of(output.view, 1, 0, 3);
     const auto forward = [&](const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
                              const TensorView& result, const AttentionOptions& options = causal(4)) {
-      return layer.attention.forward(queries, keys, values, counts, &made.cache, result, workspace, options);
+      return layer.attention.forward_cached(queries, keys, values, counts, &made.cache, result, workspace, options);
     };
     const std::int64_t negative[] = {1, -1}, many[] = {4, 0};
-    refuse(layer.attention.forward(rows, rows, rows, {}, nullptr, three, workspace), "cache: null");
+    refuse(layer.attention.forward_cached(rows, rows, rows, {}, nullptr, three, workspace), "cache: null");
     KeyValueCache never;
-    refuse(layer.attention.forward(rows, rows, rows, {}, &never, three, workspace), "cache: it has not been made");
+    refuse(layer.attention.forward_cached(rows, rows, rows, {}, &never, three, workspace), "cache: it has not been made");
     refuse(layer.attention.project(rows, rows, {}, &never, workspace), "cache: it has not been made");
-    refuse(MultiHeadAttention().forward(rows, rows, rows, {}, &made.cache, three, workspace), "this MultiHeadAttention has not been made");
+    refuse(MultiHeadAttention().forward_cached(rows, rows, rows, {}, &made.cache, three, workspace), "this MultiHeadAttention has not been made");
     refuse(forward(part_of(rows, 2, 0, 39), rows, rows, {}, three), "queries: shape (2, 3, 39), expected (2, 3, 40)");
     refuse(forward(part_of(rows, 0, 0, 1), rows, rows, {}, three), "cache: a batch of 2, expected 1");
     refuse(forward(rows, part_of(rows, 0, 0, 1), rows, {}, three), "keys: shape (1, 3, 40), expected (2, 3, 40)");
@@ -463,7 +463,7 @@ TEST_CASE("cached layer: bad calls are refused by name, and the cache stays as i
       page = good;
     }
     Workspace none(nullptr, 0);
-    CHECK(layer.attention.forward(rows, rows, rows, {}, &made.cache, three, none, causal(4)).code() == StatusCode::out_of_memory);
+    CHECK(layer.attention.forward_cached(rows, rows, rows, {}, &made.cache, three, none, causal(4)).code() == StatusCode::out_of_memory);
     refuse(Status(), "", StatusCode::ok);
     Tensor result({B, 3, O});
     REQUIRE_OK(forward(rows, rows, rows, {}, result.view));

@@ -125,7 +125,7 @@ TEST_CASE("long rows: threads, chunks of queries and pages give the bits of one 
         REQUIRE_OK(cache.append(k.view, v.view));
         AttentionOptions over = options;
         over.offset = 0;
-        REQUIRE_OK(attention(q.view, cache, {}, cached.view, workspace, over, isa));
+        REQUIRE_OK(attention_cached(q.view, cache, {}, cached.view, workspace, over, isa));
         CHECK_SAME_BITS(cached, whole);
       }
     }

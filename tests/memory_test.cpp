@@ -147,7 +147,7 @@ struct Calls {
     AttentionOptions windowed = core_options;
     windowed.window_left = 50;
     const Status status = cache.append(one_head(x), one_head(x), {}, options);
-    return status.ok() ? attend::attention(one_head(x), cache, {}, one_head(output), workspace, windowed, options.isa) : status;
+    return status.ok() ? attend::attention_cached(one_head(x), cache, {}, one_head(output), workspace, windowed, options.isa) : status;
   }
   // (B, n, 40) as two heads of 20 in place.
   static TensorView one_head(Tensor& tensor) {

@@ -559,7 +559,7 @@ TEST_CASE("errors: options that a kind of call has no use for are refused by nam
         [&](const AttentionOptions& options) { return attention(heads, heads, heads, {}, head_target(), workspace, options); },
         [&](const AttentionOptions& options) { return attention_workspace_bytes(heads, heads, heads, options); });
   check("attention over a cache", positions + dropout + starts,
-        [&](const AttentionOptions& options) { return attention(heads, full, {}, head_target(), workspace, options); },
+        [&](const AttentionOptions& options) { return attention_cached(heads, full, {}, head_target(), workspace, options); },
         [&](const AttentionOptions& options) { return attention_workspace_bytes(heads, full, options); });
   check("DotProductAttention", positions + " empty_rows average_weights ",
         [&](const AttentionOptions& options) { return dot_product.forward(x, x, x, {}, target(), workspace, options); },
@@ -567,7 +567,7 @@ TEST_CASE("errors: options that a kind of call has no use for are refused by nam
   check("a forward", "", [&](const AttentionOptions& options) { return layer.attention.forward(x, x, x, {}, target(), workspace, options); },
         [&](const AttentionOptions& options) { return layer.attention.workspace_bytes({1, 2, 2}, options); });
   check("a forward over a cache", starts,
-        [&](const AttentionOptions& options) { return layer.attention.forward(x, {}, {}, {}, &full, target(), workspace, options); },
+        [&](const AttentionOptions& options) { return layer.attention.forward_cached(x, {}, {}, {}, &full, target(), workspace, options); },
         [&](const AttentionOptions& options) { return layer.attention.workspace_bytes({1, 2, 0}, full, options); });
   check("project", all_but_key_positions,
         [&](const AttentionOptions& options) { return layer.attention.project(x, x, {}, &cache, workspace, options); }, nullptr);

@@ -547,9 +547,9 @@ class ATTEND_API KeyValueCache {
 /// error, as `capacity` has to be window_left + L at least; but a single query without a window_left sees
 /// what the ring holds: there the ring is the window. With EmptyRows::uniform the mean is that of the
 /// values held. options.query_starts and key_starts are refused, and what the call with keys and values refuses.
-ATTEND_API Status attention(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
-                            const TensorView& output, Workspace& workspace,
-                            const AttentionOptions& options = {}, Isa isa = Isa::best) noexcept;
+ATTEND_API Status attention_cached(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
+                                   const TensorView& output, Workspace& workspace,
+                                   const AttentionOptions& options = {}, Isa isa = Isa::best) noexcept;
 
 /// Bytes that this call takes from its workspace, however much the cache holds; q's data is not read; 0 if
 /// they are not valid arguments.
@@ -728,24 +728,24 @@ class ATTEND_API MultiHeadAttention {
   /// queries (B, L, query_size), keys (B, n, key_size), values (B, n, value_size), output (B, L, output_size),
   /// all apart from the cache in memory; B, G, D those of the cache, as both its dims. new_counts absent or
   /// (B,): how many of an entry's n new rows there are, 0 to n, and of its queries, so that L has to be n; rows
-  /// after those are padding, for which the output is W_o's bias. The queries stand at the end of their entry, as in the call of
-  /// `attention` with a cache, which says what options mean; keys stand where they come to be. So they are
+  /// after those are padding, for which the output is W_o's bias. The queries stand at the end of their entry, as in
+  /// attention_cached, which says what options mean; keys stand where they come to be. So they are
   /// rotated, but where options.query_positions, (L,) or (B, L), or key_positions, (n,) or (B, n), say
   /// otherwise. Keys are projected into the cache's rows; lengths move once all is done, and on an error the
   /// cache is as it was.
   /// With absent keys and values nothing is appended, and the cache is only read, as in cross-attention to
   /// what `project` has left there; new_counts are then those of the queries.
-  Status forward(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
-                 const IndexView& new_counts, KeyValueCache* cache, const TensorView& output, Workspace& workspace,
-                 const AttentionOptions& options = {}) const noexcept;
+  Status forward_cached(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
+                        const IndexView& new_counts, KeyValueCache* cache, const TensorView& output, Workspace& workspace,
+                        const AttentionOptions& options = {}) const noexcept;
 
   /// Appends projected keys and values to a cache, without queries: of an encoder's output, once.
   ///
-  /// As in that forward; of the options it takes key_positions and threads, and refuses all others.
+  /// As in forward_cached; of the options it takes key_positions and threads, and refuses all others.
   Status project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
                  KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options = {}) const noexcept;
 
-  /// Bytes that such a forward, with shape.keys new rows, or project, with shape.queries = 0, takes from its
+  /// Bytes that forward_cached, with shape.keys new rows, or project, with shape.queries = 0, takes from its
   /// workspace, however much the cache holds; 0 if they do not fit the cache.
   std::size_t workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                               const AttentionOptions& options = {}) const noexcept;

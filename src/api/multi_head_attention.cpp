@@ -308,7 +308,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
   return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}}, workspace);
 }
 
-Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTensorView& keys,
+Status MultiHeadAttention::forward_cached(const ConstTensorView& queries, const ConstTensorView& keys,
                                    const ConstTensorView& values, const IndexView& new_counts, KeyValueCache* cache,
                                    const TensorView& result, Workspace& workspace,
                                    const AttentionOptions& options) const noexcept {

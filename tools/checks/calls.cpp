@@ -729,7 +729,7 @@ class Calls {
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, longest} : Shape{B, H, L, longest});
     options.attention_weights = weights.view;
     options.lse = lse.view;
-    const Status status = attend::attention(q.view, filled.cache, IndexView(query_counts.data(), B), output.view, workspace_, options, isa_);
+    const Status status = attend::attention_cached(q.view, filled.cache, IndexView(query_counts.data(), B), output.view, workspace_, options, isa_);
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
