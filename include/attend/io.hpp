@@ -73,9 +73,9 @@ using Int64Tensor = Tensor<std::int64_t>;
 // ---------------------------------------------------------------------------------------------
 // .npy files
 
-enum class ElementType : int { float16, bfloat16, float32, float64, int32, int64, boolean };
+enum class ElementType : int { float16, bfloat16, float32, float64, int32, int64, boolean, uint8 };
 
-/// "float16", ..., "int64", "bool".
+/// "float16", ..., "int64", "bool", "uint8".
 const char* element_type_name(ElementType type) noexcept;
 /// Bytes of one element.
 std::size_t element_bytes(ElementType type) noexcept;
@@ -94,8 +94,8 @@ struct Array {
   std::string name;                  // the file, for messages
 };
 
-/// Reads a file. Its dtype is '<f2', '<f4', '<f8', '<i4', '<i8', '|b1', or bfloat16 ('<V2' or
-/// '|V2', as ml_dtypes writes it); anything else is an error, as are bytes missing or left over.
+/// Reads a file. Its dtype is '<f2', '<f4', '<f8', '<i4', '<i8', '|u1', '|b1', or bfloat16
+/// ('<V2' or '|V2', as ml_dtypes writes it); anything else is an error, as are bytes missing or left over.
 Status read_npy(const std::string& path, Array* array) noexcept;
 /// The same as float32 (as to_float32 converts it) or int64, in memory of the tensor's own.
 Status read_npy(const std::string& path, FloatTensor* tensor) noexcept;

@@ -19,7 +19,7 @@ struct Facts {
   std::size_t bytes;
 };
 constexpr Facts facts[] = {{"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8},
-                           {"int32", 4},   {"int64", 8},    {"bool", 1}};
+                           {"int32", 4},   {"int64", 8},    {"bool", 1},    {"uint8", 1}};
 
 template <class Stored, class Convert>
 void convert_each(const void* elements, std::size_t count, float* output, Convert convert) {
@@ -56,6 +56,7 @@ void convert_to_float32(ElementType type, const void* elements, std::size_t coun
     case ElementType::boolean:
       return convert_each<unsigned char>(elements, count, output,
                                          [](unsigned char stored) { return stored ? 1.0f : 0.0f; });
+    case ElementType::uint8: return convert_each<unsigned char>(elements, count, output, cast);
   }
 }
 

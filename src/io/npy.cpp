@@ -28,7 +28,7 @@ struct Dtype {
 constexpr Dtype dtypes[] = {  // the first one of a type is the one written
     {"<f2", ElementType::float16}, {"<V2", ElementType::bfloat16}, {"|V2", ElementType::bfloat16},
     {"<f4", ElementType::float32}, {"<f8", ElementType::float64},  {"<i4", ElementType::int32},
-    {"<i8", ElementType::int64},   {"|b1", ElementType::boolean}};
+    {"<i8", ElementType::int64},   {"|b1", ElementType::boolean},  {"|u1", ElementType::uint8}};
 
 struct Header {
   std::string_view dtype;
@@ -138,7 +138,7 @@ Status error(const std::string& name, const std::string& what) {
 std::string unknown_dtype(std::string_view dtype) {
   const std::string what = "dtype " + quoted(dtype);
   if (!dtype.empty() && dtype[0] == '>') return what + " is big-endian; expected little-endian";
-  return what + " is not one of <f2 <f4 <f8 <i4 <i8 |b1 and <V2 (bfloat16)";
+  return what + " is not one of <f2 <f4 <f8 <i4 <i8 |u1 |b1 and <V2 (bfloat16)";
 }
 
 /// Copies elements whose first axis varies fastest into the order in which the last one does.
