@@ -103,7 +103,7 @@ void check_refused(const Words& words, const Words& parts, const std::string& se
   for (const std::string& part : parts) CHECK_MESSAGE(contains(outcome.err, part), part);
 }
 
-const char* const verbs[] = {"demo", "run", "heatmap", "verify", "info"};
+const char* const verbs[] = {"demo", "run", "sdpa", "heatmap", "verify", "info"};
 
 /// The folder of a golden case: "mha/self_small".
 std::string golden(const std::string& name) { return test_data("golden/" + name + "/"); }
@@ -263,13 +263,24 @@ TEST_CASE("tool: help and version") {
   const Outcome overview = run({"--help"});
   CHECK(overview.code == 0);
   for (const std::string verb : verbs) CHECK(contains(overview.out, "\n  " + verb + " "));
+  const Outcome help = run({"help"});
+  CHECK(help.code == 0);
+  CHECK(help.err.empty());
+  CHECK(help.out == overview.out);
+  CHECK(run({"help", "run"}).out == run({"run", "--help"}).out);
   const Outcome version = run({"--version"});
   CHECK(version.code == 0);
   CHECK(version.out == std::string("attend ") + ATTEND_VERSION + "\n");
 }
 
 TEST_CASE("tool: bad usage is refused in one line") {
-  check_refused({}, {"no verb"});
+  Words listed = {"no verb"};
+  for (const std::string verb : verbs) listed.push_back(" " + verb);
+  check_refused({}, listed);
+  listed[0] = "unknown verb 'bogus'";
+  check_refused({"bogus"}, listed);
+  listed[0] = "unknown verb 'bogus'";
+  check_refused({"help", "bogus"}, listed);
   check_refused({"rnu"}, {"unknown verb 'rnu'", "did you mean 'run'?"});
   check_refused({"heat"}, {"did you mean 'heatmap'?"});
   check_refused({"--verbose"}, {"unknown flag '--verbose'"});
@@ -359,7 +370,7 @@ TEST_CASE("tool: run agrees with PyTorch") {
       const Folder output;
       write_weights(folder, "some.layer.", output / "w.safetensors");
       Words words = {"run", "--weights", output / "w.safetensors", "--prefix", "some.layer", "--heads", one.heads,
-                     "--query", file(one.query), "--empty-rows", "uniform", "--threads=" + threads,
+                     "--query", file(one.query), "--empty-rows", "uniform", "--threads=" + threads, "--quiet",
                      "--out", output / "o.npy", "--attn-weights", output / "a.npy"};
       if (one.key != nullptr) words.insert(words.end(), {"--key", file(one.key)});
       if (one.value != nullptr) words.insert(words.end(), {"--value", file(one.value)});

@@ -23,8 +23,14 @@ std::string overview() {
   std::string text = "attend: multi-head attention on CPUs\n\nusage: attend VERB [flags]\n\n";
   for (const Verb* verb : verbs) text += format("  %-9s %s\n", verb->name, verb->summary);
   return text +
-         "\nattend VERB --help describes its flags, attend --version prints the version.\n"
+         "\nattend help VERB (or attend VERB --help) describes its flags, attend --version prints the version.\n"
          "Exit code: 0, 1 for a failed check, 2 for bad usage, input or output.\n";
+}
+
+std::string verb_list() {
+  std::string list;
+  for (const Verb* verb : verbs) list += (list.empty() ? "the verbs are " : ", ") + std::string(verb->name);
+  return list + "; attend help describes them";
 }
 
 const Verb& find_verb(const std::string& word) {
@@ -33,13 +39,14 @@ const Verb& find_verb(const std::string& word) {
     if (word == verb->name) return *verb;
     names.push_back(verb->name);
   }
-  throw Failure((word[0] == '-' ? "unknown flag " : "unknown verb ") + io::quoted(word) + suggestion(word, names));
+  throw Failure((word[0] == '-' ? "unknown flag " : "unknown verb ") + io::quoted(word) + suggestion(word, names) + "; " + verb_list());
 }
 
 int run(int count, const char* const* words, std::string* name) {
-  if (count == 0) throw Failure("no verb; attend --help lists them");
-  if (is_help(words[0])) {
-    std::fputs(overview().c_str(), stdout);
+  if (count == 0) throw Failure("no verb; " + verb_list());
+  if (is_help(words[0]) || std::strcmp(words[0], "help") == 0) {
+    const bool of_verb = count > 1 && !is_help(words[1]);
+    std::fputs((of_verb ? help_text(find_verb(words[1])) : overview()).c_str(), stdout);
     return 0;
   }
   if (std::strcmp(words[0], "--version") == 0) {
