@@ -414,9 +414,29 @@ TEST_CASE("tool: run writes to standard output, or says what came out") {
   const Outcome direct = run(layer.run_words({"--out", "/dev/stdout"}));
   CHECK(direct.code == 0);
   CHECK(direct.out == contents(layer / "o.npy"));
+  // One line tells what ran, where no array is.
+  const auto tells = [&](const std::string& line) {
+    CHECK(std::count(line.begin(), line.end(), '\n') == 1);
+    const Words parts = {"D2L layer", "2 heads", "queries (2, 5, 16)", "keys (2, 5, 16)", "values (2, 5, 16)", "give (2, 5, 16)",
+                         " us on ", isa_name(best_isa())};
+    for (const std::string& part : parts) CHECK_MESSAGE(contains(line, part), part);
+  };
+  const Outcome to_file = run(layer.run_words({"--out", layer / "o.npy"}), "ATTEND_ISA=");
+  CHECK(to_file.err.empty());
+  tells(to_file.out);
+  tells(run(layer.run_words({"--out", "/dev/stdout"}), "ATTEND_ISA=").err);
+  const Outcome quiet = run(layer.run_words({"--out", "/dev/stdout", "--quiet"}));
+  CHECK(quiet.err.empty());
+  CHECK(quiet.out == direct.out);
+  CHECK(run(layer.run_words({"--quiet"})).out.empty());
   const Outcome summary = run(layer.run_words());
   CHECK(summary.code == 0);
   CHECK(contains(summary.out, "(2, 5, 16)"));
+  CHECK(contains(summary.out, "\nbegins "));
+  layer.floats_file("none.npy", {0, 5, 16});
+  Words none = layer.run_words();
+  none[8] = layer / "none.npy";
+  CHECK(contains(run(none).out, "give (0, 5, 16)"));
   write(layer / "o.npy", "older");
   REQUIRE(run(layer.run_words({"--attn-weights", layer / "o.npy"})).code == 0);
   check_agrees(read(layer / "o.npy"), golden("mha/self_small") + "attention_weights.npy");
@@ -716,6 +736,327 @@ TEST_CASE("tool: T5's layers, with the relative position bias of their own or of
   NumberedLayer biased("q.weight", "k.weight", "v.weight", "o.weight");  // MPNet's names: not T5's scale
   biased.add("block.attn.q.bias", {12});
   biased.check_refused_by_both({"--relative-bias", "none"}, {"'block.attn.q.bias'"});
+}
+
+TEST_CASE("tool: --expect tells the largest difference, and where it is") {
+  const SmallLayer layer;
+  const std::string golden_output = golden("mha/self_small") + "output.npy", out = layer / "o.npy";
+  const Outcome same = run(layer.run_words({"--quiet", "--expect", golden_output}));
+  CAPTURE(same.out);
+  CHECK(same.code == 0);
+  CHECK(same.err.empty());
+  CHECK(same.out.rfind("agrees with ", 0) == 0);
+  REQUIRE(run(layer.run_words({"--out", out})).code == 0);
+  const std::vector<float> output = floats(read(out));
+
+  // One number changed by so much, at (1, 2, 3).
+  const std::size_t place = (1 * 5 + 2) * 16 + 3;
+  const auto expecting = [&](float number, const Words& more) {
+    std::vector<float> values = output;
+    values[place] = number;
+    REQUIRE(io::write_npy(layer / "expected.npy", io::ElementType::float32, {2, 5, 16}, values.data()).ok());
+    return run(layer.run_words(Words{"--quiet", "--expect", layer / "expected.npy"} + more));
+  };
+  const Outcome exact = expecting(output[place], {"--tolerance", "0"});
+  CHECK(exact.code == 0);
+  CHECK(contains(exact.out, "no difference in 160 elements"));
+  const Outcome differs = expecting(output[place] + 0.5f, {});
+  CHECK(differs.code == 1);
+  CHECK(differs.err.empty());
+  char numbers[64];
+  std::snprintf(numbers, sizeof numbers, "at (1, 2, 3), %.9g instead of %.9g; ", static_cast<double>(output[place]),
+                static_cast<double>(output[place] + 0.5f));
+  const Words told = {"differs from ", "expected.npy", "the largest difference is 0.5 ", numbers, "1 of 160 elements are beyond the tolerance "};
+  for (const std::string& part : told) CHECK_MESSAGE(contains(differs.out, part), part);
+  CHECK(expecting(output[place] + 0.5f, {"--tolerance", "0.501"}).code == 0);
+  CHECK(expecting(output[place] + 0.5f, {"--tolerance=0.499"}).code == 1);
+  for (const float number : {NAN, INFINITY, -INFINITY}) {
+    const Outcome outcome = expecting(number, {"--tolerance", "1e30"});
+    CHECK(outcome.code == 1);
+    CHECK(contains(outcome.out, "the largest difference is inf at (1, 2, 3)"));
+  }
+  // The default follows the largest finite number that is expected, which counts as the rest does.
+  std::vector<float> large = output;
+  for (float& value : large) value = 0.0f;
+  large[0] = -1e9f;
+  large[1] = INFINITY;
+  REQUIRE(io::write_npy(layer / "large.npy", io::ElementType::float32, {2, 5, 16}, large.data()).ok());
+  const Outcome relative = run(layer.run_words({"--quiet", "--expect", layer / "large.npy"}));
+  CHECK(relative.code == 1);
+  CHECK(contains(relative.out, "inf at (0, 0, 1)"));
+  CHECK(contains(relative.out, "2 of 160 elements are beyond the tolerance 1e+04"));
+
+  // Both: the whole output, and what is told of it; not in the same place.
+  const Outcome both = run(layer.run_words({"--out", layer / "both.npy", "--expect", layer / "expected.npy"}));
+  CHECK(both.code == 1);
+  CHECK(floats(read(layer / "both.npy")) == output);
+  const Outcome direct = run(layer.run_words({"--out", "/dev/stdout", "--quiet", "--expect", layer / "expected.npy"}));
+  CHECK(direct.code == 1);
+  CHECK(direct.out == contents(layer / "both.npy"));
+  CHECK(contains(direct.err, "differs from "));
+
+  // A row of NaN, of a query that is one, agrees with NaN.
+  io::Array nan_queries = read(layer.query);
+  std::vector<float> queries = floats(nan_queries);
+  queries[0] = NAN;
+  REQUIRE(io::write_npy(layer / "nan.npy", io::ElementType::float32, nan_queries.shape, queries.data()).ok());
+  Words of_nan = layer.run_words({"--quiet", "--causal", "--out", layer / "nan_out.npy"});
+  of_nan[8] = layer / "nan.npy";
+  REQUIRE(run(of_nan).code == 0);
+  REQUIRE(std::isnan(floats(read(layer / "nan_out.npy"))[0]));
+  of_nan[of_nan.size() - 2] = "--expect";
+  CHECK(run(of_nan).code == 0);
+  layer.floats_file("empty.npy", {0, 5, 16});
+  Words empty = layer.run_words({"--quiet", "--expect", layer / "empty.npy"});
+  empty[8] = layer / "empty.npy";
+  CHECK(contains(run(empty).out, "no difference in 0 elements"));
+
+}
+
+TEST_CASE("tool: --expect is refused where it is of no use, and sdpa has it too") {
+  const SmallLayer layer;
+  layer.floats_file("flat.npy", {5, 16});
+  layer.floats_file("zeros.npy", {2, 5, 16});
+  layer.floats_file("q.npy", {1, 2, 3, 4});
+  layer.lengths_file("integers.npy", {2, 5, 16}, std::vector<std::int64_t>(160));
+  const std::set<std::string> before = layer.names();
+  const auto refused = [&](const Words& more, const Words& parts) {
+    check_refused(layer.run_words(Words{"--attn-weights", layer / "new.npy"} + more), parts);
+    CHECK(layer.names() == before);
+  };
+  refused({"--expect", layer / "flat.npy"}, {"--expect", "flat.npy", "(5, 16)", "(2, 5, 16)"});
+  refused({"--expect", layer / "absent.npy"}, {"absent.npy", "No such file"});
+  refused({"--expect", layer / "integers.npy"}, {"integers.npy", "int64"});
+  refused({"--expect", layer / "zeros.npy", "--tolerance", "-1"}, {"--tolerance '-1'"});
+  refused({"--expect", layer / "zeros.npy", "--tolerance", "nan"}, {"--tolerance 'nan'"});
+  refused({"--tolerance", "1"}, {"--tolerance", "--expect", "missing"});
+  refused({"--expect", layer / "zeros.npy", "--out", layer / "zeros.npy"}, {"--expect and --out", "zeros.npy"});
+
+  const Words sdpa = {"sdpa", "--query", layer / "q.npy", "--key", layer / "q.npy", "--value", layer / "q.npy"};
+  CHECK(run(sdpa + Words{"--expect", layer / "q.npy"}).code == 0);
+  check_refused(sdpa + Words{"--out", layer / "o.npy", "--expect", layer / "zeros.npy"}, {"attend sdpa: --expect", "(2, 5, 16)", "(1, 2, 3, 4)"});
+  CHECK(!files::exists(layer / "o.npy"));
+  std::vector<float> ones(24, 1.0f);
+  REQUIRE(io::write_npy(layer / "ones.npy", io::ElementType::float32, {1, 2, 3, 4}, ones.data()).ok());
+  const Outcome differs = run(sdpa + Words{"--out", layer / "o.npy", "--expect", layer / "ones.npy"});
+  CHECK(differs.code == 1);
+  CHECK(contains(differs.out, "the largest difference is 1 at (0, 0, 0, 0), 0 instead of 1; 24 of 24"));
+  CHECK(files::exists(layer / "o.npy"));
+}
+
+TEST_CASE("tool: integers of 0 and 1 are a bool mask, a tokenizer's among them") {
+  const SmallLayer layer;
+  const auto output_of = [&](const std::string& mask) {
+    const Outcome outcome = run(layer.run_words({"--mask", mask, "--quiet", "--out", layer / "o.npy"}));
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.code == 0);
+    CHECK(outcome.err.empty());
+    return floats(read(layer / "o.npy"));
+  };
+  const std::vector<unsigned char> bytes = {1, 1, 1, 0, 0, 1, 1, 1, 1, 0};
+  const std::vector<std::int64_t> wide(bytes.begin(), bytes.end());
+  const std::vector<std::int32_t> narrow(bytes.begin(), bytes.end());
+  REQUIRE(io::write_npy(layer / "bool.npy", io::ElementType::boolean, {2, 1, 1, 5}, bytes.data()).ok());
+  const std::vector<float> expected = output_of(layer / "bool.npy");
+  for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{2, 1, 1, 5}, {2, 5}}) {
+    REQUIRE(io::write_npy(layer / "mask.npy", io::ElementType::uint8, shape, bytes.data()).ok());
+    CHECK(output_of(layer / "mask.npy") == expected);
+    REQUIRE(io::write_npy(layer / "mask.npy", io::ElementType::int32, shape, narrow.data()).ok());
+    CHECK(output_of(layer / "mask.npy") == expected);
+    CHECK(output_of(layer.lengths_file("mask.npy", shape, wide)) == expected);
+  }
+  CHECK(contains(run(layer.words("heatmap", {"--mask", layer / "mask.npy"})).out, "\u00b7"));
+  // Of two axes that are those of queries and keys.
+  std::vector<std::int64_t> lower(25);
+  for (std::size_t i = 0; i < 25; ++i) lower[i] = i % 5 <= i / 5;
+  layer.lengths_file("lower.npy", {5, 5}, lower);
+  const std::vector<float> causal = output_of(layer / "lower.npy");
+  REQUIRE(run(layer.run_words({"--causal", "--out", layer / "o.npy"})).code == 0);
+  CHECK(causal == floats(read(layer / "o.npy")));
+
+  const auto refused = [&](const std::string& mask, const Words& parts) { check_refused(layer.run_words({"--mask", mask}), parts); };
+  std::vector<std::int64_t> other = lower;
+  other[13] = 2;
+  refused(layer.lengths_file("two.npy", {5, 5}, other), {"--mask", "two.npy", "element (2, 3) is 2", "0 or 1", "int64"});
+  other[13] = -10000;
+  refused(layer.lengths_file("two.npy", {1, 1, 5, 5}, other), {"element (0, 0, 2, 3) is -10000"});
+  const std::vector<unsigned char> full = {1, 1, 255, 1, 0};
+  REQUIRE(io::write_npy(layer / "full.npy", io::ElementType::uint8, {5}, full.data()).ok());
+  refused(layer / "full.npy", {"full.npy", "element (2,) is 255", "uint8"});
+  refused(layer.lengths_file("three.npy", {3, 5}, std::vector<std::int64_t>(15, 1)), {"mask", "(3, 5)"});
+  refused(layer.lengths_file("none.npy", {0, 5}, {}), {"mask"});
+  // As many entries as queries: nothing says which of them the first axis is.
+  layer.floats_file("square.npy", {5, 5, 16});
+  Words square = layer.run_words({"--mask", layer / "lower.npy"});
+  square[8] = layer / "square.npy";
+  check_refused(square, {"--mask", "(5, 5)", "(B, S)", "(L, S)", "(B, 1, 1, S)"});
+}
+
+TEST_CASE("tool: a mask of floats 0 and 1 is added, and that is told") {
+  const SmallLayer layer;
+  const std::string path = layer / "mask.npy";
+  const auto told = [&](const std::vector<float>& numbers, const std::string& verb = "run") {
+    REQUIRE(io::write_npy(path, io::ElementType::float32, {5}, numbers.data()).ok());
+    const Outcome outcome = run(layer.words(verb, {"--mask", path}));
+    CHECK(outcome.code == 0);
+    return outcome.err;
+  };
+  for (const std::string verb : {"run", "heatmap"}) {
+    const std::string line = told({1, 1, 0, 1, 1}, verb);
+    CHECK(std::count(line.begin(), line.end(), '\n') == 1);
+    const Words parts = {"attend " + verb + ": --mask", "mask.npy", "was added to the scores", "bool mask would hide"};
+    for (const std::string& part : parts) CHECK_MESSAGE(contains(line, part), part);
+  }
+  CHECK(told({1, 1, 0, 1, 0.5f}).empty());
+  CHECK(told({1, 1, 0, 1, NAN}).empty());
+  CHECK(told({0, 0, 0, -INFINITY, -INFINITY}).empty());
+  CHECK(told({0, 0, 0, 0, 0}).empty());  // hides nothing either way
+  layer.floats_file("q.npy", {1, 1, 5, 2});
+  const Outcome sdpa = run({"sdpa", "--query", layer / "q.npy", "--key", layer / "q.npy", "--value", layer / "q.npy", "--mask",
+                            (told({1, 0, 0, 0, 0}), path), "--out", "/dev/stdout"});
+  CHECK(sdpa.code == 0);
+  CHECK(contains(sdpa.err, "attend sdpa: --mask"));
+}
+
+TEST_CASE("tool: run rotates, and takes windows, a softcap, slopes and sinks") {
+  // 4 heads of 4, named as Llama's.
+  const Folder folder;
+  const std::vector<std::string> names = {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"};
+  std::vector<std::vector<float>> numbers(4, std::vector<float>(16 * 16));
+  std::vector<io::SafetensorsTensor> tensors;
+  for (std::size_t n = 0; n < 4; ++n) {
+    for (std::size_t i = 0; i < 256; ++i) numbers[n][i] = std::sin(static_cast<float>(7 * i + n + 1));
+    tensors.push_back({names[n], {16, 16}, numbers[n].data(), "F32"});
+  }
+  REQUIRE(io::write_safetensors(folder / "w.safetensors", tensors).ok());
+  std::vector<float> x(2 * 9 * 16);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<float>(3 * i));
+  REQUIRE(io::write_npy(folder / "x.npy", io::ElementType::float32, {2, 9, 16}, x.data()).ok());
+  const float four[] = {0.5f, 0.25f, -1.0f, 2.0f};
+  REQUIRE(io::write_npy(folder / "four.npy", io::ElementType::float32, {4}, four).ok());
+  const auto words = [&](const Words& more) {
+    return Words{"run", "--weights", folder / "w.safetensors", "--heads", "4", "--query", folder / "x.npy"} + more;
+  };
+  const auto check = [&](const Words& more, const RotaryEmbedding& rotary, AttentionOptions options) {
+    MultiHeadAttentionConfig config;
+    config.query_size = config.key_size = config.value_size = config.num_hiddens = 16;
+    config.num_heads = 4;
+    config.rotary = rotary;
+    const auto matrix = [&](std::size_t n) { return ConstTensorView(numbers[n].data(), 16, 16); };
+    MultiHeadAttention attention;
+    REQUIRE(MultiHeadAttention::make(config, {matrix(0), matrix(1), matrix(2), matrix(3), {}, {}, {}, {}}, &attention).ok());
+    options.causal = true;
+    std::vector<float> expected(x.size());
+    const ConstTensorView rows(x.data(), 2, 9, 16);
+    Workspace workspace;
+    REQUIRE(attention.forward(rows, rows, rows, {}, TensorView(expected.data(), 2, 9, 16), workspace, options).ok());
+    const Outcome outcome = run(words(Words{"--causal", "--quiet", "--out", folder / "o.npy"} + more));
+    CAPTURE(outcome.err);
+    CAPTURE(more.back());
+    REQUIRE(outcome.code == 0);
+    CHECK(floats(read(folder / "o.npy")) == expected);
+    return outcome.err;
+  };
+  AttentionOptions options;
+  const std::string told = check({"--kv-heads", "4"}, {}, options);
+  CHECK(std::count(told.begin(), told.end(), '\n') == 1);
+  for (const std::string part : {"attend run: ", "Llama", "--rope-theta"}) CHECK(contains(told, part));
+  CHECK(check({"--rope-theta", "none"}, {}, options).empty());
+
+  float frequencies[2];
+  const auto rotary = [&](std::int64_t width, const RotaryScaling& scaling) {
+    RotaryEmbedding embedding;
+    REQUIRE(rotary_frequencies(width, 500.0, scaling, TensorView(frequencies, width / 2)).ok());
+    embedding.inverse_frequencies = ConstTensorView(frequencies, width / 2);
+    embedding.attention_factor = rotary_attention_factor(scaling);
+    return embedding;
+  };
+  CHECK(check({"--rope-theta", "500"}, rotary(4, {}), options).empty());
+  check({"--rope-theta", "500", "--rope-dim", "2"}, rotary(2, {}), options);
+  RotaryEmbedding interleaved = rotary(4, {});
+  interleaved.interleaved = true;
+  check({"--rope-theta", "500", "--rope-interleaved"}, interleaved, options);
+  options.offset = 3;
+  check({"--rope-theta", "500", "--causal-offset", "3"}, rotary(4, {}), options);
+  options.offset = 0;
+  RotaryScaling scaling;
+  scaling.factor = 4.0;
+  scaling.kind = RotaryScalingKind::linear;
+  check({"--rope-theta", "500", "--rope-scaling", "linear,factor=4"}, rotary(4, scaling), options);
+  scaling.kind = RotaryScalingKind::ntk;
+  check({"--rope-theta", "500", "--rope-scaling", "ntk,factor=4"}, rotary(4, scaling), options);
+  scaling.kind = RotaryScalingKind::yarn;
+  scaling.original_max_position = 64;
+  check({"--rope-theta", "500", "--rope-scaling", "yarn,factor=4,original_max_position_embeddings=64"}, rotary(4, scaling), options);
+  scaling.beta_fast = 3.0;
+  scaling.beta_slow = 0.5;
+  scaling.truncate = false;
+  RotaryEmbedding factored = rotary(4, scaling);
+  factored.attention_factor = 1.5f;
+  check({"--rope-theta", "500", "--rope-scaling", "yarn,factor=4,original_max_position_embeddings=64,beta_fast=3,beta_slow=0.5,truncate=0,attention_factor=1.5"}, factored, options);
+  RotaryScaling llama;
+  llama.kind = RotaryScalingKind::llama3;
+  llama.factor = 8.0;
+  llama.original_max_position = 32;
+  llama.low_frequency_factor = 0.5;
+  llama.high_frequency_factor = 2.0;
+  check({"--rope-theta", "500", "--rope-scaling=llama3,factor=8,original_max_position_embeddings=32,low_freq_factor=0.5,high_freq_factor=2"}, rotary(4, llama), options);
+
+  options.window_left = 2;
+  options.window_right = 1;
+  options.softcap = 1.5f;
+  options.alibi_slopes = options.sinks = ConstTensorView(four, 4);
+  check({"--rope-theta", "500", "--window-left", "2", "--window-right", "1", "--softcap", "1.5", "--alibi-slopes", folder / "four.npy", "--sinks",
+         folder / "four.npy"}, rotary(4, {}), options);
+  float slopes[4];
+  REQUIRE(default_alibi_slopes(4, TensorView(slopes, 4)).ok());
+  options = {};
+  options.alibi_slopes = ConstTensorView(slopes, 4);
+  check({"--rope-theta", "none", "--alibi-slopes", "default"}, {}, options);
+  const Outcome drawn = run({"heatmap", "--weights", folder / "w.safetensors", "--heads", "4", "--query", folder / "x.npy", "--rope-theta", "500", "--window-left",
+                             "1", "--window-right", "0"});
+  CHECK(drawn.code == 0);
+  CHECK(drawn.err.empty());
+  std::size_t dots = 0;
+  for (std::size_t at = drawn.out.find("\u00b7"); at != std::string::npos; at = drawn.out.find("\u00b7", at + 1)) ++dots;
+  CHECK(dots == 2 * (81 - 17));
+
+  const float three[] = {1, 2, 3};
+  REQUIRE(io::write_npy(folder / "three.npy", io::ElementType::float32, {3}, three).ok());
+  const std::set<std::string> before = folder.names();
+  const auto refused = [&](const Words& more, const Words& parts) {
+    check_refused(words(Words{"--out", folder / "new.npy"} + more), parts);
+    CHECK(folder.names() == before);
+  };
+  refused({"--rope-theta", "1"}, {"--rope-theta '1'", "above 1"});
+  refused({"--rope-theta", "inf"}, {"--rope-theta 'inf'"});
+  refused({"--rope-theta", "-5"}, {"--rope-theta '-5'"});
+  refused({"--rope-theta", "500", "--rope-dim", "3"}, {"--rope-dim", "3", "even"});
+  refused({"--rope-theta", "500", "--rope-dim", "6"}, {"--rope-dim", "6", "4"});
+  refused({"--rope-dim", "4"}, {"--rope-dim", "--rope-theta", "missing"});
+  refused({"--rope-theta", "none", "--rope-interleaved"}, {"--rope-interleaved", "--rope-theta", "none"});
+  refused({"--rope-scaling", "linear,factor=2"}, {"--rope-scaling", "--rope-theta"});
+  const auto scaling_refused = [&](const std::string& text, const Words& parts) {
+    refused({"--rope-theta", "500", "--rope-scaling", text}, Words{"--rope-"} + parts);
+  };
+  scaling_refused("dynamic,factor=2", {"'dynamic'", "yarn"});
+  scaling_refused("linear", {"factor is missing"});
+  scaling_refused("linear,factor", {"factor is ''", "a number"});
+  scaling_refused("linear,factor=two", {"factor is 'two'"});
+  scaling_refused("linear,factor=nan", {"factor is 'nan'"});
+  scaling_refused("linear,factor=0", {"factor"});
+  scaling_refused("linear,factor=2,beta_fast=3", {"linear has no number 'beta_fast'"});
+  scaling_refused("linear,factor=2,", {"linear has no number ''"});
+  scaling_refused("yarn,factor=2", {"original_max_position"});
+  scaling_refused("llama3,factor=2,original_max_position_embeddings=1.5", {"original_max_position_embeddings"});
+  refused({"--sinks", folder / "three.npy"}, {"--sinks", "(3,)", "(4)"});
+  refused({"--alibi-slopes", folder / "absent.npy"}, {"absent.npy"});
+  refused({"--softcap", "-1"}, {"--softcap '-1'"});
+  refused({"--window-left", "-2"}, {"--window-left '-2'"});
+
+  NumberedLayer own;
+  own.add("block.attn.sinks", {4});
+  own.check_refused_by_both({"--sinks", folder / "four.npy"}, {"--sinks", "of its own"});
 }
 
 TEST_CASE("tool: heatmap draws hidden keys apart from weights of 0") {

@@ -131,7 +131,7 @@ std::string help_text(const Verb& verb) {
   for (const Flag& flag : flags) {
     text += format("  %-*s  %s\n", static_cast<int>(width), spelled(flag).c_str(), flag.help);
   }
-  return *verb.details == '\0' ? text : text + "\n" + verb.details;
+  return verb.details.empty() ? text : text + "\n" + verb.details;
 }
 
 }  // namespace attend::tool

@@ -21,7 +21,7 @@ class Arguments;
 struct Verb {
   const char* name;
   const char* summary;       // one line
-  const char* details;       // paragraphs for its help, each line ended
+  std::string details;       // paragraphs for its help, each line ended
   std::vector<Flag> flags;   // without those that all verbs have
   int (*run)(const Arguments& arguments);  // gives the exit code; throws Failure
 };

@@ -1,6 +1,7 @@
 // attend heatmap: draws what attends to what in a layer on one sequence.
 #include <algorithm>
 #include <cstdio>
+#include <string>
 
 #include "execution.h"
 #include "failure.h"
@@ -9,6 +10,8 @@
 #include "layer_input.h"
 #include "output.h"
 #include "progress.h"
+#include "rotary_options.h"
+#include "score_options.h"
 #include "text.h"
 #include "tokens.h"
 #include "verbs.h"
@@ -68,7 +71,9 @@ int heatmap(const Arguments& arguments) {
   Floats output({1, L, attention.config().output_size}), weights({1, H, L, L});
   Workspace workspace;
   AttentionOptions options = layer.options;
-  visibility.apply(&options, B, entry, 1);
+  visibility.apply(&options, B, loaded.view().sizes[1], entry, 1);
+  const ScoreOptions scores(arguments, H);
+  scores.apply(&options);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);
   options.attention_weights = weights.view();
@@ -91,6 +96,8 @@ int heatmap(const Arguments& arguments) {
                            : format("attention, head %lld of 0 to %lld", static_cast<long long>(head),
                                     static_cast<long long>(H - 1));
   progress.clear();
+  print_remark("heatmap", visibility.remark());
+  print_remark("heatmap", rotary_remark(arguments, layer.convention));
   if (!svg.empty()) write_text(svg, picture.as_svg());
   if (svg.empty() || !is_standard_output(svg)) {
     std::fputs(picture.for_terminal(terminal_columns(), terminal_has_colours()).c_str(), stdout);
@@ -105,7 +112,9 @@ const Verb heatmap_verb = {
     "draws what attends to what in a layer",
     "Draws one sequence that attends to itself: a row for each query, a column for each key, on the\n"
     "terminal and, with --svg, as a picture too. Without --head it is the average over the heads. Keys\n"
-    "that a query may not see are dots, and grey in the picture.\n",
+    "that a query may not see are dots, and grey in the picture.\n"
+    "\n" +
+        std::string(mask_details) + rope_scaling_details,
     {
         {"--weights", "W.safetensors", "the layer, with names as in attend run --help", true},
         heads_flag,
@@ -118,8 +127,17 @@ const Verb heatmap_verb = {
         mask_flag,
         causal_flag,
         causal_offset_flag,
+        window_left_flag,
+        window_right_flag,
         empty_rows_flag,
         scale_flag,
+        softcap_flag,
+        alibi_slopes_flag,
+        sinks_flag,
+        rope_theta_flag,
+        rope_scaling_flag,
+        rope_width_flag,
+        rope_interleaved_flag,
         relative_bias_flag,
         relative_sides_flag,
         relative_distance_flag,

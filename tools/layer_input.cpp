@@ -8,6 +8,7 @@
 #include "failure.h"
 #include "io/shape.h"
 #include "io/text.h"
+#include "rotary_options.h"
 #include "text.h"
 
 namespace attend::tool {
@@ -34,8 +35,18 @@ io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
   options.relative_bias = arguments.text("--relative-bias");
   options.ignored = arguments.texts("--ignore");
   options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore"};
+  const std::string path = arguments.text("--weights"), prefix = arguments.text("--prefix");
+  const std::int64_t heads = arguments.integer("--heads", 0, 1, most_heads);
+  RotaryOptions rotary(arguments);
+  if (rotary.given()) {  // by frequencies, which depend on how wide heads are
+    io::SafetensorsFile file;
+    io::LayerWeights found;
+    require(io::SafetensorsFile::open(path, &file));
+    require(io::find_layer(file, prefix, &found, heads));
+    options.rotary = rotary.embedding(found.config.num_hiddens / heads);
+  }
   io::LoadedLayer layer;
-  require(io::load_layer(arguments.text("--weights"), arguments.text("--prefix"), arguments.integer("--heads", 0, 1, most_heads), &layer, options));
+  require(io::load_layer(path, prefix, heads, &layer, options));
   describe_relative_bias(arguments, &layer.options.relative_position_bias);
   if (arguments.has("--scale")) layer.options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   return layer;

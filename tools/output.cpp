@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 
 #include "failure.h"
 #include "io/output_file.h"
+#include "text.h"
 
 namespace attend::tool {
 
@@ -33,6 +35,10 @@ bool same_file(const std::string& first, const std::string& second) {
   const std::filesystem::path one = std::filesystem::weakly_canonical(first, error);
   const std::filesystem::path other = std::filesystem::weakly_canonical(second, error);
   return first == second || (!error && std::filesystem::absolute(one) == std::filesystem::absolute(other));
+}
+
+void print_remark(const char* verb, const std::string& text) {
+  if (!text.empty()) std::fprintf(stderr, "attend %s: %s\n", verb, terminal_text(text).c_str());
 }
 
 void write_text(const std::string& path, const std::string& text) {

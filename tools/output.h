@@ -18,6 +18,9 @@ bool is_standard_output(const std::string& path);
 /// Whether two paths, of files that may not be there yet, lead to the same one.
 bool same_file(const std::string& first, const std::string& second);
 
+/// Prints a line on standard error, unless the text is empty: what a verb did that its user may not have meant.
+void print_remark(const char* verb, const std::string& text);
+
 /// Writes a whole file, or none. Throws Failure.
 void write_text(const std::string& path, const std::string& text);
 

@@ -1,17 +1,21 @@
 // attend run: a whole layer on arrays from files.
 #include <algorithm>
 #include <cstdio>
-#include <utility>
+#include <string>
+#include <vector>
 
 #include "attend/io.hpp"
 #include "clock.h"
 #include "execution.h"
+#include "expectation.h"
 #include "failure.h"
 #include "io/shape.h"
-#include "io/text.h"
 #include "layer_input.h"
 #include "output.h"
+#include "output_arrays.h"
 #include "progress.h"
+#include "rotary_options.h"
+#include "score_options.h"
 #include "text.h"
 #include "verbs.h"
 #include "visibility_options.h"
@@ -19,25 +23,28 @@
 namespace attend::tool {
 namespace {
 
-void print_summary(const Floats& output, double seconds, const MultiHeadAttention& attention) {
-  std::printf("output %s in %.0f us (%s); give --out to keep it\n", io::shape_text(output.shape).c_str(),
-              seconds * 1e6, isa_name(attention.isa()));
+/// One line: whose names the weights have, what goes in, what comes out, how long it takes and on what.
+void print_line(const io::LoadedLayer& layer, const std::vector<const ConstTensorView*>& inputs, const Floats& output, double seconds, std::FILE* stream) {
+  const MultiHeadAttentionConfig& config = layer.attention.config();
+  const auto shape = [&](const ConstTensorView& view) { return io::shape_text({view.sizes, view.sizes + view.rank}); };
+  std::string heads = format("%lld heads", static_cast<long long>(config.num_heads));
+  if (config.num_kv_heads != config.num_heads) heads += format(" (%lld of keys)", static_cast<long long>(config.num_kv_heads));
+  std::fprintf(stream, "%s layer, %s: queries %s, keys %s, values %s give %s in %.0f us on %s\n", layer.convention, heads.c_str(),
+               shape(*inputs[0]).c_str(), shape(*inputs[1]).c_str(), shape(*inputs[2]).c_str(), io::shape_text(output.shape).c_str(),
+               seconds * 1e6, isa_name(layer.attention.isa()));
+}
+
+void print_beginning(const Floats& output) {
   const std::size_t shown = std::min<std::size_t>(output.values.size(), 6);
   for (std::size_t i = 0; i < shown; ++i) std::printf("%s%.6g", i == 0 ? "begins " : " ", output.values[i]);
-  if (shown > 0) std::printf("\n");
+  std::printf("%sgive --out to keep the output\n", shown > 0 ? "; " : "");
 }
 
 int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   const VisibilityOptions visibility(arguments);
-  const std::string out = arguments.text("--out"), weights_out = arguments.text("--attn-weights");
-  for (const std::string& path : {out, weights_out}) {
-    if (!path.empty()) require_writable(path);
-  }
-  if (!out.empty() && !weights_out.empty() && same_file(out, weights_out)) {
-    throw Failure("--out and --attn-weights are both " + io::quoted(out));
-  }
+  const OutputArrays outputs(arguments, {"--out", "--attn-weights"});
 
   Progress progress;
   progress.show("reading");
@@ -45,6 +52,8 @@ int run(const Arguments& arguments) {
   const MultiHeadAttention& attention = layer.attention;
   const MultiHeadAttentionConfig& config = attention.config();
   AttentionOptions options = layer.options;
+  const ScoreOptions scores(arguments, config.num_heads);
+  scores.apply(&options);
   options.threads = threads.threads();
   const LoadedFloats queries = load_floats("--query", arguments.text("--query"), {-1, -1, config.query_size});
   const std::int64_t B = queries.view().sizes[0], L = queries.view().sizes[1];
@@ -62,8 +71,10 @@ int run(const Arguments& arguments) {
   }
   const io::Int64Tensor lengths = load_lengths(arguments.text("--valid-lens"), B, L);
 
-  Floats output({B, L, config.output_size});
-  Floats weights({B, config.num_heads, L, weights_out.empty() ? 0 : S});
+  const std::vector<std::int64_t> output_shape = {B, L, config.output_size};
+  const Expectation expectation(arguments, output_shape);
+
+  Floats output(output_shape), weights({B, config.num_heads, L, outputs.has("--attn-weights") ? S : 0});
   Workspace workspace;
   // A few sequences at a time: the workspace stays small, and progress can be shown.
   const std::int64_t step = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>({L, S, 1}));
@@ -73,8 +84,8 @@ int run(const Arguments& arguments) {
     progress.show(format("computing: %lld of %lld sequences", static_cast<long long>(first),
                          static_cast<long long>(B)));
     const std::int64_t count = std::min(step, B - first);
-    visibility.apply(&options, B, first, count);
-    if (!weights_out.empty()) options.attention_weights = entries_of(weights.view(), first, count);
+    visibility.apply(&options, B, L, first, count);
+    if (outputs.has("--attn-weights")) options.attention_weights = entries_of(weights.view(), first, count);
     require(attention.forward(entries_of(queries.view(), first, count), entries_of(keys, first, count),
                               entries_of(values, first, count), entries_of(lengths.view, first, count),
                               entries_of(output.view(), first, count), workspace, options));
@@ -82,15 +93,14 @@ int run(const Arguments& arguments) {
   } while (first < B);
   const double seconds = seconds_now() - begun;
   progress.clear();
-  // Devices first: files are known to be writable, so that all outputs appear or none.
-  for (const bool device : {true, false}) {
-    for (const auto& [path, array] : {std::pair(&out, &output), std::pair(&weights_out, &weights)}) {
-      if (path->empty() || is_device(*path) != device) continue;
-      require(io::write_npy(*path, io::ElementType::float32, array->shape, array->values.data()));
-    }
+  outputs.write({{"--out", &output}, {"--attn-weights", &weights}});
+  print_remark("run", visibility.remark());
+  print_remark("run", rotary_remark(arguments, layer.convention));
+  if (!arguments.has("--quiet")) {
+    print_line(layer, {&queries.view(), &keys, &values}, output, seconds, outputs.text_stream());
+    if (outputs.none() && !expectation.given()) print_beginning(output);
   }
-  if (out.empty() && weights_out.empty()) print_summary(output, seconds, attention);
-  return 0;
+  return expectation.compare(output, outputs.text_stream()) ? 0 : 1;
 }
 
 }  // namespace
@@ -100,8 +110,11 @@ const Verb run_verb = {
     "computes a layer of multi-head attention on arrays from .npy files",
     "(B, L, width) in and out, attention weights (B, H, L, S). Arrays are float32; float16, bfloat16\n"
     "and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L): keys at and past\n"
-    "them are hidden. Without --out and --attn-weights a summary is printed.\n"
-    "\n"
+    "them are hidden. One line tells whose names the weights have, the shapes, the time and the ISA, on\n"
+    "standard output, or on standard error where an array goes to standard output.\n"
+    "\n" +
+        std::string(mask_details) + rope_scaling_details +
+        "\n"
     "Names recognised under the prefix, each but T5's with a .bias or without:\n"
     "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
     "  in_proj_weight, or q_proj_weight k_proj_weight v_proj_weight; out_proj.weight    torch\n"
@@ -114,8 +127,8 @@ const Verb run_verb = {
     "  sinks                              logits in the denominator that have no value\n"
     "  relative_attention_bias.weight     T5's bias; T5's later layers share the first one's: --relative-bias\n"
     "Any other tensor under the prefix may change the layer, and is an error unless --ignore NAME accepts\n"
-    "it, by its whole name or what follows the prefix: rotary_emb.inv_freq, as rows are not rotated to\n"
-    "positions here; output.LayerNorm of BERT, which comes after the layer.\n",
+    "it, by its whole name or what follows the prefix: rotary_emb.inv_freq, as frequencies come of\n"
+    "--rope-theta; output.LayerNorm of BERT, which comes after the layer.\n",
     {
         {"--weights", "W.safetensors", "the layer", true},
         heads_flag,
@@ -129,13 +142,25 @@ const Verb run_verb = {
         mask_flag,
         causal_flag,
         causal_offset_flag,
+        window_left_flag,
+        window_right_flag,
         empty_rows_flag,
         scale_flag,
+        softcap_flag,
+        alibi_slopes_flag,
+        sinks_flag,
+        rope_theta_flag,
+        rope_scaling_flag,
+        rope_width_flag,
+        rope_interleaved_flag,
         relative_bias_flag,
         relative_sides_flag,
         relative_distance_flag,
         {"--out", "O.npy", "where the output goes"},
         {"--attn-weights", "A.npy", "where the attention weights go"},
+        expect_flag,
+        tolerance_flag,
+        {"--quiet", nullptr, "does not print the line of shapes, time and ISA"},
     },
     run,
 };

@@ -1,14 +1,18 @@
 // attend sdpa: the attention core on queries, keys and values from files.
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "attend/io.hpp"
 #include "clock.h"
 #include "execution.h"
+#include "expectation.h"
 #include "failure.h"
 #include "io/shape.h"
-#include "io/text.h"
 #include "layer_input.h"
 #include "output.h"
+#include "output_arrays.h"
+#include "score_options.h"
 #include "verbs.h"
 #include "visibility_options.h"
 
@@ -18,18 +22,7 @@ namespace {
 int sdpa(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
-  const std::string out = arguments.text("--out"), lse_out = arguments.text("--lse"), weights_out = arguments.text("--attn-weights");
-  const std::pair<const char*, const std::string*> paths[] = {{"--out", &out}, {"--lse", &lse_out}, {"--attn-weights", &weights_out}};
-  for (const auto& [flag, path] : paths) {
-    if (path->empty()) continue;
-    require_writable(*path);
-    for (const auto& [other_flag, other] : paths) {
-      if (other == path) break;
-      if (!other->empty() && same_file(*path, *other)) {
-        throw Failure(std::string(other_flag) + " and " + flag + " are both " + io::quoted(*path));
-      }
-    }
-  }
+  const OutputArrays outputs(arguments, {"--out", "--lse", "--attn-weights"});
   const LoadedFloats q = load_floats("--query", arguments.text("--query"), {-1, -1, -1, -1});
   const std::int64_t B = q.view().sizes[0], H = q.view().sizes[1], L = q.view().sizes[2], D = q.view().sizes[3];
   const LoadedFloats k = load_floats("--key", arguments.text("--key"), {B, -1, -1, D});
@@ -37,39 +30,30 @@ int sdpa(const Arguments& arguments) {
   const LoadedFloats v = load_floats("--value", arguments.text("--value"), {B, G, S, -1});
   const io::Int64Tensor lengths = load_lengths(arguments.text("--valid-lens"), B, L);
 
+  const std::vector<std::int64_t> output_shape = {B, H, L, v.view().sizes[3]};
+  const Expectation expectation(arguments, output_shape);
+
   const VisibilityOptions visibility(arguments);
+  const ScoreOptions scores(arguments, H);
   AttentionOptions options;
-  visibility.apply(&options, B, 0, B);
-  const double most = 3e38;
-  const std::int64_t widest = std::int64_t{1} << 40;
-  if (arguments.has("--scale")) options.scale = static_cast<float>(arguments.number("--scale", 0.0, -most));
-  options.softcap = static_cast<float>(arguments.number("--softcap", 0.0, 0.0));
-  options.window_left = arguments.integer("--window-left", -1, -1, widest);
-  options.window_right = arguments.integer("--window-right", -1, -1, widest);
-  LoadedFloats slopes, sinks;
-  if (arguments.has("--alibi-slopes")) slopes = load_floats("--alibi-slopes", arguments.text("--alibi-slopes"), {H});
-  if (arguments.has("--sinks")) sinks = load_floats("--sinks", arguments.text("--sinks"), {H});
-  options.alibi_slopes = slopes.view();
-  options.sinks = sinks.view();
+  visibility.apply(&options, B, L, 0, B);
+  scores.apply(&options);
+  if (arguments.has("--scale")) options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   options.threads = threads.threads();
 
-  Floats output({B, H, L, v.view().sizes[3]}), lse({B, H, lse_out.empty() ? 0 : L}), weights({B, H, L, weights_out.empty() ? 0 : S});
-  if (!lse_out.empty()) options.lse = lse.view();
-  if (!weights_out.empty()) options.attention_weights = weights.view();
+  Floats output(output_shape), lse({B, H, outputs.has("--lse") ? L : 0}), weights({B, H, L, outputs.has("--attn-weights") ? S : 0});
+  if (outputs.has("--lse")) options.lse = lse.view();
+  if (outputs.has("--attn-weights")) options.attention_weights = weights.view();
   Workspace workspace;
   const double begun = seconds_now();
   require(attention(q.view(), k.view(), v.view(), lengths.view, output.view(), workspace, options, isa));
   const double seconds = seconds_now() - begun;
-  for (const bool device : {true, false}) {
-    for (const auto& [path, array] : {std::pair(&out, &output), std::pair(&lse_out, &lse), std::pair(&weights_out, &weights)}) {
-      if (path->empty() || is_device(*path) != device) continue;
-      require(io::write_npy(*path, io::ElementType::float32, array->shape, array->values.data()));
-    }
-  }
-  if (out.empty() && lse_out.empty() && weights_out.empty()) {
+  outputs.write({{"--out", &output}, {"--lse", &lse}, {"--attn-weights", &weights}});
+  print_remark("sdpa", visibility.remark());
+  if (outputs.none() && !expectation.given()) {
     std::printf("output %s in %.0f us; give --out to keep it\n", io::shape_text(output.shape).c_str(), seconds * 1e6);
   }
-  return 0;
+  return expectation.compare(output, outputs.text_stream()) ? 0 : 1;
 }
 
 }  // namespace
@@ -79,7 +63,8 @@ const Verb sdpa_verb = {
     "computes attention on queries, keys and values from .npy files",
     "(B, H, L, D), (B, G, S, D) and (B, G, S, Dv) give (B, H, L, Dv); G divides H. Arrays are float32;\n"
     "float16, bfloat16 and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L).\n"
-    "Without --out, --lse and --attn-weights a summary is printed.\n",
+    "Without --out, --lse, --attn-weights and --expect a summary is printed.\n" +
+        std::string(mask_details),
     {
         {"--query", "Q.npy", "queries (B, H, L, D)", true},
         {"--key", "K.npy", "keys (B, G, S, D)", true},
@@ -88,16 +73,18 @@ const Verb sdpa_verb = {
         mask_flag,
         causal_flag,
         causal_offset_flag,
-        {"--window-left", "N", "how many keys before its position a query sees; default: all"},
-        {"--window-right", "N", "and after it; default: all"},
+        window_left_flag,
+        window_right_flag,
         {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
-        {"--softcap", "C", "scores become C tanh(s / C); default: 0, none"},
-        {"--alibi-slopes", "A.npy", "(H,): minus slope times distance is added to the scores"},
-        {"--sinks", "S.npy", "(H,): logits in the denominator that have no value"},
+        softcap_flag,
+        alibi_slopes_flag,
+        sinks_flag,
         empty_rows_flag,
         {"--out", "O.npy", "where the output goes"},
         {"--lse", "L.npy", "where the logs of the sums of exponentials go, (B, H, L)"},
         {"--attn-weights", "W.npy", "where the attention weights go, (B, H, L, S)"},
+        expect_flag,
+        tolerance_flag,
     },
     sdpa,
 };

@@ -4,6 +4,8 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "io/shape.h"
+
 namespace attend::tool {
 
 namespace {
@@ -63,6 +65,16 @@ std::string format(const char* pattern, ...) {
   va_end(again);
   va_end(arguments);
   return text;
+}
+
+std::string place_text(const std::vector<std::int64_t>& shape, std::size_t element) {
+  std::vector<std::int64_t> index(shape.size());
+  for (std::size_t axis = shape.size(); axis-- > 0;) {
+    const std::size_t size = static_cast<std::size_t>(shape[axis]);
+    index[axis] = static_cast<std::int64_t>(element % size);
+    element /= size;
+  }
+  return io::shape_text(index);
 }
 
 std::string terminal_text(std::string_view text) {

@@ -1,9 +1,11 @@
-// What a verb's flags say of masks, causal and empty rows.
+// What a verb's flags say of masks, causal, windows and empty rows.
 #include "visibility_options.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "failure.h"
+#include "io/shape.h"
 #include "io/text.h"
 #include "text.h"
 
@@ -27,6 +29,36 @@ View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_
                        static_cast<long long>(batch)));
 }
 
+// The array with a byte for each of its integers, which have to be 0 and 1.
+io::Array bytes_of(const io::Array& integers) {
+  io::Array mask;
+  mask.type = io::ElementType::boolean;
+  mask.shape = integers.shape;
+  const auto append = [&](std::int64_t number) {
+    if (number != 0 && number != 1) {
+      throw Failure(format("--mask %s: element %s is %lld, expected 0 or 1 among %s", io::quoted(integers.name).c_str(),
+                           place_text(integers.shape, mask.bytes.size()).c_str(), static_cast<long long>(number),
+                           io::element_type_name(integers.type)));
+    }
+    mask.bytes.push_back(static_cast<unsigned char>(number));
+  };
+  if (integers.type == io::ElementType::uint8) {
+    for (const unsigned char byte : integers.bytes) append(byte);
+  } else {
+    io::Int64Tensor numbers;
+    require(io::to_int64(integers, &numbers));
+    for (const std::int64_t number : numbers.owned) append(number);
+  }
+  return mask;
+}
+
+// Only 0 and 1, and 1 somewhere: a mask of zeros adds nothing.
+bool is_of_ones(const io::Array& mask, const float* numbers) {
+  const std::size_t count = mask.bytes.size() / io::element_bytes(mask.type);
+  const bool only = std::all_of(numbers, numbers + count, [](float number) { return number == 0.0f || number == 1.0f; });
+  return only && std::count(numbers, numbers + count, 1.0f) > 0;
+}
+
 // The element that broadcasts to (0, head, i, j).
 template <class Element>
 Element at(const View<Element>& mask, std::int64_t head, std::int64_t i, std::int64_t j) {
@@ -41,7 +73,10 @@ Element at(const View<Element>& mask, std::int64_t head, std::int64_t i, std::in
 }  // namespace
 
 bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j) {
-  if (options.causal && j > i + options.offset) return true;
+  const std::int64_t position = i + options.offset;
+  if (options.causal && j > position) return true;
+  if (options.window_left >= 0 && j < position - options.window_left) return true;
+  if (options.window_right >= 0 && j > position + options.window_right) return true;
   if (!options.mask.absent() && at(options.mask, head, i, j) == 0) return true;
   return !options.additive_mask.absent() && at(options.additive_mask, head, i, j) == -INFINITY;
 }
@@ -50,26 +85,49 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
   const std::int64_t most = std::int64_t{1} << 40;
   given_.causal = arguments.has("--causal");
   given_.offset = arguments.integer("--causal-offset", 0, -most, most);
+  given_.window_left = arguments.integer("--window-left", -1, -1, most);
+  given_.window_right = arguments.integer("--window-right", -1, -1, most);
   given_.empty_rows = empty_rows_of(arguments);
-  const std::string path = arguments.text("--mask");
-  if (path.empty()) return;
+  mask_path_ = arguments.text("--mask");
+  if (mask_path_.empty()) return;
   io::Array array;
-  require(io::read_npy(path, &array));
-  if (array.type == io::ElementType::boolean) {
-    bool_mask_ = std::move(array);
+  require(io::read_npy(mask_path_, &array));
+  of_integers_ = array.type != io::ElementType::boolean && !io::is_floating(array.type);
+  if (of_integers_ || array.type == io::ElementType::boolean) {
+    bool_mask_ = of_integers_ ? bytes_of(array) : std::move(array);
     given_.mask = io::contiguous_view<const std::uint8_t>(bool_mask_.bytes.data(), bool_mask_.shape);
   } else {
     additive_mask_.array = std::move(array);
     require(io::to_float32(additive_mask_.array, &additive_mask_.tensor));
     given_.additive_mask = additive_mask_.view();
+    looks_like_bool_ = is_of_ones(additive_mask_.array, additive_mask_.view().data);
   }
 }
 
-void VisibilityOptions::apply(AttentionOptions* options, std::int64_t batch, std::int64_t first, std::int64_t count) const {
+// The mask, or as (B, 1, 1, S) where it is a tokenizer's, which knows entries and keys alone.
+BoolMaskView VisibilityOptions::bool_mask_of(std::int64_t batch, std::int64_t queries) const {
+  const BoolMaskView& mask = given_.mask;
+  if (!of_integers_ || mask.rank != 2 || mask.sizes[0] == 1 || mask.sizes[0] != batch) return mask;
+  if (batch == queries) {
+    throw Failure(format("--mask %s: integers of shape %s may be (B, S) or (L, S), as B and L are both %lld; expected four axes, (B, 1, 1, S) or (1, 1, L, S)",
+                         io::quoted(mask_path_).c_str(), io::shape_text(bool_mask_.shape).c_str(), static_cast<long long>(batch)));
+  }
+  return BoolMaskView(mask.data, batch, 1, 1, mask.sizes[1]);
+}
+
+std::string VisibilityOptions::remark() const {
+  if (!looks_like_bool_) return "";
+  return "--mask " + io::quoted(mask_path_) + " holds only 0 and 1 as " + io::element_type_name(additive_mask_.array.type) +
+         ", so that it was added to the scores; a bool mask would hide keys";
+}
+
+void VisibilityOptions::apply(AttentionOptions* options, std::int64_t batch, std::int64_t queries, std::int64_t first, std::int64_t count) const {
   options->causal = given_.causal;
   options->offset = given_.offset;
+  options->window_left = given_.window_left;
+  options->window_right = given_.window_right;
   options->empty_rows = given_.empty_rows;
-  options->mask = part_of(given_.mask, batch, first, count);
+  options->mask = part_of(bool_mask_of(batch, queries), batch, first, count);
   options->additive_mask = part_of(given_.additive_mask, batch, first, count);
 }
 

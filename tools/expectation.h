@@ -1,0 +1,34 @@
+// --expect and --tolerance: what an output is compared with, and how far they may be apart.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "arguments.h"
+#include "layer_input.h"
+
+namespace attend::tool {
+
+/// The array of --expect, if it was given.
+class Expectation {
+ public:
+  /// Throws Failure if the array has not the shape, or if there is a tolerance for no array.
+  Expectation(const Arguments& arguments, const std::vector<std::int64_t>& shape);
+
+  bool given() const { return !path_.empty(); }
+  /// Prints one line: the largest difference and where it is. False if it is beyond the tolerance, as a NaN or an
+  /// infinity is where the other number is not the same. True where nothing is expected.
+  bool compare(const Floats& output, std::FILE* stream) const;
+
+ private:
+  std::string path_;
+  LoadedFloats expected_;
+  double tolerance_ = 0.0;
+};
+
+/// Its flags, for a verb's table.
+inline constexpr Flag expect_flag = {"--expect", "R.npy", "compares the output with it; exit code 1 if they differ"};
+inline constexpr Flag tolerance_flag = {"--tolerance", "T", "the largest difference that passes; default: 1e-5 of the largest |number| expected"};
+
+}  // namespace attend::tool

@@ -1,0 +1,30 @@
+// What a verb's flags say of scores and their softmax: --softcap, --alibi-slopes and --sinks.
+#pragma once
+
+#include <string>
+
+#include "arguments.h"
+#include "layer_input.h"
+
+namespace attend::tool {
+
+/// The options of those flags; keeps the memory of their arrays.
+class ScoreOptions {
+ public:
+  /// Throws Failure.
+  ScoreOptions(const Arguments& arguments, std::int64_t heads);
+  /// Puts them into the options of a call. Throws Failure where those have sinks already.
+  void apply(AttentionOptions* options) const;
+
+ private:
+  float softcap_;
+  LoadedFloats slopes_, sinks_;
+  std::string sinks_path_;
+};
+
+/// Its flags, for a verb's table.
+inline constexpr Flag softcap_flag = {"--softcap", "C", "scores become C tanh(s / C); default: 0, none"};
+inline constexpr Flag alibi_slopes_flag = {"--alibi-slopes", "A.npy|default", "(H,), or ALiBi's own: minus slope times distance is added to the scores"};
+inline constexpr Flag sinks_flag = {"--sinks", "S.npy", "(H,): logits in the denominator that have no value"};
+
+}  // namespace attend::tool
