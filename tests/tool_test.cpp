@@ -1059,6 +1059,18 @@ TEST_CASE("tool: run rotates, and takes windows, a softcap, slopes and sinks") {
   own.check_refused_by_both({"--sinks", folder / "four.npy"}, {"--sinks", "of its own"});
 }
 
+TEST_CASE("tool: the example from torch gives run flags that it has") {
+  const std::string script = contents(test_data("../tools/examples/from_torch.py")), help = run({"run", "--help"}).out;
+  std::set<std::string> flags;
+  for (std::size_t at = script.find("--"); at != std::string::npos; at = script.find("--", at)) {
+    const std::size_t end = script.find_first_not_of("abcdefghijklmnopqrstuvwxyz-", at);
+    flags.insert(script.substr(at, end - at));
+    at = end;
+  }
+  for (const std::string flag : {"--weights", "--heads", "--query", "--mask", "--valid-lens", "--expect"}) CHECK_MESSAGE(flags.count(flag) == 1, flag);
+  for (const std::string& flag : flags) CHECK_MESSAGE(contains(help, "  " + flag + " "), flag);
+}
+
 TEST_CASE("tool: heatmap draws hidden keys apart from weights of 0") {
   const SmallLayer layer;
   const auto count = [](const std::string& text, const std::string& part) {
