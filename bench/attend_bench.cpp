@@ -64,7 +64,7 @@ int run_cases(const Options& options) {
     all_threads = pool.threads();
   }
   Machine machine = {machine_name(), measure_peak(options.isa, all_threads), measure_read_bandwidth(all_threads)};
-  print_table_head(machine, options.isa, options.threads, options.rounds);
+  print_table_head(machine, options.isa, options.threads, options.rounds, options.cases.size(), options.seconds);
 
   double (*const clock)() = options.cpu_time ? cpu_seconds_now : seconds_now;
   bool all_right = true;

@@ -1,6 +1,7 @@
 // How results are reported: as a table, as JSON.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,8 @@ struct Result {
   std::optional<double> times_scalar;
 };
 
-void print_table_head(const Machine& machine, Isa isa, int threads, int rounds);
+/// Prints the machine, what the columns are and how long the cases will take, and their names.
+void print_table_head(const Machine& machine, Isa isa, int threads, int rounds, std::size_t cases, double seconds);
 void print_table_row(const Result& result, int rounds);
 
 std::string json_report(const Machine& machine, const std::vector<Result>& results);

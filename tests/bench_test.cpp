@@ -145,6 +145,16 @@ TEST_CASE("attend-bench --json writes the fields") {
   CHECK(contains(json, "\"case\": \"exp\""));
 }
 
+TEST_CASE("attend-bench explains its columns, and shows no share above the bandwidth") {
+  const Run run = run_bench("--case seed,decode-mha-128 --seconds 0");
+  CHECK_MESSAGE(run.exit_code == 0, run.text);
+  for (const char* part : {"\nus: ", "\n% of peak: ", "\nx scalar: ", "2 cases: about 1 s"}) CHECK_MESSAGE(contains(run.text, part), run.text);
+  std::istringstream row(run.text.substr(run.text.find("\ndecode-mha-128 ")));
+  std::string name, us_min, us_median, gflops, share;
+  row >> name >> us_min >> us_median >> gflops >> share;
+  CHECK_MESSAGE((share == "cached" || (std::atof(share.c_str()) <= 100.0 && share.back() == 'r')), run.text);
+}
+
 TEST_CASE("attend-bench --naive compares the scalar ISA with plain loops") {
   const Run run = run_bench("--naive --case seed,core-128-d32 --seconds 0");
   CHECK_MESSAGE(run.exit_code == 0, run.text);
