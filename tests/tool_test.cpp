@@ -1204,8 +1204,17 @@ TEST_CASE("tool: heatmap draws every token, escaped") {
   CHECK(contains(svg, "&lt;b&gt;&amp;&quot;it&apos;s&quot;"));
   CHECK(contains(svg, "\\x1b[31mred"));
   std::size_t cells = 0;
-  for (std::size_t at = svg.find("<rect"); at != std::string::npos; at = svg.find("<rect", at + 1)) ++cells;
-  CHECK(cells == 5 * 5 + 1);
+  for (std::size_t at = svg.find("</title></rect>"); at != std::string::npos; at = svg.find("</title></rect>", at + 1)) ++cells;
+  CHECK(cells == 5 * 5);
+  for (const std::string part : {">key</text>", ">query</text>", ">0</text>", " attention weight</text>"}) CHECK_MESSAGE(contains(svg, part), part);
+  CHECK(!contains(svg, "hidden"));
+
+  // A title is wider than the map of one token, and has its room.
+  layer.floats_file("one.npy", {1, 1, 16});
+  Words one = layer.words("heatmap", {"--svg", "/dev/stdout"});
+  one[8] = layer / "one.npy";
+  const std::string narrow = run(one).out;
+  CHECK(std::atof(narrow.c_str() + narrow.find("width=\"") + 7) >= 16 + 0.62 * 14 * std::string("attention, average of 2 heads").size());
 
   // The numbers are those of the golden file: entry 1, head 1.
   const std::vector<float> weights = floats(read(golden("mha/self_small") + "attention_weights.npy"));

@@ -41,6 +41,9 @@ struct Cells {
     }
   }
 
+  bool some_invalid() const {
+    return std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+  }
   bool some_hidden() const { return std::find(hidden.begin(), hidden.end(), true) != hidden.end(); }
 
   /// 0 to 1, where 1 is the largest of the picture; NaN where the weight is.
@@ -67,6 +70,13 @@ std::string terminal_cell(float shade, int width, bool colours) {
   std::string cell;
   for (int i = 0; i < width; ++i) cell += ramp[std::min(4, static_cast<int>(shade * 5.0f))];
   return cell;
+}
+
+/// From white to dark blue.
+std::string svg_colour(float shade) {
+  if (std::isnan(shade)) return "red";
+  const auto mix = [&](int darkest) { return static_cast<int>(std::lround(255.0f + shade * static_cast<float>(darkest - 255))); };
+  return format("#%02x%02x%02x", mix(8), mix(48), mix(107));
 }
 
 }  // namespace
@@ -122,39 +132,53 @@ std::string HeatPicture::as_svg() const {
   const Cells cells(*this, widest_svg);
   const double side = std::max(4.0, std::min(24.0, 960.0 / static_cast<double>(std::max<std::size_t>(cells.count, 1))));
   const bool labelled = side >= 9.0;
-  const double margin = labelled ? 8.0 * (widest_label + 1) : 16.0, top = margin + 32.0;
-  const double map = side * static_cast<double>(cells.count);
-  const double width = std::max(margin + map + 16.0, 8.0 * display_width(terminal_text(title)) + 32.0);
-  const std::string heading = xml_text(title);
-  std::string svg = format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-                           "font-family=\"monospace\" font-size=\"12\">\n", width, top + map + 32.0);
-  svg += "<title>" + heading + "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n";
-  svg += "<text x=\"16\" y=\"22\" font-size=\"14\">" + heading + "</text>\n";
-  const auto label = [&](std::size_t cell) {
-    return xml_text(shortened(terminal_text(tokens[cell * cells.step]), widest_label));
+  const auto label = [&](std::size_t cell) { return shortened(terminal_text(tokens[cell * cells.step]), widest_label); };
+  int label_width = 0;
+  for (std::size_t cell = 0; labelled && cell < cells.count; ++cell) label_width = std::max(label_width, display_width(label(cell)));
+  const double labels = 8.0 * (label_width + 1);
+  // Above the map: the title, the axis of keys, their labels; left of it: the axis of queries, their labels.
+  const double left = 28.0 + labels, top = 56.0 + labels, map = side * static_cast<double>(cells.count), bottom = top + map;
+  double width = left + map + 16.0;
+  const auto text_at = [&](double x, double y, int size, const std::string& text) {
+    width = std::max(width, x + 0.65 * size * display_width(terminal_text(text)) + 16.0);
+    return format("<text x=\"%.1f\" y=\"%.1f\" font-size=\"%d\">", x, y, size) + xml_text(text) + "</text>\n";
   };
+  std::string body = text_at(16.0, 22.0, 14, title);
+  body += format("<text x=\"%.1f\" y=\"44.0\" text-anchor=\"middle\">key</text>\n", left + map / 2.0);
+  body += format("<text transform=\"translate(24.0 %.1f) rotate(-90)\" text-anchor=\"middle\">query</text>\n", top + map / 2.0);
   for (std::size_t cell = 0; labelled && cell < cells.count; ++cell) {
     const double middle = side * (static_cast<double>(cell) + 0.5) + 4.0;
-    svg += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", margin - 6.0, top + middle) + label(cell) + "</text>\n";
-    svg += format("<text transform=\"translate(%.1f %.1f) rotate(-90)\">", margin + middle, top - 6.0) + label(cell) +
-           "</text>\n";
+    body += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", left - 6.0, top + middle) + xml_text(label(cell)) + "</text>\n";
+    body += format("<text transform=\"translate(%.1f %.1f) rotate(-90)\">", left + middle, top - 6.0) + xml_text(label(cell)) + "</text>\n";
   }
   for (std::size_t row = 0; row < cells.count; ++row) {
     for (std::size_t column = 0; column < cells.count; ++column) {
       const float shade = cells.shade(row, column);
-      const auto mix = [&](int darkest) { return static_cast<int>(std::lround(255.0f + shade * static_cast<float>(darkest - 255))); };
       const bool hidden = cells.hidden[row * cells.count + column];
-      const std::string fill = hidden ? "#cccccc" : std::isnan(shade) ? "red" : format("#%02x%02x%02x", mix(8), mix(48), mix(107));
-      svg += format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"><title>",
-                    margin + side * static_cast<double>(column), top + side * static_cast<double>(row), side, side,
-                    fill.c_str());
-      svg += xml_text(tokens[row * cells.step]) + " &#8594; " + xml_text(tokens[column * cells.step]) +
-             (hidden ? ": hidden" : format(": %.3f", static_cast<double>(cells.values[row * cells.count + column]))) + "</title></rect>\n";
+      const std::string fill = hidden ? "#cccccc" : svg_colour(shade);
+      body += format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"><title>",
+                     left + side * static_cast<double>(column), top + side * static_cast<double>(row), side, side, fill.c_str());
+      body += xml_text(tokens[row * cells.step]) + " &#8594; " + xml_text(tokens[column * cells.step]) +
+              (hidden ? ": hidden" : format(": %.3f", static_cast<double>(cells.values[row * cells.count + column]))) + "</title></rect>\n";
     }
   }
-  svg += format("<text x=\"%.1f\" y=\"%.1f\">row: query, column: key; strongest shade %.2f%s</text>\n", 16.0,
-                top + map + 20.0, static_cast<double>(cells.largest), cells.some_hidden() ? "; grey: hidden" : "");
-  return svg + "</svg>\n";
+  // Below the map: the scale, from 0 to the largest weight, and what else cells may be.
+  constexpr int scale_cells = 20;
+  double line = bottom + 26.0;
+  body += text_at(16.0, line, 12, "0");
+  for (int i = 0; i < scale_cells; ++i) {
+    body += format("<rect x=\"%d\" y=\"%.1f\" width=\"6\" height=\"12\" fill=\"%s\"/>\n", 28 + 6 * i, line - 10.0,
+                   svg_colour(static_cast<float>(i) / (scale_cells - 1)).c_str());
+  }
+  body += text_at(34.0 + 6.0 * scale_cells, line, 12, format("%.2f attention weight", static_cast<double>(cells.largest)));
+  std::string rest;
+  if (cells.some_hidden()) rest += "grey: hidden";
+  if (cells.some_invalid()) rest += std::string(rest.empty() ? "" : "; ") + "red: not a number";
+  if (cells.step > 1) rest += std::string(rest.empty() ? "" : "; ") + format("each cell is the largest of %zu x %zu weights", cells.step, cells.step);
+  if (!rest.empty()) body += text_at(16.0, line += 20.0, 12, rest);
+  return format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"monospace\" font-size=\"12\">\n",
+                std::ceil(width), line + 16.0) +
+         "<title>" + xml_text(title) + "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n" + body + "</svg>\n";
 }
 
 int terminal_columns() {
