@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "failure.h"
-#include "io/npy.h"
+#include "attend/io.hpp"
 #include "io/text.h"
 #include "output.h"
 
