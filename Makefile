@@ -6,7 +6,7 @@
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
-#   make install PREFIX=/usr/local DESTDIR=    make uninstall
+#   make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=    stripped; make install-debug keeps symbols; make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
@@ -25,30 +25,23 @@ host := $(shell uname -m)
 arch := $(firstword $(subst -, ,$(triple)))
 BUILD ?= build$(if $(filter $(host),$(arch)),,/$(triple))
 
-isas_x86_64 := avx2 avx512
-isas_aarch64 := neon
+include src/build.mk
 ISAS ?= $(isas_$(arch))
-# Intel's CPUs from Skylake to Cascade Lake do not cache what holds a jump across 32 bytes: loops that chance puts there took up to
-# 2 % longer. Assemblers that cannot avoid it complain. By nops: with prefixes AVX2 took up to 0.5 % longer on Zen 5.
-in_blocks := -Wa,-malign-branch-boundary=32 -Wa,-malign-branch=jcc+fused -Wa,-malign-branch-prefix-size=0
-in_blocks := $(if $(shell echo | $(CXX) -x assembler $(in_blocks) -c -o /dev/null - 2>&1),,$(in_blocks))
-flags_avx2 := -mavx2 -mfma $(in_blocks)
-flags_avx512 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
-flags_neon :=
 unknown := $(strip $(foreach isa,$(ISAS),$(if $(filter undefined,$(origin flags_$(isa))),$(isa))))
 $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
+assembles = $(if $(shell $(CXX) -x assembler $(1) -c -o /dev/null /dev/null 2>&1),,$(1))
+assembler_flags_avx2 := $(call assembles,$(assembler_flags_avx2))
+gcc_flags_kernels := $(if $(findstring clang,$(shell $(CXX) --version)),,$(gcc_flags_kernels))
 
 THREADS ?= 1
-CXXFLAGS ?= -O3 -g
-common := -std=c++17 -Iinclude -Isrc -MMD -MP -fPIC -Wall -Wextra $(if $(WERROR),-Werror) \
-  -ffp-contract=off -fno-lto $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
+CXXFLAGS ?= $(flags_default) -g
+common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) \
+  $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
   '-DATTEND_BUILT_ISAS(ISA)=$(foreach isa,$(ISAS) scalar,ISA($(isa)))' -DATTEND_THREADS=$(THREADS)
-# Nothing unwinds through the engine: its tables would be 20 KB. Its frames are in .su files beside the objects, for a test to sum up.
-engine_flags := $(common) -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=hidden -fno-asynchronous-unwind-tables -fstack-usage
+# The engine's frames are in .su files beside the objects, for a test to sum up.
+engine_flags := $(common) $(flags_engine) -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
-# From the lowest up: a floor includes none above it (tests/check/floors.sh).
-floors := base data plan run call check api
 engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) src/kernels/scalar.cpp $(ISAS:%=src/kernels/%.cpp)
 io_sources := $(wildcard src/io/*.cpp)
 reference_sources := $(wildcard src/reference/*.cpp)
@@ -58,11 +51,12 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check bench bench-peers bench-neon bench-against install uninstall clean
+.PHONY: all tests demo test check bench bench-peers bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
-settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(foreach isa,$(ISAS),$(flags_$(isa))))
+settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) \
+  $(foreach isa,$(ISAS),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
 $(shell mkdir -p $(BUILD))
 ifneq ($(strip $(file <$(stamp))),$(settings))
@@ -72,15 +66,12 @@ endif
 $(call object,$(engine_sources)): flags = $(engine_flags)
 $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
 # With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
-# g++ -O3 writes loops twice, for a stride of 1 and for others: 14 KB for two ISAs, and no faster.
-one_version := $(if $(findstring clang,$(shell $(CXX) --version)),,-fno-version-loops-for-strides)
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
-$(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(one_version) $(least_level) $(flags_$(isa))))
-# Checks, and what is packed and asked once, are small rather than unrolled (the checks alone are 87 KB with -O3); the rest is as fast
-# with -O2 as with -O3, and a third smaller. A layer's call with -Os is 2 % of a short one (2 x 4 queries, 100 wide).
-small := $(filter-out src/api/multi_head_attention.cpp,$(filter src/api/% src/check/% src/data/%,$(engine_sources)))
-$(call object,$(small)): flags = $(engine_flags) -Os
-$(call object,$(filter-out $(small) src/kernels/%,$(engine_sources)) src/kernels/scalar.cpp): flags = $(engine_flags) -O2
+$(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) $(least_level) \
+  $(flags_$(isa)) $(assembler_flags_$(isa))))
+small := $(filter-out $(fast_files),$(filter $(small_floors:%=src/%/%),$(engine_sources)))
+$(call object,$(small)): flags = $(engine_flags) $(flags_small)
+$(call object,$(filter-out $(small) $(ISAS:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast)
 $(BUILD)/%.o: %.cpp $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(flags) -c $< -o $@
@@ -168,23 +159,43 @@ check: tests
 clean:
 	rm -rf $(BUILD)
 
-# What is installed where.
+# What is installed where. attend demo finds its sentences in share/attend/minilm.
 PREFIX ?= /usr/local
-root := $(DESTDIR)$(PREFIX)
-installed := bin/attend include/attend/attend.hpp include/attend/attend.h include/attend/io.hpp \
-  lib/libattend.a lib/libattend_io.a lib/libattend.so lib/libattend.so.0 lib/libattend.so.$(VERSION) lib/pkgconfig/attend.pc
-install: all
-	install -d $(addprefix $(root)/,bin include/attend lib/pkgconfig)
-	install -m 755 $(BUILD)/attend $(root)/bin
-	install -m 644 $(wildcard include/attend/*) $(root)/include/attend
-	install -m 644 $(BUILD)/libattend.a $(BUILD)/libattend_io.a $(root)/lib
-	install -m 755 $(BUILD)/libattend.so $(root)/lib/libattend.so.$(VERSION)
-	ln -sf libattend.so.$(VERSION) $(root)/lib/libattend.so.0
-	ln -sf libattend.so.0 $(root)/lib/libattend.so
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: attend' 'Description: multi-head attention on CPUs' 'Version: $(VERSION)' \
-	  'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lattend' 'Libs.private: -lm -lpthread' > $(root)/lib/pkgconfig/attend.pc
+LIBDIR ?= $(PREFIX)/lib
+STRIP ?= $(shell $(CXX) -print-prog-name=strip)
+pkgconfig := $(LIBDIR)/pkgconfig
+package := $(LIBDIR)/cmake/attend
+share := $(PREFIX)/share/attend
+sentences := $(addprefix tests/data/minilm/,README.md LICENSE layer.safetensors hidden.npy lengths.npy output.npy) \
+  $(wildcard tests/data/minilm/tokens_*.txt)
+headers := attend.hpp attend.h io.hpp
+installed := $(PREFIX)/bin/attend $(PREFIX)/share/man/man1/attend.1 $(sentences:tests/data/%=$(share)/%) \
+  $(addprefix $(PREFIX)/include/attend/,$(headers)) \
+  $(addprefix $(LIBDIR)/,libattend.a libattend_io.a libattend.so libattend.so.0 libattend.so.$(VERSION)) \
+  $(pkgconfig)/attend.pc $(pkgconfig)/attend-io.pc $(package)/attend-config.cmake $(package)/attend-config-version.cmake
+own_folders := $(PREFIX)/include/attend $(share)/minilm $(share) $(package)
+fill = sed 's|@VERSION@|$(VERSION)|; s|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; \
+  s|@INCLUDEDIR_FROM_LIBDIR@|$(shell realpath -ms --relative-to=$(LIBDIR) $(PREFIX)/include)|'
+install-debug: override STRIP := :
+install install-debug: all
+	install -d $(sort $(dir $(addprefix $(DESTDIR),$(installed))))
+	install -m 755 $(BUILD)/attend $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(headers:%=include/attend/%) $(DESTDIR)$(PREFIX)/include/attend
+	install -m 644 $(BUILD)/libattend.a $(BUILD)/libattend_io.a $(DESTDIR)$(LIBDIR)
+	install -m 755 $(BUILD)/libattend.so $(DESTDIR)$(LIBDIR)/libattend.so.$(VERSION)
+	$(STRIP) $(DESTDIR)$(PREFIX)/bin/attend $(DESTDIR)$(LIBDIR)/libattend.so.$(VERSION)
+	$(STRIP) -g $(DESTDIR)$(LIBDIR)/libattend.a $(DESTDIR)$(LIBDIR)/libattend_io.a
+	ln -sf libattend.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libattend.so.0
+	ln -sf libattend.so.0 $(DESTDIR)$(LIBDIR)/libattend.so
+	install -m 644 tools/attend.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(sentences) $(DESTDIR)$(share)/minilm
+	for file in attend attend-io; do $(fill) tools/pkgconfig/$$file.pc.in > $(DESTDIR)$(pkgconfig)/$$file.pc || exit 1; done
+	for file in attend-config attend-config-version; do \
+	  $(fill) tools/cmake/$$file.cmake.in > $(DESTDIR)$(package)/$$file.cmake || exit 1; done
+	@[ -n "$(DESTDIR)" ] || PATH=$$PATH:/sbin ldconfig -p 2> /dev/null | grep -qF ' $(LIBDIR)/libattend.so.0' || \
+	  echo "for programs to find $(LIBDIR)/libattend.so.0: ldconfig, as root; or LD_LIBRARY_PATH=$(LIBDIR)"
 uninstall:
-	rm -f $(addprefix $(root)/,$(installed))
-	rmdir $(root)/include/attend 2>/dev/null || true
+	rm -f $(addprefix $(DESTDIR),$(installed))
+	rmdir $(addprefix $(DESTDIR),$(own_folders)) 2> /dev/null || true
 
 -include $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

@@ -13,13 +13,14 @@ namespace {
 
 namespace files = std::filesystem;
 
-/// The folder of the sentences: --data, else where the repository has it. Throws Failure.
+/// The folder of the sentences: --data, else where the repository or an installation has it. Throws Failure.
 std::string data_folder(const Arguments& arguments) {
   if (arguments.has("--data")) return arguments.text("--data");
   const files::path data = "tests/data/minilm";
   std::error_code error;
   const files::path here = files::read_symlink("/proc/self/exe", error).parent_path();
-  for (const files::path& folder : {here / ".." / data, here / ".." / ".." / data, data}) {
+  for (const files::path& folder :
+       {here / ".." / data, here / ".." / ".." / data, here / "../share/attend/minilm", data}) {
     if (files::exists(folder / "layer.safetensors", error)) return folder.lexically_normal().string();
   }
   throw Failure("the second example needs the folder " + data.string() + " of the repository; give it as --data");
@@ -48,7 +49,7 @@ const Verb demo_verb = {
     "First D2L's MultiHeadAttention on small inputs, verified on every ISA of this CPU; then a layer of\n"
     "MiniLM on four sentences, compared with PyTorch's answers. Exit code 1 if something disagrees.\n",
     {
-        {"--data", "DIR", "the sentences; default: tests/data/minilm of the repository"},
+        {"--data", "DIR", "the sentences; default: those of the repository, or installed"},
         {"--svg", "F.svg", "the picture; default: demo-attention.svg, in build/ if that exists"},
     },
     demo,

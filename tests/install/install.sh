@@ -1,13 +1,18 @@
 #!/bin/bash
 # install.sh BUILD: programs in C and C++ build against what make install puts in place, by pkg-config and
-# directly, static and shared; make uninstall leaves nothing, and takes nothing that is not its own.
+# directly, static and shared; the tool finds the sentences of its demo; debug information stays where it is asked for;
+# make uninstall leaves nothing, and takes nothing that is not its own.
 set -eu
-build=$1
-root=$(realpath "$build")/installed
+build=$(realpath "$1")
+root=$build/installed
 rm -rf "$root"
 mkdir -p "$root/usr/lib/other"
 ${MAKE:-make} -s BUILD="$build" install PREFIX=/usr DESTDIR="$root"
 "$root/usr/bin/attend" --version
+(cd "$root/usr" && bin/attend demo --svg "$build/demo.svg" > "$build/demo.txt") || { cat "$build/demo.txt"; exit 1; }
+installed=("$root"/usr/bin/attend "$root"/usr/lib/lib*.{a,so})
+if readelf -SW "${installed[@]}" | grep '\.debug_info'; then echo "not stripped"; exit 1; fi
+du -sb "$root/usr"
 
 flags=(-I"$root/usr/include" -Wall -Wextra -Werror)
 cc "${flags[@]}" -std=c99 -pedantic tests/c/embed.c "$root/usr/lib/libattend.a" -lm -lpthread -o "$build/embed-static"
@@ -18,15 +23,19 @@ if which pkg-config > /dev/null; then
   export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$root/usr/lib/pkgconfig
   cc tests/c/embed.c $(pkg-config --cflags --libs attend) -lm -o "$build/embed-pkg-config"
   cc tests/c/embed.c $(pkg-config --static --cflags --libs attend) -static -o "$build/embed-pkg-config-static"
+  cc -std=c++17 tests/install/program.cpp $(pkg-config --cflags --libs attend-io) -o "$build/program-pkg-config"
+  cc -std=c++17 tests/install/program.cpp $(pkg-config --static --cflags --libs attend-io) -static -o "$build/program-pkg-config-static"
   pkg-config --exact-version="$("$root/usr/bin/attend" --version | grep -o '[0-9][0-9.]*')" attend
 else
   echo "skipped: pkg-config"
   [ -z "${ATTEND_REQUIRE_TOOLS:-}" ]
 fi
-for program in "$build"/embed-{static,shared,pkg-config*} "$build"/program-{static,shared}; do
+for program in "$build"/{embed,program}-{static,shared,pkg-config*}; do
   LD_LIBRARY_PATH=$root/usr/lib "$program" "$build/program.npy"
 done
 
+${MAKE:-make} -s BUILD="$build" install-debug PREFIX=/usr DESTDIR="$root"
+nm "$root/usr/bin/attend" | grep ' main$' > /dev/null
 ${MAKE:-make} -s BUILD="$build" uninstall PREFIX=/usr DESTDIR="$root"
 left=$(find "$root" ! -type d)
-[ -z "$left" ] && [ -d "$root/usr/lib/other" ] && [ ! -e "$root/usr/include/attend" ] || { echo "left or lost by uninstall: $left"; exit 1; }
+[ -z "$left" ] && [ -d "$root/usr/lib/other" ] && [ -z "$(find "$root" -name attend)" ] || { echo "left or lost by uninstall: $left"; exit 1; }
