@@ -86,8 +86,6 @@ RotaryOptions::RotaryOptions(const Arguments& arguments) {
 }
 
 RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
-  RotaryEmbedding rotary;
-  if (theta_.empty()) return rotary;
   const std::int64_t width = width_ == 0 ? head_width : width_;
   if (width > head_width || width % 2 != 0) {
     throw Failure(format("%s: rotates %lld elements of a head of %lld, expected an even number of at most that", width_ == 0 ? "--rope-theta" : "--rope-dim",
@@ -96,6 +94,7 @@ RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
   frequencies_.resize(static_cast<std::size_t>(width / 2));
   const Status status = rotary_frequencies(width, base_, scaling_, TensorView(frequencies_.data(), width / 2));
   if (!status.ok()) throw Failure("--rope-theta " + io::quoted(theta_) + ": " + status.message());
+  RotaryEmbedding rotary;
   rotary.inverse_frequencies = ConstTensorView(frequencies_.data(), width / 2);
   rotary.attention_factor = attention_factor_.value_or(rotary_attention_factor(scaling_));
   rotary.interleaved = interleaved_;
@@ -103,8 +102,8 @@ RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
 }
 
 std::string rotary_remark(const Arguments& arguments, const std::string& convention) {
-  if (convention != "Llama" || arguments.has("--rope-theta")) return "";
-  return "the weights have Llama's names, whose layers rotate queries and keys to their positions; without --rope-theta nothing was rotated "
+  if ((convention != "Llama" && convention != "Phi-3") || arguments.has("--rope-theta")) return "";
+  return "the weights have " + convention + "'s names, whose layers rotate queries and keys to their positions; without --rope-theta nothing was rotated "
          "(--rope-theta none: as it should be)";
 }
 

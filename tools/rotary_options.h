@@ -13,8 +13,6 @@ namespace attend::tool {
 /// How a layer's queries and keys are rotated to their positions, if they are.
 class RotaryOptions {
  public:
-  /// They are not.
-  RotaryOptions() = default;
   /// Throws Failure.
   explicit RotaryOptions(const Arguments& arguments);
   bool given() const { return !theta_.empty(); }
