@@ -1029,6 +1029,7 @@ TEST_CASE("tool: run rotates, and takes windows, a softcap, slopes and sinks") {
     CHECK(folder.names() == before);
   };
   refused({"--rope-theta", "1"}, {"--rope-theta '1'", "above 1"});
+  check_refused({"run", "--weights", folder / "w.safetensors", "--heads", "5", "--query", folder / "x.npy", "--rope-theta", "500"}, {"--heads", "5", "16"});
   refused({"--rope-theta", "inf"}, {"--rope-theta 'inf'"});
   refused({"--rope-theta", "-5"}, {"--rope-theta '-5'"});
   refused({"--rope-theta", "500", "--rope-dim", "3"}, {"--rope-dim", "3", "even"});

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "failure.h"
 #include "attend/io.hpp"
+#include "failure.h"
 #include "io/text.h"
 #include "output.h"
 
