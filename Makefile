@@ -106,11 +106,11 @@ build/doctest/usr/include/doctest/doctest.h:
 $(call object,$(test_sources)): flags = $(common) -O1 -isystem $(dir $(doctest_header))
 $(call object,$(test_sources)): | $(doctest_header)
 
-# The README's program, as it stands there.
-readme := $(if $(shell grep -s '^```cpp' README.md),$(BUILD)/readme-example)
-$(BUILD)/readme-example.cpp: README.md
-	awk '/^```/ { inside = /^```cpp/ && !seen++; next } inside' $< > $@
-$(BUILD)/readme-example: $(BUILD)/readme-example.cpp $(BUILD)/libattend.a
+# The README's programs, as they stand there.
+readme := $(shell awk -v to=$(BUILD)/readme-example- '/^```cpp/ { print to (++count) }' README.md 2> /dev/null)
+$(BUILD)/readme-example-%.cpp: README.md
+	awk '/^```/ { inside = /^```cpp/ && ++seen == $*; next } inside' $< > $@
+$(readme): %: %.cpp $(BUILD)/libattend_io.a $(BUILD)/libattend.a
 	$(CXX) $(CXXFLAGS) $(common) -o $@ $^ $(link_flags)
 
 demo: all
@@ -153,7 +153,7 @@ test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
 test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
 	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
-	$(if $(readme),$(RUN) $(readme))
+	@set -e; for program in $(readme); do echo $$program; $(RUN) $$program; done
 check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
 clean:

@@ -53,17 +53,18 @@ struct Tensor {
     return owned.data();
   }
 
+  std::vector<std::int64_t> shape() const { return std::vector<std::int64_t>(view.sizes, view.sizes + view.rank); }
+
   /// Copies what it views into memory of its own, if it is not there.
   void keep() {
     if (view.absent() || view.data == owned.data()) return;
-    const std::vector<std::int64_t> shape(view.sizes, view.sizes + view.rank);
     std::size_t count = 1;
-    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+    for (const std::int64_t size : shape()) count *= static_cast<std::size_t>(size);
     std::vector<Element> copy;
     copy.reserve(count > 0 ? count : 1);
     copy.assign(view.data, view.data + count);
     owned = std::move(copy);
-    view = contiguous_view<const Element>(owned.data(), shape);
+    view = contiguous_view<const Element>(owned.data(), shape());
   }
 };
 
