@@ -286,8 +286,8 @@ struct LoadOptions {
   } names = {};
 };
 
-/// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds there. Nothing of the file
-/// is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it, unless it is ignored; so is
+/// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds
+/// there. Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it, unless it is ignored; so is
 /// a name that is to be ignored and is not there. On an error *layer is as it was.
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
