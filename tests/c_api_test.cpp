@@ -19,9 +19,10 @@ struct CLayer {
     const MultiHeadAttentionConfig& config = twin.config;
     const MultiHeadAttentionWeights& w = twin.weights;
     attend_mha_config sizes = {};
-    sizes.key_size = config.key_size;
-    sizes.query_size = config.query_size;
-    sizes.value_size = config.value_size;
+    // 0 where that says the same.
+    sizes.key_size = config.key_size == config.query_size ? 0 : config.key_size;
+    sizes.query_size = config.query_size == config.num_hiddens ? 0 : config.query_size;
+    sizes.value_size = config.value_size == config.query_size ? 0 : config.value_size;
     sizes.num_hiddens = config.num_hiddens;
     sizes.num_heads = config.num_heads;
     sizes.isa = static_cast<int>(config.isa);

@@ -87,8 +87,8 @@ typedef struct attend_options {
  * keys and values; query head h reads key/value head h / (H / G). */
 typedef struct attend_mha attend_mha;
 
-/* The sizes of a layer: widths of the rows of keys, queries and values; E; and H, which divides E unless
- * head_dim is given. */
+/* The sizes of a layer: widths of the rows of keys, queries and values (0: num_hiddens for queries, and theirs for
+ * the others); E; and H, which divides E unless head_dim is given. */
 typedef struct attend_mha_config {
   int64_t key_size, query_size, value_size;
   int64_t num_hiddens, num_heads;
