@@ -334,6 +334,16 @@ TEST_CASE("load_layer: arrays of .npy files are floats of their own") {
   io::Int64Tensor numbers;
   REQUIRE_OK(io::read_npy(folder / "n.npy", &numbers));
   CHECK(numbers.view.data[0] == 3);
+  const std::uint8_t bools[] = {1, 0, 7};
+  io::BoolTensor seen;
+  for (const io::ElementType type : {io::ElementType::boolean, io::ElementType::uint8}) {
+    REQUIRE_OK(io::write_npy(folder / "b.npy", type, {3}, bools));
+    REQUIRE_OK(io::read_npy(folder / "b.npy", &seen));
+    CHECK(seen.owned == std::vector<std::uint8_t>{1, 0, 1});
+    CHECK(seen.view.sizes[0] == 3);
+  }
+  CHECK(std::string(io::read_npy(folder / "n.npy", &seen).message()).find("elements of int64, expected bool or uint8") != std::string::npos);
+  CHECK(seen.owned.size() == 3);  // as it was
   CHECK_FALSE(io::read_npy(folder / "n.npy", &tensor).ok());
   CHECK(tensor.view.data[5] == 6.0f);  // as it was
 }

@@ -1040,3 +1040,19 @@ TEST_CASE("errors: transpose_qkv and transpose_output") {
     refuse(transpose_output(split_view, 2, as_wide, options), message);
   }
 }
+
+TEST_CASE("errors: a padding mask of two axes is told how to be four") {
+  Random random(97);
+  Tensor q({2, 1, 3, 4}), k({2, 1, 5, 4}), output({2, 1, 3, 4});
+  q.fill(random);
+  k.fill(random);
+  const std::uint8_t seen[10] = {1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+  AttentionOptions options;
+  options.mask = BoolMaskView(seen, 2, 5);
+  Workspace workspace;
+  const Status status = attention(q.view, k.view, k.view, {}, output.view, workspace, options);
+  CHECK(std::string(status.message()) == "mask: shape (2, 5) does not broadcast to (B, H, L, S) = (2, 1, 3, 5); a padding mask (B, S) is (B, 1, 1, S)");
+  CHECK(output.untouched());
+  options.mask = BoolMaskView(seen, 2, 1, 1, 5);
+  REQUIRE_OK(attention(q.view, k.view, k.view, {}, output.view, workspace, options));
+}

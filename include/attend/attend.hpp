@@ -353,7 +353,7 @@ struct AttentionOptions {
   IndexView offsets;
   /// Inclusive distances from i + offset that are visible; -1: unbounded.
   std::int64_t window_left = -1, window_right = -1;
-  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place.
+  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place. A padding mask (B, S) is (B, 1, 1, S).
   BoolMaskView mask;
   /// The same, added to the scores; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: where all
   /// keys of a row have it, they have the softmax of the rest. Biases count as real numbers, whatever their size:

@@ -70,6 +70,7 @@ struct Tensor {
 
 using FloatTensor = Tensor<float>;
 using Int64Tensor = Tensor<std::int64_t>;
+using BoolTensor = Tensor<std::uint8_t>;  // 0 or 1; what options.mask takes
 
 // ---------------------------------------------------------------------------------------------
 // .npy files
@@ -98,9 +99,10 @@ struct Array {
 /// Reads a file. Its dtype is '<f2', '<f4', '<f8', '<i4', '<i8', '|u1', '|b1', or bfloat16
 /// ('<V2' or '|V2', as ml_dtypes writes it); anything else is an error, as are bytes missing or left over.
 Status read_npy(const std::string& path, Array* array) noexcept;
-/// The same as float32 (as to_float32 converts it) or int64, in memory of the tensor's own.
+/// The same as float32 (as to_float32 converts it), int64, or bool (of bool or uint8: whether it is not 0), in memory of the tensor's own.
 Status read_npy(const std::string& path, FloatTensor* tensor) noexcept;
 Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept;
+Status read_npy(const std::string& path, BoolTensor* tensor) noexcept;
 /// The same from memory; `name` is for messages.
 Status parse_npy(const void* data, std::size_t size, const std::string& name,
                  Array* array) noexcept;

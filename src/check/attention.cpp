@@ -28,8 +28,9 @@ Status check_mask(const char* name, const View<Element>& mask, const std::int64_
     fits = fits && (mask.sizes[axis] == 1 || mask.sizes[axis] == shape[4 - mask.rank + axis]);
   }
   if (fits) return Status();
-  return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s", name, shape_text(mask).text,
-                       shape_text(4, shape).text);
+  const bool padding = mask.rank == 2 && mask.sizes[0] == shape[0] && mask.sizes[1] == shape[3];
+  return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s%s", name, shape_text(mask).text,
+                       shape_text(4, shape).text, padding ? "; a padding mask (B, S) is (B, 1, 1, S)" : "");
 }
 
 Status check_starts(const char* name, const IndexView& starts, std::int64_t sequences, const char* of, std::int64_t rows) {

@@ -246,6 +246,22 @@ Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept {
   return status.ok() ? to_int64(array, tensor) : status;
 }
 
+Status read_npy(const std::string& path, BoolTensor* tensor) noexcept {
+  return guarded([&]() -> Status {
+    Array array;
+    const Status status = read_npy(path, &array);
+    if (!status.ok()) return status;
+    if (array.type != ElementType::boolean && array.type != ElementType::uint8) {
+      return error(array.name, std::string("elements of ") + element_type_name(array.type) + ", expected bool or uint8");
+    }
+    BoolTensor read;
+    std::uint8_t* to = read.own(array.shape, array.bytes.size());
+    for (std::size_t i = 0; i < array.bytes.size(); ++i) to[i] = array.bytes[i] != 0;
+    *tensor = std::move(read);
+    return {};
+  });
+}
+
 Status parse_npy(const void* data, std::size_t size, const std::string& name,
                  Array* array) noexcept {
   return guarded(
