@@ -53,6 +53,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   const float* const end = weights + a.key_count * width;
   const std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
   const bool extends = a.accumulation == Accumulation::extend;
+  const bool fetches = a.columns >= value_fetch_columns;
   Vector sums[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
@@ -64,7 +65,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     weights = end;  // none is left
   }
   for (; weights != end; weights += width) {
-    if constexpr (value_fetch > 0) {
+    if (value_fetch > 0 && fetches) {
       ATTEND_UNROLL
       for (int c = 0; c < (vectors - partial) * lanes; c += 16) prefetch(values + value_fetch * row_stride + c);
     }

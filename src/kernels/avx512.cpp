@@ -12,7 +12,7 @@ constexpr Isa isa = Isa::avx512;
 constexpr int gemm_rows = 8, gemm_vectors = 3, gemm_steps = 4;
 constexpr int score_rows = 8, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 8, value_vectors = 2;
-constexpr int value_fetch = 8;
+constexpr int value_fetch = 8, value_fetch_columns = 48;
 constexpr int decode_accumulators = 16;
 // 512: Cascade Lake 4 to 19 %, Zen 5 7 to 12 % slower from memory, Zen 4 10 % (decode-4096). 256: Zen 5 12 to 16 %.
 constexpr int decode_ahead = 1024, decode_ahead_zen = 256;
