@@ -1,7 +1,6 @@
 // What a layer is run on: its weights, arrays, and the shapes that must agree.
 #include "layer_input.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "attend/io.hpp"

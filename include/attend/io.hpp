@@ -5,6 +5,7 @@
 #ifndef ATTEND_IO_HPP
 #define ATTEND_IO_HPP
 
+#include <algorithm>
 #include <attend/attend.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -60,11 +61,8 @@ struct Tensor {
     if (view.absent() || view.data == owned.data()) return;
     std::size_t count = 1;
     for (const std::int64_t size : shape()) count *= static_cast<std::size_t>(size);
-    std::vector<Element> copy;
-    copy.reserve(count > 0 ? count : 1);
-    copy.assign(view.data, view.data + count);
-    owned = std::move(copy);
-    view = contiguous_view<const Element>(owned.data(), shape());
+    const Element* const from = view.data;
+    std::copy(from, from + count, own(shape(), count));
   }
 };
 

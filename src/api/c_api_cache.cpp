@@ -130,8 +130,8 @@ attend_code attend_cached_attention(const attend_kv_cache* cache, const attend_c
   const KeyValueCacheConfig held = cache->cache.config();
   Workspace callers(c.workspace, c.workspace_bytes), own;
   return report(attention_cached(queries_of(c, c.q, held), cache->cache, counts_of(c.query_counts, held.batch),
-                          TensorView(c.output, held.batch, c.num_heads, c.num_queries, held.value_dim),
-                          c.workspace != nullptr ? callers : own, options_of(c, held.batch, c.num_heads), static_cast<Isa>(c.isa)),
+                                 TensorView(c.output, held.batch, c.num_heads, c.num_queries, held.value_dim),
+                                 c.workspace != nullptr ? callers : own, options_of(c, held.batch, c.num_heads), static_cast<Isa>(c.isa)),
                 error);
 }
 
@@ -156,9 +156,9 @@ attend_code attend_mha_cached_forward(attend_mha* layer, attend_kv_cache* cache,
   }
   Workspace callers(c.workspace, c.workspace_bytes);
   return report(layer->layer.forward_cached(ConstTensorView(c.queries, batch, c.num_queries, config.query_size), keys, values,
-                                     counts_of(c.new_counts, batch), &cache->cache,
-                                     TensorView(c.output, batch, c.num_queries, LayerSizes(config).outputs[output_projection]),
-                                     c.workspace != nullptr ? callers : layer->workspace, options_of(c, batch, config.num_heads)),
+                                            counts_of(c.new_counts, batch), &cache->cache,
+                                            TensorView(c.output, batch, c.num_queries, LayerSizes(config).outputs[output_projection]),
+                                            c.workspace != nullptr ? callers : layer->workspace, options_of(c, batch, config.num_heads)),
                 error);
 }
 

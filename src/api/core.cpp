@@ -151,7 +151,7 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
 }
 
 Status attention_cached(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts, const TensorView& output,
-                 Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
+                        Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
   const CacheState* const state = cache.state();
   if (state == nullptr) return Status::error(StatusCode::invalid_argument, "cache: it has not been made");
   const Kernels* kernels = nullptr;

@@ -86,6 +86,12 @@ bool matches(const SafetensorsFile& file, const std::string& prefix, const Conve
   return missing_weight(file, prefix, convention, &found) == nullptr;
 }
 
+/// How far a name is from a prefix, by the first so many letters of both; 0 where it begins with the prefix.
+std::size_t distance_of(std::string_view dotted, std::string_view name, std::size_t compared) {
+  if (name.substr(0, dotted.size()) == dotted) return 0;
+  return edit_distance(dotted.substr(0, compared), name.substr(0, compared));
+}
+
 /// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
 /// by distance.
 std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view dotted) {
@@ -99,10 +105,7 @@ std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::stri
       if (name.substr(candidate.size()) != suffix) continue;
       if (!candidate.empty() && candidate.back() != '.') continue;
       if (!matches(file, candidate, convention)) continue;
-      const std::size_t distance =
-          candidate.compare(0, dotted.size(), dotted) == 0
-              ? 0
-              : edit_distance(dotted.substr(0, compared), candidate.substr(0, compared));
+      const std::size_t distance = distance_of(dotted, candidate, compared);
       if (!candidate.empty()) candidate.pop_back();
       candidates.emplace_back(distance, std::move(candidate));
     }
@@ -125,11 +128,7 @@ Status error(const SafetensorsFile& file, const std::string& what) {
 std::string near_names(const SafetensorsFile& file, const std::string& dotted) {
   constexpr std::size_t compared = 48, most = 4;
   std::vector<std::pair<std::size_t, std::string_view>> names;
-  for (const SafetensorsEntry& entry : file.entries()) {
-    const bool below = entry.name.compare(0, dotted.size(), dotted) == 0;
-    const std::string_view name = std::string_view(entry.name).substr(0, compared);
-    names.emplace_back(below ? 0 : edit_distance(std::string_view(dotted).substr(0, compared), name), entry.name);
-  }
+  for (const SafetensorsEntry& entry : file.entries()) names.emplace_back(distance_of(dotted, entry.name, compared), entry.name);
   std::sort(names.begin(), names.end());
   std::string text;
   for (std::size_t i = 0; i < std::min(most, names.size()); ++i) text += (i == 0 ? "; there are " : ", ") + quoted(names[i].second);
