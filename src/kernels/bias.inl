@@ -22,11 +22,11 @@ ATTEND_INLINE Vector farther_of(const LaneRules& lane, std::int64_t key) {
 ATTEND_INLINE Vector added_of(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
   const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
-  if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
   if (lane.additive != nullptr) {
     additive = load_additive(lane, strides, key, count);
-    bias = add(bias, subtract(additive, broadcast(lane.reference.additive)));
+    bias = subtract(additive, broadcast(lane.reference.additive));
   }
+  if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
   if (lane.relative != nullptr) {  // last: the others may be large, and cancel
     std::int64_t distance = key - lane.position;
     distance = distance < -strides.reach - lanes ? -strides.reach - lanes : distance > strides.reach ? strides.reach : distance;
@@ -34,7 +34,7 @@ ATTEND_INLINE Vector added_of(const LaneRules& lane, const RuleStrides& strides,
   }
   // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
   bias = minimum(most, maximum(least, multiply_add(bias, broadcast(log2_e), broadcast(lane.shift))));
-  return add(bias, subtract(additive, additive));  // NaN of +inf, which makes its row NaN, and of -inf, which hides
+  return multiply_add(additive, zero(), bias);  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
@@ -54,13 +54,12 @@ ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const RuleStr
 ATTEND_NOINLINE float fill_rows(const BiasArguments& a, bool one_row) {
   Vector tops = broadcast(-__builtin_inff());
   for (std::int64_t first = 0; first < a.width; first += lanes) {
+    const std::int64_t left = a.lane_count - first, rows = left < 0 ? 0 : left < lanes ? left : lanes;
     for (std::int64_t k = 0; k < a.key_count; k += lanes) {
       const std::int64_t count = a.key_count - k;
       Vector square[lanes];
-      for (std::int64_t r = 0; r < lanes; ++r) {
-        square[r] = first + r < a.lane_count ? added_of(a.lanes[first + r], a.strides, a.key + k, count) : zero();
-        if (one_row) break;
-      }
+      for (std::int64_t r = 0; r < rows; ++r) square[r] = added_of(a.lanes[first + r], a.strides, a.key + k, count);
+      for (std::int64_t r = rows; r < lanes; ++r) square[r] = zero();
       if (one_row) {
         Vector bias = hidden_of(square[0], *a.lanes, a.strides, a.key + k, count);
         store_partial(a.bias + k, bias, count);

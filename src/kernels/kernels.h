@@ -71,6 +71,7 @@ struct BiasReference {
 struct LaneRules {
   float shift;                     // to all, log2 units: 0 but while the lane moves to another frame
   float slope;                     // ALiBi: - slope * |key - position|
+  BiasReference reference;
   std::int64_t begin, end;         // keys outside are hidden
   std::int64_t position;           // of the query among the keys
   const std::uint8_t* mask;        // null: none; 0 hides
@@ -78,7 +79,6 @@ struct LaneRules {
   const float* relative;           // null: none; at distance 0 of [-reach - lanes, reach + lanes]
   const std::int64_t* parents;     // null: no tree
   std::int64_t node;               // the query's, where there is a tree; node 0 is the key position - node
-  BiasReference reference;
 };
 
 /// What the lanes of a call have in common: strides, and the distance at which a relative bias ends.
