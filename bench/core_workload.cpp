@@ -18,10 +18,10 @@ class CoreWorkload : public Workload {
     keys_ = random_floats(count, unit_variance, 2);
     values_ = random_floats(count, unit_variance, 3);
     result_ = unwritten_floats(count);
-    isa_ = isa;
     options_.causal = shape.causal;
     options_.window_left = shape.window_left;
     options_.threads = threads;
+    options_.isa = isa;
     if (shape.mask == CoreMask::none) return;
     const std::int64_t masks = shape.mask == CoreMask::each_head ? shape.heads : 1;
     bias_ = random_floats(masks * shape.length * shape.length, 1.0f, 4);
@@ -39,7 +39,7 @@ class CoreWorkload : public Workload {
   void run() override {
     TensorView result(result_.data(), 1, shape_.heads, shape_.length, shape_.depth);
     for (int axis = 1; axis < 3; ++axis) result.strides[axis] = all(result_).strides[axis];
-    require(attention(all(queries_), all(keys_), all(values_), LengthsView(), result, workspace_, options_, isa_));
+    require(attention(all(queries_), all(keys_), all(values_), LengthsView(), result, workspace_, options_));
   }
 
   void run_naively() override {
@@ -93,7 +93,6 @@ class CoreWorkload : public Workload {
   std::int64_t head_stride_, row_stride_;
   std::vector<float> bias_;         // -inf where a mask hides; empty: none
   std::vector<std::uint8_t> mask_;  // of bool ones
-  Isa isa_;
   Workspace workspace_;
   AttentionOptions options_;
 };

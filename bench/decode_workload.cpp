@@ -9,7 +9,7 @@ namespace {
 
 class DecodeWorkload : public Workload {
  public:
-  DecodeWorkload(const DecodeShape& shape, Isa isa, const Threads& threads) : shape_(shape), isa_(isa) {
+  DecodeWorkload(const DecodeShape& shape, Isa isa, const Threads& threads) : shape_(shape) {
     queries_ = random_floats(shape.heads * shape.queries * shape.depth, unit_variance, 1);
     keys_ = random_floats(shape.groups * shape.keys * shape.depth, unit_variance, 2);
     values_ = random_floats(shape.groups * shape.keys * shape.depth, unit_variance, 3);
@@ -17,10 +17,11 @@ class DecodeWorkload : public Workload {
     options_.causal = shape.queries > 1;  // one query, the last, sees all
     options_.offset = shape.keys - shape.queries;
     options_.threads = threads;
+    options_.isa = isa;
   }
 
   void run() override {
-    require(attention(rows(queries_), cache(keys_), cache(values_), LengthsView(), output(), workspace_, options_, isa_));
+    require(attention(rows(queries_), cache(keys_), cache(values_), LengthsView(), output(), workspace_, options_));
   }
 
   void run_naively() override {
@@ -80,7 +81,6 @@ class DecodeWorkload : public Workload {
 
   DecodeShape shape_;
   std::vector<float> queries_, keys_, values_, result_;
-  Isa isa_;
   Workspace workspace_;
   AttentionOptions options_;
 };

@@ -154,7 +154,7 @@ TEST_CASE("C API: a layer with every option gives the bits of the C++ one, and s
     k.fill(random);
     v.fill(random);
     Workspace workspace;
-    REQUIRE_OK(attention(q.view, k.view, v.view, LengthsView(lengths, B), expected_core.view, workspace, options, isa));
+    REQUIRE_OK(attention(q.view, k.view, v.view, LengthsView(lengths, B), expected_core.view, workspace, on(isa, options)));
     attend_attention_call core_call = {};
     core_call.batch = B;
     core_call.num_heads = H;
@@ -168,7 +168,7 @@ TEST_CASE("C API: a layer with every option gives the bits of the C++ one, and s
     core_call.isa = static_cast<int>(isa);
     core_call.options = given;
     const std::size_t bytes = attend_attention_workspace_bytes(&core_call);
-    CHECK(bytes == attention_workspace_bytes(q.view, k.view, v.view, options, isa));
+    CHECK(bytes == attention_workspace_bytes(q.view, k.view, v.view, on(isa, options)));
     core_call.q = q.view.data;
     core_call.k = k.view.data;
     core_call.v = v.view.data;
@@ -237,7 +237,7 @@ TEST_CASE("C API: packed sequences give the bits of the C++ API, in the memory t
     k.fill(random);
     v.fill(random);
     Workspace workspace;
-    REQUIRE_OK(attention(q.view, k.view, v.view, LengthsView(lengths, N), expected_core.view, workspace, options, isa));
+    REQUIRE_OK(attention(q.view, k.view, v.view, LengthsView(lengths, N), expected_core.view, workspace, on(isa, options)));
     attend_attention_call core_call = {};
     core_call.batch = 1;
     core_call.num_heads = H;
@@ -497,7 +497,7 @@ TEST_CASE("C API: the core over a cache gives the bits of the C++ API") {
         AttentionOptions options;
         options.causal = true;
         options.softcap = 4.0f;
-        REQUIRE_OK(attention_cached(q.view, caches.twin, new_counts, expected.view, workspace, options, isa));
+        REQUIRE_OK(attention_cached(q.view, caches.twin, new_counts, expected.view, workspace, on(isa, options)));
         attend_cached_attention_call call = {};
         call.num_heads = H;
         call.num_queries = n;
@@ -505,7 +505,7 @@ TEST_CASE("C API: the core over a cache gives the bits of the C++ API") {
         call.options.causal = 1;
         call.options.softcap = 4.0f;
         const std::size_t bytes = attend_cached_attention_workspace_bytes(caches.cache, &call);
-        CHECK(bytes == attention_workspace_bytes(q.view, caches.twin, options, isa));
+        CHECK(bytes == attention_workspace_bytes(q.view, caches.twin, on(isa, options)));
         call.q = q.view.data;
         call.query_counts = counts;
         call.output = output.view.data;

@@ -77,7 +77,7 @@ Tensor without_cache(const Tokens& tokens, const AttentionOptions& options, Isa 
   for (std::int64_t b = 0; b < B; ++b) {
     const std::int64_t length = lengths[static_cast<std::size_t>(b)];
     const auto part = [&](const Tensor& tensor) { return part_of(part_of(tensor.view, 0, b, 1), 2, 0, length); };
-    REQUIRE_OK(attention(part(tokens.q), part(tokens.k), part(tokens.v), {}, part(output), workspace, options, isa));
+    REQUIRE_OK(attention(part(tokens.q), part(tokens.k), part(tokens.v), {}, part(output), workspace, on(isa, options)));
   }
   return output;
 }
@@ -90,7 +90,7 @@ Tensor through_cache(KeyValueCache& cache, const Tokens& tokens, const std::vect
   for (std::size_t n = 0; first < T; ++n) {
     const std::int64_t count = std::min(chunks[n % chunks.size()], T - first);
     REQUIRE_OK(append(cache, tokens, first, count, {}, isa));
-    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, count), cache, {}, part_of(output.view, 2, first, count), workspace, options, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, count), cache, {}, part_of(output.view, 2, first, count), workspace, on(isa, options)));
     first += count;
   }
   return output;
@@ -244,7 +244,7 @@ TEST_CASE("cache: many queries over long caches and over a ring that came round 
     options.window_left = window;
     options.offset = tokens - queries;
     Workspace workspace;
-    REQUIRE_OK(attention(q.view, k.view, v.view, {}, expected.view, workspace, options, isa));
+    REQUIRE_OK(attention(q.view, k.view, v.view, {}, expected.view, workspace, on(isa, options)));
     options.offset = 0;  // a cache's queries are its last tokens
     for (Kind kind : {Kind::plain, Kind::ring, Kind::paged}) {
       CAPTURE(static_cast<int>(kind));
@@ -267,11 +267,11 @@ TEST_CASE("cache: many queries over long caches and over a ring that came round 
       for (std::int64_t first = 0; first < tokens; first += 130) {
         REQUIRE_OK(cache.append(part_of(k.view, 2, first, 130), part_of(v.view, 2, first, 130), {}, of_isa));
       }
-      std::vector<float> memory(attention_workspace_bytes(q.view, cache, options, isa) / sizeof(float) + 1);
+      std::vector<float> memory(attention_workspace_bytes(q.view, cache, on(isa, options)) / sizeof(float) + 1);
       Workspace enough(memory.data(), memory.size() * sizeof(float));
       CHECK(memory.size() < 64 * 1024);  // nothing is copied
       Tensor output({1, 2, queries, depth});
-      REQUIRE_OK(attention_cached(q.view, cache, {}, output.view, enough, options, isa));
+      REQUIRE_OK(attention_cached(q.view, cache, {}, output.view, enough, on(isa, options)));
       CHECK_SAME_BITS(output, expected);
     }
   }
@@ -310,7 +310,7 @@ TEST_CASE("cache: entries of different lengths give the bits of each alone") {
       for (EmptyRows empty_rows : {EmptyRows::zero, EmptyRows::uniform}) {
         options.empty_rows = empty_rows;
         Workspace workspace;
-        REQUIRE_OK(attention_cached(q.view, made.cache, view, output.view, workspace, options, isa));
+        REQUIRE_OK(attention_cached(q.view, made.cache, view, output.view, workspace, on(isa, options)));
         std::int64_t wrong = 0;
         for (std::int64_t b = 0; b < B; ++b) {
           const std::int64_t count = counts[static_cast<std::size_t>(b)], length = before[static_cast<std::size_t>(b)] + count;
@@ -320,7 +320,7 @@ TEST_CASE("cache: entries of different lengths give the bits of each alone") {
           one.lse = alone_lse.view;
           one.attention_weights = alone_weights.view;
           REQUIRE_OK(attention(part_of(part_of(tokens.q.view, 0, b, 1), 2, length - count, count), part_of(part_of(tokens.k.view, 0, b, 1), 2, 0, length),
-                               part_of(part_of(tokens.v.view, 0, b, 1), 2, 0, length), {}, alone.view, workspace, one, isa));
+                               part_of(part_of(tokens.v.view, 0, b, 1), 2, 0, length), {}, alone.view, workspace, on(isa, one)));
           for (std::int64_t h = 0; h < H; ++h) {
             for (std::int64_t i = 0; i < L; ++i) {
               if (i < count) {
@@ -363,7 +363,7 @@ TEST_CASE("cache: what was taken back was never there") {
           for (std::int64_t b = 0; b < B; ++b) REQUIRE_OK(made.cache.truncate(b, first));
         }
         REQUIRE_OK(append(made.cache, tokens, first, 10, {}, isa));
-        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, 10), made.cache, {}, part_of(output.view, 2, first, 10), workspace, options, isa));
+        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, first, 10), made.cache, {}, part_of(output.view, 2, first, 10), workspace, on(isa, options)));
       }
       CHECK_SAME_BITS(output, expected);
     }
@@ -387,7 +387,7 @@ TEST_CASE("cache: a single query without a window sees what a ring holds, as a w
     Tensor output({B, H, 1, Dv}), weights({B, H, 1, T});
     uniform.attention_weights = weights.view;
     Workspace workspace;
-    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, on(isa, uniform)));
     std::int64_t wrong = 0;
     for (std::int64_t h = 0; h < H; ++h) {
       for (std::int64_t c = 0; c < Dv; ++c) {
@@ -400,7 +400,7 @@ TEST_CASE("cache: a single query without a window sees what a ring holds, as a w
     CHECK(wrong == 0);
     // Taken back to its first token, it holds nothing, and a row sees nothing.
     REQUIRE_OK(ring.cache.truncate(1, T - 25));
-    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, uniform, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 1), ring.cache, {}, output.view, workspace, on(isa, uniform)));
     for (std::int64_t c = 0; c < Dv; ++c) CHECK(output.at(1, 2, 0, c) == 0.0f);
   }
 }
@@ -446,13 +446,13 @@ TEST_CASE("cache: a mask is aligned to the longest entry, a tree to the tokens b
     options.tree_parents = IndexView(parents, 4);
     Tensor output({B, H, 4, Dv}), alone({1, H, 4, Dv});
     Workspace workspace;
-    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 4), made.cache, {}, output.view, workspace, options, isa));
+    REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, 4), made.cache, {}, output.view, workspace, on(isa, options)));
     std::int64_t wrong = 0;
     for (std::int64_t b = 0; b < B; ++b) {
       const auto part = [&](const Tensor& tensor, std::int64_t count) { return part_of(part_of(tensor.view, 0, b, 1), 2, 0, count); };
       options.offset = counts[b] - 4;
       options.mask = BoolMaskView(shown.data(), counts[b]);
-      REQUIRE_OK(attention(part(tokens.q, 4), part(tokens.k, counts[b]), part(tokens.v, counts[b]), {}, alone.view, workspace, options, isa));
+      REQUIRE_OK(attention(part(tokens.q, 4), part(tokens.k, counts[b]), part(tokens.v, counts[b]), {}, alone.view, workspace, on(isa, options)));
       wrong += !same(&alone.at(0, 0, 0, 0), &output.at(b, 0, 0, 0), H * 4 * Dv);
     }
     CHECK(wrong == 0);
@@ -536,21 +536,21 @@ TEST_CASE("cache: the workspace's bytes are enough at any length, and appending 
     for (const std::int64_t count : {std::int64_t{1}, std::int64_t{30}}) {
       const ConstTensorView q = part_of(tokens.q.view, 2, 0, count);
       made.cache.clear();
-      const std::size_t bytes = attention_workspace_bytes(q, made.cache, tokens.options, isa);
+      const std::size_t bytes = attention_workspace_bytes(q, made.cache, on(isa, tokens.options));
       CHECK(bytes > 0);
       std::vector<unsigned char> memory(bytes);
       Workspace workspace(memory.data(), bytes);
       Tensor output({B, H, count, Dv});
       for (std::int64_t length = count; length <= T; length += count) {
         REQUIRE_OK(append(made.cache, tokens, length - count, count, {}, isa));
-        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, count), made.cache, {}, output.view, workspace, tokens.options, isa));
+        REQUIRE_OK(attention_cached(part_of(tokens.q.view, 2, 0, count), made.cache, {}, output.view, workspace, on(isa, tokens.options)));
       }
       Workspace less(memory.data(), bytes - 63 < 64 ? 0 : bytes - 127);
       // With counts of queries, any entry may have one alone: that takes all of it.
       const std::int64_t counts[B] = {count, count, count};
-      CHECK(attention_cached(q, made.cache, IndexView(counts, B), output.view, less, tokens.options, isa).code() == StatusCode::out_of_memory);
+      CHECK(attention_cached(q, made.cache, IndexView(counts, B), output.view, less, on(isa, tokens.options)).code() == StatusCode::out_of_memory);
       Workspace exact(memory.data(), bytes);
-      REQUIRE_OK(attention_cached(q, made.cache, IndexView(counts, B), output.view, exact, tokens.options, isa));
+      REQUIRE_OK(attention_cached(q, made.cache, IndexView(counts, B), output.view, exact, on(isa, tokens.options)));
     }
     CHECK(attention_workspace_bytes(part_of(tokens.q.view, 1, 0, 3), made.cache) == 0);
     AttentionOptions wrong;

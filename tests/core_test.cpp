@@ -56,7 +56,7 @@ TEST_CASE("attention: packed sequences give the bits of each on its own") {
     Tensor output = all.output(), lse({1, H, 46});
     packed.lse = lse.view;
     Workspace workspace;
-    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, packed, isa));
+    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, on(isa, packed)));
     for (int b = 0; b < 4; ++b) {
       CAPTURE(b);
       const std::int64_t first = query_starts[b], count = query_starts[b + 1] - first, keys = key_starts[b + 1] - key_starts[b];
@@ -64,7 +64,7 @@ TEST_CASE("attention: packed sequences give the bits of each on its own") {
       AttentionOptions one = rich.options;
       one.lse = alone_lse.view;
       REQUIRE_OK(attention(part_of(all.q.view, 2, first, count), part_of(all.k.view, 2, key_starts[b], keys),
-                           part_of(all.v.view, 2, key_starts[b], keys), {}, alone.view, workspace, one, isa));
+                           part_of(all.v.view, 2, key_starts[b], keys), {}, alone.view, workspace, on(isa, one)));
       std::int64_t differing = 0;
       for (std::int64_t h = 0; h < H; ++h) {
         for (std::int64_t i = 0; i < count; ++i) {
@@ -87,19 +87,19 @@ TEST_CASE("attention: bits are those of any thread count, strides, batch and chu
     rich.options.offset = S - L;
     Workspace workspace;
     Tensor expected = all.output();
-    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, expected.view, workspace, rich.options, isa));
+    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, expected.view, workspace, on(isa, rich.options)));
     for (int threads : {2, 3}) {
       ThreadPool pool;
       REQUIRE_OK(ThreadPool::make(threads, &pool));
       AttentionOptions options = rich.options;
       options.threads = pool.threads();
       Tensor output = all.output();
-      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, on(isa, options)));
       CHECK_SAME_BITS(output, expected);
     }
     {
       Tensor q(all.q.shape(), random), k(all.k.shape(), random), v(all.v.shape(), random), output(expected.shape(), random);
-      REQUIRE_OK(attention(q.copy(all.q).view, k.copy(all.k).view, v.copy(all.v).view, {}, output.view, workspace, rich.options, isa));
+      REQUIRE_OK(attention(q.copy(all.q).view, k.copy(all.k).view, v.copy(all.v).view, {}, output.view, workspace, on(isa, rich.options)));
       CHECK_SAME_BITS(output, expected);
     }
     // Entry by entry, and the queries of each in chunks that take the same tiles.
@@ -110,7 +110,7 @@ TEST_CASE("attention: bits are those of any thread count, strides, batch and chu
         AttentionOptions options = rich.options;
         options.offset += first;
         REQUIRE_OK(attention(part_of(part_of(all.q.view, 0, b, 1), 2, first, count), part_of(all.k.view, 0, b, 1), part_of(all.v.view, 0, b, 1),
-                             {}, part_of(part_of(output.view, 0, b, 1), 2, first, count), workspace, options, isa));
+                             {}, part_of(part_of(output.view, 0, b, 1), 2, first, count), workspace, on(isa, options)));
       }
     }
     CHECK_SAME_BITS(output, expected);
@@ -133,7 +133,7 @@ TEST_CASE("attention: it matters which keys are hidden, neither by what nor what
       Results results(all, H, L);
       options.lse = results.lse.view;
       options.attention_weights = results.weights.view;
-      REQUIRE_OK(attention(operands.q.view, operands.k.view, operands.v.view, {}, results.output.view, workspace, options, isa));
+      REQUIRE_OK(attention(operands.q.view, operands.k.view, operands.v.view, {}, results.output.view, workspace, on(isa, options)));
       return results;
     };
     const auto check_same = [](const Results& results, const Results& expected) {
@@ -212,22 +212,22 @@ TEST_CASE("attention: a sink far below all scores is as none, one far above them
       Workspace workspace;
       AttentionOptions options;
       options.lse = without.view;
-      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, expected.view, workspace, options, isa));
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, expected.view, workspace, on(isa, options)));
       options.lse = lse.view;
       for (float sink : {score - 100.0f, -1e6f, -1e9f, -3e38f}) {
         CAPTURE(sink);
         sinks.fill(sink);
         options.sinks = sinks.view;
-        REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+        REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, on(isa, options)));
         CHECK_SAME_BITS(output, expected);
         CHECK_SAME_BITS(lse, without);
       }
       // As heavy as all keys together, and much heavier.
       for (std::int64_t h = 0; h < 2; ++h) sinks[h] = without.at(0, h, 0);
-      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, on(isa, options)));
       CHECK(output.at(0, 1, 0, 2) == doctest::Approx(expected.at(0, 1, 0, 2) / 2.0f).epsilon(1e-3));
       for (std::int64_t h = 0; h < 2; ++h) sinks[h] = score + 500.0f;
-      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, options, isa));
+      REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, output.view, workspace, on(isa, options)));
       CHECK(output.at(0, 1, 0, 2) == 0.0f);
       CHECK(lse.at(0, 1, 0) == doctest::Approx(score + 500.0f));
     }
@@ -245,11 +245,11 @@ TEST_CASE("merge: parts over disjoint keys become the whole, and two that saw no
     Tensor whole = all.output(), whole_lse({2, 4, 9}), output = all.output(), lse({2, 4, 9}), other = all.output(), other_lse({2, 4, 9});
     AttentionOptions options;
     options.lse = whole_lse.view;
-    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, whole.view, workspace, options, isa));
+    REQUIRE_OK(attention(all.q.view, all.k.view, all.v.view, {}, whole.view, workspace, on(isa, options)));
     options.lse = lse.view;
-    REQUIRE_OK(attention(all.q.view, part_of(all.k.view, 2, 0, 33), part_of(all.v.view, 2, 0, 33), {}, output.view, workspace, options, isa));
+    REQUIRE_OK(attention(all.q.view, part_of(all.k.view, 2, 0, 33), part_of(all.v.view, 2, 0, 33), {}, output.view, workspace, on(isa, options)));
     options.lse = other_lse.view;
-    REQUIRE_OK(attention(all.q.view, part_of(all.k.view, 2, 33, 37), part_of(all.v.view, 2, 33, 37), {}, other.view, workspace, options, isa));
+    REQUIRE_OK(attention(all.q.view, part_of(all.k.view, 2, 33, 37), part_of(all.v.view, 2, 33, 37), {}, other.view, workspace, on(isa, options)));
     REQUIRE_OK(merge(other.view, other_lse.view, output.view, lse.view, operation));
     for (std::int64_t n = 0; n < whole.count(); ++n) CHECK(std::fabs(output[n] - whole[n]) <= 2e-6f);
     for (std::int64_t n = 0; n < lse.count(); ++n) CHECK(std::fabs(lse[n] - whole_lse[n]) <= 2e-6f);
@@ -369,15 +369,15 @@ TEST_CASE("core: long sequences give the bits of few queries at a time, for any 
       for (std::int64_t first = 0; first < queries; first += 30) {
         AttentionOptions part = options;
         part.offset += first;
-        REQUIRE_OK(attention(part_of(q.view, 2, first, 30), k.view, v.view, lengths.view, part_of(parts.view, 2, first, 30), workspace, part, isa));
+        REQUIRE_OK(attention(part_of(q.view, 2, first, 30), k.view, v.view, lengths.view, part_of(parts.view, 2, first, 30), workspace, on(isa, part)));
       }
       for (int threads : {1, 2, 3}) {
         ThreadPool pool;
         REQUIRE_OK(ThreadPool::make(threads, &pool));
         options.threads = pool.threads();
-        std::vector<float> memory(attention_workspace_bytes(q.view, k.view, v.view, options, isa) / sizeof(float) + 1, not_a_number);
+        std::vector<float> memory(attention_workspace_bytes(q.view, k.view, v.view, on(isa, options)) / sizeof(float) + 1, not_a_number);
         Workspace enough(memory.data(), memory.size() * sizeof(float));
-        REQUIRE_OK(attention(q.view, k.view, v.view, lengths.view, whole.view, enough, options, isa));
+        REQUIRE_OK(attention(q.view, k.view, v.view, lengths.view, whole.view, enough, on(isa, options)));
         CHECK_SAME_BITS(whole, parts);
       }
     }

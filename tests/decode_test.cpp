@@ -26,7 +26,7 @@ struct Step {
   Tensor run(const AttentionOptions& options, Isa isa, const LengthsView& lengths = {}) const {
     Tensor result = output();
     Workspace workspace;
-    REQUIRE_OK(attention(q.view, k.view, v.view, lengths, result.view, workspace, options, isa));
+    REQUIRE_OK(attention(q.view, k.view, v.view, lengths, result.view, workspace, on(isa, options)));
     return result;
   }
 };
@@ -157,7 +157,7 @@ TEST_CASE("decode: bits are those of any thread count, strides, batch, and of he
     for (int round = 0; round < 3; ++round) {
       Tensor q(step.q.shape(), random), k(step.k.shape(), random), v(step.v.shape(), random), output(expected.shape(), random);
       Workspace workspace;
-      REQUIRE_OK(attention(q.copy(step.q).view, k.copy(step.k).view, v.copy(step.v).view, lengths, output.view, workspace, options, isa));
+      REQUIRE_OK(attention(q.copy(step.q).view, k.copy(step.k).view, v.copy(step.v).view, lengths, output.view, workspace, on(isa, options)));
       CHECK_SAME_BITS(output, expected);
       CHECK(output.gaps_untouched());
     }
@@ -168,7 +168,7 @@ TEST_CASE("decode: bits are those of any thread count, strides, batch, and of he
       row.data += b * row.strides[0];
       row.sizes[0] = 1;
       REQUIRE_OK(attention(entry_of(step.q.view, b), entry_of(step.k.view, b), entry_of(step.v.view, b), LengthsView(counts + b, 1), row,
-                           workspace, options, isa));
+                           workspace, on(isa, options)));
     }
     CHECK_SAME_BITS(alone, expected);
     Tensor k({step.B, step.H, step.S, step.D}), v({step.B, step.H, step.S, step.Dv});
@@ -183,7 +183,7 @@ TEST_CASE("decode: bits are those of any thread count, strides, batch, and of he
     };
     repeat(step.k, k);
     repeat(step.v, v);
-    REQUIRE_OK(attention(step.q.view, k.view, v.view, lengths, repeated.view, workspace, options, isa));
+    REQUIRE_OK(attention(step.q.view, k.view, v.view, lengths, repeated.view, workspace, on(isa, options)));
     CHECK_SAME_BITS(repeated, expected);
   }
 }
@@ -207,7 +207,7 @@ TEST_CASE("decode: packed sequences of one query beside others give the bits of 
       ThreadPool pool;
       REQUIRE_OK(ThreadPool::make(threads, &pool));
       packed.threads = pool.threads();
-      REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, packed, isa));
+      REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, on(isa, packed)));
       for (int b = 0; b < 6; ++b) {
         CAPTURE(b);
         const std::int64_t count = query_starts[b + 1] - query_starts[b], keys = key_starts[b + 1] - key_starts[b];
@@ -220,7 +220,7 @@ TEST_CASE("decode: packed sequences of one query beside others give the bits of 
         AttentionOptions one;
         one.lse = alone_lse.view;
         REQUIRE_OK(attention(rows(q.view, query_starts[b], count), rows(k.view, key_starts[b], keys), rows(v.view, key_starts[b], keys), {},
-                             alone.view, workspace, one, isa));
+                             alone.view, workspace, on(isa, one)));
         std::int64_t differing = 0;
         for (std::int64_t h = 0; h < H; ++h) {
           for (std::int64_t i = 0; i < count; ++i) {
@@ -390,13 +390,13 @@ TEST_CASE("decode: the memory that is asked for is the memory that is used") {
       const Step step(2, 6, 2, 2600, 20, 33, random);
       AttentionOptions options;
       options.threads = pool.threads();
-      const std::size_t bytes = attention_workspace_bytes(step.q.view, step.k.view, step.v.view, options, isa);
+      const std::size_t bytes = attention_workspace_bytes(step.q.view, step.k.view, step.v.view, on(isa, options));
       std::vector<char> memory(bytes);
       Workspace exact(memory.data(), bytes), less(memory.data(), bytes - 64);
       Tensor output = step.output();
-      CHECK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, less, options, isa).code() == StatusCode::out_of_memory);
+      CHECK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, less, on(isa, options)).code() == StatusCode::out_of_memory);
       CHECK(output.untouched());
-      REQUIRE_OK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, exact, options, isa));
+      REQUIRE_OK(attention(step.q.view, step.k.view, step.v.view, {}, output.view, exact, on(isa, options)));
       CHECK_SAME_BITS(output, step.run(options, isa));
     }
   }

@@ -36,6 +36,12 @@ inline std::vector<Isa> usable_isas() {
   return usable;
 }
 
+/// The same options on that ISA.
+inline AttentionOptions on(Isa isa, AttentionOptions options = {}) {
+  options.isa = isa;
+  return options;
+}
+
 inline std::string name_of(Isa isa) { return isa_name(isa); }
 
 /// How many random shapes to take instead of `count`: emulators set ATTEND_TEST_SHARE=N for 1 / N of them.

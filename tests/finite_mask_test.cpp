@@ -35,7 +35,7 @@ struct Case {
   double error(Isa isa, const reference::AttentionResult& right, Workspace& workspace, bool with_weights = true) {
     options.lse = lse.view;
     if (with_weights) options.attention_weights = weights.view;
-    REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, options, isa));
+    REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, on(isa, options)));
     double worst = 0.0;
     const auto compare = [&worst](double actual, double expected, double unit) {
       if (actual == expected) return;
@@ -96,7 +96,7 @@ TEST_CASE("finite masks: the smallest input, by hand") {
         const reference::AttentionResult right = reference::attention(
             reference::Array(one.q.view), reference::Array(part_of(one.k.view, 2, 100, 28)), reference::Array(part_of(one.v.view, 2, 100, 28)));
         Workspace workspace;
-        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, one.options, isa));
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, on(isa, one.options)));
         for (std::int64_t n = 0; n < one.output.count(); ++n) {
           CHECK(std::abs(one.output[n] - right.output.values[static_cast<std::size_t>(n)]) <= most_error);
         }
@@ -181,10 +181,10 @@ TEST_CASE("finite masks: on all keys alike they change nothing but the LSE") {
         one.options.relative_position_bias.table = table.fill(random).view;
         Tensor without(one.output.shape());
         Workspace workspace;
-        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, without.view, workspace, one.options, isa));
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, without.view, workspace, on(isa, one.options)));
         Tensor mask({300});
         one.options.additive_mask = mask.fill(value).view;
-        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, one.options, isa));
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, on(isa, one.options)));
         double off = 0.0;
         for (std::int64_t n = 0; n < without.count(); ++n) off = std::max(off, std::abs(static_cast<double>(one.output[n]) - without[n]));
         CHECK(off <= most_error);
@@ -339,11 +339,11 @@ TEST_CASE("finite biases: what ALiBi takes and a mask gives back leaves T5's tab
         one.options.relative_position_bias.bidirectional = false;
         one.options.relative_position_bias.max_distance = 500;
         one.options.offset = 210;
-        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, alone.view, workspace, one.options, isa));
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, alone.view, workspace, on(isa, one.options)));
         for (std::int64_t j = 0; j < 200; ++j) mask[j] = -slope * static_cast<float>(j);
         one.options.additive_mask = mask.view;
         one.options.alibi_slopes = slopes.fill(slope).view;
-        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, one.options, isa));
+        REQUIRE_OK(attention(one.q.view, one.k.view, one.v.view, {}, one.output.view, workspace, on(isa, one.options)));
         for (std::int64_t n = 0; n < alone.count(); ++n) CHECK(std::abs(one.output[n] - alone[n]) <= most_error);
       }
     }

@@ -989,7 +989,7 @@ TEST_CASE("io: what is beside the projections of a layer") {
   CHECK(layer.unused.empty());
   CHECK(layer.sinks.view.absent());
   CHECK(layer.relative_bias.view.absent());
-  CHECK(!layer.scale.has_value());
+  CHECK(layer.scale == 0.0f);
 
   // All that the layer does not use is listed, whatever it is.
   const std::vector<Named> others = {{"a.bias_k", {1}},      {"a.logit_scale", {}}, {"a.q_norm.bias", {2}},

@@ -282,7 +282,7 @@ TEST_CASE("MultiHeadAttention: norm and rotation give the bits of the public ope
       REQUIRE_OK(rotary_embedding(k_heads, config.rotary, {}, 0, k_heads, workspace, operation));
       AttentionOptions core = options;
       core.query_positions = IndexView();
-      REQUIRE_OK(attention(q_heads, k_heads, heads_of(v, 2), {}, heads_of(heads, 6), workspace, core, isa));
+      REQUIRE_OK(attention(q_heads, k_heads, heads_of(v, 2), {}, heads_of(heads, 6), workspace, on(isa, core)));
       REQUIRE_OK(matmul(heads.view, weights.output, true, weights.output_bias, composed.view, workspace, operation));
       CHECK_SAME_BITS(output, composed);
     }

@@ -26,7 +26,7 @@ double error_of(Isa isa, std::int64_t L, std::int64_t S, float key, const std::v
   options.window_left = window;
   options.offset = window < 0 ? 0 : S - L;
   Workspace workspace;
-  REQUIRE_OK(attention(q.view, keys, rows, {}, output.view, workspace, options, isa));
+  REQUIRE_OK(attention(q.view, keys, rows, {}, output.view, workspace, on(isa, options)));
   double worst = 0.0;
   for (std::int64_t i = 0; i < L; ++i) {
     for (std::int64_t c = 0; c < Dv; ++c) {
@@ -101,12 +101,12 @@ TEST_CASE("long rows: threads, chunks of queries and pages give the bits of one 
       options.offset = S - L;
       options.additive_mask = mask.view;
       Workspace workspace;
-      REQUIRE_OK(attention(q.view, k.view, v.view, {}, whole.view, workspace, options, isa));
+      REQUIRE_OK(attention(q.view, k.view, v.view, {}, whole.view, workspace, on(isa, options)));
       for (std::int64_t first = 0; first < L; first += 8) {
         AttentionOptions part = options;
         part.offset = S - L + first;
         part.additive_mask = part_of(ConstTensorView(mask.view), 0, first, 8);
-        REQUIRE_OK(attention(part_of(ConstTensorView(q.view), 2, first, 8), k.view, v.view, {}, part_of(parts.view, 2, first, 8), workspace, part, isa));
+        REQUIRE_OK(attention(part_of(ConstTensorView(q.view), 2, first, 8), k.view, v.view, {}, part_of(parts.view, 2, first, 8), workspace, on(isa, part)));
       }
       CHECK_SAME_BITS(parts, whole);
       for (std::int64_t page_rows : {16, 5}) {
@@ -125,7 +125,7 @@ TEST_CASE("long rows: threads, chunks of queries and pages give the bits of one 
         REQUIRE_OK(cache.append(k.view, v.view));
         AttentionOptions over = options;
         over.offset = 0;
-        REQUIRE_OK(attention_cached(q.view, cache, {}, cached.view, workspace, over, isa));
+        REQUIRE_OK(attention_cached(q.view, cache, {}, cached.view, workspace, on(isa, over)));
         CHECK_SAME_BITS(cached, whole);
       }
     }

@@ -124,6 +124,7 @@ struct Calls {
     keys.fill(random);
     options.isa = isa;
     with_weights.attention_weights = weights.view;
+    core_options.isa = isa;
     core_options.causal = true;
     core_options.relative_position_bias.table = table.fill(random).view;
     REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
@@ -141,13 +142,13 @@ struct Calls {
     return attention.forward(x.view, keys.view, keys.view, {}, output.view, workspace);
   }
   Status core(Workspace& workspace) {
-    return attend::attention(one_head(x), one_head(keys), one_head(keys), {}, one_head(output), workspace, core_options, options.isa);
+    return attend::attention(one_head(x), one_head(keys), one_head(keys), {}, one_head(output), workspace, core_options);
   }
   Status cached(Workspace& workspace) {
     AttentionOptions windowed = core_options;
     windowed.window_left = 50;
     const Status status = cache.append(one_head(x), one_head(x), {}, options);
-    return status.ok() ? attend::attention_cached(one_head(x), cache, {}, one_head(output), workspace, windowed, options.isa) : status;
+    return status.ok() ? attend::attention_cached(one_head(x), cache, {}, one_head(output), workspace, windowed) : status;
   }
   // (B, n, 40) as two heads of 20 in place.
   static TensorView one_head(Tensor& tensor) {
@@ -362,7 +363,7 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
         Workspace workspace(memory.data(), bytes - 1);
         CHECK(attention.forward(queries.view, keys.view, keys.view, {}, output.view, workspace, forward).code() == StatusCode::out_of_memory);
       }
-      const std::size_t bytes = matmul_workspace_bytes(queries.view, keys.view, true, isa);
+      const std::size_t bytes = matmul_workspace_bytes(queries.view, keys.view, true, {isa, {}});
       for (std::size_t offset : {0, 1, 63}) {
         const CallersMemory memory(bytes, offset);
         Workspace workspace(memory.data(), memory.size());
@@ -386,7 +387,7 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
     AttentionOptions of_heads;
     of_heads.relative_position_bias.table = ConstTensorView(x.view.data, 8, 2);
     CHECK(attention.workspace_bytes(x.view, x.view, x.view, of_heads) == 0);
-    CHECK(matmul_workspace_bytes(x.view, y.view, true, isa) == 0);
+    CHECK(matmul_workspace_bytes(x.view, y.view, true, {isa, {}}) == 0);
   }
 }
 

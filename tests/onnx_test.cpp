@@ -152,7 +152,7 @@ AttentionAnswer engine_attention(const AttentionCall& call, const Shape& output_
   AttentionOptions options = call.options;
   if (want_weights) options.attention_weights = weights.view;
   Workspace workspace;
-  REQUIRE_OK(attention(call.q, call.k, call.v, call.valid_lens, output_heads, workspace, options, isa));
+  REQUIRE_OK(attention(call.q, call.k, call.v, call.valid_lens, output_heads, workspace, on(isa, options)));
   CHECK(output.gaps_untouched());
   return {output_heads, weights.view};
 }

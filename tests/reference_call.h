@@ -35,7 +35,7 @@ inline void append_entry(const reference::Array& entry, reference::Array* all) {
 inline reference::AttentionOptions reference_options(const AttentionOptions& options, const LengthsView& valid_lens, std::int64_t b,
                                                      const reference::Array& position_bias = {}) {
   reference::AttentionOptions same;
-  if (options.scale) same.scale = *options.scale;
+  if (options.scale != 0.0f) same.scale = static_cast<double>(options.scale);
   same.softcap = options.softcap;
   same.valid_lens = entry_of(valid_lens, b);
   same.causal = options.causal;

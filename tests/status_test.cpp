@@ -143,6 +143,36 @@ struct CoreCall {
 
 }  // namespace
 
+TEST_CASE("status: a call takes the ISA that its object was made for, or best") {
+  const std::vector<Isa> isas = usable_isas();
+  for (Isa isa : isas) {
+    CAPTURE(name_of(isa));
+    MultiHeadAttention layer;
+    REQUIRE_OK(MultiHeadAttention::make_random(Layer::square(8, 2, isa), 1, &layer));
+    DotProductAttention core;
+    REQUIRE_OK(DotProductAttention::make(0.0f, &core, isa));
+    Tensor x({1, 3, 8}), output({1, 3, 8});
+    x.fill(1.0f);
+    Workspace workspace;
+    for (Isa asked : {Isa::best, isa}) {
+      CHECK(layer.workspace_bytes({1, 3, 3}, on(asked)) == layer.workspace_bytes({1, 3, 3}));
+      REQUIRE_OK(layer.forward(x.view, x.view, x.view, {}, output.view, workspace, on(asked)));
+      REQUIRE_OK(core.forward(x.view, x.view, x.view, {}, output.view, workspace, on(asked)));
+    }
+    for (Isa asked : {isa == Isa::scalar ? isas.front() : Isa::scalar, Isa::neon, static_cast<Isa>(99)}) {
+      if (asked == isa) continue;
+      CAPTURE(name_of(asked));
+      const std::string message = "isa: " + name_of(asked) + ", expected the one that this was made for, or best";
+      Tensor untouched({1, 3, 8});
+      CHECK(layer.workspace_bytes({1, 3, 3}, on(asked)) == 0);
+      CHECK(core.workspace_bytes(x.view, x.view, x.view, on(asked)) == 0);
+      check_refused(layer.forward(x.view, x.view, x.view, {}, untouched.view, workspace, on(asked)), StatusCode::invalid_argument, message);
+      check_refused(core.forward(x.view, x.view, x.view, {}, untouched.view, workspace, on(asked)), StatusCode::invalid_argument, message);
+      CHECK(untouched.untouched());
+    }
+  }
+}
+
 TEST_CASE("Status: ok is empty, an error has its message, cut to the buffer") {
   const Status ok;
   CHECK(ok.ok());

@@ -40,13 +40,14 @@ int sdpa(const Arguments& arguments) {
   scores.apply(&options);
   if (arguments.has("--scale")) options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   options.threads = threads.threads();
+  options.isa = isa;
 
   Floats output(output_shape), lse({B, H, outputs.has("--lse") ? L : 0}), weights({B, H, L, outputs.has("--attn-weights") ? S : 0});
   if (outputs.has("--lse")) options.lse = lse.view();
   if (outputs.has("--attn-weights")) options.attention_weights = weights.view();
   Workspace workspace;
   const double begun = seconds_now();
-  require(attention(q.view(), k.view(), v.view(), lengths.view, output.view(), workspace, options, isa));
+  require(attention(q.view(), k.view(), v.view(), lengths.view, output.view(), workspace, options));
   const double seconds = seconds_now() - begun;
   outputs.write({{"--out", &output}, {"--lse", &lse}, {"--attn-weights", &weights}});
   print_remark("sdpa", visibility.remark());
@@ -69,7 +70,7 @@ const Verb sdpa_verb = {
         {"--query", "Q.npy", "queries (B, H, L, D)", true},
         {"--key", "K.npy", "keys (B, G, S, D)", true},
         {"--value", "V.npy", "values (B, G, S, Dv)", true},
-        {"--scale", "S", "of the scores; default: 1 / sqrt(D)"},
+        {"--scale", "S", "of the scores; 0, the default: 1 / sqrt(D)"},
         mask_flag,
         causal_flag,
         causal_offset_flag,

@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #define ATTEND_VERSION_MAJOR 0
 #define ATTEND_VERSION_MINOR 1
@@ -291,7 +290,7 @@ ATTEND_API Status matmul(const ConstTensorView& a, const ConstTensorView& b, boo
 /// Bytes that matmul takes from its workspace for such factors, whose data is not read; 0 if they
 /// are not valid ones.
 ATTEND_API std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b,
-                                              bool b_transposed, Isa isa = Isa::best) noexcept;
+                                              bool b_transposed, const OperationOptions& options = {}) noexcept;
 
 /// output[b, j, ...] = input[b, j, ...] for j < valid_lens[b], and `value` beyond.
 ///
@@ -339,8 +338,8 @@ struct RelativePositionBias {
 /// keys. A key is visible if all that is given here, and the valid lengths, let it be.
 /// A kind of call that has no use for an option refuses it by name.
 struct AttentionOptions {
-  /// Of the scores, finite, may be negative; absent: 1 / sqrt(D).
-  std::optional<float> scale;
+  /// Of the scores, finite, may be negative; 0: 1 / sqrt(D). (1e-30 is as good as 0.)
+  float scale = 0.0f;
   /// c > 0: scores become c tanh(s / c), before masks and biases are added; 0: as they are.
   float softcap = 0.0f;
 
@@ -395,6 +394,7 @@ struct AttentionOptions {
   /// sink) for a row that sees no key. Absent: nowhere.
   TensorView lse;
   Threads threads;
+  Isa isa = Isa::best;  // what is made is bound to one: its calls take best, or that one
 };
 
 /// Attention on given queries, keys and values: the core of every layer.
@@ -407,14 +407,12 @@ struct AttentionOptions {
 /// options.query_positions, key_positions, training and dropout_seed are refused.
 ATTEND_API Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                             const LengthsView& valid_lens, const TensorView& output,
-                            Workspace& workspace, const AttentionOptions& options = {},
-                            Isa isa = Isa::best) noexcept;
+                            Workspace& workspace, const AttentionOptions& options = {}) noexcept;
 
 /// Bytes that attention takes from its workspace for such operands, whose data is not read, and such
 /// options; 0 if they are not valid ones.
 ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k,
-                                                 const ConstTensorView& v, const AttentionOptions& options = {},
-                                                 Isa isa = Isa::best) noexcept;
+                                                 const ConstTensorView& v, const AttentionOptions& options = {}) noexcept;
 
 /// Combines attention over some keys with attention over others, in place: (output, lse) becomes
 /// attention over both.
@@ -549,13 +547,12 @@ class ATTEND_API KeyValueCache {
 /// values held. options.query_starts and key_starts are refused, and what the call with keys and values refuses.
 ATTEND_API Status attention_cached(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
                                    const TensorView& output, Workspace& workspace,
-                                   const AttentionOptions& options = {}, Isa isa = Isa::best) noexcept;
+                                   const AttentionOptions& options = {}) noexcept;
 
 /// Bytes that this call takes from its workspace, however much the cache holds; q's data is not read; 0 if
 /// they are not valid arguments.
 ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache,
-                                                 const AttentionOptions& options = {},
-                                                 Isa isa = Isa::best) noexcept;
+                                                 const AttentionOptions& options = {}) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // Positions

@@ -9,7 +9,6 @@
 #include <attend/attend.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -221,7 +220,7 @@ struct LayerWeights {
   std::int64_t key_value_hiddens = 0;
   /// Views into `tensors`; a bias that the file lacks is absent.
   MultiHeadAttentionWeights weights;
-  std::optional<float> scale;  // of the scores; absent: 1 / sqrt(D)
+  float scale = 0.0f;  // of the scores; 0: 1 / sqrt(D)
   FloatTensor sinks;           // (H,); absent if the file lacks it
   FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
   const char* convention = "";  // whose names they are, as the table of find_layer has it

@@ -47,8 +47,9 @@ View<Element> mask_of(Element* data, bool by_entry, bool by_head, const CallSize
 
 }  // namespace
 
-AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights) {
+AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights, int isa) {
   AttentionOptions options;
+  options.isa = static_cast<Isa>(isa);
   options.causal = o.causal != 0;
   options.offset = o.offset;
   if (o.windowed != 0) {
@@ -57,7 +58,7 @@ AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int
   }
   options.mask = mask_of(o.mask, o.mask_by_entry != 0, o.mask_by_head != 0, shape);
   options.additive_mask = mask_of(o.additive_mask, o.additive_mask_by_entry != 0, o.additive_mask_by_head != 0, shape);
-  if (o.scale != 0.0f) options.scale = o.scale;
+  options.scale = o.scale;
   options.softcap = o.softcap;
   options.empty_rows = static_cast<EmptyRows>(empty_rows);
   if (o.lse != nullptr) options.lse = TensorView(o.lse, shape.batch, shape.heads, shape.queries);
@@ -228,7 +229,7 @@ size_t attend_attention_workspace_bytes(const attend_attention_call* call) {
   if (c.k == nullptr) c.k = &somewhere;
   if (c.v == nullptr) c.v = &somewhere;
   const CoreOperands operands(c);
-  return attention_workspace_bytes(operands.q, operands.k, operands.v, options_of(c, c.batch, c.num_heads), static_cast<Isa>(c.isa));
+  return attention_workspace_bytes(operands.q, operands.k, operands.v, options_of(c, c.batch, c.num_heads, c.isa));
 }
 
 attend_code attend_attention(const attend_attention_call* call, attend_error* error) {
@@ -236,7 +237,7 @@ attend_code attend_attention(const attend_attention_call* call, attend_error* er
   const CoreOperands operands(*call);
   Workspace callers(call->workspace, call->workspace_bytes), own;
   return report(attention(operands.q, operands.k, operands.v, lengths_of(*call), operands.output,
-                          call->workspace != nullptr ? callers : own, options_of(*call, call->batch, call->num_heads), static_cast<Isa>(call->isa)),
+                          call->workspace != nullptr ? callers : own, options_of(*call, call->batch, call->num_heads, call->isa)),
                 error);
 }
 

@@ -30,12 +30,12 @@ struct CallSizes {
 
 inline bool packed(const attend_options& o) { return o.num_sequences != 0 || o.query_starts != nullptr || o.key_starts != nullptr; }
 
-AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights);
+AttentionOptions options_of(const attend_options& o, const CallSizes& shape, int empty_rows, float* attention_weights, int isa);
 
 /// What a call of any kind says beside its operands.
 template <class Call>
-AttentionOptions options_of(const Call& c, std::int64_t batch, std::int64_t heads) {
-  return options_of(c.options, {batch, heads, c.num_queries, c.num_keys}, c.empty_rows, c.attention_weights);
+AttentionOptions options_of(const Call& c, std::int64_t batch, std::int64_t heads, int isa = ATTEND_ISA_BEST) {
+  return options_of(c.options, {batch, heads, c.num_queries, c.num_keys}, c.empty_rows, c.attention_weights, isa);
 }
 
 }  // namespace attend

@@ -117,7 +117,7 @@ size_t attend_cached_attention_workspace_bytes(const attend_kv_cache* cache, con
   const KeyValueCacheConfig held = cache->cache.config();
   static const float somewhere = 0.0f;  // where there are no queries yet: they are not read
   return attention_workspace_bytes(queries_of(c, c.q != nullptr ? c.q : &somewhere, held), cache->cache,
-                                   options_of(c, held.batch, c.num_heads), static_cast<Isa>(c.isa));
+                                   options_of(c, held.batch, c.num_heads, c.isa));
 }
 
 attend_code attend_cached_attention(const attend_kv_cache* cache, const attend_cached_attention_call* call, attend_error* error) {
@@ -131,7 +131,7 @@ attend_code attend_cached_attention(const attend_kv_cache* cache, const attend_c
   Workspace callers(c.workspace, c.workspace_bytes), own;
   return report(attention_cached(queries_of(c, c.q, held), cache->cache, counts_of(c.query_counts, held.batch),
                                  TensorView(c.output, held.batch, c.num_heads, c.num_queries, held.value_dim),
-                                 c.workspace != nullptr ? callers : own, options_of(c, held.batch, c.num_heads), static_cast<Isa>(c.isa)),
+                                 c.workspace != nullptr ? callers : own, options_of(c, held.batch, c.num_heads, c.isa)),
                 error);
 }
 

@@ -122,16 +122,16 @@ std::size_t call_bytes(const Kernels& kernels, const ConstTensorView& q, const C
 }  // namespace
 
 std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
-                                      const AttentionOptions& options, Isa isa) noexcept {
-  const Kernels* kernels = find_kernels(isa);
+                                      const AttentionOptions& options) noexcept {
+  const Kernels* kernels = find_kernels(options.isa);
   if (kernels == nullptr || !validate_use(attention_call, options).ok()) return 0;
   return call_bytes(*kernels, q, k, v, options);
 }
 
 Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v, const LengthsView& valid_lens,
-                 const TensorView& output, Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
+                 const TensorView& output, Workspace& workspace, const AttentionOptions& options) noexcept {
   const Kernels* kernels = nullptr;
-  ATTEND_CHECK(require_kernels(isa, &kernels));
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
   ATTEND_CHECK(validate_core(q, k, v, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;
@@ -140,8 +140,8 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
   return status;
 }
 
-std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options, Isa isa) noexcept {
-  const Kernels* kernels = find_kernels(isa);
+std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache, const AttentionOptions& options) noexcept {
+  const Kernels* kernels = find_kernels(options.isa);
   if (kernels == nullptr || cache.state() == nullptr || !validate_cached_queries(q, *cache.state()).ok() ||
       !validate_use(cached_attention_call, options).ok() || !validate_scoring(options, q.sizes[1]).ok()) {
     return 0;
@@ -151,11 +151,11 @@ std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCa
 }
 
 Status attention_cached(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts, const TensorView& output,
-                        Workspace& workspace, const AttentionOptions& options, Isa isa) noexcept {
+                        Workspace& workspace, const AttentionOptions& options) noexcept {
   const CacheState* const state = cache.state();
   if (state == nullptr) return Status::error(StatusCode::invalid_argument, "cache: it has not been made");
   const Kernels* kernels = nullptr;
-  ATTEND_CHECK(require_kernels(isa, &kernels));
+  ATTEND_CHECK(require_kernels(options.isa, &kernels));
   ATTEND_CHECK(validate_cached_core(q, *state, query_counts, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;
@@ -183,7 +183,7 @@ std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries,
 
 std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                                                  const ConstTensorView& values, const AttentionOptions& options) const noexcept {
-  if (kernels_ == nullptr || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
+  if (kernels_ == nullptr || !validate_isa(kernels_, options).ok() || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
   return call_bytes(*kernels_, one_head(queries), one_head(keys), one_head(values), one_head(options));
 }
 
@@ -194,6 +194,7 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
   if (kernels_ == nullptr) {
     return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
   }
+  ATTEND_CHECK(validate_isa(kernels_, options));
   ATTEND_CHECK(validate_dot_product(queries, keys, values, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;

@@ -280,7 +280,8 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int t
 
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
-  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 ||  !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
+  if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || !validate_isa(kernels_, options).ok() ||
+      !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
       !plan_call(*kernels_, config_, {shape, options}, &plan)) {
     return 0;
   }
@@ -290,7 +291,8 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
 std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                                                 const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
-  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 ||  !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
+  if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 ||
+      !validate_isa(kernels_, options).ok() || !validate_layer_cache(config_, *cache.state(), shape.batch).ok() ||
       !validate_use(cached_forward_call, options).ok() || !validate_scoring(options, config_.num_heads).ok() ||
       !plan_call(*kernels_, config_, {shape, options, {}, cache.state()}, &plan)) {
     return 0;
@@ -303,6 +305,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
                                    const TensorView& result, Workspace& workspace,
                                    const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) return not_made();
+  ATTEND_CHECK(validate_isa(kernels_, options));
   ATTEND_CHECK(validate_forward(config_, queries, keys, values, valid_lens, result, options));
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
   return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}}, workspace);
@@ -313,6 +316,7 @@ Status MultiHeadAttention::forward_cached(const ConstTensorView& queries, const 
                                    const TensorView& result, Workspace& workspace,
                                    const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) return not_made();
+  ATTEND_CHECK(validate_isa(kernels_, options));
   CacheState* const state = cache == nullptr ? nullptr : cache->state();
   if (state == nullptr) return no_cache(cache);
   ATTEND_CHECK(validate_cached_forward(config_, queries, keys, values, new_counts, *state, result, options));
@@ -322,6 +326,7 @@ Status MultiHeadAttention::forward_cached(const ConstTensorView& queries, const 
 Status MultiHeadAttention::project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
                                    KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) return not_made();
+  ATTEND_CHECK(validate_isa(kernels_, options));
   CacheState* const state = cache == nullptr ? nullptr : cache->state();
   if (state == nullptr) return no_cache(cache);
   ATTEND_CHECK(validate_project(config_, keys, values, counts, *state, options));

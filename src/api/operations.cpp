@@ -63,8 +63,8 @@ void run_product(const void* context, std::int64_t task, int) {
 
 }  // namespace
 
-std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, Isa isa) noexcept {
-  const Kernels* kernels = find_kernels(isa);
+std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const OperationOptions& options) noexcept {
+  const Kernels* kernels = find_kernels(options.isa);
   if (kernels == nullptr || !validate_factors(a, b, b_transposed).ok()) return 0;
   const std::int64_t columns = b.sizes[b.rank - (b_transposed ? 2 : 1)];
   return matmul_bytes(*kernels, a.rank == 3 ? a.sizes[0] : 1, a.sizes[a.rank - 1], columns) + alignment - 1;

@@ -22,7 +22,7 @@ Attention of_sizes(const Kernels& kernels, std::int64_t heads, std::int64_t kv_h
 
 // All that options say but of operands and of the table of a relative bias.
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
-  attention->scale = options.scale ? *options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
+  attention->scale = options.scale != 0.0f ? options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
   attention->softcap = options.softcap;
   attention->average_weights = options.average_weights;
   attention->biases.slopes = numbers_of(options.alibi_slopes);

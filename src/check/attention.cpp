@@ -119,7 +119,7 @@ Status check_outputs(const Operands& operands, const LengthsView& valid_lens, co
                      std::initializer_list<Memory> others) {
   const auto& [scale, softcap, causal, offset, offsets, window_left, window_right, mask, additive_mask, tree_parents, empty_rows,
                alibi_slopes, relative_position_bias, sinks, query_starts, key_starts, query_positions, key_positions, training,
-               dropout_seed, attention_weights, average_weights, lse, threads] = options;
+               dropout_seed, attention_weights, average_weights, lse, threads, isa] = options;
   if (!query_positions.absent()) ATTEND_CHECK(check_view("query_positions", query_positions));
   if (!key_positions.absent()) ATTEND_CHECK(check_view("key_positions", key_positions));
   const std::initializer_list<Memory> outputs = {memory_of("output", output), memory_of("attention_weights", attention_weights), memory_of("lse", lse)};
@@ -181,8 +181,8 @@ Status validate_sequences(const AttentionOptions& options, const ForwardShape& s
 }
 
 Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept {
-  if (options.scale && !__builtin_isfinite(*options.scale)) {
-    return Status::error(invalid, "scale: %g, expected a finite number", static_cast<double>(*options.scale));
+  if (!__builtin_isfinite(options.scale)) {
+    return Status::error(invalid, "scale: %g, expected a finite number", static_cast<double>(options.scale));
   }
   if (!(options.softcap >= 0.0f) || !__builtin_isfinite(options.softcap)) {
     return Status::error(invalid, "softcap: %g, expected a finite number of at least 0", static_cast<double>(options.softcap));

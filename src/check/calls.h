@@ -8,6 +8,7 @@
 namespace attend {
 
 struct CacheState;
+struct Kernels;
 struct LayerCall;
 struct Visibility;
 
@@ -17,6 +18,8 @@ struct Visibility;
 enum CallKind : unsigned { attention_call = 1, cached_attention_call = 2, dot_product_call = 4, cached_forward_call = 8, project_call = 16 };
 /// Whether such a call has a use for all options that are given; else the first that it would ignore is named.
 Status validate_use(CallKind call, const AttentionOptions& options) noexcept;
+/// Whether a call asks for the ISA that its object was made for.
+Status validate_isa(const Kernels* made_for, const AttentionOptions& options) noexcept;
 /// The packed sequences of such a call, if it has any.
 Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept;
 /// What the options say of scores, and how many threads they ask for, whatever the shape of the call.

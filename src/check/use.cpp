@@ -1,6 +1,7 @@
 // The options, and the calls that would ignore them.
 #include "check/calls.h"
 
+#include "base/dispatch.h"
 #include "check/views.h"
 
 namespace attend {
@@ -29,7 +30,7 @@ constexpr AttentionOptions none = {};
 constexpr RelativePositionBias no_bias = {};
 using Options = AttentionOptions;
 constexpr OptionUse option_uses[] = {
-    {"scale", [](const Options& o) { return o.scale.has_value(); }, project_call},
+    {"scale", [](const Options& o) { return o.scale != none.scale; }, project_call},
     {"softcap", [](const Options& o) { return o.softcap != none.softcap; }, project_call},
     {"causal", [](const Options& o) { return o.causal; }, project_call},
     {"offset", [](const Options& o) { return o.offset != none.offset; }, project_call},
@@ -64,6 +65,11 @@ Status validate_use(CallKind call, const AttentionOptions& options) noexcept {
     return Status::error(invalid, "%s: given, but %s has no use for it", use.name, name_of(call));
   }
   return Status();
+}
+
+Status validate_isa(const Kernels* made_for, const AttentionOptions& options) noexcept {
+  if (options.isa == Isa::best || find_kernels(options.isa) == made_for) return Status();
+  return Status::error(invalid, "isa: %s, expected the one that this was made for, or best", isa_name(options.isa));
 }
 
 }  // namespace attend

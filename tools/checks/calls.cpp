@@ -288,7 +288,7 @@ class RandomOptions {
       return view;
     };
     reference::AttentionOptions same;
-    if (options.scale) same.scale = static_cast<double>(*options.scale);
+    if (options.scale != 0.0f) same.scale = static_cast<double>(options.scale);
     same.softcap = static_cast<double>(options.softcap);
     same.valid_lens = lengths.view;
     if (!same.valid_lens.absent()) {
@@ -546,6 +546,7 @@ class Calls {
     RandomOptions given(draw_, N, H, most_queries, most_keys, packed, 4.0f);
     AttentionOptions options = given.options;
     options.threads = options_.threads;
+    options.isa = options_.isa;
     if (packed) {
       options.query_starts = IndexView(query_starts.data(), N + 1);
       options.key_starts = IndexView(key_starts.data(), N + 1);
@@ -648,6 +649,7 @@ class Calls {
     RandomOptions given(draw_, B, H, L, S, false, 40.0f);
     AttentionOptions options = given.options;
     options.threads = options_.threads;
+    options.isa = options_.isa;
 
     std::vector<reference::AttentionResult> expected;
     for (std::int64_t b = 0; b < B; ++b) {
@@ -672,7 +674,7 @@ class Calls {
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     options.attention_weights = weights.view;
     options.lse = lse.view;
-    const Status status = attend::attention(q.view, k.view, v.view, given.lengths.view, output.view, workspace_, options, isa_);
+    const Status status = attend::attention(q.view, k.view, v.view, given.lengths.view, output.view, workspace_, options);
     const std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv) + given.asked;
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
@@ -724,12 +726,13 @@ class Calls {
 
     AttentionOptions options = given.options;
     options.threads = options_.threads;
+    options.isa = options_.isa;
     const std::int64_t longest = *std::max_element(key_counts.begin(), key_counts.end());
     Tensor output(draw_, {B, H, L, Dv}), lse(draw_, {B, H, L});
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, longest} : Shape{B, H, L, longest});
     options.attention_weights = weights.view;
     options.lse = lse.view;
-    const Status status = attend::attention_cached(q.view, filled.cache, IndexView(query_counts.data(), B), output.view, workspace_, options, isa_);
+    const Status status = attend::attention_cached(q.view, filled.cache, IndexView(query_counts.data(), B), output.view, workspace_, options);
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
@@ -762,8 +765,9 @@ class Calls {
     Tensor output(draw_, {1, 1, L, Dv}), lse(draw_, {1, 1, L});
     AttentionOptions options;
     options.threads = options_.threads;
+    options.isa = options_.isa;
     options.lse = lse.view;
-    const Status status = attend::attention(q.view, keys, values, {}, output.view, workspace_, options, isa_);
+    const Status status = attend::attention(q.view, keys, values, {}, output.view, workspace_, options);
     const std::string call = text("attention L %d S %d D %d Dv %d%s", L, S, D, Dv, alike ? " of keys that are alike" : "");
     return agrees(call, fault(status, output, expected.output, reference::core_bounds(expected, D, data))) &&
            agrees(call + ", lse", fault(status, lse, expected.lse, reference::lse_bounds(expected, D, data)));
@@ -849,6 +853,7 @@ class Calls {
     AttentionOptions options;
     options.attention_weights = weights.view;
     options.threads = options_.threads;
+    options.isa = options_.isa;
     return options;
   }
 
