@@ -44,6 +44,9 @@ inline reference::AttentionOptions reference_options(const AttentionOptions& opt
   same.window_left = options.window_left;
   same.window_right = options.window_right;
   same.mask = options.mask.rank == 4 ? entry_of(options.mask, b) : options.mask;
+  if (!options.key_padding_mask.absent()) same.key_padding_mask = entry_of(options.key_padding_mask, b);
+  same.mask_hides = options.mask_hides;
+  same.valid_starts = entry_of(options.valid_starts, b);
   same.additive_mask = options.additive_mask.rank == 4 ? entry_of(options.additive_mask, b) : options.additive_mask;
   same.empty_rows = options.empty_rows;
   same.alibi_slopes = options.alibi_slopes;

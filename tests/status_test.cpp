@@ -1081,7 +1081,7 @@ TEST_CASE("errors: a padding mask of two axes is told how to be four") {
   options.mask = BoolMaskView(seen, 2, 5);
   Workspace workspace;
   const Status status = attention(q.view, k.view, k.view, {}, output.view, workspace, options);
-  CHECK(std::string(status.message()) == "mask: shape (2, 5) does not broadcast to (B, H, L, S) = (2, 1, 3, 5); a padding mask (B, S) is (B, 1, 1, S)");
+  CHECK(std::string(status.message()) == "mask: shape (2, 5) does not broadcast to (B, H, L, S) = (2, 1, 3, 5); a padding mask (B, S) is key_padding_mask, or (B, 1, 1, S)");
   CHECK(output.untouched());
   options.mask = BoolMaskView(seen, 2, 1, 1, 5);
   REQUIRE_OK(attention(q.view, k.view, k.view, {}, output.view, workspace, options));

@@ -688,6 +688,34 @@ TEST_CASE("tool: sinks are loaded and used") {
   wrong.check_refused_by_both({}, {"sinks: shape (3), expected (4)"});
 }
 
+TEST_CASE("tool: padding by --key-padding-mask and --valid-starts, in both senses of bools and integers") {
+  NumberedLayer layer;
+  std::vector<unsigned char> shows(2 * 21), hides(shows.size());
+  for (std::size_t n = 0; n < shows.size(); ++n) hides[n] = (shows[n] = n % 5 != 1) ? 0 : 1;
+  const std::vector<std::int64_t> integers(shows.begin(), shows.end());
+  REQUIRE(io::write_npy(layer / "shows.npy", io::ElementType::boolean, {2, 21}, shows.data()).ok());
+  REQUIRE(io::write_npy(layer / "hides.npy", io::ElementType::boolean, {2, 21}, hides.data()).ok());
+  REQUIRE(io::write_npy(layer / "integers.npy", io::ElementType::int64, {2, 21}, integers.data()).ok());
+  const std::int64_t starts[] = {3, 9};
+  REQUIRE(io::write_npy(layer / "starts.npy", io::ElementType::int64, {2}, starts).ok());
+  reference::AttentionOptions options;
+  options.key_padding_mask = BoolMaskView(shows.data(), 2, 21);
+  layer.check(options, {"--key-padding-mask", layer / "shows.npy"});
+  layer.check(options, {"--key-padding-mask", layer / "integers.npy"});
+  layer.check(options, {"--key-padding-mask", layer / "hides.npy", "--mask-hides"});
+  options.valid_starts = IndexView(starts, 2);
+  layer.check(options, {"--key-padding-mask", layer / "shows.npy", "--valid-starts", layer / "starts.npy"});
+  options.key_padding_mask = {};
+  layer.check(options, {"--valid-starts", layer / "starts.npy"});
+
+  layer.check_refused_by_both({"--mask-hides"}, {"--mask-hides", "neither --mask nor --key-padding-mask"});
+  layer.check_refused_by_both({"--key-padding-mask", layer / "x.npy"}, {"--key-padding-mask", "float32, expected bools or integers"});
+  layer.check_refused_by_both({"--valid-starts", layer / "shows.npy"}, {"shows.npy"});
+  const std::int64_t three[] = {0, 0, 0};
+  REQUIRE(io::write_npy(layer / "three.npy", io::ElementType::int64, {3}, three).ok());
+  layer.check_refused_by_both({"--valid-starts", layer / "three.npy"}, {"valid"});
+}
+
 TEST_CASE("tool: T5's layers, with the relative position bias of their own or of another layer") {
   // Distances of keys from the query in 8 buckets, up to 16, as T5's code counts them.
   const auto position_bias = [](const reference::Array& table, bool bidirectional, double most) {
@@ -889,7 +917,7 @@ TEST_CASE("tool: integers of 0 and 1 are a bool mask, a tokenizer's among them")
   layer.floats_file("square.npy", {5, 5, 16});
   Words square = layer.run_words({"--mask", layer / "lower.npy"});
   square[8] = layer / "square.npy";
-  check_refused(square, {"--mask", "(5, 5)", "(B, S)", "(L, S)", "(B, 1, 1, S)"});
+  check_refused(square, {"--mask", "(5, 5)", "(B, S)", "(L, S)", "--key-padding-mask"});
 }
 
 TEST_CASE("tool: a mask of floats 0 and 1 is added, and that is told") {

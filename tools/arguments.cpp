@@ -23,12 +23,16 @@ const Flag common_flags[] = {
 };
 
 std::vector<Flag> all_flags(const Verb& verb) {
-  std::vector<Flag> flags = verb.flags;
-  flags.insert(flags.end(), std::begin(common_flags), std::end(common_flags));
-  return flags;
+  return joined({verb.flags, {std::begin(common_flags), std::end(common_flags)}});
 }
 
 }  // namespace
+
+std::vector<Flag> joined(std::initializer_list<std::vector<Flag>> lists) {
+  std::vector<Flag> all;
+  for (const std::vector<Flag>& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
 
 std::string suggestion(const std::string& word, const std::vector<std::string>& names) {
   if (word.size() > 64) return "";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,6 +16,9 @@ struct Flag {
   bool required = false;
   bool repeatable = false;
 };
+
+/// Lists of flags, one after the other.
+std::vector<Flag> joined(std::initializer_list<std::vector<Flag>> lists);
 
 class Arguments;
 

@@ -28,7 +28,11 @@ class Expectation {
 };
 
 /// Its flags, for a verb's table.
-inline constexpr Flag expect_flag = {"--expect", "R.npy", "compares the output with it; exit code 1 if they differ"};
-inline constexpr Flag tolerance_flag = {"--tolerance", "T", "the largest difference that passes; default: 1e-5 of the largest |number| expected"};
+inline std::vector<Flag> expectation_flags() {
+  return {
+      {"--expect", "R.npy", "compares the output with it; exit code 1 if they differ"},
+      {"--tolerance", "T", "the largest difference that passes; default: 1e-5 of the largest |number| expected"},
+  };
+}
 
 }  // namespace attend::tool

@@ -76,6 +76,7 @@ int heatmap(const Arguments& arguments) {
   scores.apply(&options);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);
+  if (!options.key_padding_mask.absent()) options.key_padding_mask = options.key_padding_mask.slice(1, 0, std::min(L, options.key_padding_mask.sizes[1]));
   options.attention_weights = weights.view();
   options.threads = threads.threads();
   require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));
@@ -115,36 +116,23 @@ const Verb heatmap_verb = {
     "that a query may not see are dots, and grey in the picture.\n"
     "\n" +
         std::string(mask_details) + rope_scaling_details,
-    {
-        {"--weights", "W.safetensors", "the layer, with names as in attend run --help", true},
-        heads_flag,
-        key_value_heads_flag,
-        prefix_flag,
-        ignore_flag,
-        {"--query", "Q.npy", "the sequences (B, L, width)", true},
-        {"--entry", "N", "which of the sequences, from 0; default: 0"},
-        {"--valid-lens", "N.npy", "lengths (B,): what lies past them is padding, and not drawn"},
-        mask_flag,
-        causal_flag,
-        causal_offset_flag,
-        window_left_flag,
-        window_right_flag,
-        empty_rows_flag,
-        scale_flag,
-        softcap_flag,
-        alibi_slopes_flag,
-        sinks_flag,
-        rope_theta_flag,
-        rope_scaling_flag,
-        rope_width_flag,
-        rope_interleaved_flag,
-        relative_bias_flag,
-        relative_sides_flag,
-        relative_distance_flag,
-        {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
-        {"--head", "N", "which head, from 0; default: the average of all"},
-        {"--svg", "F.svg", "also writes an SVG picture"},
-    },
+    joined({
+        {
+            {"--weights", "W.safetensors", "the layer, with names as in attend run --help", true},
+            {"--query", "Q.npy", "the sequences (B, L, width)", true},
+            {"--entry", "N", "which of the sequences, from 0; default: 0"},
+            {"--valid-lens", "N.npy", "lengths (B,): what lies past them is padding, and not drawn"},
+        },
+        layer_flags(),
+        visibility_flags(),
+        score_flags(),
+        rotary_flags(),
+        {
+            {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
+            {"--head", "N", "which head, from 0; default: the average of all"},
+            {"--svg", "F.svg", "also writes an SVG picture"},
+        },
+    }),
     heatmap,
 };
 

@@ -47,13 +47,17 @@ struct Floats {
 };
 
 /// Flags of a layer, for a verb's table.
-inline constexpr Flag heads_flag = {"--heads", "H", "how many heads", true};
-inline constexpr Flag key_value_heads_flag = {"--kv-heads", "G", "of keys and values; default: what their rows are enough for"};
-inline constexpr Flag prefix_flag = {"--prefix", "P", "what the layer's names begin with; default: nothing"};
-inline constexpr Flag ignore_flag = {"--ignore", "NAME", "accepts that tensor, or all of NAME.*, though unused; repeatable", false, true};
-inline constexpr Flag scale_flag = {"--scale", "S", "of the scores; default: 1 / sqrt(head width), by T5's names 1"};
-inline constexpr Flag relative_bias_flag = {"--relative-bias", "NAME|none", "T5's table, where another layer of the file holds it"};
-inline constexpr Flag relative_sides_flag = {"--relative-sides", "1|2", "2: buckets before and after a query; default: 2, with --causal 1"};
-inline constexpr Flag relative_distance_flag = {"--relative-max-distance", "N", "where T5's last bucket begins; default: 128"};
+inline std::vector<Flag> layer_flags() {
+  return {
+      {"--heads", "H", "how many heads", true},
+      {"--kv-heads", "G", "of keys and values; default: what their rows are enough for"},
+      {"--prefix", "P", "what the layer's names begin with; default: nothing"},
+      {"--ignore", "NAME", "accepts that tensor, or all of NAME.*, though unused; repeatable", false, true},
+      {"--scale", "S", "of the scores; default: 1 / sqrt(head width), by T5's names 1"},
+      {"--relative-bias", "NAME|none", "T5's table, where another layer of the file holds it"},
+      {"--relative-sides", "1|2", "2: buckets before and after a query; default: 2, with --causal 1"},
+      {"--relative-max-distance", "N", "where T5's last bucket begins; default: 128"},
+  };
+}
 
 }  // namespace attend::tool

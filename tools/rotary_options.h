@@ -33,10 +33,14 @@ class RotaryOptions {
 std::string rotary_remark(const Arguments& arguments, const std::string& convention);
 
 /// Its flags, for a verb's table, and what its help says of them.
-inline constexpr Flag rope_theta_flag = {"--rope-theta", "T|none", "rotates queries and keys to their positions, by frequencies T^(-2n / R)"};
-inline constexpr Flag rope_scaling_flag = {"--rope-scaling", "KIND,NAME=N,...", "linear, ntk, yarn or llama3, and its numbers: factor=8,..."};
-inline constexpr Flag rope_width_flag = {"--rope-dim", "R", "how many elements of a head are rotated; default: all"};
-inline constexpr Flag rope_interleaved_flag = {"--rope-interleaved", nullptr, "pairs are (2n, 2n + 1), as in GPT-J; default: (n, n + R / 2)"};
+inline std::vector<Flag> rotary_flags() {
+  return {
+      {"--rope-theta", "T|none", "rotates queries and keys to their positions, by frequencies T^(-2n / R)"},
+      {"--rope-scaling", "KIND,NAME=N,...", "linear, ntk, yarn or llama3, and its numbers: factor=8,..."},
+      {"--rope-dim", "R", "how many elements of a head are rotated; default: all"},
+      {"--rope-interleaved", nullptr, "pairs are (2n, 2n + 1), as in GPT-J; default: (n, n + R / 2)"},
+  };
+}
 inline constexpr const char* rope_scaling_details =
     "The numbers of --rope-scaling have the names of a model's config.json: factor,\n"
     "original_max_position_embeddings (yarn, llama3), attention_factor, beta_fast, beta_slow and truncate\n"

@@ -23,8 +23,12 @@ class ScoreOptions {
 };
 
 /// Its flags, for a verb's table.
-inline constexpr Flag softcap_flag = {"--softcap", "C", "scores become C tanh(s / C); default: 0, none"};
-inline constexpr Flag alibi_slopes_flag = {"--alibi-slopes", "A.npy|default", "(H,), or ALiBi's own: minus slope times distance is added to the scores"};
-inline constexpr Flag sinks_flag = {"--sinks", "S.npy", "(H,): logits in the denominator that have no value"};
+inline std::vector<Flag> score_flags() {
+  return {
+      {"--softcap", "C", "scores become C tanh(s / C); default: 0, none"},
+      {"--alibi-slopes", "A.npy|default", "(H,), or ALiBi's own: minus slope times distance is added to the scores"},
+      {"--sinks", "S.npy", "(H,): logits in the denominator that have no value"},
+  };
+}
 
 }  // namespace attend::tool

@@ -66,27 +66,23 @@ const Verb sdpa_verb = {
     "float16, bfloat16 and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L).\n"
     "Without --out, --lse, --attn-weights and --expect a summary is printed.\n" +
         std::string(mask_details),
-    {
-        {"--query", "Q.npy", "queries (B, H, L, D)", true},
-        {"--key", "K.npy", "keys (B, G, S, D)", true},
-        {"--value", "V.npy", "values (B, G, S, Dv)", true},
-        {"--scale", "S", "of the scores; 0, the default: 1 / sqrt(D)"},
-        mask_flag,
-        causal_flag,
-        causal_offset_flag,
-        window_left_flag,
-        window_right_flag,
-        {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
-        softcap_flag,
-        alibi_slopes_flag,
-        sinks_flag,
-        empty_rows_flag,
-        {"--out", "O.npy", "where the output goes"},
-        {"--lse", "L.npy", "where the logs of the sums of exponentials go, (B, H, L)"},
-        {"--attn-weights", "W.npy", "where the attention weights go, (B, H, L, S)"},
-        expect_flag,
-        tolerance_flag,
-    },
+    joined({
+        {
+            {"--query", "Q.npy", "queries (B, H, L, D)", true},
+            {"--key", "K.npy", "keys (B, G, S, D)", true},
+            {"--value", "V.npy", "values (B, G, S, Dv)", true},
+            {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
+            {"--scale", "S", "of the scores; 0, the default: 1 / sqrt(D)"},
+        },
+        visibility_flags(),
+        score_flags(),
+        {
+            {"--out", "O.npy", "where the output goes"},
+            {"--lse", "L.npy", "where the logs of the sums of exponentials go, (B, H, L)"},
+            {"--attn-weights", "W.npy", "where the attention weights go, (B, H, L, S)"},
+        },
+        expectation_flags(),
+    }),
     sdpa,
 };
 

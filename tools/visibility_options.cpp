@@ -29,14 +29,22 @@ View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_
                        static_cast<long long>(batch)));
 }
 
+// Whether the first axis of what is given is the batch, of which a part is to be taken.
+template <class Element>
+void require_entries(const char* flag, const View<Element>& view, std::int64_t batch) {
+  if (view.absent() || view.sizes[0] == batch) return;
+  throw Failure(format("%s: its first axis is %lld, expected the batch, %lld", flag, static_cast<long long>(view.sizes[0]),
+                       static_cast<long long>(batch)));
+}
+
 // The array with a byte for each of its integers, which have to be 0 and 1.
-io::Array bytes_of(const io::Array& integers) {
+io::Array bytes_of(const char* flag, const io::Array& integers) {
   io::Array mask;
   mask.type = io::ElementType::boolean;
   mask.shape = integers.shape;
   const auto append = [&](std::int64_t number) {
     if (number != 0 && number != 1) {
-      throw Failure(format("--mask %s: element %s is %lld, expected 0 or 1 among %s", io::quoted(integers.name).c_str(),
+      throw Failure(format("%s %s: element %s is %lld, expected 0 or 1 among %s", flag, io::quoted(integers.name).c_str(),
                            place_text(integers.shape, mask.bytes.size()).c_str(), static_cast<long long>(number),
                            io::element_type_name(integers.type)));
     }
@@ -77,7 +85,10 @@ bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, 
   if (options.causal && j > position) return true;
   if (options.window_left >= 0 && j < position - options.window_left) return true;
   if (options.window_right >= 0 && j > position + options.window_right) return true;
-  if (!options.mask.absent() && at(options.mask, head, i, j) == 0) return true;
+  if (!options.valid_starts.absent() && j < options.valid_starts.data[0]) return true;
+  if (!options.mask.absent() && (at(options.mask, head, i, j) != 0) == options.mask_hides) return true;
+  const BoolMaskView& padding = options.key_padding_mask;
+  if (!padding.absent() && (padding.data[j * padding.strides[1]] != 0) == options.mask_hides) return true;
   return !options.additive_mask.absent() && at(options.additive_mask, head, i, j) == -INFINITY;
 }
 
@@ -88,13 +99,30 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
   given_.window_left = arguments.integer("--window-left", -1, -1, most);
   given_.window_right = arguments.integer("--window-right", -1, -1, most);
   given_.empty_rows = empty_rows_of(arguments);
+  given_.mask_hides = arguments.has("--mask-hides");
+  if (arguments.has("--key-padding-mask")) {
+    io::Array array;
+    require(io::read_npy(arguments.text("--key-padding-mask"), &array));
+    if (io::is_floating(array.type)) {
+      throw Failure("--key-padding-mask " + io::quoted(array.name) + ": " + io::element_type_name(array.type) + ", expected bools or integers");
+    }
+    padding_mask_ = array.type == io::ElementType::boolean ? std::move(array) : bytes_of("--key-padding-mask", array);
+    given_.key_padding_mask = io::contiguous_view<const std::uint8_t>(padding_mask_.bytes.data(), padding_mask_.shape);
+  }
+  if (arguments.has("--valid-starts")) {
+    require(io::read_npy(arguments.text("--valid-starts"), &starts_));
+    given_.valid_starts = starts_.view;
+  }
+  if (given_.mask_hides && !arguments.has("--mask") && !arguments.has("--key-padding-mask")) {
+    throw Failure("--mask-hides: given, but neither --mask nor --key-padding-mask is");
+  }
   mask_path_ = arguments.text("--mask");
   if (mask_path_.empty()) return;
   io::Array array;
   require(io::read_npy(mask_path_, &array));
   of_integers_ = array.type != io::ElementType::boolean && !io::is_floating(array.type);
   if (of_integers_ || array.type == io::ElementType::boolean) {
-    bool_mask_ = of_integers_ ? bytes_of(array) : std::move(array);
+    bool_mask_ = of_integers_ ? bytes_of("--mask", array) : std::move(array);
     given_.mask = io::contiguous_view<const std::uint8_t>(bool_mask_.bytes.data(), bool_mask_.shape);
   } else {
     additive_mask_.array = std::move(array);
@@ -109,7 +137,7 @@ BoolMaskView VisibilityOptions::bool_mask_of(std::int64_t batch, std::int64_t qu
   const BoolMaskView& mask = given_.mask;
   if (!of_integers_ || mask.rank != 2 || mask.sizes[0] == 1 || mask.sizes[0] != batch) return mask;
   if (batch == queries) {
-    throw Failure(format("--mask %s: integers of shape %s may be (B, S) or (L, S), as B and L are both %lld; expected four axes, (B, 1, 1, S) or (1, 1, L, S)",
+    throw Failure(format("--mask %s: integers of shape %s may be (B, S) or (L, S), as B and L are both %lld; expected --key-padding-mask, or four axes, (1, 1, L, S)",
                          io::quoted(mask_path_).c_str(), io::shape_text(bool_mask_.shape).c_str(), static_cast<long long>(batch)));
   }
   return BoolMaskView(mask.data, batch, 1, 1, mask.sizes[1]);
@@ -129,6 +157,14 @@ void VisibilityOptions::apply(AttentionOptions* options, std::int64_t batch, std
   options->empty_rows = given_.empty_rows;
   options->mask = part_of(bool_mask_of(batch, queries), batch, first, count);
   options->additive_mask = part_of(given_.additive_mask, batch, first, count);
+  options->mask_hides = given_.mask_hides;
+  options->key_padding_mask = given_.key_padding_mask;
+  options->valid_starts = given_.valid_starts;
+  if (first == 0 && count == batch) return;
+  require_entries("--key-padding-mask", given_.key_padding_mask, batch);
+  require_entries("--valid-starts", given_.valid_starts, batch);
+  options->key_padding_mask = given_.key_padding_mask.slice(0, first, count);
+  options->valid_starts = given_.valid_starts.slice(0, first, count);
 }
 
 }  // namespace attend::tool

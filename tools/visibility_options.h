@@ -21,27 +21,35 @@ class VisibilityOptions {
 
   AttentionOptions given_;
   std::string mask_path_;
-  io::Array bool_mask_;  // integers among them, as bytes
+  io::Array bool_mask_, padding_mask_;  // integers among them, as bytes
   bool of_integers_ = false;
+  io::Int64Tensor starts_;
   LoadedFloats additive_mask_;
   bool looks_like_bool_ = false;
 };
 
-/// Whether causal, a window or a mask hides key j from query i of a head, in a call on one entry.
+/// Whether causal, a window, a start or a mask hides key j from query i of a head, in a call on one entry.
 bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j);
 
 /// Its flags, for a verb's table.
-inline constexpr Flag mask_flag = {"--mask", "M.npy", "bools or integers (1: may attend), or floats added to the scores"};
-inline constexpr Flag causal_flag = {"--causal", nullptr, "query i sees keys up to i + offset"};
-inline constexpr Flag causal_offset_flag = {"--causal-offset", "N", "the position of query 0 among the keys; default: 0"};
-inline constexpr Flag window_left_flag = {"--window-left", "N", "how many keys before its position a query sees; default: all"};
-inline constexpr Flag window_right_flag = {"--window-right", "N", "and after it; default: all"};
-inline constexpr Flag empty_rows_flag = {"--empty-rows", "zero|uniform", "what a query gives that sees no key; default: zero"};
+inline std::vector<Flag> visibility_flags() {
+  return {
+      {"--mask", "M.npy", "bools or integers (1: may attend), or floats added to the scores"},
+      {"--key-padding-mask", "M.npy", "bools or integers (B, S), 1: a key that may be attended to"},
+      {"--mask-hides", nullptr, "1 hides in both masks, as nn.MultiheadAttention has it"},
+      {"--valid-starts", "N.npy", "(B,): keys before are hidden, as left padding needs; default: 0"},
+      {"--causal", nullptr, "query i sees keys up to i + offset"},
+      {"--causal-offset", "N", "the position of query 0 among the keys; default: 0"},
+      {"--window-left", "N", "how many keys before its position a query sees; default: all"},
+      {"--window-right", "N", "and after it; default: all"},
+      {"--empty-rows", "zero|uniform", "what a query gives that sees no key; default: zero"},
+  };
+}
 
 /// What a verb's help says of --mask.
 inline constexpr const char* mask_details =
     "A mask is broadcast to (B, H, L, S), from its last axis on. Bools, and int32, int64 or uint8 that are\n"
-    "all 0 or 1, hide keys where they are 0; floats are added to the scores. Integers of two axes may be (B, S), as a\n"
-    "tokenizer's attention mask is.\n";
+    "all 0 or 1, hide keys where they are 0 (with --mask-hides, where they are not); floats are added to the scores.\n"
+    "Integers of two axes may be (B, S), as a tokenizer's attention mask is.\n";
 
 }  // namespace attend::tool

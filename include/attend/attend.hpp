@@ -352,9 +352,16 @@ struct AttentionOptions {
   IndexView offsets;
   /// Inclusive distances from i + offset that are visible; -1: unbounded.
   std::int64_t window_left = -1, window_right = -1;
-  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place. A padding mask (B, S) is (B, 1, 1, S).
+  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place.
   BoolMaskView mask;
-  /// The same, added to the scores; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: where all
+  /// (B, S): which keys are padding, for all heads and queries.
+  BoolMaskView key_padding_mask;
+  /// What is not 0 in the two hides its key, as in PyTorch's nn.MultiheadAttention; else what is 0 hides it.
+  bool mask_hides = false;
+  /// (B,): keys before are hidden, and not read, as left padding needs; absent: 0. (valid_lens hides those after.) The
+  /// tokens still stand where they lie: query_positions and key_positions say otherwise.
+  IndexView valid_starts;
+  /// As `mask`, added to the scores; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: where all
   /// keys of a row have it, they have the softmax of the rest. Biases count as real numbers, whatever their size:
   /// differences between keys are taken source by source, before sources are added.
   ConstTensorView additive_mask;

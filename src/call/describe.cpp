@@ -38,7 +38,10 @@ void apply_options(const AttentionOptions& options, const LengthsView& valid_len
   visibility.window_right = smaller(options.window_right, widest);
   visibility.parents = numbers_of(options.tree_parents);
   if (options.tree_parents.rank == 1) visibility.parents = {options.tree_parents.data, 0, options.tree_parents.strides[0]};
+  visibility.starts = numbers_of(options.valid_starts);
   visibility.mask = make_mask(options.mask);
+  visibility.mask_hides = options.mask_hides;
+  visibility.padding = numbers_of(options.key_padding_mask);
   visibility.additive = make_mask(options.additive_mask);
   visibility.empty_rows = options.empty_rows;
 }

@@ -29,8 +29,11 @@ Status check_mask(const char* name, const View<Element>& mask, const std::int64_
   }
   if (fits) return Status();
   const bool padding = mask.rank == 2 && mask.sizes[0] == shape[0] && mask.sizes[1] == shape[3];
-  return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s%s", name, shape_text(mask).text,
-                       shape_text(4, shape).text, padding ? "; a padding mask (B, S) is (B, 1, 1, S)" : "");
+  const bool by_head = mask.rank == 3 && mask.sizes[0] == shape[0] * shape[1] && mask.sizes[1] == shape[2] && mask.sizes[2] == shape[3];
+  const char* const advice = padding   ? "; a padding mask (B, S) is key_padding_mask, or (B, 1, 1, S)"
+                             : by_head ? "; a mask (B H, L, S) is (B, H, L, S) by split(0, B)"
+                                       : "";
+  return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s%s", name, shape_text(mask).text, shape_text(4, shape).text, advice);
 }
 
 Status check_starts(const char* name, const IndexView& starts, std::int64_t sequences, const char* of, std::int64_t rows) {
@@ -74,6 +77,7 @@ Status check_pairs(const AttentionOptions& options, const LengthsView& valid_len
       {"query_starts", "no key_starts", packed && options.key_starts.absent()},
       {"key_starts", "no query_starts", packed && options.query_starts.absent()},
       {"query_starts", "mask", packed && !options.mask.absent()},
+      {"query_starts", "key_padding_mask", packed && !options.key_padding_mask.absent()},
       {"query_starts", "additive_mask", packed && !options.additive_mask.absent()},
       {"query_starts", "tree_parents", packed && !options.tree_parents.absent()},
       {"query_starts", "attention_weights", packed && !options.attention_weights.absent()},
@@ -117,7 +121,7 @@ Status check_window(const char* name, std::int64_t window) {
 // until it is looked at.
 Status check_outputs(const Operands& operands, const LengthsView& valid_lens, const TensorView& output, const AttentionOptions& options,
                      std::initializer_list<Memory> others) {
-  const auto& [scale, softcap, causal, offset, offsets, window_left, window_right, mask, additive_mask, tree_parents, empty_rows,
+  const auto& [scale, softcap, causal, offset, offsets, window_left, window_right, mask, key_padding_mask, mask_hides, valid_starts, additive_mask, tree_parents, empty_rows,
                alibi_slopes, relative_position_bias, sinks, query_starts, key_starts, query_positions, key_positions, training,
                dropout_seed, attention_weights, average_weights, lse, threads, isa] = options;
   if (!query_positions.absent()) ATTEND_CHECK(check_view("query_positions", query_positions));
@@ -126,6 +130,7 @@ Status check_outputs(const Operands& operands, const LengthsView& valid_lens, co
   ATTEND_CHECK(check_apart(outputs, {
       memory_of(operands.q.name, operands.q.view), memory_of(operands.k.name, operands.k.view), memory_of(operands.v.name, operands.v.view),
       memory_of("valid_lens", valid_lens), memory_of("offsets", offsets), memory_of("mask", mask), memory_of("additive_mask", additive_mask),
+      memory_of("key_padding_mask", key_padding_mask), memory_of("valid_starts", valid_starts),
       memory_of("tree_parents", tree_parents), memory_of("alibi_slopes", alibi_slopes),
       memory_of("relative_position_bias.table", relative_position_bias.table), memory_of("sinks", sinks), memory_of("query_starts", query_starts),
       memory_of("key_starts", key_starts), memory_of("query_positions", query_positions), memory_of("key_positions", key_positions)}));
@@ -149,6 +154,11 @@ Status check_attention(const Operands& operands, const LengthsView& valid_lens, 
   const std::int64_t shape[4] = {batch, heads, queries, keys};
   ATTEND_CHECK(check_mask("mask", options.mask, shape));
   ATTEND_CHECK(check_mask("additive_mask", options.additive_mask, shape));
+  if (!options.key_padding_mask.absent()) ATTEND_CHECK(check_view("key_padding_mask", options.key_padding_mask, batch, keys));
+  if (!options.valid_starts.absent()) {
+    ATTEND_CHECK(check_view("valid_starts", options.valid_starts, sequences));
+    ATTEND_CHECK(check_numbers("valid_starts", options.valid_starts, 0, INT64_MAX, "0 or more"));
+  }
   ATTEND_CHECK(check_tree(options.tree_parents, batch, queries));
   if (!options.attention_weights.absent()) {
     if (weights_by_head && !options.average_weights) {

@@ -17,8 +17,10 @@ LaneRules Attention::rules_of(std::int64_t b, std::int64_t head, std::int64_t qu
   return lane;
 }
 
-RuleStrides Attention::rule_strides() const {
-  return {visibility.mask.strides[3], visibility.additive.strides[3], visibility.parents.stride, biases.reach};
+SequenceRules Attention::sequence_rules(std::int64_t b) const {
+  const Numbers<std::uint8_t>& padding = visibility.padding;
+  return {visibility.mask.strides[3], visibility.additive.strides[3], visibility.parents.stride, biases.reach,
+          padding.absent() ? nullptr : padding.data + b * padding.batch_stride, padding.stride, visibility.mask_hides};
 }
 
 void Attention::write_empty_row(std::int64_t head, float* row, float* row_weights) const {

@@ -38,7 +38,7 @@ struct Attention {
 
   /// What a query sees beside its range, and what is added to its scores: all but the range and the frame of a lane.
   LaneRules rules_of(std::int64_t b, std::int64_t head, std::int64_t query) const;
-  RuleStrides rule_strides() const;
+  SequenceRules sequence_rules(std::int64_t b) const;
 
   /// What a row gives that sees no key: zeros as its output, and as its weights, where they are asked for (else null; averaged ones are
   /// those of head 0).

@@ -22,11 +22,11 @@ std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionB
   return bias.table.absent() ? 0 : bias.table.sizes[1] * row_of(kernels, bias);
 }
 
-BiasReference bias_at(const LaneRules& lane, const RuleStrides& strides, std::int64_t key) {
+BiasReference bias_at(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key) {
   BiasReference bias = {};
   const std::int64_t distance = key - lane.position;
-  if (lane.additive != nullptr) bias.additive = lane.additive[key * strides.additive];
-  if (lane.relative != nullptr) bias.relative = lane.relative[larger(-strides.reach, smaller(distance, strides.reach))];
+  if (lane.additive != nullptr) bias.additive = lane.additive[key * sequence.additive_stride];
+  if (lane.relative != nullptr) bias.relative = lane.relative[larger(-sequence.reach, smaller(distance, sequence.reach))];
   bias.distance = distance < 0 ? -distance : distance;
   return bias;
 }

@@ -30,7 +30,7 @@ std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionB
 void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases);
 
 /// The biases of a key on a lane.
-BiasReference bias_at(const LaneRules& lane, const RuleStrides& strides, std::int64_t key);
+BiasReference bias_at(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key);
 
 /// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
 double bias_difference(float slope, const BiasReference& a, const BiasReference& b);

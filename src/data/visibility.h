@@ -100,15 +100,18 @@ struct Visibility {
   Sequences sequences;
   Numbers<std::int64_t> lengths;
   bool causal = false;
+  bool queries_at_end = false;  // query 0 stands where its entry's last query_count keys begin
+  bool mask_hides = false;      // what is not 0 in `mask` and `padding` hides its key; else what is 0 does
+  EmptyRows empty_rows = EmptyRows::zero;
   std::int64_t offset = 0;
   Numbers<std::int64_t> offsets;
   std::int64_t window_left = -1, window_right = -1;
-  bool queries_at_end = false;               // query 0 stands where its entry's last query_count keys begin
   const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
   Numbers<std::int64_t> parents;
+  Numbers<std::int64_t> starts;              // of each sequence: keys before are hidden
   Mask<std::uint8_t> mask;
+  Numbers<std::uint8_t> padding;             // by sequence and key
   Mask<float> additive;
-  EmptyRows empty_rows = EmptyRows::zero;
 
   /// Where query i of sequence b stands among its keys.
   std::int64_t position(std::int64_t b, std::int64_t i) const {
@@ -118,7 +121,7 @@ struct Visibility {
   std::int64_t first_of(std::int64_t b) const { return first_kept == nullptr ? 0 : first_kept[b]; }
 
   /// Whether some keys within the ranges may be hidden.
-  bool has_holes() const { return mask.data != nullptr || additive.data != nullptr || !parents.absent(); }
+  bool has_holes() const { return mask.data != nullptr || !padding.absent() || additive.data != nullptr || !parents.absent(); }
 
   /// Whether what a query sees depends on where it stands.
   bool positional() const { return causal || window_left >= 0 || window_right >= 0; }
@@ -127,7 +130,8 @@ struct Visibility {
   bool same_for_all_queries() const { return lengths.stride == 0 && !positional(); }
 
   RowRanges of_rows(std::int64_t b) const {
-    return {{first_of(b), sequences.key_count(b)}, lengths, b, position(b, 0), window_left, causal ? 0 : window_right, positional()};
+    const std::int64_t begin = starts.absent() ? first_of(b) : larger(first_of(b), starts.at(b));
+    return {{begin, sequences.key_count(b)}, lengths, b, position(b, 0), window_left, causal ? 0 : window_right, positional()};
   }
   /// The keys that query i of sequence b sees, but for holes.
   KeyRange of(std::int64_t b, std::int64_t i) const { return of_rows(b).of(i); }

@@ -19,17 +19,17 @@ ATTEND_INLINE Vector farther_of(const LaneRules& lane, std::int64_t key) {
 
 // What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything. Differences
 // are taken source by source, before they are added: a mask of -1e9 on all keys leaves all else whole.
-ATTEND_INLINE Vector added_of(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector added_of(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
   if (lane.additive != nullptr) {
-    additive = load_additive(lane, strides, key, count);
+    additive = load_additive(lane, sequence, key, count);
     bias = subtract(additive, broadcast(lane.reference.additive));
   }
   if (lane.slope != 0.0f) bias = subtract(bias, multiply(broadcast(lane.slope), farther_of(lane, key)));
   if (lane.relative != nullptr) {  // last: the others may be large, and cancel
     std::int64_t distance = key - lane.position;
-    distance = distance < -strides.reach - lanes ? -strides.reach - lanes : distance > strides.reach ? strides.reach : distance;
+    distance = distance < -sequence.reach - lanes ? -sequence.reach - lanes : distance > sequence.reach ? sequence.reach : distance;
     bias = add(bias, subtract(load(lane.relative + distance), broadcast(lane.reference.relative)));
   }
   // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
@@ -38,10 +38,13 @@ ATTEND_INLINE Vector added_of(const LaneRules& lane, const RuleStrides& strides,
 }
 
 // The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
-ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
+ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
-  if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, strides, key, count), none), bias, none);
-  if (lane.mask != nullptr) bias = select(left_by_mask(lane, strides, key, count), bias, none);
+  if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, sequence, key, count), none), bias, none);
+  if (lane.mask != nullptr) bias = select(left_by_mask(lane.mask, sequence.mask_stride, sequence.mask_hides, key, count), bias, none);
+  if (sequence.padding != nullptr) {
+    bias = select(left_by_mask(sequence.padding, sequence.padding_stride, sequence.mask_hides, key, count), bias, none);
+  }
   if (key < lane.begin || key + lanes > lane.end) {
     bias = select(less(load(ascending), broadcast(within(lane.end - key))), bias, none);
     bias = select(less(load(ascending), broadcast(within(lane.begin - key))), none, bias);
@@ -58,10 +61,10 @@ ATTEND_NOINLINE float fill_rows(const BiasArguments& a, bool one_row) {
     for (std::int64_t k = 0; k < a.key_count; k += lanes) {
       const std::int64_t count = a.key_count - k;
       Vector square[lanes];
-      for (std::int64_t r = 0; r < rows; ++r) square[r] = added_of(a.lanes[first + r], a.strides, a.key + k, count);
+      for (std::int64_t r = 0; r < rows; ++r) square[r] = added_of(a.lanes[first + r], a.sequence, a.key + k, count);
       for (std::int64_t r = rows; r < lanes; ++r) square[r] = zero();
       if (one_row) {
-        Vector bias = hidden_of(square[0], *a.lanes, a.strides, a.key + k, count);
+        Vector bias = hidden_of(square[0], *a.lanes, a.sequence, a.key + k, count);
         store_partial(a.bias + k, bias, count);
         if (count < lanes) bias = select(less(load(ascending), broadcast(static_cast<float>(count))), bias, tops);
         tops = maximum(bias, tops);
@@ -78,5 +81,5 @@ void fill_bias(const BiasArguments* arguments) { fill_rows(*arguments, false); }
 
 float decode_bias(const DecodeBiasArguments* arguments) {
   const DecodeBiasArguments& a = *arguments;
-  return fill_rows({a.lane, a.strides, 1, 1, a.key, a.key_count, a.bias}, true);
+  return fill_rows({a.lane, a.sequence, 1, 1, a.key, a.key_count, a.bias}, true);
 }

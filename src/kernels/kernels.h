@@ -74,23 +74,27 @@ struct LaneRules {
   BiasReference reference;
   std::int64_t begin, end;         // keys outside are hidden
   std::int64_t position;           // of the query among the keys
-  const std::uint8_t* mask;        // null: none; 0 hides
+  const std::uint8_t* mask;        // null: none
   const float* additive;           // null: none; -inf hides
   const float* relative;           // null: none; at distance 0 of [-reach - lanes, reach + lanes]
   const std::int64_t* parents;     // null: no tree
   std::int64_t node;               // the query's, where there is a tree; node 0 is the key position - node
 };
 
-/// What the lanes of a call have in common: strides, and the distance at which a relative bias ends.
-struct RuleStrides {
-  std::int64_t mask, additive, parent, reach;
+/// What all lanes of a sequence have in common.
+struct SequenceRules {
+  std::int64_t mask_stride, additive_stride, parent_stride;
+  std::int64_t reach;           // the distance at which a relative bias ends
+  const std::uint8_t* padding;  // a mask for all lanes, from key 0 on; null: none
+  std::int64_t padding_stride;
+  bool mask_hides;              // in both masks what is not 0 hides its key; else what is 0 does
 };
 
 /// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Bits of
 /// *seen are set where a lane sees a key. Returns what there is in the block, of BlockBits.
 struct VisibleArguments {
   const LaneRules* lanes;
-  RuleStrides strides;
+  SequenceRules sequence;
   std::int64_t lane_count;      // 1 or more
   std::int64_t key, key_count;  // the ISA's key_block at most
   std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
@@ -109,7 +113,7 @@ enum BlockBits : int {  // those of a block that fill_visible tells, and those t
 /// NaN and what an additive mask of +inf gives.
 struct BiasArguments {
   const LaneRules* lanes;
-  RuleStrides strides;
+  SequenceRules sequence;
   std::int64_t lane_count, width;
   std::int64_t key, key_count;
   float* bias;  // [key_count][width]
@@ -208,7 +212,7 @@ struct DecodeScoresArguments {
 /// tree hides nothing else). Returns the largest.
 struct DecodeBiasArguments {
   const LaneRules* lane;
-  RuleStrides strides;
+  SequenceRules sequence;
   std::int64_t key, key_count;
   float* bias;  // [key_count]
 };

@@ -5,19 +5,20 @@
 
 static_assert(wide_vectors * lanes <= 32, "a bit for each lane");
 
-// Which of the keys key .. key + lanes - 1 a bool mask leaves; those from `count` on do not exist.
-ATTEND_INLINE Mask left_by_mask(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
+// Which of the keys key .. key + lanes - 1, `count` of which exist, a bool mask leaves.
+ATTEND_INLINE Mask left_by_mask(const std::uint8_t* mask, std::int64_t stride, bool hides, std::int64_t key, std::int64_t count) {
   std::uint8_t bytes[lanes];
-  const std::uint8_t* mask = lane.mask + key * strides.mask;
-  if (strides.mask != 1 || count < lanes) {
-    for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * strides.mask] : 0;
+  mask += key * stride;
+  if (stride != 1 || count < lanes) {
+    for (std::int64_t i = 0; i < lanes; ++i) bytes[i] = i < count ? mask[i * stride] : 0;
     mask = bytes;
   }
-  return nonzero_bytes(mask);
+  const Mask nonzero = nonzero_bytes(mask);
+  return hides ? unlike(select(nonzero, zero(), broadcast(1.0f)), zero()) : nonzero;
 }
 
-ATTEND_INLINE Vector load_additive(const LaneRules& lane, const RuleStrides& strides, std::int64_t key, std::int64_t count) {
-  return copy_in(lane.additive + key * strides.additive, count, strides.additive, 0.0f);
+ATTEND_INLINE Vector load_additive(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
+  return copy_in(lane.additive + key * sequence.additive_stride, count, sequence.additive_stride, 0.0f);
 }
 
 // Takes the bits of up to eight lanes from what their bool masks hide.
@@ -26,25 +27,27 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   constexpr int columns = (key_block + 15) / 16 * 16;
   const std::uint8_t* rows[8];
   std::uint8_t copies[8][columns];
+  const std::int64_t stride = a.sequence.mask_stride;
   ATTEND_UNROLL_BY(1)
   for (int i = 0; i < 8; ++i) {
     const LaneRules& lane = a.lanes[first + i < a.lane_count ? first + i : first];
-    rows[i] = lane.mask + a.key * a.strides.mask;
+    rows[i] = lane.mask + a.key * stride;
     for (int ahead = 128; ahead < 128 + key_block; ahead += 64) prefetch(reinterpret_cast<const float*>(rows[i] + ahead));
-    if (a.strides.mask == 1 && a.key_count % 16 == 0) continue;
+    if (stride == 1 && a.key_count % 16 == 0) continue;
     ATTEND_UNROLL_BY(1)
-    for (std::int64_t k = 0; k < a.key_count; ++k) copies[i][k] = rows[i][k * a.strides.mask];
+    for (std::int64_t k = 0; k < a.key_count; ++k) copies[i][k] = rows[i][k * stride];
     rows[i] = copies[i];
   }
   for (std::int64_t k = 0; k < a.key_count; k += 16) {
-    Bytes hidden = {};
+    Bytes zeros = {};
     ATTEND_UNROLL
     for (int i = 0; i < 8; ++i) {
       Bytes mask;
       __builtin_memcpy(&mask, rows[i] + k, sizeof mask);
       const std::uint8_t bit = static_cast<std::uint8_t>(1 << i);  // an int would not become a vector under sanitizers
-      hidden |= reinterpret_cast<Bytes>(mask == 0) & bit;
+      zeros |= reinterpret_cast<Bytes>(mask == 0) & bit;
     }
+    const Bytes hidden = a.sequence.mask_hides ? ~zeros : zeros;
     std::uint8_t bits[16];
     __builtin_memcpy(bits, &hidden, sizeof bits);
     ATTEND_UNROLL
@@ -52,12 +55,20 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   }
 }
 
+// The same of all lanes and the mask of padding.
+void hide_padding(const VisibleArguments& a) {
+  const SequenceRules& sequence = a.sequence;
+  for (std::int64_t k = 0; k < a.key_count; k += lanes) {
+    keep_bit(a.visible + k, left_by_mask(sequence.padding, sequence.padding_stride, sequence.mask_hides, a.key + k, a.key_count - k), ~0u);
+  }
+}
+
 // The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf, or `adds`.
 bool hide_infinite(const VisibleArguments& a, std::int64_t n, bool adds) {
   const LaneRules& lane = a.lanes[n];
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
-    prefetch(lane.additive + (a.key + k) * a.strides.additive + key_block);
-    const Vector x = load_additive(lane, a.strides, a.key + k, a.key_count - k);
+    prefetch(lane.additive + (a.key + k) * a.sequence.additive_stride + key_block);
+    const Vector x = load_additive(lane, a.sequence, a.key + k, a.key_count - k);
     const Mask left = unlike(x, broadcast(-__builtin_inff()));
     adds = adds || any(both(left, unlike(x, zero())));
     keep_bit(a.visible + k, left, 1u << n);
@@ -86,7 +97,7 @@ int fill_visible(const VisibleArguments* arguments) {
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     const LaneRules& lane = a.lanes[n];
     if (lane.parents == nullptr) break;
-    for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * a.strides.parent]) {
+    for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * a.sequence.parent_stride]) {
       const std::int64_t key = lane.position - lane.node + node, k = key - a.key;
       if (key >= lane.begin && key < lane.end && k >= 0 && k < count) visible[k] |= 1u << n;
     }
@@ -96,6 +107,7 @@ int fill_visible(const VisibleArguments* arguments) {
     if (n % 8 == 0 && a.lanes[n].mask != nullptr) hide_masked(a, n);
     if (a.lanes[n].additive != nullptr) adds = hide_infinite(a, n, adds);
   }
+  if (a.sequence.padding != nullptr) hide_padding(a);
   std::uint32_t some = 0, every = used;
   for (std::int64_t k = 0; k < count; ++k) {
     some |= visible[k] & used;

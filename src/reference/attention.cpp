@@ -44,6 +44,9 @@ void check(const Array& q, const Array& k, const Array& v, const AttentionOption
   require(lens.absent() ||
               (lens.rank <= 2 && lens.sizes[0] == B && (lens.rank == 1 || lens.sizes[1] == L)),
           "attention: valid_lens is (B,) or (B, L)");
+  const IndexView& starts = options.valid_starts;
+  require(starts.absent() || (starts.rank == 1 && starts.sizes[0] == B), "attention: valid_starts is (B,)");
+  require(options.key_padding_mask.absent() || options.key_padding_mask.shape == Shape{B, S}, "attention: key_padding_mask is (B, S)");
   const Shape scores = {B, H, L, S};
   require(broadcasts_to(options.mask, scores), "attention: mask broadcasts to (B, H, L, S)");
   require(broadcasts_to(options.additive_mask, scores),
@@ -75,7 +78,9 @@ bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, st
   if (options.causal && j > position) return false;
   if (options.window_left >= 0 && j < position - options.window_left) return false;
   if (options.window_right >= 0 && j > position + options.window_right) return false;
-  if (!options.mask.absent() && broadcast(options.mask, b, h, i, j) == 0.0) return false;
+  if (!options.valid_starts.absent() && j < options.valid_starts.data[b * options.valid_starts.strides[0]]) return false;
+  if (!options.mask.absent() && (broadcast(options.mask, b, h, i, j) != 0.0) == options.mask_hides) return false;
+  if (!options.key_padding_mask.absent() && (options.key_padding_mask.at(b, j) != 0.0) == options.mask_hides) return false;
   const Array &added = options.additive_mask, &bias = options.position_bias;
   if (!added.absent() && broadcast(added, b, h, i, j) == -INFINITY) return false;
   if (!bias.absent() && bias.at(h, i, j) == -INFINITY) return false;

@@ -17,11 +17,14 @@ struct AttentionOptions {
 
   // What a query sees. Query i stands at position i + offset of its sequence, key j at position j.
   LengthsView valid_lens;          // absent, (B,) or (B, L): keys past the length are hidden
+  IndexView valid_starts;          // absent, or (B,): keys before the start are hidden
   bool causal = false;             // key j is visible iff j <= i + offset
   std::int64_t offset = 0;         // also where windows and ALiBi measure from; may be negative
   std::int64_t window_left = -1;   // key j is visible iff j >= i + offset - window_left; -1: all
   std::int64_t window_right = -1;  // key j is visible iff j <= i + offset + window_right; -1: all
   Array mask;                      // bool: not 0 = may attend
+  Array key_padding_mask;          // (B, S), bool: not 0 = may be attended to
+  bool mask_hides = false;         // of the two: not 0 = hidden
   EmptyRows empty_rows = EmptyRows::zero;  // what a row gives that sees no key
 
   // What is added to the scores, after softcap. -inf in the first two hides the key.

@@ -99,7 +99,7 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
   lane.begin = begin;
   lane.end = end;
   float* const bias = decode.scratch.bias;
-  const DecodeBiasArguments arguments = {&lane, decode.attention.rule_strides(), begin, end - begin, bias};
+  const DecodeBiasArguments arguments = {&lane, decode.attention.sequence_rules(decode.b), begin, end - begin, bias};
   float top = -infinity;
   for (int round = 0; round < 8; ++round) {
     lane.reference = frame->reference;
@@ -111,7 +111,7 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
     bool found = false;
     for (std::int64_t k = 0; k < end - begin; ++k) {
       if (bias[k] != top) continue;
-      const BiasReference here = bias_at(lane, arguments.strides, begin + k);
+      const BiasReference here = bias_at(lane, arguments.sequence, begin + k);
       if (!found || bias_difference(lane.slope, here, largest) > 0.0) largest = here;
       found = true;
     }

@@ -28,7 +28,7 @@ void describe_lanes(const Tile& tile) {
 int fill_visible(const Tile& tile, std::int64_t begin, std::int64_t end) {
   VisibleArguments arguments;
   arguments.lanes = tile.scratch.lane_rules;
-  arguments.strides = tile.attention.rule_strides();
+  arguments.sequence = tile.attention.sequence_rules(tile.b);
   arguments.lane_count = tile.count;
   arguments.key = begin;
   arguments.key_count = end - begin;
@@ -41,7 +41,7 @@ void fill_bias(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   BiasArguments arguments;
   arguments.lanes = scratch.lane_rules;
-  arguments.strides = tile.attention.rule_strides();
+  arguments.sequence = tile.attention.sequence_rules(tile.b);
   arguments.lane_count = tile.count;
   arguments.width = tile.width;
   arguments.key = begin;

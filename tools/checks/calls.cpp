@@ -250,6 +250,17 @@ class RandomOptions {
       for (std::uint8_t& byte : shown_) byte = draw.one_in(chances) ? 200 : 0;
       options.mask.data = shown_.data();
     }
+    if (!packed && sometimes("key_padding_mask", 4)) {
+      padding_.resize(static_cast<std::size_t>(B * S));
+      for (std::uint8_t& byte : padding_) byte = draw.one_in(2) ? 1 : 0;
+      options.key_padding_mask = BoolMaskView(padding_.data(), B, S);
+    }
+    options.mask_hides = sometimes("mask_hides");
+    if (sometimes("valid_starts", 4)) {
+      starts_.resize(static_cast<std::size_t>(B));
+      for (std::int64_t& start : starts_) start = draw.one_in(4) ? draw.between(0, S + 2) : draw.between(0, S / 2);
+      options.valid_starts = IndexView(starts_.data(), B);
+    }
     if (!packed && sometimes("additive_mask")) {
       additive_ = Tensor::random(draw, mask_shape(), 3.0f);
       for_each_element(additive_.view, [&](float& element) { if (draw.one_in(4)) element = -std::numeric_limits<float>::infinity(); });
@@ -300,6 +311,15 @@ class RandomOptions {
     same.window_left = options.window_left;
     same.window_right = options.window_right;
     same.mask = entry(options.mask);
+    same.mask_hides = options.mask_hides;
+    if (!options.key_padding_mask.absent()) {
+      BoolMaskView padding = options.key_padding_mask;
+      padding.data += b * padding.strides[0];
+      padding.sizes[0] = 1;
+      padding.sizes[1] = S;
+      same.key_padding_mask = padding;
+    }
+    if (!options.valid_starts.absent()) same.valid_starts = IndexView(&starts_[static_cast<std::size_t>(b)], 1);
     same.additive_mask = entry(options.additive_mask);
     same.alibi_slopes = options.alibi_slopes;
     same.sinks = options.sinks;
@@ -326,6 +346,8 @@ class RandomOptions {
       }
     }
     options->mask = mask;
+    options->mask_hides = false;
+    options->key_padding_mask = {};
   }
 
   /// What model code hides keys with, over runs of them that take up whole key blocks: what a window, padding or another
@@ -374,7 +396,8 @@ class RandomOptions {
   }
 
   std::vector<std::int64_t> offsets_, parents_;
-  std::vector<std::uint8_t> shown_;
+  std::vector<std::uint8_t> shown_, padding_;
+  std::vector<std::int64_t> starts_;
   Tensor additive_, slopes_, sinks_, table_;
   std::int64_t heads_;
   float finite_ = 0.0f;  // what a mask hides keys with

@@ -1,6 +1,6 @@
 """Saves a torch module of attention, inputs and its output, for attend run to compute the same.
 
-    python3 tools/examples/from_torch.py torch FOLDER    torch.nn.MultiheadAttention, with a padding mask
+    python3 tools/examples/from_torch.py torch FOLDER    torch.nn.MultiheadAttention, with both masks
     python3 tools/examples/from_torch.py d2l FOLDER      MultiHeadAttention of Dive into Deep Learning, with valid lengths
 
 It needs torch and numpy, and prints the command to run next. For a module of your own, call save() with its state_dict(),
@@ -44,15 +44,16 @@ def save(folder, state, heads, arrays, options=()):
 
 
 def from_torch(folder):
-    """torch's padding mask is true where a key is hidden, attend's mask is true where it is seen."""
+    """Both of torch's bool masks are true where a key is hidden: --mask-hides."""
     module = torch.nn.MultiheadAttention(embed_dim=64, num_heads=4, batch_first=True).eval()
     x = torch.randn(2, 10, 64)
     padding = torch.zeros(2, 10, dtype=torch.bool)
     padding[1, 7:] = True
+    later = torch.ones(10, 10, dtype=torch.bool).triu(1)
     with torch.no_grad():
-        output, _ = module(x, x, x, key_padding_mask=padding)
-    mask = ~padding[:, None, None, :]  # (B, 1, 1, S)
-    return save(folder, module.state_dict(), 4, {"--query": x, "--mask": mask, "--expect": output})
+        output, _ = module(x, x, x, key_padding_mask=padding, attn_mask=later)
+    return save(folder, module.state_dict(), 4, {"--query": x, "--key-padding-mask": padding, "--mask": later, "--expect": output},
+                ["--mask-hides"])
 
 
 class D2LMultiHeadAttention(torch.nn.Module):

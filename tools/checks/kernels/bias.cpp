@@ -29,7 +29,7 @@ Result check_fill_bias(const Kernels& kernels, const BiasShape& shape, Seed seed
   const Matrix bias = output_matrix(memory, "bias", shape.keys, shape.width, shape.width, 1, cache_line);
   BiasArguments arguments = {};
   arguments.lanes = lanes.lanes;
-  arguments.strides = lanes.strides;
+  arguments.sequence = lanes.sequence;
   arguments.lane_count = shape.lane_count;
   arguments.width = shape.width;
   arguments.key = lanes.key;
@@ -69,7 +69,7 @@ Result check_decode_bias(const Kernels& kernels, const DecodeBiasShape& shape, S
   of_lane.additive_stride = shape.additive_stride;
   const RuledLanes lanes(kernels, of_lane, random, memory);
   float* bias = memory.output("bias", shape.keys);
-  const DecodeBiasArguments arguments = {lanes.lanes, lanes.strides, lanes.key, shape.keys, bias};
+  const DecodeBiasArguments arguments = {lanes.lanes, lanes.sequence, lanes.key, shape.keys, bias};
   const float largest = kernels.decode_bias(&arguments);
   float top = -infinity;
   for (std::int64_t k = 0; k < shape.keys; ++k) {

@@ -17,7 +17,7 @@ struct BiasShape {
 /// Lanes as `shape` describes them, and what they should see and add, from the contract.
 struct RuledLanes {
   LaneRules* lanes;
-  RuleStrides strides = {};
+  SequenceRules sequence = {};
   std::int64_t key, root = 0;
   std::vector<std::int64_t> parents;
   bool tree = false;
@@ -28,8 +28,19 @@ struct RuledLanes {
     const std::int64_t end = key + keys, side = reach + kernels.lanes;
     lanes = memory.input<LaneRules>("lanes", shape.lane_count);
     // Each lane's rows end where their arrays do; those start at the block, and no kernel reads before.
-    const std::int64_t bytes = round_up(extent(1, keys, 0, shape.mask_stride), 4);
-    auto* masks = reinterpret_cast<std::uint8_t*>(memory.input<std::uint32_t>("masks", shape.masked ? shape.lane_count * bytes / 4 : 0));
+    sequence.mask_stride = shape.mask_stride;
+    sequence.padding_stride = random.between(0, 3);
+    const auto draw_masks = [&](const char* name, std::int64_t count, std::int64_t stride) {
+      const std::int64_t size = extent(1, keys, 0, stride), bytes = round_up(size, 4);
+      auto* rows = reinterpret_cast<std::uint8_t*>(memory.input<std::uint32_t>(name, count * bytes / 4)) + (bytes - size);
+      for (std::int64_t n = 0; n < count; ++n) {
+        for (std::int64_t j = 0; j < keys; ++j) rows[n * bytes + j * stride] = random.one_in(2) ? 0 : static_cast<std::uint8_t>(1u << random.between(0, 7));
+      }
+      return std::pair<const std::uint8_t*, std::int64_t>(rows - key * stride, bytes);
+    };
+    const bool padded = shape.masked && random.one_in(2), masked = shape.masked && (!padded || random.one_in(2));
+    const auto [masks, mask_bytes] = draw_masks("masks", masked ? shape.lane_count : 0, sequence.mask_stride);
+    if (padded) sequence.padding = draw_masks("padding", 1, sequence.padding_stride).first;
     const std::int64_t floats = extent(1, keys, 0, shape.additive_stride);
     float* additives = memory.input<float>("additive masks", shape.additive ? shape.lane_count * floats : 0);
     float* relative = memory.input<float>("relative", shape.relative ? 2 * side + 1 : 0);
@@ -48,7 +59,10 @@ struct RuledLanes {
       parents.push_back(nodes[node]);
     }
     const bool only_infinite = random.one_in(2);
-    strides = {shape.mask_stride, shape.additive_stride, 1, reach};
+    sequence.additive_stride = shape.additive_stride;
+    sequence.parent_stride = 1;
+    sequence.reach = reach;
+    sequence.mask_hides = random.one_in(2);
     for (std::int64_t n = 0; n < shape.lane_count; ++n) {
       LaneRules lane = {};
       lane.shift = random.one_in(2) ? 0.0f : random.value();
@@ -57,13 +71,7 @@ struct RuledLanes {
       lane.begin = random.one_in(2) ? 0 : random.between(0, end + 2);
       lane.end = random.one_in(2) ? end + 5 : random.between(0, end + 2);
       if (shape.tree) lane.end = std::min(lane.end, lane.position + 1);
-      if (shape.masked) {
-        std::uint8_t* row = masks + n * bytes + bytes - extent(1, keys, 0, shape.mask_stride);
-        for (std::int64_t j = 0; j < keys; ++j) {
-          row[j * shape.mask_stride] = random.one_in(2) ? 0 : static_cast<std::uint8_t>(1u << random.between(0, 7));
-        }
-        lane.mask = row - key * shape.mask_stride;
-      }
+      if (masked) lane.mask = masks + n * mask_bytes;
       if (shape.additive) {
         float* row = additives + n * floats;
         for (std::int64_t j = 0; j < keys; ++j) {
@@ -100,8 +108,9 @@ struct RuledLanes {
   bool sees(std::int64_t n, std::int64_t j) const {
     const LaneRules& lane = lanes[n];
     if (j < lane.begin || j >= lane.end) return false;
-    if (lane.mask != nullptr && lane.mask[j * strides.mask] == 0) return false;
-    if (lane.additive != nullptr && lane.additive[j * strides.additive] == -infinity) return false;
+    if (lane.mask != nullptr && (lane.mask[j * sequence.mask_stride] != 0) == sequence.mask_hides) return false;
+    if (sequence.padding != nullptr && (sequence.padding[j * sequence.padding_stride] != 0) == sequence.mask_hides) return false;
+    if (lane.additive != nullptr && lane.additive[j * sequence.additive_stride] == -infinity) return false;
     if (!tree || j < root) return true;
     for (std::int64_t node = n; node >= 0; node = parents[static_cast<std::size_t>(node)]) {
       if (root + node == j) return true;
@@ -111,7 +120,7 @@ struct RuledLanes {
   bool adds(std::int64_t n, std::int64_t j) const {
     const LaneRules& lane = lanes[n];
     if (lane.additive == nullptr) return false;
-    const float added = lane.additive[j * strides.additive];
+    const float added = lane.additive[j * sequence.additive_stride];
     return added != 0.0f && added != -infinity;
   }
 
@@ -129,10 +138,10 @@ struct RuledLanes {
     };
     const std::int64_t distance = j - lane.position;
     if (lane.relative != nullptr) {
-      add(static_cast<double>(lane.relative[std::clamp(distance, -strides.reach, strides.reach)]) - lane.reference.relative);
+      add(static_cast<double>(lane.relative[std::clamp(distance, -sequence.reach, sequence.reach)]) - lane.reference.relative);
     }
     if (lane.slope != 0.0f) add(-static_cast<double>(lane.slope) * static_cast<double>(std::abs(distance) - lane.reference.distance));
-    if (lane.additive != nullptr) add(static_cast<double>(lane.additive[j * strides.additive]) - lane.reference.additive);
+    if (lane.additive != nullptr) add(static_cast<double>(lane.additive[j * sequence.additive_stride]) - lane.reference.additive);
     const double most = std::numeric_limits<float>::max();
     sum.value = std::clamp(sum.value, -most, most);
     sum.tolerance *= 6 * 0x1p-24;

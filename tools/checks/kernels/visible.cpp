@@ -31,7 +31,7 @@ Result check_fill_visible(const Kernels& kernels, const BiasShape& shape, Seed s
   *seen = seen_before;
   VisibleArguments arguments = {};
   arguments.lanes = lanes.lanes;
-  arguments.strides = lanes.strides;
+  arguments.sequence = lanes.sequence;
   arguments.lane_count = shape.lane_count;
   arguments.key = lanes.key;
   arguments.key_count = shape.keys;
