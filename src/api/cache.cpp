@@ -103,7 +103,7 @@ const float* row_of(const CacheState* state, bool of_keys, std::int64_t b, std::
   return (of_keys ? state->keys : state->values).row(b, head, token);
 }
 
-Status not_made() { return Status::error(StatusCode::invalid_argument, "this KeyValueCache has not been made"); }
+Status cache_not_made() { return Status::error(StatusCode::invalid_argument, "this KeyValueCache has not been made"); }
 
 }  // namespace
 
@@ -159,7 +159,7 @@ Status KeyValueCache::make(const KeyValueCacheConfig& config, KeyValueCache* cac
 
 Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts,
                              const OperationOptions& options) noexcept {
-  if (state_ == nullptr) return not_made();
+  if (state_ == nullptr) return cache_not_made();
   const Kernels* kernels = nullptr;
   ATTEND_CHECK(require_kernels(options.isa, &kernels));
   ATTEND_CHECK(validate_append(*state_, k, v, counts, options));
@@ -172,7 +172,7 @@ Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v,
 }
 
 Status KeyValueCache::truncate(std::int64_t b, std::int64_t length) noexcept {
-  if (state_ == nullptr) return not_made();
+  if (state_ == nullptr) return cache_not_made();
   ATTEND_CHECK(validate_truncate(*state_, b, length));
   state_->lengths[b] = length;
   if (length == 0) state_->firsts[b] = 0;

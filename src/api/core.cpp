@@ -211,7 +211,7 @@ struct Merge {
   std::int64_t heads, rows, columns;
 };
 
-void run_merge(const void* context, std::int64_t task, int) {
+void merge_row(const void* context, std::int64_t task, int) {
   const Merge& merge = *static_cast<const Merge*>(context);
   const std::int64_t b = task / merge.heads, h = task % merge.heads;
   for (std::int64_t i = 0; i < merge.rows; ++i) {
@@ -240,7 +240,7 @@ Status merge(const ConstTensorView& other_output, const ConstTensorView& other_l
   ATTEND_CHECK(validate_merge(other_output, other_lse, output, lse, options));
   const Merge merge = {by_heads(other_output), by_heads(other_lse), by_heads(output), by_heads(lse),
                        output.sizes[1],        output.sizes[2],     output.sizes[3]};
-  const Stage stage = {output.sizes[0] * output.sizes[1], run_merge, &merge};
+  const Stage stage = {output.sizes[0] * output.sizes[1], merge_row, &merge};
   run_stages(options.threads, &stage, 1);
   return Status();
 }

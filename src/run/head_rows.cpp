@@ -8,12 +8,12 @@ namespace attend {
 
 namespace {
 
-constexpr std::int64_t rows_per_task = 16;
+constexpr std::int64_t head_rows_per_task = 16;
 
 }  // namespace
 
 std::int64_t HeadRows::tasks() const {
-  return norm == nullptr && rotary == nullptr ? 0 : steps_to(rows.total(), rows_per_task);
+  return norm == nullptr && rotary == nullptr ? 0 : steps_to(rows.total(), head_rows_per_task);
 }
 
 void HeadRows::run(std::int64_t task) const {
@@ -24,9 +24,9 @@ void HeadRows::run(std::int64_t task) const {
   ConstTensorView weight;
   if (norm != nullptr) weight = ConstTensorView(norm, depth);
 
-  const std::int64_t first = task * rows_per_task, left = rows.total() - first;
+  const std::int64_t first = task * head_rows_per_task, left = rows.total() - first;
   std::int64_t b = rows.entry_of(first);
-  for (std::int64_t row = first; row < first + (left < rows_per_task ? left : rows_per_task); ++row) {
+  for (std::int64_t row = first; row < first + (left < head_rows_per_task ? left : head_rows_per_task); ++row) {
     while (rows.before[b + 1] <= row) ++b;
     const std::int64_t i = rows.index(b, row);
     if (rotary != nullptr) rotation.fill(*rotary, 0, 0, positions.of(b, i));
