@@ -6,6 +6,7 @@
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
+#   make amalgamation    the engine as one source file, build/attend.cpp, and its headers (tools/amalgamate.py)
 #   make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=    stripped; make install-debug keeps symbols; make uninstall
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
@@ -51,7 +52,7 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check bench bench-peers bench-neon bench-against install install-debug uninstall clean
+.PHONY: all tests demo test check amalgamation bench bench-peers bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -156,6 +157,8 @@ test: tests
 	@set -e; for program in $(readme); do echo $$program; $(RUN) $$program; done
 check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
+amalgamation:
+	python3 tools/amalgamate.py $(BUILD)
 clean:
 	rm -rf $(BUILD)
 

@@ -1,4 +1,4 @@
-# What the libraries are made of and compiled with: lines NAME := WORDS, read by the Makefile and by tools/cmake.
+# What the libraries are made of and compiled with: lines NAME := WORDS, read by the Makefile, tools/cmake and tools/amalgamate.py.
 
 # The engine's floors, from the lowest up: a floor includes none above it (tests/check/floors.sh). The engine is their files,
 # src/kernels/scalar.cpp, and the file of each ISA of the architecture.

@@ -1,7 +1,7 @@
 // The kernels of AVX2 with FMA.
 #include "kernels/compiler.h"
 #include "kernels/kernels.h"
-#if !defined(__AVX2__) || !defined(__FMA__)
+#if !defined(ATTEND_REGIONS) && (!defined(__AVX2__) || !defined(__FMA__))
 #error "compile this file with -mavx2 -mfma"
 #endif
 #include "kernels/vec_avx2.h"

@@ -1,7 +1,7 @@
 // The kernels of AVX-512 (F, DQ, BW, VL).
 #include "kernels/compiler.h"
 #include "kernels/kernels.h"
-#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || !defined(__AVX512VL__)
+#if !defined(ATTEND_REGIONS) && (!defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || !defined(__AVX512VL__))
 #error "compile this file with -mavx512f -mavx512dq -mavx512bw -mavx512vl"
 #endif
 #include "kernels/vec_avx512.h"

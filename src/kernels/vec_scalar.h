@@ -58,7 +58,7 @@ ATTEND_INLINE Vector maximum(Vector a, Vector b) { return select(a > b, a, b); }
 ATTEND_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return broadcast(*p); }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
-ATTEND_INLINE void keep_order(Vector&) {}  // where a compiler would move loads: it stays before what follows
+[[maybe_unused]] ATTEND_INLINE void keep_order(Vector&) {}  // where a compiler would move loads: it stays before what follows
 ATTEND_INLINE void prefetch(const float*) {}
 
 // rows[i][j] <-> rows[j][i].

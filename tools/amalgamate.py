@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""amalgamate.py FOLDER: writes the engine there as one source file, attend.cpp, and its headers, attend.hpp and attend.h.
+
+Run at the repository's root. What the engine is made of, and the flags of each ISA, come from src/build.mk; regions of
+attend.cpp stand for those flags, so that one command without any compiles every ISA.
+"""
+import pathlib
+import re
+import shutil
+import sys
+
+PUBLIC_HEADERS = "attend.hpp", "attend.h"
+
+HEAD = """\
+// attend {version}: multi-head attention on CPUs, the whole library in one file. Made by `make amalgamation`: not to be edited.
+//
+//     g++ -O2 -c attend.cpp      (or clang++, before 16 with -std=c++17; C++17 or later, on x86-64 or aarch64)
+//
+// It takes attend.hpp and attend.h beside it, and holds every ISA of its architecture: a call uses the best one that the CPU has.
+// Programs include attend.hpp, or attend.h in C, and link with -lpthread -lm. Results have the bits of the library that make builds.
+//
+// Of use: -fno-exceptions -fno-rtti, with which C programs link it by cc, without libstdc++; -DATTEND_THREADS=0, without the
+// thread pool; -Os, for a quarter less code, and calls of microseconds that take a tenth longer.
+// To be left out: -ffast-math, an error; clang's -ffp-contract=fast, which changes bits; -march, with which older CPUs do not get
+// as far as the choice of the ISA.
+
+#if !defined(ATTEND_THREADS)
+#define ATTEND_THREADS 1
+#endif
+#define ATTEND_REGIONS  // what an ISA's files may use is said by pragmas, of which g++ 12 tells no macros
+
+// All headers of the system: within a region their inline functions would be compiled for its ISA, and the linker may take
+// one of those for the whole program.
+{headers}
+// A product and a sum that become one multiply-add have other bits.
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#else
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#endif
+#pragma GCC visibility push(hidden)
+
+#include "attend.hpp"
+#include "attend.h"
+"""
+
+REGION = """
+#if defined(__clang__)
+#pragma clang attribute push{clang}
+#else
+#pragma GCC push_options{gcc}
+#pragma GCC optimize({levels})
+#endif
+{text}
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+"""
+
+TAIL = """
+#pragma GCC visibility pop
+#if !defined(__clang__)
+#pragma GCC pop_options
+#endif
+"""
+
+# A header of the system, or some of them under a condition of their own.
+SYSTEM_HEADERS = re.compile(r"^(?:#if .*\n(?:#include <.*>\n)+#endif|#include <.*>)\n", re.MULTILINE)
+
+included = set()
+
+
+def expand(path):
+    """The text of src/path with what it includes of src/ in place: a header where it is first included, other files each time."""
+
+    def replace(match):
+        name = match[1]
+        if name.startswith("attend/") or name in included:
+            return ""
+        if name.endswith(".h"):
+            included.add(name)
+        return expand(name)
+
+    text = pathlib.Path("src", path).read_text().replace("#pragma once\n", "")
+    return f"\n// ---- src/{path}\n" + re.sub(r'^#include "(.*)".*\n', replace, text, flags=re.MULTILINE)
+
+
+def region(isa, settings):
+    """The files of an ISA, compiled as with its flags; clang's pragma knows none that have a value, which only tune, and no level."""
+    flags = [flag.removeprefix("-m") for flag in settings[f"flags_{isa}"]]
+    names = ",".join(flag for flag in flags if "=" not in flag)
+    levels = [flag.removeprefix("-").removeprefix("f") for flag in settings["flags_default"] + settings["gcc_flags_kernels"]]
+    return REGION.format(
+        clang=f'(__attribute__((target("{names}"))), apply_to = function)' if names else "",
+        gcc=f'\n#pragma GCC target("{",".join(flags)}")' if flags else "",
+        levels=", ".join(f'"{level}"' for level in levels),
+        text=expand(f"kernels/{isa}.cpp"),
+    )
+
+
+def system_headers(text):
+    return "".join(sorted(set(SYSTEM_HEADERS.findall(text)), key=lambda block: (block.startswith("#if"), block)))
+
+
+def without_headers(text):
+    rest = SYSTEM_HEADERS.sub("", text)
+    assert "#include <" not in rest, "a header of the system is under a condition together with other lines"
+    return re.sub(r"\n{3,}", "\n\n", rest)
+
+
+def amalgamate():
+    public = [pathlib.Path("include/attend", header).read_text() for header in PUBLIC_HEADERS]
+    version = re.search(r'define ATTEND_VERSION "(.*)"', public[0])[1]
+    lines = re.findall(r"^(\w+) := ?(.*)$", pathlib.Path("src/build.mk").read_text(), re.MULTILINE)
+    settings = {name: words.split() for name, words in lines}
+    files = [f"{floor}/{file.name}" for floor in settings["floors"] for file in sorted(pathlib.Path("src", floor).glob("*.cpp"))]
+
+    # Scalar's kernels before the others': what all ISAs include then stands before the condition of one architecture.
+    engine = "".join(map(expand, [*files, "kernels/scalar.cpp"]))
+    headers, kernels, conditional = system_headers("".join(public) + engine), "", "#if"
+    for architecture in sorted(name for name in settings if name.startswith("isas_")):
+        isas, condition = settings[architecture], f"{conditional} defined(__{architecture.removeprefix('isas_')}__)\n"
+        text = "".join(region(isa, settings) for isa in isas)
+        built = " ".join(f"ISA({isa})" for isa in [*isas, "scalar"])
+        headers += f"{condition}{system_headers(text)}#define ATTEND_BUILT_ISAS(ISA) {built}\n"
+        kernels += f"{condition}{text}"
+        conditional = "#elif"
+    headers += "#else\n#define ATTEND_BUILT_ISAS(ISA) ISA(scalar)\n#endif\n"
+    return HEAD.format(version=version, headers=headers) + without_headers(f"{engine}\n{kernels}#endif\n") + TAIL
+
+
+folder = pathlib.Path(sys.argv[1])
+for header in PUBLIC_HEADERS:
+    shutil.copyfile(pathlib.Path("include/attend", header), folder / header)
+(folder / "attend.cpp").write_text(amalgamate())
