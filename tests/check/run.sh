@@ -73,12 +73,13 @@ stage_floors() { tests/check/floors.sh; }
 stage_embed() { tests/check/embed_size.sh "$BUILD"; }
 stage_install() { tests/install/install.sh "$BUILD"; }
 stage_cmake() { tests/install/cmake.sh "$BUILD" "$JOBS"; }
+stage_amalgamation() { tests/check/amalgamation.sh "$BUILD" "$JOBS"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
 # What fails soonest, then the longest first.
-stages=(floors symbols embed install cmake stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
-[ "$(uname -m)" = x86_64 ] || stages=(floors symbols embed install cmake stack mutation address clang thread gcc rebuild no_threads)
+stages=(floors symbols embed install cmake amalgamation stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
+[ "$(uname -m)" = x86_64 ] || stages=(floors symbols embed install cmake amalgamation stack mutation address clang thread gcc rebuild no_threads)
 [ $# = 0 ] || stages=("$@")
 run_stage() {
   local name=$1 stage=$1 began=$SECONDS log=$check/$1.log code result end=  # a stage names folders by $stage
@@ -89,7 +90,7 @@ run_stage() {
     77) result="skipped: $(tail -n 1 "$log")"; [ -z "${ATTEND_REQUIRE_TOOLS:-}" ] || { result+=", a failure here"; code=1; } ;;
     *) result="FAILED, exit $code"; end=$(tail -n 30 "$log") ;;
   esac
-  printf '%-10s %4d s  %s\n%s' "$name" $((SECONDS - began)) "$result" "${end:+$end
+  printf '%-12s %4d s  %s\n%s' "$name" $((SECONDS - began)) "$result" "${end:+$end
 }"
   [ $code = 0 ] || [ $code = 77 ]
 }
