@@ -14,6 +14,7 @@
 #include "checks.h"
 #include "random.h"
 #include "reference/reference.h"
+#include "tensor.h"
 
 namespace attend::checks {
 
@@ -21,7 +22,6 @@ namespace {
 
 using reference::Array;
 using reference::Data;
-using reference::Shape;
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
@@ -39,41 +39,6 @@ void for_each_element(const View<Element>& view, Visit visit) {
     visit(view.data[offset]);
   }
 }
-
-/// A tensor in memory of its own, at random strides; every byte of it begins as NaN.
-struct Tensor {
-  std::vector<float> memory;
-  TensorView view;
-
-  Tensor() = default;
-  Tensor(Tensor&&) = default;
-  Tensor& operator=(Tensor&&) = default;
-  Tensor(Random& draw, const Shape& shape) {
-    view.rank = static_cast<int>(shape.size());
-    const bool dense = draw.one_in(2);
-    std::int64_t stride = dense || draw.one_in(2) ? 1 : draw.between(2, 3);
-    for (int axis = view.rank - 1; axis >= 0; --axis) {
-      view.sizes[axis] = shape[static_cast<std::size_t>(axis)];
-      view.strides[axis] = stride;
-      stride = stride * view.sizes[axis] + (dense || draw.one_in(2) ? 0 : draw.between(1, 9));
-    }
-    const std::int64_t offset = draw.between(0, 3);
-    memory.assign(static_cast<std::size_t>(offset + stride), nan);
-    view.data = memory.data() + offset;
-  }
-
-  static Tensor random(Random& draw, const Shape& shape, float largest = 1.0f) {
-    Tensor tensor(draw, shape);
-    for_each_element(tensor.view, [&](float& element) { element = draw.number(largest); });
-    return tensor;
-  }
-
-  /// Whether everything but the elements still is NaN. The elements are lost.
-  bool surroundings_untouched() {
-    for_each_element(view, [](float& element) { element = nan; });
-    return std::all_of(memory.begin(), memory.end(), [](float value) { return std::isnan(value); });
-  }
-};
 
 /// Valid lengths of a batch of L queries and S keys: absent, one an entry, or one a query.
 struct Lengths {
@@ -199,7 +164,7 @@ std::string fault(const Status& status, Tensor& output, const Array& expected, c
   if (!status.ok()) return status.message();
   const reference::Comparison comparison = reference::compare(Array(output.view), expected, tolerance);
   if (!comparison.ok) return comparison.message;
-  return output.surroundings_untouched() ? "" : "something was written beside the elements of the output";
+  return output.gaps_untouched() ? "" : "something was written beside the elements of the output";
 }
 
 /// Random options of a call on B sequences of up to L queries and S keys, with the memory that they view.
@@ -413,14 +378,6 @@ Array mean_over_heads(const Array& weights) {
   return mean;
 }
 
-/// Elements [first, first + count) of an axis.
-template <class Element>
-View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
-}
-
 class Calls {
  public:
   Calls(Isa isa, std::uint64_t seed, const Threads& threads) : draw_(seed), isa_(isa) { options_ = {isa, threads}; }
@@ -447,7 +404,7 @@ class Calls {
     const Tensor a = Tensor::random(draw_, batched ? Shape{B, L, K} : Shape{L, K});
     const Tensor b = Tensor::random(draw_, b_shape);
     const Tensor bias = draw_.one_in(2) ? Tensor::random(draw_, {N}) : Tensor();
-    Tensor output(draw_, batched ? Shape{B, L, N} : Shape{L, N});
+    Tensor output(batched ? Shape{B, L, N} : Shape{L, N}, draw_);
     const Status status =
         attend::matmul(a.view, b.view, transposed, bias.view, output.view, workspace_, options_);
     const Array expected = reference::matmul(a.view, b.view, transposed, bias.view);
@@ -463,7 +420,7 @@ class Calls {
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(B));
     for (std::int64_t& number : numbers) number = draw_.between(0, S + 1);
     const LengthsView lengths(numbers.data(), B);
-    Tensor output(draw_, Array(input.view).shape);
+    Tensor output(Array(input.view).shape, draw_);
     const Status status = attend::sequence_mask(input.view, lengths, -2.5f, output.view, options_);
     return agrees(text("sequence_mask rank %d B %d S %d", input.view.rank, B, S),
                   fault(status, output, reference::sequence_mask(input.view, lengths, -2.5), Array::zeros({1})));
@@ -475,7 +432,7 @@ class Calls {
     const Tensor input = Tensor::random(draw_, {B, L, S}, draw_.one_in(2) ? 3.0f : 60.0f);
     const Array scores = input.view;
     poison_scores(input.view, lengths);
-    Tensor output(draw_, {B, L, S});
+    Tensor output({B, L, S}, draw_);
     const Status status = attend::masked_softmax(input.view, lengths.view, output.view, options_);
     return agrees(text("masked_softmax B %d L %d S %d", B, L, S) + " lengths " + lengths.text(),
                   fault(status, output, reference::masked_softmax(scores, lengths.view),
@@ -485,7 +442,7 @@ class Calls {
   bool transposes() {
     const std::int64_t B = draw_.between(1, 3), n = draw_.size(60), H = draw_.between(1, 6), D = draw_.size(70);
     const Tensor together = Tensor::random(draw_, {B, n, H * D}), split = Tensor::random(draw_, {B * H, n, D});
-    Tensor to_split(draw_, {B * H, n, D}), to_together(draw_, {B, n, H * D});
+    Tensor to_split({B * H, n, D}, draw_), to_together({B, n, H * D}, draw_);
     const Status splitting = attend::transpose_qkv(together.view, H, to_split.view, options_);
     const Status joining = attend::transpose_output(split.view, H, to_together.view, options_);
     const std::string shape = text(" B %d n %d H %d D %d", B, n, H, D);
@@ -508,7 +465,7 @@ class Calls {
     poison_hidden(keys.view, lengths, true);
     poison_hidden(values.view, lengths, true);
 
-    Tensor output(draw_, {B, L, Dv}), weights = weights_output({B, L, S});
+    Tensor output({B, L, Dv}, draw_), weights = weights_output({B, L, S});
     DotProductAttention attention;
     const Status made = DotProductAttention::make(0.5f, &attention, isa_);
     const Status status = made.ok() ? attention.forward(queries.view, keys.view, values.view, lengths.view,
@@ -630,7 +587,7 @@ class Calls {
       }
     }
 
-    Tensor output(draw_, {B, L, outputs}), lse(draw_, {B, H, L});
+    Tensor output({B, L, outputs}, draw_), lse({B, H, L}, draw_);
     Tensor weights = packed ? Tensor() : weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     options.attention_weights = weights.view;
     options.lse = lse.view;
@@ -693,7 +650,7 @@ class Calls {
       }
     }
 
-    Tensor output(draw_, {B, H, L, Dv}), lse(draw_, {B, H, L});
+    Tensor output({B, H, L, Dv}, draw_), lse({B, H, L}, draw_);
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, S} : Shape{B, H, L, S});
     options.attention_weights = weights.view;
     options.lse = lse.view;
@@ -751,7 +708,7 @@ class Calls {
     options.threads = options_.threads;
     options.isa = options_.isa;
     const std::int64_t longest = *std::max_element(key_counts.begin(), key_counts.end());
-    Tensor output(draw_, {B, H, L, Dv}), lse(draw_, {B, H, L});
+    Tensor output({B, H, L, Dv}, draw_), lse({B, H, L}, draw_);
     Tensor weights = weights_output(options.average_weights ? Shape{B, L, longest} : Shape{B, H, L, longest});
     options.attention_weights = weights.view;
     options.lse = lse.view;
@@ -785,7 +742,7 @@ class Calls {
     if (alike) keys.strides[2] = values.strides[2] = 0;
     const reference::AttentionResult expected = reference::attention(q.view, keys, values, {});
     const Data data = alike ? Data::structured : Data::random;
-    Tensor output(draw_, {1, 1, L, Dv}), lse(draw_, {1, 1, L});
+    Tensor output({1, 1, L, Dv}, draw_), lse({1, 1, L}, draw_);
     AttentionOptions options;
     options.threads = options_.threads;
     options.isa = options_.isa;
@@ -822,7 +779,7 @@ class Calls {
 
   static std::string untouched_around(std::initializer_list<Tensor*> outputs) {
     for (Tensor* output : outputs) {
-      if (!output->view.absent() && !output->surroundings_untouched()) return "something was written beside the elements of an output";
+      if (!output->view.absent() && !output->gaps_untouched()) return "something was written beside the elements of an output";
     }
     return "";
   }
@@ -849,7 +806,7 @@ class Calls {
     rotary.interleaved = draw_.one_in(2);
     if (!tables) rotary.attention_factor = 1.25f;
     const Tensor input = Tensor::random(draw_, {B, H, L, D});
-    Tensor output(draw_, {B, H, L, D});
+    Tensor output({B, H, L, D}, draw_);
     const auto expected = reference::rotary_embedding(input.view, rotary, view, offset);
     const Status status =
         attend::rotary_embedding(input.view, rotary, view, offset, output.view, workspace_, options_);
@@ -862,7 +819,7 @@ class Calls {
     const std::int64_t B = draw_.between(1, 3), H = draw_.between(1, 4), L = draw_.size(70), D = draw_.size(150);
     const Tensor input = Tensor::random(draw_, {B, H, L, D}, 4.0f);
     const Tensor weight = draw_.one_in(2) ? Tensor::random(draw_, {D}) : Tensor();
-    Tensor output(draw_, {B, H, L, D});
+    Tensor output({B, H, L, D}, draw_);
     const float epsilon = draw_.one_in(2) ? 0.0f : 1e-5f;
     const Status status = attend::rms_norm(input.view, weight.view, epsilon, output.view, options_);
     const Array expected = reference::rms_norm(input.view, weight.view, epsilon);
@@ -871,7 +828,7 @@ class Calls {
   }
 
   /// Every other call asks for the attention weights.
-  Tensor weights_output(const Shape& shape) { return draw_.one_in(2) ? Tensor(draw_, shape) : Tensor(); }
+  Tensor weights_output(const Shape& shape) { return draw_.one_in(2) ? Tensor(shape, draw_) : Tensor(); }
   AttentionOptions forward_options(const Tensor& weights) const {
     AttentionOptions options;
     options.attention_weights = weights.view;
