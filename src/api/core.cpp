@@ -76,7 +76,7 @@ Status place(const Attention& described, const TensorView& output, Workspace& wo
   attention.lse = by_heads(options.lse);
   attention.dropout_rate = dropout_rate;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
-  make_relative_table(kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + parts.table), &attention.biases);
+  make_relative_table(kernels, options.relative_position_bias, attention.visibility, reinterpret_cast<float*>(memory + parts.table), &attention.biases);
   write_padding(attention);
   *placed = call;
   return Status();

@@ -368,7 +368,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   if (memory == nullptr) {
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
-  make_relative_table(layer.kernels, options.relative_position_bias, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
+  make_relative_table(layer.kernels, options.relative_position_bias, attention.visibility, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
   Forward& forward = *new (memory + plan.forward) Forward;  // not zeroed: what is used is set
   forward.threads = threads;
   forward.call.attention = attention;

@@ -26,8 +26,8 @@ struct Biases {
 /// Floats of the table behind Biases::relative; 0 for an absent bias.
 std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias);
 
-/// Writes that table and points `biases` to it.
-void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, float* table, Biases* biases);
+/// Writes that table, as far as such a call's distances go, and points `biases` to it.
+void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, const Visibility& visibility, float* table, Biases* biases);
 
 /// The biases of a key on a lane.
 BiasReference bias_at(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key);
