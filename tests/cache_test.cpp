@@ -586,8 +586,8 @@ TEST_CASE("cache: configs that are refused") {
   };
   refuse(with(good, &KeyValueCacheConfig::batch, 0), "batch: 0, expected 1 to 16777216");
   refuse(with(good, &KeyValueCacheConfig::num_kv_heads, -1), "num_kv_heads: -1, expected 1 to 16777216");
-  refuse(with(good, &KeyValueCacheConfig::head_dim, 513), "head_dim: 513, expected 1 to 512");
-  refuse(with(good, &KeyValueCacheConfig::value_dim, 513), "value_dim: 513, expected 0 to 512");
+  refuse(with(good, &KeyValueCacheConfig::head_dim, 577), "head_dim: 577, expected 1 to 576");
+  refuse(with(good, &KeyValueCacheConfig::value_dim, 577), "value_dim: 577, expected 0 to 576");
   refuse(with(good, &KeyValueCacheConfig::capacity, 0), "capacity: 0, expected 1 to 1099511627776");
   refuse(with(with(good, &KeyValueCacheConfig::capacity, std::int64_t{1} << 40), &KeyValueCacheConfig::batch, 1 << 24),
          "capacity: 1099511627776 is too large");

@@ -27,7 +27,7 @@ DotProductAttention make_dot_product(Isa isa, float dropout = 0.0f) {
 
 const std::initializer_list<std::int64_t> widths = {1,  2,  3,  4,  5,   7,   8,   9,   12,  15,  16,  17,  20,  24,  31,  32, 33,
                                                     40, 47, 48, 49, 63,  64,  65,  80,  96,  97,  100, 127, 128, 129, 160, 200,
-                                                    255, 256, 257, 320, 383, 384, 385, 511, 512};
+                                                    255, 256, 257, 320, 383, 384, 385, 511, 512, 513, 560, 575, 576};
 const std::initializer_list<std::int64_t> key_counts = {1,  2,  3,  6,  7,   8,   9,   15,  16,  17,  31,  63,  64,
                                                         65, 95, 96, 97, 127, 128, 129, 191, 192, 193, 255, 257, 300, 515, 640};
 const std::initializer_list<std::int64_t> query_counts = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 37, 64, 65, 100};
@@ -286,7 +286,7 @@ TEST_CASE("DotProductAttention: the book's example") {
   }
 }
 
-TEST_CASE("DotProductAttention: random shapes, widths 1 to 512") {
+TEST_CASE("DotProductAttention: random shapes, widths 1 to 576") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     const DotProductAttention attention = make_dot_product(isa);
@@ -333,8 +333,8 @@ TEST_CASE("DotProductAttention: every width, queries and values alike") {
     Random random(17);
     Workspace workspace;
     const std::int64_t B = 1, L = 3, S = 5;
-    for (std::int64_t D = 1; D <= 512; D += share_of(8) < 8 ? 7 : 1) {
-      const std::int64_t Dv = 513 - D;
+    for (std::int64_t D = 1; D <= 576; D += share_of(8) < 8 ? 7 : 1) {
+      const std::int64_t Dv = 577 - D;
       CAPTURE(D);
       Tensor queries({B, L, D}), keys({B, S, D}), values({B, S, Dv}), output({B, L, Dv});
       queries.fill(random);

@@ -42,8 +42,8 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
     CAPTURE(name_of(table));
     std::size_t largest_narrow = 0, largest_wide = 0;
     std::int64_t wrong = 0;
-    for (std::int64_t D = 1; D <= 512; ++D) {
-      for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
+    for (std::int64_t D = 1; D <= largest_head; ++D) {
+      for (std::int64_t Dv = 1; Dv <= largest_head; ++Dv) {
         for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{1000}}) {
           const AttentionPlan plan = plan_attention(*table, shape_of(queries, 1000, D, Dv));  // too few keys for copies
           std::size_t& largest = D + Dv <= 512 ? largest_narrow : largest_wide;
@@ -64,14 +64,16 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
   }
 }
 
-TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
+TEST_CASE("plan: the key block is that of D, whatever else the shape is, but for values wider than 512") {
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
     std::int64_t wrong = 0;
-    for (std::int64_t D = 1; D <= 512; ++D) {
-      const std::int64_t expected = plan_attention(*table, shape_of(1, 1, D, D)).key_block;
-      wrong += expected > table->key_block || expected < table->key_block / 2 || expected % 8 != 0;
-      for (std::int64_t Dv : {1, 64, 512}) {
+    for (std::int64_t D = 1; D <= largest_head; ++D) {
+      const std::int64_t usual = plan_attention(*table, shape_of(1, 1, D, 1)).key_block;
+      const std::int64_t widest = plan_attention(*table, shape_of(1, 1, D, largest_head)).key_block;
+      for (std::int64_t Dv : {std::int64_t{1}, std::int64_t{64}, D, std::int64_t{512}, std::int64_t{513}, std::int64_t{560}, largest_head}) {
+        const std::int64_t expected = Dv > 512 ? widest : usual;
+        wrong += expected > table->key_block || 3 * expected < table->key_block || expected % 8 != 0;
         for (std::int64_t queries : {1, 8, 17, 1000}) {
           for (std::int64_t keys : {1, 128, 100000}) {
             AttentionShape shape = shape_of(queries, keys, D, Dv);
@@ -91,15 +93,25 @@ TEST_CASE("plan: the key block is that of D, whatever else the shape is") {
 
 // Where they change, so do bits: of heads as wide as that.
 TEST_CASE("plan: the widths at which key blocks shrink") {
-  const auto key_block = [](const Kernels& table, std::int64_t D) { return plan_attention(table, shape_of(1000, 1000, D, D)).key_block; };
+  const struct {
+    Isa isa;
+    std::int64_t wide_tile, depth, value_depth, block;
+  } widths[] = {
+      {Isa::avx2, 24, 216, 216, 96},   {Isa::avx2, 24, 217, 217, 72},   {Isa::avx2, 24, 240, 240, 72},   {Isa::avx2, 24, 241, 241, 48},
+      {Isa::avx2, 24, 256, 256, 48},   {Isa::avx2, 24, 257, 257, 96},   {Isa::avx2, 24, 300, 300, 96},   {Isa::avx2, 24, 301, 301, 72},
+      {Isa::avx2, 24, 324, 324, 72},   {Isa::avx2, 24, 325, 325, 48},   {Isa::avx2, 24, 350, 350, 48},   {Isa::avx2, 24, 351, 351, 96},
+      {Isa::avx2, 24, 576, 576, 96},   {Isa::avx512, 32, 128, 128, 96}, {Isa::avx512, 32, 129, 129, 72}, {Isa::avx512, 32, 154, 154, 72},
+      {Isa::avx512, 32, 155, 155, 48}, {Isa::avx512, 32, 176, 176, 48}, {Isa::avx512, 32, 177, 177, 96}, {Isa::avx512, 32, 512, 512, 96},
+      {Isa::avx512, 32, 519, 512, 96}, {Isa::avx512, 32, 520, 512, 72}, {Isa::avx512, 32, 568, 512, 72}, {Isa::avx512, 32, 569, 512, 48},
+      {Isa::avx512, 32, 576, 512, 48}, {Isa::avx512, 32, 455, 513, 96}, {Isa::avx512, 32, 456, 513, 72}, {Isa::avx512, 32, 504, 513, 72},
+      {Isa::avx512, 32, 505, 513, 48}, {Isa::avx512, 32, 554, 513, 48}, {Isa::avx512, 32, 555, 513, 32}, {Isa::avx512, 32, 576, 576, 32},
+  };
   for (const Kernels* table : tables) {
-    if (table->isa != Isa::avx2 || table->wide_tile != 24) continue;
-    struct Width {
-      std::int64_t depth, block;
-    };
-    for (const Width& width : {Width{216, 96}, {217, 72}, {240, 72}, {241, 48}, {256, 48}, {257, 96}, {300, 96}, {301, 72}, {324, 72}, {325, 48}, {350, 48}, {351, 96}}) {
+    for (const auto& width : widths) {
+      if (table->isa != width.isa || table->wide_tile != width.wide_tile) continue;
+      CAPTURE(name_of(table));
       CAPTURE(width.depth);
-      CHECK(key_block(*table, width.depth) == width.block);
+      CHECK(plan_attention(*table, shape_of(1000, 1000, width.depth, width.value_depth)).key_block == width.block);
     }
   }
 }
@@ -108,8 +120,8 @@ TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunk
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
     std::int64_t wrong = 0;
-    for (std::int64_t D = 1; D <= 512; ++D) {
-      for (std::int64_t Dv = 1; Dv <= 512; ++Dv) {
+    for (std::int64_t D = 1; D <= largest_head; ++D) {
+      for (std::int64_t Dv = 1; Dv <= largest_head; ++Dv) {
         AttentionShape shape = shape_of(1, 5000, D, Dv);
         shape.heads_per_kv_head = decode_rows;
         shape.may_decode = true;

@@ -292,8 +292,8 @@ TEST_CASE("errors: configs") {
   MultiHeadAttentionConfig config = good.config;
   config.num_heads = 5;
   refuse(config, "num_heads: 5 does not divide num_hiddens, 12");
-  config = Layer::square(1026, 2, Isa::best);
-  refuse(config, "num_heads: 2 heads of 1026 hiddens are 513 wide, expected at most 512");
+  config = Layer::square(1154, 2, Isa::best);
+  refuse(config, "num_heads: 2 heads of 1154 hiddens are 577 wide, expected at most 576");
   config.num_heads = 3;
   config.num_kv_heads = 2;
   refuse(config, "num_kv_heads: 2 does not divide num_heads, 3");
@@ -302,11 +302,11 @@ TEST_CASE("errors: configs") {
   config.num_kv_heads = -1;
   refuse(config, "num_kv_heads: -1, expected 1 to 3, or 0: num_heads");
   config = good.config;
-  config.head_dim = 513;
-  refuse(config, "head_dim: 513, expected 1 to 512, or 0: num_hiddens / num_heads");
-  config.head_dim = 512;
+  config.head_dim = 577;
+  refuse(config, "head_dim: 577, expected 1 to 576, or 0: num_hiddens / num_heads");
+  config.head_dim = 576;
   config.num_heads = std::int64_t{1} << 16;
-  refuse(config, "head_dim: 65536 heads of 512 are too wide together, expected at most 16777216");
+  refuse(config, "head_dim: 65536 heads of 576 are too wide together, expected at most 16777216");
   config = good.config;
   config.output_size = (std::int64_t{1} << 24) + 1;
   refuse(config, "output_size: 16777217, expected 1 to 16777216, or 0: num_hiddens");
@@ -829,9 +829,9 @@ TEST_CASE("errors: DotProductAttention::forward") {
     call.query_view = with_rank(queries, 2);
     call.refuse("queries: shape (2, 3) has 2 axes, expected 3");
     call.query_view = with_size(queries, 2, 0);
-    call.refuse("queries: width 0, expected 1 to 512");
-    call.query_view = with_stride(with_size(queries, 2, 513), 2, 0);
-    call.refuse("queries: width 513, expected 1 to 512");
+    call.refuse("queries: width 0, expected 1 to 576");
+    call.query_view = with_stride(with_size(queries, 2, 577), 2, 0);
+    call.refuse("queries: width 577, expected 1 to 576");
     call.query_view = with_data<const float>(queries, nullptr);
     call.refuse("queries: data is null, but its shape is (2, 3, 6)");
   }
@@ -847,9 +847,9 @@ TEST_CASE("errors: DotProductAttention::forward") {
     call.value_view = with_size(values, 1, 4);
     call.refuse("values: shape (2, 4, 8), expected (2, 5, 8)");
     call.value_view = with_size(values, 2, 0);
-    call.refuse("values: width 0, expected 1 to 512");
-    call.value_view = with_stride(with_size(values, 2, 513), 2, 0);
-    call.refuse("values: width 513, expected 1 to 512");
+    call.refuse("values: width 0, expected 1 to 576");
+    call.value_view = with_stride(with_size(values, 2, 577), 2, 0);
+    call.refuse("values: width 577, expected 1 to 576");
   }
   SUBCASE("lengths") {
     const std::int64_t numbers[] = {5, -2, 0, 1, 2, -9};

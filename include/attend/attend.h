@@ -95,7 +95,7 @@ typedef struct attend_mha_config {
   int isa; /* an attend_isa, which the layer is bound to */
 
   int64_t num_kv_heads; /* G; 0: num_heads */
-  int64_t head_dim;     /* D, at most 512; 0: num_hiddens / num_heads */
+  int64_t head_dim;     /* D, at most 576; 0: num_hiddens / num_heads */
   int64_t output_size;  /* the width of the output; 0: num_hiddens */
   /* Rotary embedding: the inverse frequencies (num_rotary_frequencies), at most D / 2, of the pairs of
    * columns that turn by position: i + offset for query i, j for key j. Read while making only; NULL: none. */
@@ -177,7 +177,7 @@ ATTEND_C_API attend_code attend_mha_forward(attend_mha *layer, const attend_mha_
 typedef struct attend_attention_call {
   int64_t batch, num_heads, num_kv_heads; /* B, H, G; G 0: H */
   int64_t num_queries, num_keys;          /* L, S */
-  int64_t head_dim, value_dim;            /* D, Dv, from 1 to 512; Dv 0: D */
+  int64_t head_dim, value_dim;            /* D, Dv, from 1 to 576; Dv 0: D */
   const float *q;                         /* (B, H, L, D) */
   const float *k;                         /* (B, G, S, D) */
   const float *v;                         /* (B, G, S, Dv) */
@@ -211,8 +211,8 @@ typedef struct attend_kv_cache attend_kv_cache;
 typedef struct attend_kv_cache_config {
   int64_t batch;           /* B */
   int64_t num_kv_heads;    /* G */
-  int64_t head_dim;        /* D, from 1 to 512 */
-  int64_t value_dim;       /* Dv, from 1 to 512; 0: D */
+  int64_t head_dim;        /* D, from 1 to 576 */
+  int64_t value_dim;       /* Dv, from 1 to 576; 0: D */
   int64_t capacity;        /* tokens that an entry can hold; with pages 0: pages_per_entry page_rows */
   int ring;                /* not 0: a ring, which goes with no pages */
   int64_t page_rows;       /* tokens of a page; 0: no pages */

@@ -407,7 +407,7 @@ struct AttentionOptions {
 /// Attention on given queries, keys and values: the core of every layer.
 ///
 /// q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in
-/// memory; any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 512.
+/// memory; any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 576.
 /// valid_lens absent, (B,) or (B, L). Keys and values outside the range that lengths, causal and window
 /// leave to their whole sequence are not read; NaN in a hidden one reaches no row. A row that sees no key
 /// gives 0, or with EmptyRows::uniform the mean of the values. Nothing is rotated or dropped:
@@ -452,7 +452,7 @@ class ATTEND_API DotProductAttention {
                               const ConstTensorView& values, const AttentionOptions& options) const noexcept;
 
   /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to
-  /// 512; options.attention_weights (B, L, S), options.lse (B, L). A row of length 0 gets uniform weights over
+  /// 576; options.attention_weights (B, L, S), options.lse (B, L). A row of length 0 gets uniform weights over
   /// all S, as the original's fill with -1e6 gives. There is one head, nothing is rotated, and empty rows are
   /// no choice: options.average_weights, query_positions, key_positions and empty_rows are refused.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
@@ -475,8 +475,8 @@ class ATTEND_API DotProductAttention {
 struct KeyValueCacheConfig {
   std::int64_t batch = 1;
   std::int64_t num_kv_heads = 0;  // G
-  std::int64_t head_dim = 0;      // D, 1 to 512
-  std::int64_t value_dim = 0;     // Dv, 1 to 512; 0: head_dim
+  std::int64_t head_dim = 0;      // D, 1 to 576
+  std::int64_t value_dim = 0;     // Dv, 1 to 576; 0: head_dim
   std::int64_t capacity = 0;      // tokens that an entry can hold; with pages 0: P page_rows
   bool ring = false;
   std::int64_t page_rows = 0;     // tokens of a page; 0: no pages
@@ -650,7 +650,7 @@ struct MultiHeadAttentionConfig {
   Isa isa = Isa::best;
 
   std::int64_t num_kv_heads = 0;  // G, which divides num_heads; 0: num_heads
-  std::int64_t head_dim = 0;      // D, 1 to 512; 0: num_hiddens / num_heads
+  std::int64_t head_dim = 0;      // D, 1 to 576; 0: num_hiddens / num_heads
   std::int64_t output_size = 0;   // the width of the output; 0: num_hiddens
   /// Rotates projected queries and keys; all views absent: none does. inverse_frequencies are copied with the
   /// weights, and are the copy in what config() gives; cosines and sines are read where they are, and have to

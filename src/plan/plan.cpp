@@ -18,19 +18,33 @@ std::size_t most_tile_bytes(std::int64_t depth, std::int64_t value_depth) {
   return depth + value_depth <= 512 ? 64 * 1024 : 80 * 1024;
 }
 
-// The ISA's, or three quarters or half of it where wide tiles of values as deep as keys fit then: by D alone, for the grid
-// of sums. Heads of 256 keep AVX2's 24 lanes so: 77 % of the peak, with 8 lanes 65 (Zen 3).
-std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth) {
-  for (std::int64_t quarters = 4; quarters > 1; --quarters) {
-    const std::int64_t block = kernels.key_block * quarters / 4;
-    if (TileScratch::bytes(kernels.wide_tile, block, depth, round_up(depth, kernels.lanes)) <= most_tile_bytes(depth, depth)) return block;
+// How wide a tile is, and what part of the ISA's key block it takes.
+struct TileSize {
+  bool wide;
+  int twelfths;
+};
+
+// The best first. Wide tiles of fewer keys go before narrow ones: heads of 256 keep AVX2's 24 lanes so, 77 % of the peak, with 8
+// lanes 65 (Zen 3). Narrow ones take fewer keys where heads wider than 512 leave no room on AVX-512: with D 576 and Dv 512, blocks
+// of 96, 72, 48 and 32 keys reach 80, 79, 78 and 76 % (Zen 5).
+constexpr TileSize tile_sizes[] = {{true, 12}, {true, 9}, {true, 6}, {false, 12}, {false, 9}, {false, 6}, {false, 4}};
+
+// That of the first size that fits. For the grid of sums, by D alone, up to 512 with values as deep, beyond with those of 512;
+// values wider than that count as the widest.
+std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth, std::int64_t value_depth) {
+  const std::int64_t usual = 512, values = value_depth > usual ? largest_head : smaller(depth, usual);
+  std::int64_t block = 0;
+  for (const TileSize& size : tile_sizes) {
+    block = kernels.key_block * size.twelfths / 12 / 8 * 8;
+    const std::int64_t tile = size.wide ? kernels.wide_tile : kernels.narrow_tile;
+    if (TileScratch::bytes(tile, block, depth, round_up(values, kernels.lanes)) <= most_tile_bytes(depth, values)) break;
   }
-  return kernels.key_block;
+  return block;
 }
 
 // How wide tiles are, and how many a sequence takes.
 void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
-  plan->key_block = key_block_of(kernels, shape.depth);
+  plan->key_block = key_block_of(kernels, shape.depth, shape.value_depth);
   plan->span = 32 * kernels.key_block / plan->key_block * plan->key_block;
   plan->value_stride = round_up(shape.value_depth, kernels.lanes);
   const std::int64_t rows = shape.queries * (shape.average_weights ? 1 : shape.heads_per_kv_head);

@@ -32,7 +32,7 @@ enum class Data {
 /// of a score is a relative error e of its weight, and again of the denominator: twice. The sum of
 /// the weights and the sum of weights times values: sqrt(n) u, twice; 12 u are
 /// for the exponential itself, the division and the rounding of the output. Structured: D for
-/// sqrt(D), and 128 for sqrt(n). However long a row, a term meets 128 roundings at most: those of its block, 48 to 96 keys,
+/// sqrt(D), and 128 for sqrt(n). However long a row, a term meets 128 roundings at most: those of its block, 32 to 96 keys,
 /// and of the blocks of its span, 32 of the largest ones; spans are summed in double. When decoding, groups of 64 keys, then
 /// the 16 of a chunk, then chunks in double.
 double core_bound(double max_value, double score_magnitude, std::int64_t D, std::int64_t S,

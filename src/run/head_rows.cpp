@@ -17,7 +17,7 @@ std::int64_t HeadRows::tasks() const {
 }
 
 void HeadRows::run(std::int64_t task) const {
-  // The cosines and sines of a row serve all heads: 2 KiB of stack.
+  // The cosines and sines of a row serve all heads: 2.25 KiB of stack.
   float turns[largest_head];
   RotaryRows rotation = {};
   if (rotary != nullptr) rotation = RotaryRows::at(turns, *rotary, {}, 1, 1);
