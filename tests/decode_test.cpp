@@ -48,7 +48,7 @@ TEST_CASE("decode: output, LSE and weights as the reference, over the ends of bl
     Random random(201);
     for (int round = 0; round < share_of(66); ++round) {
       const std::int64_t shared = random.between(1, decode_rows + 1), G = random.between(1, 2);
-      const Step step(1, shared * G, G, ends[round % 11], random.one_of<std::int64_t>({1, 8, 20, 64, 67, 128}),
+      const Step step(1, shared * G, G, ends[round % 11], random.one_of<std::int64_t>({1, 8, 20, 64, 67, 128, 576}),
                       random.one_of<std::int64_t>({1, 16, 24, 64, 80, 131}), random);
       CAPTURE(text_of({step.B, step.H, step.G, step.S, step.D, step.Dv}));
       Tensor slopes({step.H}), sinks({step.H}), lse({step.B, step.H, 1}), weights({step.B, step.H, 1, step.S}), mean({step.B, 1, step.S});

@@ -61,6 +61,12 @@ std::vector<std::int64_t> range(std::int64_t least, std::int64_t most) {
   return all;
 }
 
+/// Those and the widest of a head's row.
+std::vector<std::int64_t> and_widest(std::vector<std::int64_t> all) {
+  for (const std::int64_t size : {std::int64_t{512}, largest_head - 1, largest_head}) all.push_back(size);
+  return all;
+}
+
 
 #if defined(__x86_64__)
 __attribute__((target("avx"))) void load_one_of_eight(const float* last) {
@@ -244,7 +250,7 @@ TEST_CASE("kernels: pack_queries") {
     for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
       sweep<PackQueriesShape>(*kernels, check_pack_queries,
                               {{&PackQueriesShape::count, range(0, width), {1, width / 2, width}},
-                               {&PackQueriesShape::depth, sizes(*kernels, 0, 64), {1, 8, 35}}},
+                               {&PackQueriesShape::depth, and_widest(sizes(*kernels, 0, 64)), {1, 8, 35}}},
                               [&](PackQueriesShape& shape, std::int64_t random) {
                                 shape.width = width;
                                 shape.stride = random % 4 == 3 ? 0 : 1 + random % 2;
@@ -260,7 +266,7 @@ TEST_CASE("kernels: scores") {
         const bool general = kind > 0;
         sweep<ScoreShape>(*kernels, check_scores,
                           {{&ScoreShape::keys, sizes(*kernels, 0, 8), {1, 8, 15}},
-                           {&ScoreShape::depth, sizes(*kernels, 0, 64), {1, 8, 21}},
+                           {&ScoreShape::depth, and_widest(sizes(*kernels, 0, 64)), {1, 8, 21}},
                            {&ScoreShape::moving_lane, range(-1, width - 1), {-1}}},
                           [&](ScoreShape& shape, std::int64_t random) {
                             shape.width = width;
@@ -301,7 +307,7 @@ TEST_CASE("kernels: fill_visible and fill_bias") {
 TEST_CASE("kernels: rescale") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<RescaleShape>(*kernels, check_rescale,
-                        {{&RescaleShape::columns, sizes(*kernels, 0, 64), {1}},
+                        {{&RescaleShape::columns, and_widest(sizes(*kernels, 0, 64)), {1}},
                          {&RescaleShape::lane_count, range(0, kernels->wide_tile), {1, 3}}},
                         [](RescaleShape&, std::int64_t) {});
   }
@@ -322,7 +328,7 @@ TEST_CASE("kernels: accumulate") {
     for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
       sweep<AccumulateShape>(*kernels, check_accumulate,
                              {{&AccumulateShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
-                              {&AccumulateShape::columns, range(0, 8 * lanes + 1), {1, lanes, 4 * lanes - 1}},
+                              {&AccumulateShape::columns, and_widest(range(0, 8 * lanes + 1)), {1, lanes, 4 * lanes - 1}},
                               {&AccumulateShape::first_lane, range(0, width), {0, width / 2, width - 1}},
                               {&AccumulateShape::lane_count, range(0, width), {1, width / 2 + 1, width}}},
                              [&](AccumulateShape& shape, std::int64_t random) {
@@ -340,7 +346,7 @@ TEST_CASE("kernels: decode_scores") {
     sweep<DecodeScoresShape>(*kernels, check_decode_scores,
                              {{&DecodeScoresShape::rows, range(1, decode_rows), {1, 3, 8}},
                               {&DecodeScoresShape::keys, range(0, 4 * kernels->lanes + 1), {1, 7, 33}},
-                              {&DecodeScoresShape::depth, sizes(*kernels, 1, 64), {1, 8, 21}},
+                              {&DecodeScoresShape::depth, and_widest(sizes(*kernels, 1, 64)), {1, 8, 21}},
                               {&DecodeScoresShape::stride, {0, 1, 2}, {1, 3}}},
                              [&](DecodeScoresShape& shape, std::int64_t random) { shape.gap = random % 3; });
   }
@@ -382,7 +388,7 @@ TEST_CASE("kernels: decode_values") {
     sweep<DecodeValuesShape>(*kernels, check_decode_values,
                              {{&DecodeValuesShape::rows, range(1, decode_rows), {1, 3, 8}},
                               {&DecodeValuesShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
-                              {&DecodeValuesShape::columns, range(1, 10 * lanes + 1), {1, lanes, 4 * lanes - 1}},
+                              {&DecodeValuesShape::columns, and_widest(range(1, 10 * lanes + 1)), {1, lanes, 4 * lanes - 1}},
                               {&DecodeValuesShape::stride, {0, 1, 2}, {1, 3}}},
                              [&](DecodeValuesShape& shape, std::int64_t random) {
                                shape.gap = random % 3;
@@ -397,7 +403,7 @@ TEST_CASE("kernels: finish") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<FinishShape>(*kernels, check_finish,
                        {{&FinishShape::lane_count, sizes(*kernels, 0, kernels->wide_tile), {1, 2, 3}},
-                        {&FinishShape::columns, sizes(*kernels, 0, 64), {1, 8, 33}},
+                        {&FinishShape::columns, and_widest(sizes(*kernels, 0, 64)), {1, 8, 33}},
                         {&FinishShape::stride, {1, 2, 3}, {1, 2}}},
                        [&](FinishShape& shape, std::int64_t random) {
                          if (random % 3 == 0 || shape.columns == 0 || shape.lane_count == 0) return;
@@ -445,7 +451,7 @@ TEST_CASE("kernels: copy") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<CopyShape>(*kernels, check_copy,
                      {{&CopyShape::rows, range(0, 5), {1, 2, 3}},
-                      {&CopyShape::columns, sizes(*kernels, 0, 64), {1, 8, 33}},
+                      {&CopyShape::columns, and_widest(sizes(*kernels, 0, 64)), {1, 8, 33}},
                       {&CopyShape::source_stride, {0, 1, 2, 3}, {1, 2}},
                       {&CopyShape::destination_stride, {1, 2, 3}, {1, 2}}},
                      [&](CopyShape& shape, std::int64_t random) {
@@ -473,7 +479,7 @@ TEST_CASE("kernels: exp2 of arrays") {
 TEST_CASE("kernels: rotate") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<RotateShape>(*kernels, check_rotate,
-                       {{&RotateShape::pairs, sizes(*kernels, 0, 64), {1, 8, 33}},
+                       {{&RotateShape::pairs, and_widest(sizes(*kernels, 0, 64)), {1, 8, 33}},
                         {&RotateShape::columns, sizes(*kernels, 0, 64), {0, 1, 19}},
                         {&RotateShape::source_stride, {0, 1, 2, 3}, {1, 2}},
                         {&RotateShape::destination_stride, {1, 2, 3}, {1, 2}}},
@@ -489,7 +495,7 @@ TEST_CASE("kernels: rotate") {
 TEST_CASE("kernels: rms_norm") {
   for (const Kernels* kernels : usable_kernels()) {
     sweep<RmsNormShape>(*kernels, check_rms_norm,
-                        {{&RmsNormShape::columns, sizes(*kernels, 1, 64), {1, 8, 33}},
+                        {{&RmsNormShape::columns, and_widest(sizes(*kernels, 1, 64)), {1, 8, 33}},
                          {&RmsNormShape::source_stride, {0, 1, 2, 3}, {1, 2}},
                          {&RmsNormShape::weight_stride, {0, 1, 2, 3}, {1, 2}},
                          {&RmsNormShape::destination_stride, {1, 2, 3}, {1, 2}}},

@@ -19,8 +19,11 @@ Result check_kernels(Isa isa, std::uint64_t seed);
 /// Checks whole calls of the public API once at random shapes drawn from the seed.
 Result check_calls(Isa isa, std::uint64_t seed, int threads);
 
+/// How wide heads are: mostly small, or mostly about as wide as they may be.
+enum class Heads { small, wide };
+
 /// Checks `count` calls of attention(), or of layers, with random options.
-Result check_cores(Isa isa, std::uint64_t seed, int count);
-Result check_layers(Isa isa, std::uint64_t seed, int count);
+Result check_cores(Isa isa, std::uint64_t seed, int count, Heads heads = Heads::small);
+Result check_layers(Isa isa, std::uint64_t seed, int count, Heads heads = Heads::small);
 
 }  // namespace attend::checks

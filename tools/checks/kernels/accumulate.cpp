@@ -6,7 +6,7 @@ namespace attend::checks {
 AccumulateShape draw_accumulate(const Kernels& kernels, Random& random) {
   AccumulateShape shape;
   shape.keys = draw_size(random, 0, 4);
-  shape.columns = draw_size(random, 0, 3 * kernels.lanes);
+  shape.columns = draw_width(random, 0, 3 * kernels.lanes);
   shape.width = draw_tile(kernels, random);
   shape.first_lane = random.one_in(2) ? 0 : random.between(0, shape.width - 1);
   shape.lane_count = random.between(0, shape.width - shape.first_lane);
@@ -25,7 +25,7 @@ FoldShape draw_fold(const Kernels& kernels, Random& random) {
 FinishShape draw_finish(const Kernels& kernels, Random& random) {
   FinishShape shape;
   shape.lane_count = random.between(0, 5);
-  shape.columns = draw_size(random, 0, kernels.lanes);
+  shape.columns = draw_width(random, 0, kernels.lanes);
   shape.stride = draw_stride(random, 1);
   if (shape.lane_count > 0 && shape.columns > 0 && random.one_in(2)) {
     const float values[] = {infinity, -infinity, not_a_number};

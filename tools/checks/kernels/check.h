@@ -17,6 +17,7 @@
 #include "../checks.h"
 #include "../random.h"
 #include "base/arithmetic.h"
+#include "data/rows.h"
 #include "kernels/kernels.h"
 #include "reference/bounds.h"
 
@@ -131,6 +132,10 @@ inline Matrix output_matrix(ArgumentMemory& memory, const char* name, std::int64
 /// Mostly around the tile's size and its double, sometimes far above.
 inline std::int64_t draw_size(Random& random, std::int64_t least, std::int64_t tile) {
   return random.one_in(16) ? random.between(least, 150) : random.between(least, 2 * tile + 1);
+}
+/// Of a head's row: now and then up to the widest.
+inline std::int64_t draw_width(Random& random, std::int64_t least, std::int64_t tile) {
+  return random.one_in(24) ? random.between(least, largest_head) : draw_size(random, least, tile);
 }
 
 /// Of an input: 0 repeats the element.

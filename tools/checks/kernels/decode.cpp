@@ -11,7 +11,7 @@ DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random) {
   DecodeScoresShape shape;
   shape.rows = random.between(1, decode_rows);
   shape.keys = draw_size(random, 0, 2 * kernels.lanes);
-  shape.depth = draw_size(random, 1, kernels.lanes);
+  shape.depth = draw_width(random, 1, kernels.lanes);
   shape.stride = draw_stride(random, 0);
   shape.gap = shape.stride == 0 ? 0 : random.between(0, 2);
   return shape;
@@ -30,7 +30,7 @@ DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random) {
   DecodeValuesShape shape;
   shape.rows = random.between(1, decode_rows);
   shape.keys = draw_size(random, 0, 8);
-  shape.columns = draw_size(random, 1, 3 * kernels.lanes);
+  shape.columns = draw_width(random, 1, 3 * kernels.lanes);
   shape.stride = draw_stride(random, 0);
   shape.gap = random.between(0, 2);
   shape.left = random.between(1, decode_group);

@@ -19,7 +19,7 @@ PackQueriesShape draw_pack_queries(const Kernels& kernels, Random& random) {
   PackQueriesShape shape;
   shape.width = draw_tile(kernels, random);
   shape.count = random.between(0, shape.width);
-  shape.depth = draw_size(random, 0, 16);
+  shape.depth = draw_width(random, 0, 16);
   shape.stride = draw_stride(random, 0);
   return shape;
 }

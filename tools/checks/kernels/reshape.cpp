@@ -6,7 +6,7 @@ namespace attend::checks {
 CopyShape draw_copy(const Kernels& kernels, Random& random) {
   CopyShape shape;
   shape.rows = random.between(0, 4);
-  shape.columns = draw_size(random, 0, kernels.lanes);
+  shape.columns = draw_width(random, 0, kernels.lanes);
   shape.source_stride = draw_stride(random, 0);
   shape.source_gap = draw_input_gap(random, shape.columns * shape.source_stride);
   shape.destination_stride = draw_stride(random, 1);

@@ -5,7 +5,7 @@ namespace attend::checks {
 
 RmsNormShape draw_rms_norm(const Kernels& kernels, Random& random) {
   RmsNormShape shape;
-  shape.columns = draw_size(random, 1, kernels.lanes);
+  shape.columns = draw_width(random, 1, kernels.lanes);
   shape.weighted = !random.one_in(4);
   shape.in_place = random.one_in(2);
   shape.weight_stride = draw_stride(random, 0);

@@ -5,7 +5,7 @@ namespace attend::checks {
 
 RotateShape draw_rotate(const Kernels& kernels, Random& random) {
   RotateShape shape;
-  shape.pairs = draw_size(random, 0, kernels.lanes);
+  shape.pairs = draw_width(random, 0, 2 * kernels.lanes) / 2;
   shape.columns = 2 * shape.pairs + (random.one_in(2) ? 0 : draw_size(random, 0, kernels.lanes));
   shape.interleaved = random.one_in(2);
   shape.in_place = random.one_in(2);

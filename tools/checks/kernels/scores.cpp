@@ -12,7 +12,7 @@ namespace {
 ScoreShape draw_scores(const Kernels& kernels, Random& random, bool general) {
   ScoreShape shape;
   shape.keys = draw_size(random, 0, 8);
-  shape.depth = draw_size(random, 0, 8);
+  shape.depth = draw_width(random, 0, 8);
   shape.width = draw_tile(kernels, random);
   shape.stride = draw_stride(random, 0);
   shape.gap = draw_input_gap(random, shape.depth * shape.stride);
@@ -36,7 +36,7 @@ ScoreShape draw_scores_general(const Kernels& kernels, Random& random) { return 
 RescaleShape draw_rescale(const Kernels& kernels, Random& random) {
   RescaleShape shape;
   shape.lane_count = random.between(0, draw_tile(kernels, random));
-  shape.columns = draw_size(random, 0, kernels.lanes);
+  shape.columns = draw_width(random, 0, kernels.lanes);
   return shape;
 }
 
