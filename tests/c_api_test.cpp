@@ -149,7 +149,8 @@ TEST_CASE("C API: a layer with every option gives the bits of the C++ one, and s
     REQUIRE_OK(layer.forward(queries, keys, keys, {}, expected));
     CHECK_SAME_BITS(output, expected);
 
-    Tensor q({B, H, L, 6}), k({B, 2, S, 6}), v({B, 2, S, 4}), core({B, H, L, 4}), expected_core({B, H, L, 4});
+    const std::int64_t D = 576, Dv = 512;
+    Tensor q({B, H, L, D}), k({B, 2, S, D}), v({B, 2, S, Dv}), core({B, H, L, Dv}), expected_core({B, H, L, Dv});
     q.fill(random);
     k.fill(random);
     v.fill(random);
@@ -161,8 +162,8 @@ TEST_CASE("C API: a layer with every option gives the bits of the C++ one, and s
     core_call.num_kv_heads = 2;
     core_call.num_queries = L;
     core_call.num_keys = S;
-    core_call.head_dim = 6;
-    core_call.value_dim = 4;
+    core_call.head_dim = D;
+    core_call.value_dim = Dv;
     core_call.valid_lens = lengths;
     core_call.empty_rows = ATTEND_EMPTY_UNIFORM;
     core_call.isa = static_cast<int>(isa);

@@ -55,10 +55,11 @@ TEST_CASE("wide heads: every pair of widths about the limit, output, LSE and wei
         if (random.one_in(3)) options.softcap = 20.0f;
         options.lse = lse.view;
         options.attention_weights = weights.view;
-        const std::size_t bytes = attention_workspace_bytes(q.view, k.view, v.view, options, isa);
+        options.isa = isa;
+        const std::size_t bytes = attention_workspace_bytes(q.view, k.view, v.view, options);
         std::vector<char> memory(bytes);
         Workspace workspace(memory.data(), bytes);
-        REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, options, isa));
+        REQUIRE_OK(attention(q.view, k.view, v.view, {}, output.view, workspace, on(isa, options)));
         const reference::AttentionResult expected = reference::attention(q.view, k.view, v.view, reference_options(options, {}, 0));
         CHECK_CLOSE(output.view, expected.output, reference::core_bounds(expected, D, reference::Data::random));
         CHECK_CLOSE(lse.view, expected.lse, reference::lse_bounds(expected, D, reference::Data::random));
@@ -87,7 +88,7 @@ TEST_CASE("wide heads: columns of values have the bits that they have among fewe
       Workspace workspace;
       const auto columns_of = [&](std::int64_t Dv) {
         Tensor output({1, 1, L, Dv});
-        REQUIRE_OK(attention(q.view, k.view, part_of(ConstTensorView(v.view), 3, 0, Dv), {}, output.view, workspace, options, isa));
+        REQUIRE_OK(attention(q.view, k.view, part_of(ConstTensorView(v.view), 3, 0, Dv), {}, output.view, workspace, on(isa, options)));
         return output;
       };
       const auto agree = [&](const Tensor& few, const Tensor& many) {
