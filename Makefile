@@ -107,12 +107,18 @@ build/doctest/usr/include/doctest/doctest.h:
 $(call object,$(test_sources)): flags = $(common) -O1 -isystem $(dir $(doctest_header))
 $(call object,$(test_sources)): | $(doctest_header)
 
-# The README's programs, as they stand there.
-readme := $(shell awk -v to=$(BUILD)/readme-example- '/^```cpp/ { print to (++count) }' README.md 2> /dev/null)
+# The README's programs, as they stand there, in C++ and in C.
+readme_cpp := $(shell awk -v to=$(BUILD)/readme-example- '/^```cpp/ { print to (++count) }' README.md 2> /dev/null)
+readme_c := $(shell awk -v to=$(BUILD)/readme-c-example- '/^```c$$/ { print to (++count) }' README.md 2> /dev/null)
+readme := $(readme_cpp) $(readme_c)
 $(BUILD)/readme-example-%.cpp: README.md
 	awk '/^```/ { inside = /^```cpp/ && ++seen == $*; next } inside' $< > $@
-$(readme): %: %.cpp $(BUILD)/libattend_io.a $(BUILD)/libattend.a
+$(BUILD)/readme-c-example-%.c: README.md
+	awk '/^```/ { inside = /^```c$$/ && ++seen == $*; next } inside' $< > $@
+$(readme_cpp): %: %.cpp $(BUILD)/libattend_io.a $(BUILD)/libattend.a
 	$(CXX) $(CXXFLAGS) $(common) -o $@ $^ $(link_flags)
+$(readme_c): %: %.c $(BUILD)/libattend.a
+	$(CXX) -x c -std=c99 -Wall -Wextra -Iinclude $< -x none $(BUILD)/libattend.a -o $@ $(link_flags) -lm
 
 demo: all
 	$(RUN) $(BUILD)/attend demo

@@ -1,8 +1,6 @@
-"""attend: by the C API, in this process, or by build/attend-bench, in the same round, for what the C API does not reach.
-
-attend-bench computes on numbers of its own, which it checks against the reference. For the comparison with the peers, build/attend
-computes those cases on the same arrays."""
+"""attend: by the C API, in this process; and its case of the seed in a process of build/attend-bench."""
 import ctypes
+import functools
 import json
 import os
 import subprocess
@@ -27,37 +25,56 @@ def structure(name, *fields):
     return type(name, (ctypes.Structure,), {"_fields_": [(field, kind) for names, kind in fields for field in names.split()]})
 
 
-# As in attend.h, to the end: what is not set is to be zero.
-Options = structure("Options", ("causal", c_int), ("offset", c_int64), ("windowed", c_int), ("window_left window_right", c_int64),
-                    ("mask", c_void_p), ("mask_by_entry mask_by_head", c_int), ("additive_mask", c_void_p),
-                    ("additive_mask_by_entry additive_mask_by_head", c_int), ("scale softcap", c_float), ("lse", c_void_p),
-                    ("num_sequences", c_int64), ("query_starts key_starts", c_void_p))
-Config = structure("Config", ("key_size query_size value_size num_hiddens num_heads", c_int64), ("isa", c_int),
-                   ("num_kv_heads head_dim output_size", c_int64), ("rotary_frequencies", c_void_p), ("num_rotary_frequencies", c_int64),
-                   ("rotary_attention_factor", c_float), ("rotary_interleaved qk_norm", c_int), ("norm_epsilon", c_float))
-Weights = structure("Weights", ("query key value output query_bias key_bias value_bias output_bias query_norm key_norm", c_void_p))
-LayerCall = structure("LayerCall", ("batch num_queries num_keys", c_int64), ("queries keys values valid_lens", c_void_p),
-                      ("lens_per_query empty_rows", c_int), ("output attention_weights workspace", c_void_p),
-                      ("workspace_bytes", c_size_t), ("options", Options))
-AttentionCall = structure("AttentionCall", ("batch num_heads num_kv_heads num_queries num_keys head_dim value_dim", c_int64),
-                          ("q k v valid_lens", c_void_p), ("lens_per_query empty_rows", c_int),
-                          ("output attention_weights workspace", c_void_p), ("workspace_bytes", c_size_t), ("isa", c_int), ("options", Options))
+View = structure("View", ("data", c_void_p), ("rank", c_int), ("sizes", c_int64 * 4), ("strides", ctypes.POINTER(c_int64)))
+Threads = structure("Threads", ("count", c_int), ("parallel_for pool", c_void_p))
+Workspace = structure("Workspace", ("memory", c_void_p), ("bytes", c_size_t), ("owned", c_int))
+# As in attend.h.
+Options = structure("Options", ("size", c_size_t), ("scale softcap", c_float), ("causal windowed", c_int), ("offset", c_int64),
+                    ("offsets", View), ("window_left window_right", c_int64), ("mask key_padding_mask", View), ("mask_hides", c_int),
+                    ("valid_starts additive_mask tree_parents alibi_slopes", View), ("relative_position_bias", c_void_p),
+                    ("sinks query_starts key_starts query_positions key_positions", View), ("empty_rows training", c_int),
+                    ("dropout_seed", ctypes.c_uint64), ("attention_weights lse", View), ("threads", Threads),
+                    ("average_weights isa", c_int))
+Config = structure("Config", ("size", c_size_t), ("key_size query_size value_size num_hiddens num_heads", c_int64), ("dropout", c_float),
+                   ("bias isa", c_int))  # a part: what follows is zero
+Weights = structure("Weights", ("size", c_size_t), ("query key value output query_bias key_bias value_bias output_bias", View))
+LayerCall = structure("LayerCall", ("size", c_size_t), ("queries keys values valid_lens output", View),
+                      ("workspace", ctypes.POINTER(Workspace)), ("options", ctypes.POINTER(Options)))
+AttentionCall = structure("AttentionCall", ("size", c_size_t), ("q k v valid_lens output", View),
+                          ("workspace", ctypes.POINTER(Workspace)), ("options", ctypes.POINTER(Options)))
 Error = structure("Error", ("message", ctypes.c_char * 236))
+
+
+def sized(kind, *values, **fields):
+    """A struct that begins with its size."""
+    return kind(ctypes.sizeof(kind), *values, **fields)
+
+
+def view(array):
+    """Of an array that has to outlive it; None: absent."""
+    if array is None:
+        return View()
+    numbers = c_int64 * array.ndim
+    return View(array.ctypes.data, array.ndim, (c_int64 * 4)(*array.shape), numbers(*(stride // array.itemsize for stride in array.strides)))
 
 
 def load():
     library = ctypes.CDLL(os.path.join(BUILD, "libattend.so"))
-    pointer = ctypes.POINTER
-    library.attend_mha_bytes.argtypes, library.attend_mha_bytes.restype = [pointer(Config)], c_size_t
-    library.attend_mha_make.argtypes = [pointer(Config), pointer(Weights), c_void_p, c_size_t, pointer(c_void_p), pointer(Error)]
-    library.attend_mha_call_workspace_bytes.argtypes = [c_void_p, pointer(LayerCall)]
-    library.attend_mha_call_workspace_bytes.restype = c_size_t
-    library.attend_mha_forward.argtypes = [c_void_p, pointer(LayerCall), pointer(Error)]
-    if hasattr(library, "attend_attention"):
-        library.attend_attention_workspace_bytes.argtypes = [pointer(AttentionCall)]
-        library.attend_attention_workspace_bytes.restype = c_size_t
-        library.attend_attention.argtypes = [pointer(AttentionCall), pointer(Error)]
+    for name in ("attend_mha_bytes", "attend_mha_workspace_bytes", "attend_attention_workspace_bytes"):
+        getattr(library, name).restype = c_size_t
+    library.attend_thread_pool_threads.restype = Threads
     return library
+
+
+@functools.lru_cache(None)
+def pool(threads):
+    """The `threads` of calls."""
+    if threads == 1:
+        return Threads()
+    made, error = c_void_p(), Error()
+    library = load()
+    require(library.attend_thread_pool_make(c_int(threads), ctypes.byref(made), ctypes.byref(error)), error)
+    return library.attend_thread_pool_threads(made)
 
 
 def isa():
@@ -70,105 +87,93 @@ def require(code, error):
         raise RuntimeError("attend: " + error.message.decode())
 
 
-def address(array):
-    return None if array is None else array.ctypes.data
-
-
 def forms(buffers, threads):
-    case = buffers.case
-    if isinstance(case, cases.Layer):
-        made = layer(buffers)
-    elif hasattr(load(), "attend_attention") and not getattr(case, "token_major", False):
-        made = attention(buffers)
-    else:
-        return {"attend-bench": lambda: InBench(case, threads, lambda: attention_output(buffers))}
-    if threads == 1:
-        return {"C API": lambda: packed(buffers, made) if getattr(case, "packed", False) else made}
-    return {"attend-bench": lambda: InBench(case, threads, made.output, made)}  # the same bits for any number of threads
+    if not isinstance(buffers.case, cases.Layer):
+        return {"C API": lambda: attention(buffers, threads)}
+    made = layer(buffers, threads)
+    return {"C API": lambda: packed(buffers, made, threads) if buffers.case.packed else made}
 
 
 def made_layer(library, buffers):
     """A layer in memory of the caller's: the handle and that memory."""
     case, error = buffers.case, Error()
-    E = case.width
-    config = Config(E, E, E, E, case.heads, isa())
-    weights = Weights(*(address(array) for array in buffers.W + (buffers.b or [None] * 4)))
-    made, memory = c_void_p(), cases.empty(library.attend_mha_bytes(config) // 4 + 1)
-    require(library.attend_mha_make(config, weights, address(memory), memory.nbytes, made, error), error)
+    config = sized(Config, num_hiddens=case.width, num_heads=case.heads, isa=isa())
+    weights = sized(Weights, *(view(array) for array in buffers.W + (buffers.b or [])))
+    made, memory = c_void_p(), cases.empty(library.attend_mha_bytes(ctypes.byref(config)) // 4 + 1)
+    require(library.attend_mha_make(ctypes.byref(config), ctypes.byref(weights), c_void_p(memory.ctypes.data), c_size_t(memory.nbytes),
+                                    ctypes.byref(made), ctypes.byref(error)), error)
     return made, memory
 
 
-def layer(buffers, batch=None):
-    """A layer's call by the C API, the layer and the workspace in memory of the caller's."""
+def layer(buffers, threads, batch=None):
+    """A layer's call, the layer and the workspace in memory of the caller's; of so many of the batch's entries."""
     library, case = load(), buffers.case
     made, memory = made_layer(library, buffers)
-    output = cases.empty(case.batch, case.queries, case.width)
-    lengths = np.array(case.valid_lens, np.int64) if case.valid_lens else None
-    call = LayerCall(case.batch if batch is None else batch, case.queries, case.keys, address(buffers.x), address(buffers.y),
-                     address(buffers.y), address(lengths), 0, 0, address(output))
-    return layer_call(library, made, call, output, (buffers, memory, lengths))
+    x, y = buffers.x[:batch], buffers.y[:batch]
+    output = cases.empty(*x.shape)
+    lengths = np.array(case.valid_lens[:batch], np.int64) if case.valid_lens else None
+    call = sized(LayerCall, view(x), view(y), view(y), view(lengths), view(output))
+    return layer_call(library, made, call, sized(Options, threads=pool(threads)), output, (buffers, memory, lengths))
 
 
-def packed(buffers, padded):
+def packed(buffers, padded, threads):
     """The call of self-attention without the rows past the lengths; its output is padded's, which has the same bits where it has rows."""
     library, case = load(), buffers.case
     made, memory = made_layer(library, buffers)
     rows = lambda array: np.concatenate([entry[:length] for entry, length in zip(array, case.valid_lens)])
-    x = rows(buffers.x)
+    x = rows(buffers.x)[None]
     output = cases.empty(*x.shape)
     starts = np.cumsum((0,) + case.valid_lens, dtype=np.int64)
-    call = LayerCall(1, len(x), len(x), address(x), address(x), address(x), output=address(output),
-                     options=Options(num_sequences=len(starts) - 1, query_starts=address(starts), key_starts=address(starts)))
-    made_call = layer_call(library, made, call, output, (buffers, memory, x, starts))
-    if not np.array_equal(made_call.output(), rows(padded.output())):
+    call = sized(LayerCall, view(x), view(x), view(x), View(), view(output))
+    options = sized(Options, threads=pool(threads), query_starts=view(starts), key_starts=view(starts))
+    made_call = layer_call(library, made, call, options, output, (buffers, memory, x, starts))
+    if not np.array_equal(made_call.output()[0], rows(padded.output())):
         raise RuntimeError("attend: packed sequences differ from those that are padded")
     return Call(made_call.run, padded.output, (made_call, padded))
 
 
-def layer_call(library, made, call, output, keep):
-    workspace = cases.empty(library.attend_mha_call_workspace_bytes(made, call) // 4 + 1)
-    call.workspace, call.workspace_bytes = address(workspace), workspace.nbytes
-    error = Error()
-    require(library.attend_mha_forward(made, call, error), error)
-    forward, by_reference = library.attend_mha_forward, ctypes.byref(call)
-    return called(lambda: forward(made, by_reference, None), output, (library, made, call, workspace, keep))
+def layer_call(library, made, call, options, output, keep):
+    return called(call, options, output, lambda of_call: library.attend_mha_workspace_bytes(made, of_call),
+                  lambda of_call, error: library.attend_mha_forward(made, of_call, error), (library, made, keep))
 
 
-def attention(buffers):
-    library, error = load(), Error()
+def attention(buffers, threads):
+    library = load()
     output = cases.empty(*buffers.q.shape)
-    (_, H, L, D), (_, G, S, _) = buffers.q.shape, buffers.k.shape
-    call = AttentionCall(1, H, G, L, S, D, 0,
-                         address(buffers.q), address(buffers.k), address(buffers.v), isa=isa(), output=address(output),
-                         options=Options(causal=getattr(buffers.case, "causal", False)))
-    workspace = cases.empty(library.attend_attention_workspace_bytes(call) // 4 + 1)
-    call.workspace, call.workspace_bytes = address(workspace), workspace.nbytes
-    require(library.attend_attention(call, error), error)
-    forward, by_reference = library.attend_attention, ctypes.byref(call)
-    return called(lambda: forward(by_reference, None), output, (library, buffers, call, workspace))
+    call = sized(AttentionCall, view(buffers.q), view(buffers.k), view(buffers.v), View(), view(output))
+    options = sized(Options, causal=getattr(buffers.case, "causal", False), threads=pool(threads), isa=isa())
+    return called(call, options, output, library.attend_attention_workspace_bytes, library.attend_attention, (library, buffers))
 
 
-def called(run, output, keep):
+def called(call, options, output, workspace_bytes, forward, keep):
+    """forward(call, error) in a workspace of the caller's."""
+    error, by_reference = Error(), ctypes.byref(call)
+    call.options = ctypes.pointer(options)
+    memory = cases.empty(workspace_bytes(by_reference) // 4 + 1)
+    call.workspace = ctypes.pointer(Workspace(memory.ctypes.data, memory.nbytes))
+    require(forward(by_reference, ctypes.byref(error)), error)
+    run = lambda: forward(by_reference, None)
+
     def result():
         run()
         return output
-    return Call(run, result, keep)
+    return Call(run, result, (call, options, memory, keep))
 
 
 def first_call(folder, case):
-    return layer(weights_file.read(folder, case))
+    return layer(weights_file.read(folder, case), 1)
 
 
 def empty_call(threads):
     """A forward of no batch entries."""
-    return layer(cases.Buffers(cases.ALL[0]), batch=0)
+    return layer(cases.Buffers(cases.ALL[0]), threads, batch=0)
 
 
 class InBench:
-    """A case in a process of attend-bench; output as a Call's, which keep makes."""
+    """A case in a process of attend-bench."""
 
-    def __init__(self, case, threads, output=None, keep=None):
-        self.case, self.threads, self.output, self.keep = case, threads, output, keep
+    def __init__(self, case, threads):
+        self.case, self.threads = case, threads
 
     def time(self, seconds):
         with tempfile.TemporaryDirectory() as folder:
@@ -185,12 +190,3 @@ def run_program(name, *words):
     if result.returncode != 0:
         raise RuntimeError(result.stderr.strip())
 
-
-def attention_output(buffers):
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {name: os.path.join(folder, name + ".npy") for name in ("query", "key", "value", "out")}
-        for name, array in (("query", buffers.q), ("key", buffers.k), ("value", buffers.v)):
-            np.save(paths[name], array)
-        words = [word for name, path in paths.items() for word in ("--" + name, path)]
-        run_program("attend", "sdpa", *words, *(["--causal"] if getattr(buffers.case, "causal", False) else []))
-        return np.load(paths["out"])

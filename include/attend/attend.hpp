@@ -260,6 +260,7 @@ class ATTEND_API Workspace {
   std::size_t bytes() const noexcept { return bytes_; }
 
  private:
+  friend class CallWorkspace;  // the C API's, whose callers keep these three in a struct of their own
   void* memory_ = nullptr;
   std::size_t bytes_ = 0;
   bool owned_ = true;

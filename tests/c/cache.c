@@ -26,36 +26,44 @@ static void compare(const float *a, const float *b, int count) {
   }
 }
 
+/* `count` tokens from number `first` on. */
+static attend_const_tensor rows_of(const float *data, int64_t first, int64_t count) {
+  const attend_const_tensor rows = {.data = data + first * width, .rank = 3, .sizes = {1, count, width}};
+  return rows;
+}
+
+/* Self-attention of tokens to themselves and to what the cache holds; the output stands where they do. */
+static attend_code take(const attend_mha *layer, attend_kv_cache *cache, int64_t first, int64_t count, const attend_options *options) {
+  const attend_const_tensor rows = rows_of(x, first, count);
+  const attend_mha_cached_call call = {.size = sizeof call, .queries = rows, .keys = rows, .values = rows, .cache = cache,
+                                       .output = {output + (first < tokens ? first : 0) * width, 3, {1, count, width}},
+                                       .options = options};
+  return attend_mha_forward_cached(layer, &call, &problem);
+}
+
 /* All tokens: a prefill, then one by one, in memory of the caller's. The cache is full or has let tokens go. */
-static int decode(attend_mha *layer, const attend_kv_cache_config *config, const attend_options *options) {
+static int decode(const attend_mha *layer, const attend_kv_cache_config *config, const attend_options *options) {
   const size_t bytes = attend_kv_cache_bytes(config);
   void *memory = malloc(bytes);
   attend_kv_cache *cache = NULL;
-  attend_mha_cached_call call = {0};
   int first;
 
   if (memory == NULL || attend_kv_cache_make(config, memory, bytes - 1, &cache, &problem) != ATTEND_OUT_OF_MEMORY || cache != NULL ||
       attend_kv_cache_make(config, memory, bytes, &cache, &problem) != ATTEND_OK) {
     return failed("making it");
   }
-  call.options = *options;
-  for (first = 0; first < tokens; first += (int)call.num_new) {
-    call.num_queries = call.num_new = first == 0 ? prefill : 1;
-    call.queries = call.keys = call.values = x + first * width;
-    call.output = output + first * width;
-    if (attend_mha_cached_forward(layer, cache, &call, &problem) != ATTEND_OK) return failed("decoding");
+  for (first = 0; first < tokens; first += first == 0 ? prefill : 1) {
+    if (take(layer, cache, first, first == 0 ? prefill : 1, options) != ATTEND_OK) return failed("decoding");
   }
   compare(output, whole, tokens * width);
-  call.queries = call.keys = call.values = x + tokens * width;
-  if (!config->ring && (attend_mha_cached_forward(layer, cache, &call, &problem) != ATTEND_OUT_OF_MEMORY ||
+  if (!config->ring && (take(layer, cache, tokens, 1, options) != ATTEND_OUT_OF_MEMORY ||
                         strncmp(problem.message, "cache: entry 0 holds 12 of 12 tokens", 36) != 0)) {
     return failed("a full one took more");
   }
   compare(output, whole, tokens * width);
   /* A draft that is taken back, and comes again. */
-  call.queries = call.keys = call.values = x + (tokens - 1) * width;
-  if (attend_kv_cache_truncate(cache, 0, tokens - 1, &problem) != ATTEND_OK ||
-      attend_mha_cached_forward(layer, cache, &call, &problem) != ATTEND_OK || attend_kv_cache_length(cache, 0) != tokens) {
+  if (attend_kv_cache_truncate(cache, 0, tokens - 1, &problem) != ATTEND_OK || take(layer, cache, tokens - 1, 1, options) != ATTEND_OK ||
+      attend_kv_cache_length(cache, 0) != tokens) {
     return failed("taking back");
   }
   compare(output, whole, tokens * width);
@@ -65,51 +73,53 @@ static int decode(attend_mha *layer, const attend_kv_cache_config *config, const
 }
 
 /* Sequences of 5 and 7 tokens side by side have the bits of each alone. */
-static int pack(attend_mha *layer, const attend_options *options) {
+static int pack(const attend_mha *layer, const attend_options *options) {
   const int64_t starts[3] = {0, prefill, tokens};
   static float packed[tokens * width];
-  attend_mha_call call = {.batch = 1, .options = *options};
+  attend_options together = *options;
+  attend_workspace workspace = {0}; /* grows once, for the first call */
+  attend_mha_call call = {.size = sizeof call, .workspace = &workspace, .options = options};
   int n;
 
   for (n = 0; n < 2; ++n) {
-    call.num_queries = call.num_keys = starts[n + 1] - starts[n];
-    call.queries = call.keys = call.values = x + starts[n] * width;
-    call.output = output + starts[n] * width;
+    const int64_t count = starts[n + 1] - starts[n];
+    call.queries = call.keys = call.values = rows_of(x, starts[n], count);
+    call.output = (attend_tensor){.data = output + starts[n] * width, .rank = 3, .sizes = {1, count, width}};
     if (attend_mha_forward(layer, &call, &problem) != ATTEND_OK) return failed("a sequence alone");
   }
-  call.num_queries = call.num_keys = tokens;
-  call.queries = call.keys = call.values = x;
-  call.output = packed;
-  call.options.num_sequences = 2;
-  call.options.query_starts = call.options.key_starts = starts;
+  call.queries = call.keys = call.values = rows_of(x, 0, tokens);
+  call.output = (attend_tensor){.data = packed, .rank = 3, .sizes = {1, tokens, width}};
+  together.query_starts = together.key_starts = (attend_indices){.data = starts, .rank = 1, .sizes = {3}};
+  call.options = &together;
   if (attend_mha_forward(layer, &call, &problem) != ATTEND_OK) return failed("packed sequences");
+  attend_workspace_release(&workspace);
   return memcmp(packed, output, sizeof packed) == 0 ? 0 : failed("packed sequences differ from each alone");
 }
 
 /* Queries of all tokens, whose keys and values were appended in two calls, have the bits of a call without. */
 static int core(void) {
-  static float q[heads * tokens * depth], rows[2][groups * tokens * depth], both[groups * tokens * depth];
-  static float expected[heads * tokens * depth], cached[heads * tokens * depth];
-  const int64_t lengths[2] = {prefill, tokens - prefill};
-  const attend_kv_cache_config config = {.batch = 1, .num_kv_heads = groups, .head_dim = depth, .capacity = tokens};
-  const attend_options options = {.causal = 1};
-  const attend_attention_call call = {.batch = 1, .num_heads = heads, .num_kv_heads = groups, .num_queries = tokens, .num_keys = tokens,
-                                      .head_dim = depth, .q = q, .k = both, .v = both, .output = expected, .options = options};
-  const attend_cached_attention_call over = {.num_heads = heads, .num_queries = tokens, .q = q, .output = cached, .options = options};
+  static float q[heads * tokens * depth], both[groups * tokens * depth], expected[heads * tokens * depth], cached[heads * tokens * depth];
+  const attend_const_tensor queries = {.data = q, .rank = 4, .sizes = {1, heads, tokens, depth}};
+  const attend_const_tensor keys = {.data = both, .rank = 4, .sizes = {1, groups, tokens, depth}};
+  const int64_t strides[4] = {groups * tokens * depth, tokens * depth, depth, 1}; /* of a part of the keys */
+  const attend_const_tensor parts[2] = {{both, 4, {1, groups, prefill, depth}, strides},
+                                        {both + prefill * depth, 4, {1, groups, tokens - prefill, depth}, strides}};
+  const attend_kv_cache_config config = {.size = sizeof config, .num_kv_heads = groups, .head_dim = depth, .capacity = tokens};
+  const attend_options options = {.size = sizeof options, .causal = 1};
+  const attend_attention_call call = {.size = sizeof call, .q = queries, .k = keys, .v = keys,
+                                      .output = {expected, 4, {1, heads, tokens, depth}}, .options = &options};
+  attend_attention_cached_call over = {.size = sizeof over, .q = queries, .output = {cached, 4, {1, heads, tokens, depth}}, .options = &options};
   attend_kv_cache *cache = NULL;
-  int i, g, first = 0;
+  int i;
 
   for (i = 0; i < heads * tokens * depth; ++i) q[i] = sinf((float)(7 * i + 1));
   for (i = 0; i < groups * tokens * depth; ++i) both[i] = cosf((float)(5 * i + 2));
   if (attend_kv_cache_make(&config, NULL, 0, &cache, &problem) != ATTEND_OK) return failed("making it");
   for (i = 0; i < 2; ++i) {
-    for (g = 0; g < groups; ++g) {
-      memcpy(rows[i] + g * lengths[i] * depth, both + (g * tokens + first) * depth, (size_t)lengths[i] * depth * sizeof(float));
-    }
-    first += (int)lengths[i];
-    if (attend_kv_cache_append(cache, lengths[i], rows[i], rows[i], NULL, &problem) != ATTEND_OK) return failed("appending");
+    if (attend_kv_cache_append(cache, &parts[i], &parts[i], NULL, NULL, &problem) != ATTEND_OK) return failed("appending");
   }
-  if (attend_cached_attention(cache, &over, &problem) != ATTEND_OK || attend_attention(&call, &problem) != ATTEND_OK) return failed("the core");
+  over.cache = cache;
+  if (attend_attention_cached(&over, &problem) != ATTEND_OK || attend_attention(&call, &problem) != ATTEND_OK) return failed("the core");
   attend_kv_cache_destroy(cache);
   return memcmp(cached, expected, sizeof cached) == 0 ? 0 : failed("the core over a cache differs from that without");
 }
@@ -117,16 +127,19 @@ static int core(void) {
 int main(void) {
   const float frequencies[2] = {1.0f, 0.25f};
   const int64_t pages[3] = {2, 0, 1};
-  const attend_mha_config config = {.key_size = width, .query_size = width, .value_size = width, .num_hiddens = width, .num_heads = heads,
-                                    .num_kv_heads = groups, .rotary_frequencies = frequencies, .num_rotary_frequencies = 2};
-  const attend_mha_weights weights = {.query = matrices[0], .key = matrices[1], .value = matrices[2], .output = matrices[3]};
-  const attend_options options = {.causal = 1, .windowed = 1, .window_left = window, .window_right = -1};
-  const attend_mha_call call = {.batch = 1, .num_queries = tokens, .num_keys = tokens, .queries = x, .keys = x, .values = x,
-                                .output = whole, .options = options};
-  const attend_kv_cache_config contiguous = {.batch = 1, .num_kv_heads = groups, .head_dim = depth, .capacity = tokens};
-  const attend_kv_cache_config ring = {.batch = 1, .num_kv_heads = groups, .head_dim = depth, .capacity = window + prefill, .ring = 1};
-  const attend_kv_cache_config paged = {.batch = 1, .num_kv_heads = groups, .head_dim = depth, .page_rows = page_rows, .page_count = 3,
-                                        .pages_per_entry = 3, .pages = pages};
+  const attend_rotary_embedding rotary = {.size = sizeof rotary, .inverse_frequencies = {frequencies, 1, {2}}};
+  const attend_mha_config config = {.size = sizeof config, .num_hiddens = width, .num_heads = heads, .num_kv_heads = groups, .rotary = &rotary};
+  const attend_mha_weights weights = {.size = sizeof weights,
+                                      .query = {matrices[0], 2, {width, width}}, .key = {matrices[1], 2, {narrow, width}},
+                                      .value = {matrices[2], 2, {narrow, width}}, .output = {matrices[3], 2, {width, width}}};
+  const attend_options options = {.size = sizeof options, .causal = 1, .windowed = 1, .window_left = window, .window_right = -1};
+  const attend_const_tensor rows = rows_of(x, 0, tokens);
+  const attend_mha_call call = {.size = sizeof call, .queries = rows, .keys = rows, .values = rows,
+                                .output = {whole, 3, {1, tokens, width}}, .options = &options};
+  const attend_kv_cache_config contiguous = {.size = sizeof contiguous, .num_kv_heads = groups, .head_dim = depth, .capacity = tokens};
+  const attend_kv_cache_config ring = {.size = sizeof ring, .num_kv_heads = groups, .head_dim = depth, .capacity = window + prefill, .ring = 1};
+  const attend_kv_cache_config paged = {.size = sizeof paged, .num_kv_heads = groups, .head_dim = depth, .page_rows = page_rows,
+                                        .page_count = 3, .pages = {pages, 2, {1, 3}}};
   attend_mha *layer = NULL;
   int i;
 

@@ -10,14 +10,15 @@ static float queries[batch * num_queries * width], keys[batch * num_keys * width
 static float output[batch * num_queries * width];
 
 int main(void) {
-  const int64_t valid_lens[batch] = {3, 2};
-  const attend_mha_config config = {.key_size = width, .query_size = width, .value_size = width,
-                                    .num_hiddens = width, .num_heads = heads};
-  const attend_mha_weights weights = {.query = matrices[0], .key = matrices[1], .value = matrices[2],
-                                      .output = matrices[3]};
-  const attend_mha_call call = {.batch = batch, .num_queries = num_queries, .num_keys = num_keys,
-                                .queries = queries, .keys = keys, .values = keys,
-                                .valid_lens = valid_lens, .output = output};
+  const int64_t lengths[batch] = {3, 2};
+  const attend_mha_config config = {.size = sizeof config, .num_hiddens = width, .num_heads = heads};
+  const attend_mha_weights weights = {.size = sizeof weights,
+                                      .query = {matrices[0], 2, {width, width}}, .key = {matrices[1], 2, {width, width}},
+                                      .value = {matrices[2], 2, {width, width}}, .output = {matrices[3], 2, {width, width}}};
+  const attend_mha_call call = {.size = sizeof call,
+                                .queries = {queries, 3, {batch, num_queries, width}},
+                                .keys = {keys, 3, {batch, num_keys, width}}, .values = {keys, 3, {batch, num_keys, width}},
+                                .valid_lens = {lengths, 1, {batch}}, .output = {output, 3, {batch, num_queries, width}}};
   double values[width], expected, error = 0.0;
   uint32_t random = 1;
   attend_mha *layer = NULL;

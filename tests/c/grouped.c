@@ -33,17 +33,24 @@ int main(void) {
   static float v[batch * groups * keys * depth];
   static uint8_t mask[heads * queries * keys];
   const float still[2] = {0.0f, 0.0f}; /* frequencies of 0: pairs that do not turn */
-  attend_mha_config config = {.key_size = narrow, .query_size = wide, .value_size = narrow, .num_hiddens = wide,
-                              .num_heads = heads, .num_kv_heads = groups, .head_dim = depth, .output_size = wide,
-                              .rotary_frequencies = still, .num_rotary_frequencies = 2, .qk_norm = 1};
-  const attend_mha_weights weights = {.query = query_weight, .key = key_weight, .value = key_weight, .output = output_weight,
-                                      .query_norm = ones};
-  attend_options options = {.causal = 1, .offset = 2, .windowed = 1, .window_left = 4, .window_right = -1, .mask = mask,
-                            .mask_by_head = 1, .scale = 0.75f, .softcap = 5.0f, .lse = layer_lse};
-  attend_mha_call call = {.batch = batch, .num_queries = queries, .num_keys = keys, .queries = x, .keys = y, .values = y,
-                          .output = layer_output};
-  attend_attention_call core = {.batch = batch, .num_heads = heads, .num_kv_heads = groups, .num_queries = queries, .num_keys = keys,
-                                .head_dim = depth, .q = q, .k = k, .v = v, .output = core_output};
+  const attend_rotary_embedding rotary = {.size = sizeof rotary, .inverse_frequencies = {still, 1, {2}}};
+  attend_mha_config config = {.size = sizeof config, .key_size = narrow, .query_size = wide, .value_size = narrow,
+                              .num_hiddens = wide, .num_heads = heads, .num_kv_heads = groups, .head_dim = depth,
+                              .output_size = wide, .rotary = &rotary, .norm_queries = 1, .norm_keys = 1};
+  const attend_mha_weights weights = {.size = sizeof weights,
+                                      .query = {query_weight, 2, {wide, wide}}, .key = {key_weight, 2, {narrow, narrow}},
+                                      .value = {key_weight, 2, {narrow, narrow}}, .output = {output_weight, 2, {wide, wide}},
+                                      .query_norm = {ones, 1, {depth}}};
+  const attend_options options = {.size = sizeof options, .causal = 1, .offset = 2, .windowed = 1, .window_left = 4, .window_right = -1,
+                                  .mask = {mask, 3, {heads, queries, keys}}, .scale = 0.75f, .softcap = 5.0f,
+                                  .lse = {layer_lse, 3, {batch, heads, queries}}};
+  attend_options core_options = options;
+  const attend_mha_call call = {.size = sizeof call, .queries = {x, 3, {batch, queries, wide}}, .keys = {y, 3, {batch, keys, narrow}},
+                                .values = {y, 3, {batch, keys, narrow}}, .output = {layer_output, 3, {batch, queries, wide}},
+                                .options = &options};
+  attend_attention_call core = {.size = sizeof core, .q = {q, 4, {batch, heads, queries, depth}}, .k = {k, 4, {batch, groups, keys, depth}},
+                                .v = {v, 4, {batch, groups, keys, depth}}, .output = {core_output, 4, {batch, heads, queries, depth}},
+                                .options = &core_options};
   attend_mha *layer = NULL;
   attend_error problem;
   double error = 0.0;
@@ -58,8 +65,7 @@ int main(void) {
   split(x, queries, heads, 1, q);
   split(y, keys, groups, 1, k);
   split(y, keys, groups, 0, v);
-  call.options = core.options = options;
-  core.options.lse = core_lse;
+  core_options.lse.data = core_lse;
   if (attend_attention_workspace_bytes(&core) == 0 || attend_mha_make(&config, &weights, NULL, 0, &layer, &problem) != ATTEND_OK ||
       attend_mha_forward(layer, &call, &problem) != ATTEND_OK || attend_attention(&core, &problem) != ATTEND_OK) {
     fprintf(stderr, "grouped: %s\n", problem.message);
@@ -87,7 +93,7 @@ int main(void) {
       layer != NULL) {
     error = INFINITY;
   }
-  core.num_kv_heads = 3;
+  core.k.sizes[1] = core.v.sizes[1] = 3;
   if (attend_attention(&core, &problem) != ATTEND_INVALID_ARGUMENT || attend_attention_workspace_bytes(&core) != 0) error = INFINITY;
   printf("grouped heads: the layer and its core differ by at most %.1e\n", error);
   return error <= 1e-5 ? 0 : 1;

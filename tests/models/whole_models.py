@@ -56,27 +56,36 @@ MODELS = {
 }
 
 
+class View(ctypes.Structure):
+    """attend_const_tensor and its like; fields as in attend.h, as in the next two."""
+    _fields_ = [("data", ctypes.c_void_p), ("rank", ctypes.c_int), ("sizes", ctypes.c_int64 * 4),
+                ("strides", ctypes.POINTER(ctypes.c_int64))]
+
+
+def view(tensor):
+    """Of a tensor that has to outlive it."""
+    sizes, strides = (ctypes.c_int64 * 4)(*tensor.shape), (ctypes.c_int64 * 4)(*tensor.stride())
+    return View(tensor.data_ptr(), tensor.dim(), sizes, strides)
+
+
 class Options(ctypes.Structure):
-    """attend_options; fields as in attend.h."""
-    _fields_ = [("causal", ctypes.c_int), ("offset", ctypes.c_int64), ("windowed", ctypes.c_int),
-                ("window_left", ctypes.c_int64), ("window_right", ctypes.c_int64),
-                ("mask", ctypes.c_void_p), ("mask_by_entry", ctypes.c_int), ("mask_by_head", ctypes.c_int),
-                ("additive_mask", ctypes.c_void_p), ("additive_mask_by_entry", ctypes.c_int),
-                ("additive_mask_by_head", ctypes.c_int), ("scale", ctypes.c_float),
-                ("softcap", ctypes.c_float), ("lse", ctypes.c_void_p), ("num_sequences", ctypes.c_int64),
-                ("query_starts", ctypes.c_void_p), ("key_starts", ctypes.c_void_p),
-                ("later", ctypes.c_char * 256)]  # zeros, for what the header may get at its end
+    """attend_options."""
+    _fields_ = [("size", ctypes.c_size_t), ("scale", ctypes.c_float), ("softcap", ctypes.c_float),
+                ("causal", ctypes.c_int), ("windowed", ctypes.c_int), ("offset", ctypes.c_int64),
+                ("offsets", View), ("window_left", ctypes.c_int64), ("window_right", ctypes.c_int64),
+                ("mask", View), ("key_padding_mask", View), ("mask_hides", ctypes.c_int),
+                ("valid_starts", View), ("additive_mask", View), ("tree_parents", View), ("alibi_slopes", View),
+                ("relative_position_bias", ctypes.c_void_p), ("sinks", View), ("query_starts", View),
+                ("key_starts", View), ("query_positions", View), ("key_positions", View),
+                ("empty_rows", ctypes.c_int), ("training", ctypes.c_int), ("dropout_seed", ctypes.c_uint64),
+                ("attention_weights", View), ("lse", View), ("threads", ctypes.c_int64 * 3),
+                ("average_weights", ctypes.c_int), ("isa", ctypes.c_int)]
 
 
 class AttentionCall(ctypes.Structure):
-    """attend_attention_call; fields as in attend.h."""
-    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "num_heads", "num_kv_heads", "num_queries",
-                                                    "num_keys", "head_dim", "value_dim")]
-    _fields_ += [(name, ctypes.c_void_p) for name in ("q", "k", "v", "valid_lens")]
-    _fields_ += [("lens_per_query", ctypes.c_int), ("empty_rows", ctypes.c_int),
-                 ("output", ctypes.c_void_p), ("attention_weights", ctypes.c_void_p),
-                 ("workspace", ctypes.c_void_p), ("workspace_bytes", ctypes.c_size_t),
-                 ("isa", ctypes.c_int), ("options", Options)]
+    """attend_attention_call."""
+    _fields_ = [("size", ctypes.c_size_t), ("q", View), ("k", View), ("v", View), ("valid_lens", View),
+                ("output", View), ("workspace", ctypes.c_void_p), ("options", ctypes.POINTER(Options))]
 
 
 def call_error(q, k, v, mask, scale, softcap, output):
@@ -99,21 +108,17 @@ def register_attend(path, isa, call_errors):
     def attention(module, query, key, value, attention_mask, scaling=None, softcap=None, dropout=0.0,
                   **options):
         assert query.dtype == key.dtype == value.dtype == torch.float32 and dropout == 0
-        q, k, v = (tensor.contiguous() for tensor in (query, key, value))
+        q, k, v, mask = query, key, value, attention_mask
         output = torch.empty(q.shape[0], q.shape[1], q.shape[2], v.shape[3])
-        call = AttentionCall(batch=q.shape[0], num_heads=q.shape[1], num_kv_heads=k.shape[1],
-                             num_queries=q.shape[2], num_keys=k.shape[2], head_dim=q.shape[3],
-                             value_dim=v.shape[3], q=q.data_ptr(), k=k.data_ptr(), v=v.data_ptr(),
-                             output=output.data_ptr(), isa=ISAS.index(isa))
-        call.options.scale = scaling or 0.0
-        call.options.softcap = softcap or 0.0
-        mask = attention_mask.contiguous()
+        given = Options(size=ctypes.sizeof(Options), scale=scaling or 0.0, softcap=softcap or 0.0, isa=ISAS.index(isa))
         assert mask.shape == (q.shape[0], 1, q.shape[2], k.shape[2]), mask.shape
         if mask.dtype == torch.bool:
-            call.options.mask, call.options.mask_by_entry = mask.data_ptr(), 1
+            given.mask = view(mask)
         else:
             assert mask.dtype == torch.float32
-            call.options.additive_mask, call.options.additive_mask_by_entry = mask.data_ptr(), 1
+            given.additive_mask = view(mask)
+        call = AttentionCall(size=ctypes.sizeof(AttentionCall), q=view(q), k=view(k), v=view(v), output=view(output),
+                             options=ctypes.pointer(given))
         message = ctypes.create_string_buffer(236)
         if library.attend_attention(ctypes.byref(call), message) != 0:
             sys.exit("attend_attention: " + message.value.decode())

@@ -1,0 +1,199 @@
+// The layer of the C API: making it, and its call with keys and values.
+#include "api/c_layer.h"
+
+#include <new>
+
+#include "api/c_workspace.h"
+#include "base/memory.h"
+#include "base/status.h"
+#include "data/layer.h"
+
+namespace attend {
+
+namespace {
+
+// What attend_mha_make makes, before the packed weights.
+struct MadeLayer {
+  MultiHeadAttention layer;
+  void* heap;  // the block that holds this and the packed weights, if it is ours
+};
+
+Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* config) {
+  attend_mha_config whole;
+  ATTEND_CHECK(complete("config", "attend_mha_config", given, &whole));
+  config->key_size = whole.key_size;
+  config->query_size = whole.query_size;
+  config->value_size = whole.value_size;
+  config->num_hiddens = whole.num_hiddens;
+  config->num_heads = whole.num_heads;
+  config->dropout = whole.dropout;
+  config->bias = whole.bias != 0;
+  config->isa = static_cast<Isa>(whole.isa);
+  config->num_kv_heads = whole.num_kv_heads;
+  config->head_dim = whole.head_dim;
+  config->output_size = whole.output_size;
+  config->qk_norm = whole.norm_queries != 0 || whole.norm_keys != 0;
+  if (whole.norm_epsilon != 0.0f) config->norm_epsilon = whole.norm_epsilon;
+  config->norm_queries = whole.norm_queries != 0;
+  config->norm_keys = whole.norm_keys != 0;
+  return read_rotary(whole.rotary, &config->rotary);
+}
+
+Status read_weights(const attend_mha_weights* given, MultiHeadAttentionWeights* weights) {
+  attend_mha_weights whole;
+  ATTEND_CHECK(complete("weights", "attend_mha_weights", given, &whole));
+  weights->query = view_of(whole.query);
+  weights->key = view_of(whole.key);
+  weights->value = view_of(whole.value);
+  weights->output = view_of(whole.output);
+  weights->query_bias = view_of(whole.query_bias);
+  weights->key_bias = view_of(whole.key_bias);
+  weights->value_bias = view_of(whole.value_bias);
+  weights->output_bias = view_of(whole.output_bias);
+  weights->query_norm = view_of(whole.query_norm);
+  weights->key_norm = view_of(whole.key_norm);
+  return Status();
+}
+
+std::size_t bytes_of(const MultiHeadAttentionConfig& config) {
+  const std::size_t packed = MultiHeadAttention::packed_bytes(config);
+  return packed == 0 ? 0 : aligned_bytes(sizeof(MadeLayer)) + packed + alignment - 1;
+}
+
+// make(layer, memory, memory_bytes) makes it, of weights of one or the other kind.
+template <class Make>
+Status make_in(const MultiHeadAttentionConfig& config, void* memory, std::size_t memory_bytes, attend_mha** layer, const Make& make) {
+  const std::size_t bytes = bytes_of(config);
+  if (bytes == 0) return make(nullptr, nullptr, 0);  // says why
+  char* start = nullptr;
+  void* heap = nullptr;
+  ATTEND_CHECK(take_memory("attend_mha_bytes", bytes, memory, memory_bytes, &start, &heap));
+  if (heap != nullptr) prefer_huge_pages(heap, bytes);
+  MultiHeadAttention made;
+  const Status status = make(&made, start + aligned_bytes(sizeof(MadeLayer)), MultiHeadAttention::packed_bytes(config));
+  if (!status.ok()) {
+    release(heap);
+    return status;
+  }
+  *layer = reinterpret_cast<attend_mha*>(new (start) MadeLayer{static_cast<MultiHeadAttention&&>(made), heap});
+  return status;
+}
+
+attend_rotary_embedding c_rotary_of(const RotaryEmbedding& rotary) {
+  return {sizeof(attend_rotary_embedding), c_view_of<attend_const_tensor>(rotary.inverse_frequencies),
+          c_view_of<attend_const_tensor>(rotary.cosines), c_view_of<attend_const_tensor>(rotary.sines),
+          rotary.attention_factor, rotary.interleaved};
+}
+
+attend_mha_config c_config_of(const MultiHeadAttentionConfig& config) {
+  attend_mha_config given = {};
+  given.key_size = config.key_size;
+  given.query_size = config.query_size;
+  given.value_size = config.value_size;
+  given.num_hiddens = config.num_hiddens;
+  given.num_heads = config.num_heads;
+  given.dropout = config.dropout;
+  given.bias = config.bias;
+  given.isa = static_cast<int>(config.isa);
+  given.norm_epsilon = config.norm_epsilon;
+  given.norm_queries = norms_queries(config);
+  given.norm_keys = norms_keys(config);
+  given.num_kv_heads = config.num_kv_heads;
+  given.head_dim = config.head_dim;
+  given.output_size = config.output_size;
+  return given;
+}
+
+__attribute__((noinline)) attend_code read_call(const attend_mha_call* given, CallArguments* call, attend_error* error) {
+  attend_mha_call whole;
+  const Status status = complete("call", "attend_mha_call", given, &whole);
+  if (!status.ok()) return report(status, error);
+  call->queries = view_of(whole.queries);
+  call->keys = view_of(whole.keys);
+  call->values = view_of(whole.values);
+  call->counts = view_of(whole.valid_lens);
+  call->output = view_of(whole.output);
+  call->workspace = whole.workspace;
+  return report(read_options(whole.options, &call->options), error);
+}
+
+}  // namespace
+
+}  // namespace attend
+
+using namespace attend;
+
+extern "C" {
+
+size_t attend_mha_bytes(const attend_mha_config* config) {
+  MultiHeadAttentionConfig sizes;
+  return read_config(config, &sizes).ok() ? bytes_of(sizes) : 0;
+}
+
+attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_weights* weights, void* memory, size_t memory_bytes,
+                            attend_mha** layer, attend_error* error) {
+  MultiHeadAttentionConfig sizes;
+  MultiHeadAttentionWeights matrices;
+  attend_code code = report(read_config(config, &sizes), error);
+  if (code == ATTEND_OK) code = report(read_weights(weights, &matrices), error);
+  if (code != ATTEND_OK) return code;
+  if (layer == nullptr) return report_null("layer", error);
+  const auto make = [&](MultiHeadAttention* made, void* packed, std::size_t packed_bytes) {
+    return MultiHeadAttention::make(sizes, matrices, made, packed, packed_bytes);
+  };
+  return report(make_in(sizes, memory, memory_bytes, layer, make), error);
+}
+
+attend_code attend_mha_make_random(const attend_mha_config* config, uint64_t seed, void* memory, size_t memory_bytes, attend_mha** layer,
+                                   attend_error* error) {
+  MultiHeadAttentionConfig sizes;
+  const attend_code code = report(read_config(config, &sizes), error);
+  if (code != ATTEND_OK) return code;
+  if (layer == nullptr) return report_null("layer", error);
+  const auto make = [&](MultiHeadAttention* made, void* packed, std::size_t packed_bytes) {
+    return MultiHeadAttention::make_random(sizes, seed, made, packed, packed_bytes);
+  };
+  return report(make_in(sizes, memory, memory_bytes, layer, make), error);
+}
+
+void attend_mha_destroy(attend_mha* layer) {
+  if (layer == nullptr) return;
+  MadeLayer* const made = reinterpret_cast<MadeLayer*>(layer);
+  void* const heap = made->heap;
+  made->~MadeLayer();
+  release(heap);
+}
+
+attend_isa attend_mha_isa(const attend_mha* layer) {
+  return layer == nullptr ? ATTEND_ISA_BEST : static_cast<attend_isa>(layer_of(layer).isa());
+}
+
+attend_code attend_mha_get_config(const attend_mha* layer, attend_mha_config* config, attend_rotary_embedding* rotary, attend_error* error) {
+  if (layer == nullptr) return report_null("layer", error);
+  const MultiHeadAttentionConfig& made = layer_of(layer).config();
+  attend_mha_config whole = c_config_of(made);
+  if (rotary != nullptr) {
+    const attend_rotary_embedding turns = c_rotary_of(made.rotary);
+    const attend_code code = report(give_back("rotary", "attend_rotary_embedding", &turns, sizeof turns, rotary), error);
+    if (code != ATTEND_OK) return code;
+    if (rotates(made.rotary)) whole.rotary = rotary;
+  }
+  return report(give_back("config", "attend_mha_config", &whole, sizeof whole, config), error);
+}
+
+attend_code attend_mha_forward(const attend_mha* layer, const attend_mha_call* call, attend_error* error) {
+  if (layer == nullptr) return report_null("layer", error);
+  CallArguments c;
+  const attend_code code = read_call(call, &c, error);
+  if (code != ATTEND_OK) return code;
+  CallWorkspace workspace(c.workspace);
+  return report(layer_of(layer).forward(c.queries, c.keys, c.values, c.counts, c.output, workspace, c.options), error);
+}
+
+size_t attend_mha_workspace_bytes(const attend_mha* layer, const attend_mha_call* call) {
+  CallArguments c;
+  if (layer == nullptr || read_call(call, &c, nullptr) != ATTEND_OK || c.queries.rank != 3 || c.keys.rank != 3) return 0;
+  return layer_of(layer).workspace_bytes({c.queries.sizes[0], c.queries.sizes[1], c.keys.sizes[1]}, c.options);
+}
+
+}  // extern "C"
