@@ -177,7 +177,7 @@ package := $(LIBDIR)/cmake/attend
 share := $(PREFIX)/share/attend
 sentences := $(addprefix tests/data/minilm/,README.md LICENSE layer.safetensors hidden.npy lengths.npy output.npy) \
   $(wildcard tests/data/minilm/tokens_*.txt)
-headers := attend.hpp attend.h io.hpp
+headers := attend.hpp attend.h io.hpp attend_io.h
 installed := $(PREFIX)/bin/attend $(PREFIX)/share/man/man1/attend.1 $(sentences:tests/data/%=$(share)/%) \
   $(addprefix $(PREFIX)/include/attend/,$(headers)) \
   $(addprefix $(LIBDIR)/,libattend.a libattend_io.a libattend.so libattend.so.0 libattend.so.$(VERSION)) \

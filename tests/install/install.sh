@@ -19,10 +19,13 @@ cc "${flags[@]}" -std=c99 -pedantic tests/c/embed.c "$root/usr/lib/libattend.a" 
 cc "${flags[@]}" tests/c/embed.c -L"$root/usr/lib" -lattend -lm -o "$build/embed-shared"
 ${CXX:-c++} "${flags[@]}" -std=c++17 tests/install/program.cpp "$root"/usr/lib/libattend{_io,}.a -lpthread -o "$build/program-static"
 ${CXX:-c++} "${flags[@]}" -std=c++17 tests/install/program.cpp -L"$root/usr/lib" -lattend_io -lattend -o "$build/program-shared"
+cc "${flags[@]}" -std=c99 -pedantic tests/c/load.c -L"$root/usr/lib" -lattend_io -lattend -lstdc++ -o "$build/load-shared"
+cc "${flags[@]}" -std=c99 -pedantic tests/c/load.c "$root"/usr/lib/libattend{_io,}.a -lstdc++ -lm -lpthread -o "$build/load-static"
 if which pkg-config > /dev/null; then
   export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$root/usr/lib/pkgconfig
   cc tests/c/embed.c $(pkg-config --cflags --libs attend) -lm -o "$build/embed-pkg-config"
   cc tests/c/embed.c $(pkg-config --static --cflags --libs attend) -static -o "$build/embed-pkg-config-static"
+  cc tests/c/load.c $(pkg-config --cflags --libs attend-io) -o "$build/load-pkg-config"
   cc -std=c++17 tests/install/program.cpp $(pkg-config --cflags --libs attend-io) -o "$build/program-pkg-config"
   cc -std=c++17 tests/install/program.cpp $(pkg-config --static --cflags --libs attend-io) -static -o "$build/program-pkg-config-static"
   pkg-config --exact-version="$("$root/usr/bin/attend" --version | grep -o '[0-9][0-9.]*')" attend
@@ -32,6 +35,9 @@ else
 fi
 for program in "$build"/{embed,program}-{static,shared,pkg-config*}; do
   LD_LIBRARY_PATH=$root/usr/lib "$program" "$build/program.npy"
+done
+for program in "$build"/load-{static,shared,pkg-config}; do
+  [ ! -e "$program" ] || LD_LIBRARY_PATH=$root/usr/lib "$program" tests/data/minilm "$build/program.npy"
 done
 
 ${MAKE:-make} -s BUILD="$build" install-debug PREFIX=/usr DESTDIR="$root"
