@@ -1,11 +1,24 @@
 #!/bin/bash
-# embed_size.sh BUILD: C programs that embed the layer link with plain cc and work; one that uses no KV cache
-# links no C API of it, and is at most 300 KB larger than an empty one, both stripped.
+# embed_size.sh BUILD: C programs that embed the layer link with plain cc and work, and those that were compiled with the oldest
+# headers that are supported (tests/c/oldest) work with this library, static and shared; one that uses no KV cache links no C API of
+# it, and is at most 300 KB larger than an empty one, both stripped.
 set -eu
 build=$1
+mkdir -p "$build/oldest"
+ln -sf ../libattend.so "$build/oldest/libattend.so.0"
+flags=(-std=c99 -Wall -Wextra -Werror -pedantic -O2)
 for program in embed grouped cache; do
-  cc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -Iinclude tests/c/$program.c "$build/libattend.a" -lm -lpthread -o "$build/$program"
+  cc "${flags[@]}" -Iinclude tests/c/$program.c "$build/libattend.a" -lm -lpthread -o "$build/$program"
   "$build/$program"
+  cc "${flags[@]}" -Itests/c/oldest -c tests/c/$program.c -o "$build/$program-oldest.o"
+  cc "$build/$program-oldest.o" "$build/libattend.a" -lm -lpthread -o "$build/$program-oldest"
+  "$build/$program-oldest"
+  cc "$build/$program-oldest.o" "$build/libattend.so" -lm -o "$build/$program-oldest-shared"
+  LD_LIBRARY_PATH=$build/oldest "$build/$program-oldest-shared"
+done
+for headers in include tests/c/oldest; do
+  cc "${flags[@]}" -I$headers tests/c/load.c "$build/libattend_io.a" "$build/libattend.a" -lstdc++ -lm -lpthread -o "$build/load"
+  "$build/load" tests/data/minilm "$build/load.npy"
 done
 if nm "$build/embed" | grep attend_kv_cache; then exit 1; fi
 cc -O2 tests/c/empty.c -o "$build/empty"

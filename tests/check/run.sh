@@ -70,6 +70,7 @@ stage_stack() {
 
 stage_symbols() { tests/check/undefined_symbols.sh "$BUILD" && tests/check/kernel_symbols.sh "$BUILD" && tests/check/baseline_code.sh "$BUILD"; }
 stage_floors() { tests/check/floors.sh; }
+stage_headers() { python=$(find_tool python3) || { echo "$python"; return 77; }; "$python" tests/check/headers.py; }
 stage_embed() { tests/check/embed_size.sh "$BUILD"; }
 stage_install() { tests/install/install.sh "$BUILD"; }
 stage_cmake() { tests/install/cmake.sh "$BUILD" "$JOBS"; }
@@ -78,8 +79,8 @@ stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
 # What fails soonest, then the longest first.
-stages=(floors symbols embed install cmake amalgamation stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
-[ "$(uname -m)" = x86_64 ] || stages=(floors symbols embed install cmake amalgamation stack mutation address clang thread gcc rebuild no_threads)
+stages=(floors headers symbols embed install cmake amalgamation stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
+[ "$(uname -m)" = x86_64 ] || stages=(floors headers symbols embed install cmake amalgamation stack mutation address clang thread gcc rebuild no_threads)
 [ $# = 0 ] || stages=("$@")
 run_stage() {
   local name=$1 stage=$1 began=$SECONDS log=$check/$1.log code result end=  # a stage names folders by $stage
