@@ -44,14 +44,21 @@ Status check(const char* name, int rank, const std::int64_t* sizes, const void* 
   return any && data == nullptr ? Status::error(StatusCode::invalid_argument, "%s: data is null", name) : Status();
 }
 
-// From an axis on, row-major.
+// Row-major.
 template <class Element>
-void append(const View<const Element>& view, int axis, const Element* data, std::vector<Element>* elements) {
-  if (axis == view.rank) {
-    elements->push_back(*data);
-    return;
+std::vector<Element> elements_of(const View<const Element>& view) {
+  std::size_t count = 1;
+  for (int axis = 0; axis < view.rank; ++axis) count *= static_cast<std::size_t>(view.sizes[axis]);
+  std::vector<Element> elements(count);
+  for (std::size_t n = 0; n < count; ++n) {
+    std::int64_t rest = static_cast<std::int64_t>(n), place = 0;
+    for (int axis = view.rank - 1; axis >= 0; --axis) {
+      place += rest % view.sizes[axis] * view.strides[axis];
+      rest /= view.sizes[axis];
+    }
+    elements[n] = view.data[place];
   }
-  for (std::int64_t n = 0; n < view.sizes[axis]; ++n) append(view, axis + 1, data + n * view.strides[axis], elements);
+  return elements;
 }
 
 template <class Element, class CView>
@@ -62,8 +69,7 @@ attend_code write(const char* path, ElementType type, const char* name, const CV
     Status status = check(name, array->rank, array->sizes, array->data);
     if (!status.ok()) return status;
     const View<const Element> view = view_of(array);
-    std::vector<Element> elements;
-    append(view, 0, view.data, &elements);
+    std::vector<Element> elements = elements_of(view);
     if (type == ElementType::boolean) {
       for (Element& element : elements) element = element != 0;
     }
