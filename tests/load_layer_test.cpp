@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attend/attend.hpp"
@@ -295,15 +296,15 @@ TEST_CASE("load_layer: what may stay unused is named") {
   Random random(6);
   const Original original(H, random);
   std::vector<Named> tensors = original.separate("q_proj", "k_proj", "v_proj", "o_proj");
-  tensors.push_back({"logit_scale", {1}, {1.0f}});
+  tensors.push_back({"relative_position_bias_table", {1}, {1.0f}});
   write(path, tensors);
   io::LoadedLayer loaded;
   const auto message_of = [&](const io::LoadOptions& options) { return std::string(io::load_layer(path, "", H, &loaded, options).message()); };
-  CHECK(message_of({}).find("does not use 'logit_scale'; what may stay unused goes into ignored") != std::string::npos);
+  CHECK(message_of({}).find("does not use 'relative_position_bias_table'; what may stay unused goes into ignored") != std::string::npos);
   io::LoadOptions options;
-  options.ignored = {"logit_scale"};
+  options.ignored = {"relative_position_bias_table"};
   CHECK(message_of(options).empty());
-  options.ignored = {"logit_scale", "q_proj"};
+  options.ignored = {"relative_position_bias_table", "q_proj"};
   CHECK(message_of(options).find("ignored 'q_proj': the layer uses it") != std::string::npos);
 
   // OLMo 2 norms all heads as one.
@@ -317,6 +318,75 @@ TEST_CASE("load_layer: what may stay unused is named") {
   write(path, {{"encoder.weird.weight", {2, 2}, {1, 2, 3, 4}}, {"x", {1}, {1}}});
   const std::string message = io::load_layer(path, "encoder.wierd", H, &loaded).message();
   CHECK(message.find("nor under any other; there are 'encoder.weird.weight', 'x'; known are the names of D2L, torch, ") != std::string::npos);
+}
+
+TEST_CASE("load_layer: what changes every result is refused, ignored or not") {
+  const Folder folder;
+  const std::string path = folder / "model.safetensors";
+  Random random(7);
+  const Original original(H, random);
+  const auto check = [&](std::vector<Named> tensors, const std::string& prefix, const std::string& name, const std::string& part) {
+    CAPTURE(name);
+    tensors.push_back({name, {1}, {1.0f}});
+    for (Named& tensor : tensors) tensor.name = prefix + tensor.name;
+    write(path, tensors);
+    io::LoadedLayer loaded;
+    io::LoadOptions options;
+    const auto refused = [&] {
+      const Status status = io::load_layer(path, prefix, H, &loaded, options);
+      CHECK_FALSE(status.ok());
+      const std::string message = status.message();
+      CHECK_MESSAGE(message.find("tensor '" + prefix + name + "' cannot be ignored: it is " + part) != std::string::npos, message);
+    };
+    refused();
+    options.ignored = {name};
+    refused();
+    options.ignored = {prefix + name};
+    refused();
+  };
+  const std::vector<Named> torch = {{"in_proj_weight", {3 * E, E}, original.matrices.in_order()}, {"out_proj.weight", {E, E}, original.output}};
+  check(torch, "", "bias_k", "the key that nn.MultiheadAttention appends to each sequence by add_bias_kv");
+  check(torch, "layer.", "bias_v", "the value that nn.MultiheadAttention appends");
+  std::vector<Named> timm = original.packed("qkv", "proj");
+  timm.resize(2);
+  check(timm, "a.b.", "q_bias", "the queries' part of the bias");
+  check(timm, "", "v_bias", "the values' part of the bias");
+  check(timm, "", "logit_scale", "the temperature of attention by cosines");
+  check(timm, "", "rel_pos_h", "a table of relative positions");
+  const std::vector<Named> bert = original.separate("self.query", "self.key", "self.value", "output.dense");
+  check(bert, "a.", "self.distance_embedding.weight", "a table of relative positions");
+  check(bert, "a.", "self.logit_scale", "the temperature");
+  // The bias of what is used without one.
+  std::vector<Named> normed = original.separate("q_proj", "k_proj", "v_proj", "o_proj");
+  normed.push_back({"k_norm.weight", {D}, std::vector<float>(D, 1.0f)});
+  check(normed, "a.", "k_norm.bias", "the bias of 'a.k_norm.weight'");
+  std::vector<Named> t5 = original.separate("q", "k", "v", "o");
+  t5.resize(4);
+  check(t5, "", "o.bias", "the bias of 'o.weight'");
+
+  // The same names elsewhere are no such thing.
+  io::LoadedLayer loaded;
+  io::LoadOptions options;
+  std::vector<Named> tensors = torch;
+  tensors.push_back({"other.bias_k", {1}, {1.0f}});
+  write(path, tensors);
+  options.ignored = {"other"};
+  REQUIRE_OK(io::load_layer(path, "", H, &loaded, options));
+}
+
+TEST_CASE("load_layer: make_layer is its second half") {
+  const Folder folder;
+  Random random(8);
+  const Original original(H, random);
+  write(folder / "model.safetensors", original.separate("a.q_proj", "a.k_proj", "a.v_proj", "a.o_proj"));
+  io::SafetensorsFile file;
+  io::LayerWeights found;
+  io::LoadedLayer loaded;
+  REQUIRE_OK(io::SafetensorsFile::open(folder / "model.safetensors", &file));
+  REQUIRE_OK(io::find_layer(file, "a", &found));
+  CHECK(found.prefix == "a");
+  REQUIRE_OK(io::make_layer(file, std::move(found), H, &loaded));
+  CHECK_SAME_BITS(output_of(loaded.attention, loaded.options), original.expected());
 }
 
 TEST_CASE("load_layer: arrays of .npy files are floats of their own") {

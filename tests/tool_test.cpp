@@ -14,6 +14,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -643,7 +644,7 @@ struct NumberedLayer : Folder {
 }  // namespace
 
 TEST_CASE("tool: a tensor that the layer does not use is an error that names it, or ignored") {
-  const std::string foreign[] = {"relative_position_bias_table", "logit_scale", "q_norm.bias", "rel_attn_embed.weight", "bias_k",
+  const std::string foreign[] = {"relative_position_bias_table", "q_norm.bias", "rel_attn_embed.weight",
                                  "rotary_emb.inv_freq", "output.LayerNorm.weight", "q_proj.weight_scale"};
   for (const std::string& name : foreign) {
     NumberedLayer layer;
@@ -663,6 +664,30 @@ TEST_CASE("tool: a tensor that the layer does not use is an error that names it,
   layer.check_refused_by_both(letters + Words{"--ignore", "q_proj"}, {"--ignore 'q_proj': the layer uses it"});
   layer.check_refused_by_both(letters + Words{"--ignore", "block.attn_norm"}, {"--ignore 'block.attn_norm': nothing has that name"});
   layer.check({}, letters + Words{"--ignore", "norm"});
+}
+
+TEST_CASE("tool: what add_bias_kv leaves in a file is refused, ignored or not") {
+  for (const std::string name : {"bias_k", "bias_v"}) {
+    NumberedLayer layer;
+    layer.add("block.attn." + name, {1, 1, 12});
+    const Words parts = {"w.safetensors", "'block.attn." + name + "' cannot be ignored", "nn.MultiheadAttention", "add_bias_kv"};
+    layer.check_refused_by_both({}, parts);
+    layer.check_refused_by_both({"--ignore", name}, parts);
+    layer.check_refused_by_both({"--ignore", "block.attn." + name}, parts);
+  }
+}
+
+TEST_CASE("tool: a file of weights is opened once, with --rope-theta too") {
+  NumberedLayer layer("q_proj.weight", "k_proj.weight", "v_proj.weight", "out_proj.weight");
+  REQUIRE(mkfifo((layer / "pipe").c_str(), 0600) == 0);
+  Words words = layer.words("run", {"--rope-theta", "10000", "--rope-dim", "2", "--out", "/dev/stdout"});
+  const Outcome whole = run(words);
+  REQUIRE(whole.code == 0);
+  words[2] = layer / "pipe";
+  const Outcome piped = run(words, "cat " + quoted(layer / "w.safetensors") + " >" + quoted(layer / "pipe") + " & timeout 60 ");
+  CAPTURE(piped.err);
+  CHECK(piped.code == 0);
+  CHECK(piped.out == whole.out);
 }
 
 TEST_CASE("tool: a norm is applied where its weight is") {

@@ -25,15 +25,6 @@ void describe_relative_bias(const Arguments& arguments, RelativePositionBias* bi
   bias->max_distance = arguments.integer("--relative-max-distance", bias->max_distance, 1, std::int64_t{1} << 20);
 }
 
-// How wide a head is: the columns of the file's queries by the number of heads, or 0 where that does not divide them.
-std::int64_t head_width(const std::string& path, const std::string& prefix, std::int64_t heads) {
-  io::SafetensorsFile file;
-  io::LayerWeights found;
-  require(io::SafetensorsFile::open(path, &file));
-  require(io::find_layer(file, prefix, &found, heads));
-  return found.config.num_hiddens % heads == 0 ? found.config.num_hiddens / heads : 0;
-}
-
 }  // namespace
 
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
@@ -46,12 +37,14 @@ io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
   const std::string path = arguments.text("--weights"), prefix = arguments.text("--prefix");
   const std::int64_t heads = arguments.integer("--heads", 0, 1, most_heads);
   RotaryOptions rotary(arguments);
-  if (rotary.given()) {
-    const std::int64_t width = head_width(path, prefix, heads);
-    if (width > 0) options.rotary = rotary.embedding(width);
-  }
+  io::SafetensorsFile file;
+  io::LayerWeights found;
+  require(io::SafetensorsFile::open(path, &file));
+  require(io::find_layer(file, prefix, &found, heads));
+  const std::int64_t hiddens = found.config.num_hiddens;
+  if (rotary.given() && hiddens % heads == 0) options.rotary = rotary.embedding(hiddens / heads);
   io::LoadedLayer layer;
-  require(io::load_layer(path, prefix, heads, &layer, options));
+  require(io::make_layer(file, std::move(found), heads, &layer, options));
   describe_relative_bias(arguments, &layer.options.relative_position_bias);
   if (arguments.has("--scale")) layer.options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   return layer;

@@ -134,8 +134,10 @@ const Verb run_verb = {
     "  sinks                              logits in the denominator that have no value\n"
     "  relative_attention_bias.weight     T5's bias; T5's later layers share the first one's: --relative-bias\n"
     "Any other tensor under the prefix may change the layer, and is an error unless --ignore NAME accepts\n"
-    "it, by its whole name or what follows the prefix: rotary_emb.inv_freq, as frequencies come of\n"
-    "--rope-theta; output.LayerNorm of BERT, which comes after the layer.\n",
+    "it, by its whole name or by what follows the prefix. Ignore rotary_emb.inv_freq, since --rope-theta\n"
+    "gives the frequencies, and BERT's output.LayerNorm, which comes after the layer. What changes every\n"
+    "result and is not in attend is an error in any case: bias_k and bias_v of torch's add_bias_kv,\n"
+    "logit_scale of attention by cosines, the bias of a norm.\n",
     joined({
         {
             {"--weights", "W.safetensors", "the layer", true},

@@ -224,6 +224,7 @@ struct LayerWeights {
   FloatTensor sinks;           // (H,); absent if the file lacks it
   FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
   const char* convention = "";  // whose names they are, as the table of find_layer has it
+  std::string prefix;           // as find_layer was given it
   /// Names of all other tensors under the prefix. What they change is not in the layer, which passes
   /// for the file's only if they change nothing.
   std::vector<std::string> unused;
@@ -286,9 +287,15 @@ struct LoadOptions {
 };
 
 /// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds
-/// there. Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it, unless it is ignored; so is
-/// a name that is to be ignored and is not there. On an error *layer is as it was.
+/// there. Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it,
+/// unless it is ignored; so is a name that is to be ignored and is not there. No one can ignore what changes every result and is not
+/// in attend: bias_k and bias_v of torch's add_bias_kv, logit_scale of attention by cosines, the bias of a weight that is used
+/// without one, and others that the message explains. On an error *layer is as it was.
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
+                  const LoadOptions& options = {}) noexcept;
+/// The second half of load_layer: the layer of what find_layer found in an open file, for callers whose options depend on that, as
+/// frequencies do on the width of a head, found.config.num_hiddens / num_heads.
+Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 
 }  // namespace attend::io

@@ -356,11 +356,44 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
 
 namespace {
 
+/// What a tensor is that changes every result and that no option of a call stands for.
+struct Indispensable {
+  const char* name;  // under the prefix, or under "self." there
+  const char* what;
+};
+constexpr Indispensable indispensables[] = {
+    {"bias_k", "the key that nn.MultiheadAttention appends to each sequence by add_bias_kv, which attend does not have"},
+    {"bias_v", "the value that nn.MultiheadAttention appends to each sequence by add_bias_kv, which attend does not have"},
+    {"q_bias", "the queries' part of the bias, as BEiT stores it; attend reads qkv.bias"},
+    {"v_bias", "the values' part of the bias, as BEiT stores it; attend reads qkv.bias"},
+    {"logit_scale", "the temperature of attention by cosines, as Swin Transformer V2 has it, which attend does not have"},
+    {"rel_pos_h", "a table of relative positions that queries are multiplied with, as SAM has it, which attend does not have"},
+    {"rel_pos_w", "a table of relative positions that queries are multiplied with, as SAM has it, which attend does not have"},
+    {"distance_embedding.weight", "a table of relative positions that queries are multiplied with, as BERT may have it, which attend does not have"},
+};
+
+/// An error for the first of the unused tensors without which no result can be right, whoever ignores it.
+Status check_indispensable(const SafetensorsFile& file, const std::string& dotted, const std::vector<std::string>& unused) {
+  const auto refuse = [&](const std::string& name, const std::string& what) {
+    return error(file, "tensor " + quoted(name) + " cannot be ignored: it is " + what);
+  };
+  for (const std::string& name : unused) {
+    for (const Indispensable& one : indispensables) {
+      if (name == dotted + one.name || name == dotted + "self." + one.name) return refuse(name, one.what);
+    }
+    constexpr std::string_view bias = ".bias";
+    if (name.size() < bias.size() || name.substr(name.size() - bias.size()) != bias) continue;
+    const std::string weight = name.substr(0, name.size() - bias.size()) + ".weight";
+    const bool used = file.find(weight) != nullptr && std::find(unused.begin(), unused.end(), weight) == unused.end();
+    if (used) return refuse(name, "the bias of " + quoted(weight) + ", which attend uses without one");
+  }
+  return {};
+}
+
 /// Every tensor that the layer does not use has to be ignored, and no other.
-Status check_ignored(const SafetensorsFile& file, const std::string& prefix, const std::vector<std::string>& unused,
-                     const LoadOptions& options) {
-  const std::vector<std::string>& ignored = options.ignored;
-  const std::string dotted = with_dot(prefix);
+Status check_ignored(const SafetensorsFile& file, const LayerWeights& found, const LoadOptions& options) {
+  const std::vector<std::string>&unused = found.unused, &ignored = options.ignored;
+  const std::string &prefix = found.prefix, dotted = with_dot(prefix);
   const auto begins = [](const std::string& name, const std::string& with) { return name.compare(0, with.size(), with) == 0; };
   const auto covers = [&](const std::string& given, const std::string& name) {
     for (const std::string& whole : {given, dotted + given}) {
@@ -437,21 +470,18 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
     }
     if (chosen == nullptr) return no_layer(file, dotted);
     LayerWeights read;
+    read.prefix = prefix;
     const Status status = read_layer(*chosen, {file, dotted, &read}, num_heads);
     if (status.ok()) *layer = std::move(read);
     return status;
   });
 }
 
-Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
-                  const LoadOptions& options) noexcept {
+Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer, const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
-    SafetensorsFile file;
-    LayerWeights found;
     LoadedLayer loaded;
-    Status status = SafetensorsFile::open(path, &file);
-    if (status.ok()) status = find_layer(file, prefix, &found, num_heads);
-    if (status.ok()) status = check_ignored(file, prefix, found.unused, options);
+    Status status = check_indispensable(file, with_dot(found.prefix), found.unused);
+    if (status.ok()) status = check_ignored(file, found, options);
     if (status.ok()) status = count_heads(file, num_heads, options, &found);
     if (status.ok()) status = read_relative_bias(file, options, &found);
     if (!status.ok()) return status;
@@ -472,6 +502,15 @@ Status load_layer(const std::string& path, const std::string& prefix, std::int64
     *layer = std::move(loaded);
     return {};
   });
+}
+
+Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
+                  const LoadOptions& options) noexcept {
+  SafetensorsFile file;
+  LayerWeights found;
+  Status status = SafetensorsFile::open(path, &file);
+  if (status.ok()) status = find_layer(file, prefix, &found, num_heads);
+  return status.ok() ? make_layer(file, std::move(found), num_heads, layer, options) : status;
 }
 
 }  // namespace attend::io
