@@ -9,11 +9,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <string>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1289,6 +1291,7 @@ TEST_CASE("tool: heatmap draws every token, escaped") {
   const Outcome cut = run(layer.words("heatmap", {"--tokens", layer / "few.txt", "--valid-lens", layer / "lens.npy"}));
   CHECK(cut.code == 0);
   CHECK(contains(cut.out, "two"));
+  layer.lengths_file("none.npy", {2}, {5, 0});
   const std::set<std::string> before = layer.names();
   const auto refused = [&](const Words& more, const Words& parts) { check_refused(layer.words("heatmap", more), parts); };
   refused({"--tokens", layer / "few.txt"}, {"few.txt", "2 lines", "5 positions"});
@@ -1296,7 +1299,189 @@ TEST_CASE("tool: heatmap draws every token, escaped") {
   refused({"--head", "2"}, {"--head '2'"});
   refused({"--entry", "2"}, {"--entry '2'"});
   refused({"--svg", layer / "no/map.svg"}, {"no/map.svg"});
+  refused({"--entry", "1", "--valid-lens", layer / "none.npy"}, {"sequence 1 has no token"});
   CHECK(layer.names() == before);
+}
+
+namespace {
+
+/// A layer of heads of 2, and one sequence, on disk.
+struct LayerOfHeads : Folder {
+  std::int64_t heads;
+  LayerOfHeads(std::int64_t count, std::int64_t tokens) : heads(count) {
+    const std::int64_t width = 2 * heads;
+    std::vector<float> values(static_cast<std::size_t>(width * std::max(width, tokens)));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i * i));
+    std::vector<io::SafetensorsTensor> tensors;
+    for (const char* name : {"W_q.weight", "W_k.weight", "W_v.weight", "W_o.weight"}) tensors.push_back({name, {width, width}, values.data(), "F32"});
+    REQUIRE(io::write_safetensors(*this / "w.safetensors", tensors).ok());
+    REQUIRE(io::write_npy(*this / "x.npy", io::ElementType::float32, {1, tokens, width}, values.data()).ok());
+  }
+  Words words(const Words& more) const {
+    return Words{"heatmap", "--weights", *this / "w.safetensors", "--heads", std::to_string(heads), "--query", *this / "x.npy"} + more;
+  }
+};
+
+std::size_t occurrences(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+std::size_t characters(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }));
+}
+
+/// All that an SVG picture of heatmap shows lies inside it, by letters 0.6 of their height wide, and fills it up to margins.
+void check_fits(const std::string& svg) {
+  const auto number = [](const std::string& element, const std::string& before) {
+    const std::size_t at = element.find(before);
+    REQUIRE_MESSAGE(at != std::string::npos, element);
+    return std::atof(element.c_str() + at + before.size());
+  };
+  const double width = number(svg, " width=\""), height = number(svg, " height=\"");
+  double right = 0.0, bottom = 0.0;
+  std::istringstream lines(svg);
+  for (std::string line; std::getline(lines, line);) {
+    double x0, x1, y0, y1;
+    if (line.rfind("<text", 0) == 0) {
+      const double size = number(line, "font-size=\""), half = size / 2.0;
+      std::string text = line.substr(line.find('>') + 1);
+      text.resize(text.find("</text>"));
+      for (const char* entity : {"&quot;", "&amp;"}) {
+        for (std::size_t at = text.find(entity); at != std::string::npos; at = text.find(entity)) text.replace(at, std::string(entity).size(), "_");
+      }
+      const double length = 0.6 * size * static_cast<double>(characters(text));
+      const bool placed = contains(line, "translate("), turned = contains(line, "rotate(-90)");
+      const double x = number(line, placed ? "translate(" : "x=\"");
+      const double y = placed ? std::atof(line.c_str() + line.find(' ', line.find("translate("))) : number(line, "y=\"");
+      const double before = contains(line, "\"middle\"") ? length / 2.0 : contains(line, "\"end\"") ? length : 0.0, after = length - before;
+      x0 = turned ? x - half : x - before;
+      x1 = turned ? x : x + after;
+      y0 = turned ? y - after : y - half;
+      y1 = turned ? y + before : y;
+    } else if (line.rfind("<rect x", 0) == 0) {
+      x0 = number(line, "x=\"");
+      y0 = number(line, "y=\"");
+      x1 = x0 + number(line, "width=\"");
+      y1 = y0 + number(line, "height=\"");
+    } else {
+      continue;
+    }
+    if (x0 < 0.0 || y0 < 0.0 || x1 > width || y1 > height) FAIL_CHECK(line);
+    right = std::max(right, x1);
+    bottom = std::max(bottom, y1);
+  }
+  CHECK(right > 0.75 * width - 20.0);
+  CHECK(bottom > height - 20.0);
+}
+
+}  // namespace
+
+TEST_CASE("tool: heatmap draws all heads on one sheet, on one scale") {
+  const SmallLayer layer;
+  const Outcome outcome = run(layer.words("heatmap", {"--all-heads", "--entry", "1", "--svg", layer / "map.svg"}));
+  CAPTURE(outcome.out);
+  CHECK(outcome.code == 0);
+  CHECK(outcome.err.empty());
+  CHECK(contains(outcome.out, "attention, heads 0 to 1\n"));
+  CHECK(contains(outcome.out, "   head 0       head 1\n"));  // side by side
+  for (const std::string part : {"row: query, column: key", "scale: 0 |", "head 1"}) CHECK_MESSAGE(occurrences(outcome.out, part) == 1, part);
+  const std::string svg = contents(layer / "map.svg");
+  CHECK(well_formed_xml(svg));
+  check_fits(svg);
+  for (const std::string part : {">head 0</text>", ">head 1</text>", ">key</text>", ">query</text>", " attention weight</text>"}) {
+    CHECK_MESSAGE(occurrences(svg, part) == 1, part);
+  }
+  CHECK(contains(svg, "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"));  // viewers may be dark
+  // The numbers of the golden file, head after head; the largest of both ends the scale.
+  const std::vector<float> weights = floats(read(golden("mha/self_small") + "attention_weights.npy"));
+  std::size_t at = 0;
+  float largest = 0.0f;
+  for (std::size_t i = 0; i < 2 * 25; ++i) {
+    at = svg.find(": ", svg.find("&#8594;", at));
+    REQUIRE(at != std::string::npos);
+    const float expected = weights[2 * 25 + i];
+    CHECK(std::abs(std::atof(svg.c_str() + at + 2) - static_cast<double>(expected)) < 0.00051);
+    largest = std::max(largest, expected);
+  }
+  char end[32];
+  std::snprintf(end, sizeof end, "%.2f", static_cast<double>(largest));
+  CHECK(contains(svg, std::string(">") + end + " attention weight"));
+  CHECK(contains(outcome.out, std::string("| ") + end + "\n"));
+  check_refused(layer.words("heatmap", {"--all-heads", "--head", "0"}), {"--head and --all-heads"});
+
+  // What one head alone hides.
+  std::vector<float> additive(2 * 2 * 5 * 5, 0.0f);
+  additive[2 * 25 + 7] = -INFINITY;
+  REQUIRE(io::write_npy(layer / "additive.npy", io::ElementType::float32, {2, 2, 5, 5}, additive.data()).ok());
+  const std::string masked = run(layer.words("heatmap", {"--all-heads", "--entry", "1", "--mask", layer / "additive.npy", "--svg", "/dev/stdout"})).out;
+  CHECK(occurrences(masked, ": hidden</title>") == 1);
+  CHECK(masked.find(": hidden") < masked.find(">head 1<"));
+}
+
+TEST_CASE("tool: heatmap's pictures hold what they show, for any number of heads and tokens") {
+  const std::int64_t shapes[][2] = {{1, 1}, {1, 30}, {1, 300}, {3, 1}, {12, 14}, {7, 130}, {64, 3}};
+  for (const auto& [heads, tokens] : shapes) {
+    const LayerOfHeads layer(heads, tokens);
+    std::string texts;
+    for (std::int64_t i = 0; i < tokens; ++i) texts += "\"a long text of a token\"\n";
+    write(layer / "t.txt", texts);
+    for (const Words& more : {Words{}, Words{"--all-heads"}, Words{"--all-heads", "--causal", "--tokens", layer / "t.txt"}}) {
+      CAPTURE(heads);
+      CAPTURE(tokens);
+      const Outcome outcome = run(layer.words(more + Words{"--svg", layer / "map.svg"}));
+      REQUIRE(outcome.code == 0);
+      const std::string svg = contents(layer / "map.svg");
+      CHECK(well_formed_xml(svg));
+      CHECK(svg.size() < 12u << 20);
+      check_fits(svg);
+      if (heads > 1 && !more.empty()) CHECK(contains(svg, ">head " + std::to_string(heads - 1) + "</text>"));
+      if (heads == 1) CHECK(contains(outcome.out, "attention, the only head\n"));
+      std::istringstream lines(outcome.out);
+      for (std::string line; std::getline(lines, line);) CHECK_MESSAGE(characters(line) <= 100, line);
+    }
+  }
+}
+
+TEST_CASE("tool: heatmap colours terminals alone, each cell on a ground of its own") {
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
+    MESSAGE("no pseudo terminals here");
+    return;
+  }
+  const std::string path = ptsname(terminal);
+  const int kept_open = open(path.c_str(), O_RDWR | O_NOCTTY);
+  REQUIRE(kept_open >= 0);
+  winsize size = {};
+  size.ws_col = 60;
+  REQUIRE(ioctl(terminal, TIOCSWINSZ, &size) == 0);
+  REQUIRE(fcntl(terminal, F_SETFL, O_NONBLOCK) == 0);
+  const LayerOfHeads layer(6, 4);
+  const auto shown = [&](const std::string& settings) {
+    REQUIRE(run(layer.words({"--all-heads", "--causal"}), settings, path).code == 0);
+    std::string text;
+    char bytes[4096];
+    for (ssize_t count; (count = read(terminal, bytes, sizeof bytes)) > 0;) text.append(bytes, static_cast<std::size_t>(count));
+    return text;
+  };
+  const std::string coloured = shown("TERM=xterm NO_COLOR=");
+  CHECK(contains(coloured, "\033["));
+  // Colours are set, with letters and ground, and reset: nothing is asked of the terminal, nothing left to its own colours.
+  for (std::size_t at = coloured.find('\033'); at != std::string::npos; at = coloured.find('\033', at + 1)) {
+    const std::string escape = coloured.substr(at, coloured.find('m', at) - at);
+    CHECK_MESSAGE((escape == "\033[0" || (escape.rfind("\033[38;5;", 0) == 0 && contains(escape, ";48;5;"))), escape.substr(1));
+  }
+  CHECK(occurrences(coloured, "\u00b7") == 6 * 6 * 2);
+  for (const char* settings : {"TERM=xterm NO_COLOR=1", "TERM=dumb NO_COLOR=", "TERM= NO_COLOR="}) {
+    const std::string plain = shown(settings);
+    CHECK(!contains(plain, "\033"));
+    CHECK(contains(plain, "head 5"));
+    std::istringstream lines(plain);
+    for (std::string line; std::getline(lines, line);) CHECK_MESSAGE(characters(line) <= 61, line);  // with the terminal's \r
+  }
+  close(kept_open);
+  close(terminal);
 }
 
 TEST_CASE("tool: demo computes and verifies its examples") {

@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "rotary_options.h"
 #include "score_options.h"
+#include "terminal.h"
 #include "text.h"
 #include "tokens.h"
 #include "verbs.h"
@@ -39,9 +40,50 @@ void cut(std::int64_t length, View<Element>* mask) {
   }
 }
 
+/// The average of `count` heads of a call's weights, (1, H, L, L), from `first` on; hidden is what all of them hide.
+HeatMap map_of(const Floats& weights, const AttentionOptions& options, std::int64_t first, std::int64_t count) {
+  const std::int64_t L = weights.shape[2];
+  const std::size_t size = static_cast<std::size_t>(L * L);
+  HeatMap map;
+  map.weights.assign(size, 0.0f);
+  map.hidden.resize(size);
+  for (std::int64_t head = first; head < first + count; ++head) {
+    const float* of_head = weights.values.data() + static_cast<std::size_t>(head) * size;
+    for (std::size_t i = 0; i < size; ++i) map.weights[i] += of_head[i] / static_cast<float>(count);
+  }
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::int64_t n = static_cast<std::int64_t>(i);
+    map.hidden[i] = map.weights[i] == 0.0f;  // with uniform empty rows, hidden keys may weigh something
+    for (std::int64_t head = first; head < first + count && map.hidden[i]; ++head) map.hidden[i] = hidden(options, head, n / L, n % L);
+  }
+  return map;
+}
+
+/// The maps that --head and --all-heads ask for, and the title over them.
+void draw(const Arguments& arguments, const Floats& weights, const AttentionOptions& options, HeatPicture* picture) {
+  const std::int64_t H = weights.shape[1], head = arguments.integer("--head", -1, 0, H - 1);
+  if (H == 1) {
+    picture->title = "attention, the only head";
+    picture->maps = {map_of(weights, options, 0, 1)};
+  } else if (arguments.has("--all-heads")) {
+    picture->title = format("attention, heads 0 to %lld", static_cast<long long>(H - 1));
+    for (std::int64_t one = 0; one < H; ++one) {
+      picture->maps.push_back(map_of(weights, options, one, 1));
+      picture->maps.back().title = format("head %lld", static_cast<long long>(one));
+    }
+  } else if (head >= 0) {
+    picture->title = format("attention, head %lld of 0 to %lld", static_cast<long long>(head), static_cast<long long>(H - 1));
+    picture->maps = {map_of(weights, options, head, 1)};
+  } else {
+    picture->title = format("attention, average of %lld heads", static_cast<long long>(H));
+    picture->maps = {map_of(weights, options, 0, H)};
+  }
+}
+
 int heatmap(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
+  if (arguments.has("--head") && arguments.has("--all-heads")) throw Failure("--head and --all-heads: only one of them can be given");
   const std::string svg = arguments.text("--svg"), tokens_path = arguments.text("--tokens");
   if (!svg.empty()) require_writable(svg);
   const VisibilityOptions visibility(arguments);
@@ -50,7 +92,7 @@ int heatmap(const Arguments& arguments) {
   const io::LoadedLayer layer = load_layer(arguments, isa);
   const MultiHeadAttention& attention = layer.attention;
   const std::int64_t H = attention.config().num_heads;
-  const std::int64_t head = arguments.integer("--head", -1, 0, H - 1);
+  arguments.integer("--head", 0, 0, H - 1);  // before work is done for nothing
   const LoadedFloats loaded =
       load_floats("--query", arguments.text("--query"), {-1, -1, attention.config().query_size});
   const std::int64_t B = loaded.view().sizes[0];
@@ -58,6 +100,7 @@ int heatmap(const Arguments& arguments) {
   const std::int64_t entry = arguments.integer("--entry", 0, 0, B - 1);
   ConstTensorView queries = entries_of(loaded.view(), entry, 1);
   const std::int64_t L = queries.sizes[1] = sequence_length(arguments, B, entry, queries.sizes[1]);
+  if (L == 0) throw Failure(format("sequence %lld has no token to draw", static_cast<long long>(entry)));
 
   HeatPicture picture;
   picture.tokens = tokens_path.empty() ? numbered_tokens(static_cast<std::size_t>(L)) : read_tokens(tokens_path);
@@ -80,22 +123,7 @@ int heatmap(const Arguments& arguments) {
   options.attention_weights = weights.view();
   options.threads = threads.threads();
   require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));
-  const std::size_t map = static_cast<std::size_t>(L * L);
-  picture.weights.assign(map, 0.0f);
-  const std::int64_t first = head < 0 ? 0 : head, last = head < 0 ? H - 1 : head;
-  for (std::int64_t h = first; h <= last; ++h) {
-    const float* of_head = weights.values.data() + static_cast<std::size_t>(h) * map;
-    for (std::size_t i = 0; i < map; ++i) picture.weights[i] += of_head[i] / static_cast<float>(last - first + 1);
-  }
-  picture.hidden.resize(map);
-  for (std::size_t i = 0; i < map; ++i) {
-    const std::int64_t n = static_cast<std::int64_t>(i);
-    picture.hidden[i] = picture.weights[i] == 0.0f;  // with uniform empty rows, hidden keys may weigh something
-    for (std::int64_t h = first; h <= last && picture.hidden[i]; ++h) picture.hidden[i] = hidden(options, h, n / L, n % L);
-  }
-  picture.title = head < 0 ? format("attention, average of %lld heads", static_cast<long long>(H))
-                           : format("attention, head %lld of 0 to %lld", static_cast<long long>(head),
-                                    static_cast<long long>(H - 1));
+  draw(arguments, weights, options, &picture);
   progress.clear();
   print_remark("heatmap", visibility.remark());
   print_remark("heatmap", rotary_remark(arguments, layer.convention));
@@ -111,9 +139,11 @@ int heatmap(const Arguments& arguments) {
 const Verb heatmap_verb = {
     "heatmap",
     "draws what attends to what in a layer",
-    "Draws one sequence that attends to itself: a row for each query, a column for each key, on the\n"
-    "terminal and, with --svg, as a picture too. Without --head it is the average over the heads. Keys\n"
-    "that a query may not see are dots, and grey in the picture.\n"
+    "Draws one sequence that attends to itself, on the terminal and, with --svg, as a picture too: a row\n"
+    "for each query, a column for each key. Without --head and --all-heads it draws the average of the\n"
+    "heads. A key that a query may not see is a dot, and grey in the picture. A scale goes from 0 to the\n"
+    "largest weight; all heads of a sheet share it. Colours go to terminals alone, dark or light, and to\n"
+    "none where NO_COLOR is set or TERM is dumb.\n"
     "\n" +
         std::string(mask_details) + rope_scaling_details,
     joined({
@@ -129,7 +159,8 @@ const Verb heatmap_verb = {
         rotary_flags(),
         {
             {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
-            {"--head", "N", "which head, from 0; default: the average of all"},
+            {"--head", "N", "draws that head, from 0; default: the average of all"},
+            {"--all-heads", nullptr, "draws each head, on one sheet"},
             {"--svg", "F.svg", "also writes an SVG picture"},
         },
     }),

@@ -5,11 +5,12 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "terminal.h"
 #include "text.h"
 
 namespace attend::tool {
 
-Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1) {}
+Progress::Progress() : terminal_(is_terminal(STDERR_FILENO)) {}
 
 void Progress::show(const std::string& line) {
   if (!terminal_) return;

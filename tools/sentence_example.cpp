@@ -11,6 +11,7 @@
 #include "io/text.h"
 #include "layer_input.h"
 #include "output.h"
+#include "terminal.h"
 #include "text.h"
 #include "timing.h"
 #include "tokens.h"
@@ -48,9 +49,9 @@ void print_pronouns(const HeatPicture& picture) {
   const std::size_t n = picture.tokens.size();
   for (std::size_t i = 0; i < n; ++i) {
     if (std::find(std::begin(pronouns), std::end(pronouns), picture.tokens[i]) == std::end(pronouns)) continue;
-    const std::size_t key = picture.strongest(i);
+    const std::size_t key = picture.strongest(picture.maps[0], i);
     std::printf("      \"%s\" attends most to \"%s\": %.0f %%\n", picture.tokens[i].c_str(),
-                terminal_text(picture.tokens[key]).c_str(), 100.0 * static_cast<double>(picture.weights[i * n + key]));
+                terminal_text(picture.tokens[key]).c_str(), 100.0 * static_cast<double>(picture.maps[0].weights[i * n + key]));
   }
 }
 
@@ -100,7 +101,8 @@ bool show_sentence_example(const std::string& folder, const std::string& svg, Is
     std::printf("    %lld tokens  %6.1f us  off by %.1e: %s\n", static_cast<long long>(n), microseconds,
                 error / largest, within ? "ok" : "FAILED");
     const float* of_head = weights.values.data() + pronoun_head * n * n;
-    picture.weights.assign(of_head, of_head + n * n);
+    picture.maps.resize(1);
+    picture.maps[0].weights.assign(of_head, of_head + n * n);
     picture.title = joined(picture.tokens);
     pictures.push_back(std::move(picture));
   }
