@@ -1127,6 +1127,25 @@ TEST_CASE("tool: the example from torch gives run flags that it has") {
   for (const std::string& flag : flags) CHECK_MESSAGE(contains(help, "  " + flag + " "), flag);
 }
 
+TEST_CASE("tool: the manual names flags and verbs that there are") {
+  std::string manual = contents(test_data("../tools/attend.1")), help;
+  for (std::size_t at = manual.find("\\-"); at != std::string::npos; at = manual.find("\\-", at)) manual.erase(at, 1);
+  for (const std::string verb : verbs) {
+    help += run({verb, "--help"}).out;
+    CHECK_MESSAGE(contains(manual, "\n.B " + verb + "\n"), verb);
+  }
+  std::size_t flags = 0;
+  for (std::size_t at = manual.find("--"); at != std::string::npos; at = manual.find("--", at)) {
+    const std::size_t end = manual.find_first_not_of("abcdefghijklmnopqrstuvwxyz-", at);
+    const std::string flag = manual.substr(at, end - at);
+    at = end;
+    if (flag == "--version" || flag == "--cflags" || flag == "--libs") continue;  // of attend itself, and of pkg-config
+    CHECK_MESSAGE(contains(help, "  " + flag + " "), flag);
+    ++flags;
+  }
+  CHECK(flags > 10);
+}
+
 TEST_CASE("tool: heatmap draws hidden keys apart from weights of 0") {
   const SmallLayer layer;
   const auto count = [](const std::string& text, const std::string& part) {

@@ -17,9 +17,9 @@ namespace attend::tool {
 namespace {
 
 const Flag common_flags[] = {
-    {"--isa", "NAME", "one that attend info lists; default: $ATTEND_ISA, else the best of this CPU"},
-    {"--threads", "N", "default: 1"},
-    {"--help", nullptr, "prints this"},
+    {"--isa", "NAME", "the ISA, one that attend info lists; default: $ATTEND_ISA, else the CPU's best"},
+    {"--threads", "N", "how many threads compute; default: 1"},
+    {"--help", nullptr, "prints this text"},
 };
 
 std::vector<Flag> all_flags(const Verb& verb) {

@@ -23,8 +23,8 @@ std::string overview() {
   std::string text = "attend: multi-head attention on CPUs\n\nusage: attend VERB [flags]\n\n";
   for (const Verb* verb : verbs) text += format("  %-9s %s\n", verb->name, verb->summary);
   return text +
-         "\nattend help VERB (or attend VERB --help) describes its flags, attend --version prints the version.\n"
-         "Exit code: 0, 1 for a failed check, 2 for bad usage, input or output.\n";
+         "\nattend help VERB (or attend VERB --help) describes its flags; attend --version prints the version.\n"
+         "The exit code is 0, or 1 for a failed check, or 2 for bad usage, input or output.\n";
 }
 
 std::string verb_list() {
@@ -43,7 +43,7 @@ const Verb& find_verb(const std::string& word) {
 }
 
 int run(int count, const char* const* words, std::string* name) {
-  if (count == 0) throw Failure("no verb; " + verb_list());
+  if (count == 0) throw Failure("no verb was given; " + verb_list());
   if (is_help(words[0]) || std::strcmp(words[0], "help") == 0) {
     const bool of_verb = count > 1 && !is_help(words[1]);
     std::fputs((of_verb ? help_text(find_verb(words[1])) : overview()).c_str(), stdout);

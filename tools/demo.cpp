@@ -45,12 +45,13 @@ int demo(const Arguments& arguments) {
 
 const Verb demo_verb = {
     "demo",
-    "shows an example of a book, then a real layer on real sentences",
-    "First D2L's MultiHeadAttention on small inputs, verified on every ISA of this CPU; then a layer of\n"
-    "MiniLM on four sentences, compared with PyTorch's answers. Exit code 1 if something disagrees.\n",
+    "shows an example of a book, then a layer of a real model on sentences",
+    "It runs the MultiHeadAttention of Dive into Deep Learning on small inputs, and verifies it on every\n"
+    "ISA of this CPU; then it runs a layer of MiniLM on four sentences, compares it with PyTorch's answers,\n"
+    "and draws it. The exit code is 1 if something disagrees.\n",
     {
-        {"--data", "DIR", "the sentences; default: those of the repository, or installed"},
-        {"--svg", "F.svg", "the picture; default: demo-attention.svg, in build/ if that exists"},
+        {"--data", "DIR", "the folder of the sentences; default: the repository's, or the one installed"},
+        {"--svg", "F.svg", "where the picture goes; default: demo-attention.svg, in build/ if that exists"},
     },
     demo,
 };

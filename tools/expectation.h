@@ -30,8 +30,8 @@ class Expectation {
 /// Its flags, for a verb's table.
 inline std::vector<Flag> expectation_flags() {
   return {
-      {"--expect", "R.npy", "compares the output with it; exit code 1 if they differ"},
-      {"--tolerance", "T", "the largest difference that passes; default: 1e-5 of the largest |number| expected"},
+      {"--expect", "R.npy", "compares the output with this array; the exit code is 1 if they differ"},
+      {"--tolerance", "T", "how far two numbers may be apart; default: 1e-5 of the largest |number| expected"},
   };
 }
 

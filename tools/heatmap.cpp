@@ -145,23 +145,23 @@ const Verb heatmap_verb = {
     "largest weight; all heads of a sheet share it. Colours go to terminals alone, dark or light, and to\n"
     "none where NO_COLOR is set or TERM is dumb.\n"
     "\n" +
-        std::string(mask_details) + rope_scaling_details,
+        std::string(mask_details) + "\n" + rope_scaling_details,
     joined({
         {
-            {"--weights", "W.safetensors", "the layer, with names as in attend run --help", true},
+            {"--weights", "W.safetensors", "the file of the layer, with names as in attend run --help", true},
             {"--query", "Q.npy", "the sequences (B, L, width)", true},
-            {"--entry", "N", "which of the sequences, from 0; default: 0"},
-            {"--valid-lens", "N.npy", "lengths (B,): what lies past them is padding, and not drawn"},
+            {"--entry", "N", "which sequence is drawn, from 0; default: 0"},
+            {"--valid-lens", "N.npy", "the sequences' lengths (B,); padding past them is not drawn; default: all"},
         },
         layer_flags(),
         visibility_flags(),
         score_flags(),
         rotary_flags(),
         {
-            {"--tokens", "T.txt", "the tokens' texts, one a line; default: numbers"},
-            {"--head", "N", "draws that head, from 0; default: the average of all"},
+            {"--tokens", "T.txt", "the texts of the tokens, one a line; default: their numbers"},
+            {"--head", "N", "draws this head, from 0; default: the average of all"},
             {"--all-heads", nullptr, "draws each head, on one sheet"},
-            {"--svg", "F.svg", "also writes an SVG picture"},
+            {"--svg", "F.svg", "also writes the picture as SVG"},
         },
     }),
     heatmap,

@@ -147,7 +147,7 @@ const Verb info_verb = {
     "info",
     "prints the CPU, its caches and features, the ISAs and the version",
     "",
-    {{"--json", nullptr, "as one JSON object"}},
+    {{"--json", nullptr, "prints one JSON object"}},
     info,
 };
 

@@ -49,14 +49,14 @@ struct Floats {
 /// Flags of a layer, for a verb's table.
 inline std::vector<Flag> layer_flags() {
   return {
-      {"--heads", "H", "how many heads", true},
-      {"--kv-heads", "G", "of keys and values; default: what their rows are enough for"},
-      {"--prefix", "P", "what the layer's names begin with; default: nothing"},
-      {"--ignore", "NAME", "accepts that tensor, or all of NAME.*, though unused; repeatable", false, true},
-      {"--scale", "S", "of the scores; default: 1 / sqrt(head width), by T5's names 1"},
-      {"--relative-bias", "NAME|none", "T5's table, where another layer of the file holds it"},
-      {"--relative-sides", "1|2", "2: buckets before and after a query; default: 2, with --causal 1"},
-      {"--relative-max-distance", "N", "where T5's last bucket begins; default: 128"},
+      {"--heads", "H", "how many heads queries have", true},
+      {"--kv-heads", "G", "how many heads keys and values have; default: as many as their rows fill"},
+      {"--prefix", "P", "what the names of the layer's tensors begin with; default: nothing"},
+      {"--ignore", "NAME", "accepts that the layer does not use that tensor, or all of NAME.*; repeatable", false, true},
+      {"--scale", "S", "what scores are multiplied by; default: 1 / sqrt(head width), with T5's names 1"},
+      {"--relative-bias", "NAME|none", "T5's table, where it is the tensor of another layer of the file; none: there is none"},
+      {"--relative-sides", "1|2", "on how many sides of a query T5's buckets lie; default: 2, with --causal 1"},
+      {"--relative-max-distance", "N", "the distance at which T5's last bucket begins; default: 128"},
   };
 }
 

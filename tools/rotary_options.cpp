@@ -88,7 +88,7 @@ RotaryOptions::RotaryOptions(const Arguments& arguments) {
 RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
   const std::int64_t width = width_ == 0 ? head_width : width_;
   if (width > head_width || width % 2 != 0) {
-    throw Failure(format("%s: rotates %lld elements of a head of %lld, expected an even number of at most that", width_ == 0 ? "--rope-theta" : "--rope-dim",
+    throw Failure(format("%s asks to rotate %lld elements of a head of %lld, expected an even number of at most that", width_ == 0 ? "--rope-theta" : "--rope-dim",
                          static_cast<long long>(width), static_cast<long long>(head_width)));
   }
   frequencies_.resize(static_cast<std::size_t>(width / 2));
@@ -104,7 +104,7 @@ RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
 std::string rotary_remark(const Arguments& arguments, const std::string& convention) {
   if ((convention != "Llama" && convention != "Phi-3") || arguments.has("--rope-theta")) return "";
   return "the weights have " + convention + "'s names, whose layers rotate queries and keys to their positions; without --rope-theta nothing was rotated "
-         "(--rope-theta none: as it should be)";
+         "(--rope-theta none says that this is right)";
 }
 
 }  // namespace attend::tool

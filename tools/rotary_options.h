@@ -36,9 +36,9 @@ std::string rotary_remark(const Arguments& arguments, const std::string& convent
 inline std::vector<Flag> rotary_flags() {
   return {
       {"--rope-theta", "T|none", "rotates queries and keys to their positions, by frequencies T^(-2n / R)"},
-      {"--rope-scaling", "KIND,NAME=N,...", "linear, ntk, yarn or llama3, and its numbers: factor=8,..."},
+      {"--rope-scaling", "KIND,NAME=N,...", "how frequencies are scaled: linear, ntk, yarn or llama3, and numbers: factor=8,..."},
       {"--rope-dim", "R", "how many elements of a head are rotated; default: all"},
-      {"--rope-interleaved", nullptr, "pairs are (2n, 2n + 1), as in GPT-J; default: (n, n + R / 2)"},
+      {"--rope-interleaved", nullptr, "rotates pairs (2n, 2n + 1), as GPT-J does, instead of (n, n + R / 2)"},
   };
 }
 inline constexpr const char* rope_scaling_details =

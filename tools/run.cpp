@@ -108,12 +108,12 @@ int run(const Arguments& arguments) {
 const Verb run_verb = {
     "run",
     "computes a layer of multi-head attention on arrays from .npy files",
-    "(B, L, width) in and out, attention weights (B, H, L, S). Arrays are float32; float16, bfloat16\n"
-    "and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L): keys at and past\n"
-    "them are hidden. One line tells whose names the weights have, the shapes, the time and the ISA, on\n"
+    "Queries and the output are (B, L, width), attention weights (B, H, L, S). Arrays are float32; float16,\n"
+    "bfloat16 and float64 are converted. Valid lengths are int32 or int64: keys at and past them are\n"
+    "hidden. One line tells whose names the weights have, the shapes, the time and the ISA, on\n"
     "standard output, or on standard error where an array goes to standard output.\n"
     "\n" +
-        std::string(mask_details) + rope_scaling_details +
+        std::string(mask_details) + "\n" + rope_scaling_details +
         "\n"
     "Names recognised under the prefix, each but T5's with a .bias or without:\n"
     "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
@@ -140,11 +140,11 @@ const Verb run_verb = {
     "logit_scale of attention by cosines, the bias of a norm.\n",
     joined({
         {
-            {"--weights", "W.safetensors", "the layer", true},
+            {"--weights", "W.safetensors", "the file of the layer, or the index of its shards", true},
             {"--query", "Q.npy", "queries (B, L, query_size)", true},
             {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
             {"--value", "V.npy", "values (B, S, value_size); default: the keys"},
-            {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
+            {"--valid-lens", "N.npy", "how many keys are valid, (B,) or (B, L); default: all"},
         },
         layer_flags(),
         visibility_flags(),

@@ -22,7 +22,7 @@ void ScoreOptions::apply(AttentionOptions* options) const {
   options->softcap = softcap_;
   options->alibi_slopes = slopes_.view();
   if (sinks_path_.empty()) return;
-  if (!options->sinks.absent()) throw Failure("--sinks " + io::quoted(sinks_path_) + ": the layer has some of its own");
+  if (!options->sinks.absent()) throw Failure("--sinks " + io::quoted(sinks_path_) + ": the layer has sinks of its own");
   options->sinks = sinks_.view();
 }
 

@@ -25,9 +25,9 @@ class ScoreOptions {
 /// Its flags, for a verb's table.
 inline std::vector<Flag> score_flags() {
   return {
-      {"--softcap", "C", "scores become C tanh(s / C); default: 0, none"},
-      {"--alibi-slopes", "A.npy|default", "(H,), or ALiBi's own: minus slope times distance is added to the scores"},
-      {"--sinks", "S.npy", "(H,): logits in the denominator that have no value"},
+      {"--softcap", "C", "turns a score s into C tanh(s / C); default: 0, which changes nothing"},
+      {"--alibi-slopes", "A.npy|default", "slopes (H,), or ALiBi's own: minus slope times distance is added to the scores"},
+      {"--sinks", "S.npy", "a logit for each head (H,), which counts in the denominator and has no value"},
   };
 }
 

@@ -62,17 +62,18 @@ int sdpa(const Arguments& arguments) {
 const Verb sdpa_verb = {
     "sdpa",
     "computes attention on queries, keys and values from .npy files",
-    "(B, H, L, D), (B, G, S, D) and (B, G, S, Dv) give (B, H, L, Dv); G divides H. Arrays are float32;\n"
-    "float16, bfloat16 and float64 are converted. Valid lengths are int32 or int64, (B,) or (B, L).\n"
-    "Without --out, --lse, --attn-weights and --expect a summary is printed.\n" +
+    "The output is (B, H, L, Dv); G divides H. Arrays are float32; float16, bfloat16 and float64 are\n"
+    "converted. Valid lengths are int32 or int64: keys at and past them are hidden. Without --out, --lse,\n"
+    "--attn-weights and --expect one line tells the output's shape and the time.\n"
+    "\n" +
         std::string(mask_details),
     joined({
         {
             {"--query", "Q.npy", "queries (B, H, L, D)", true},
             {"--key", "K.npy", "keys (B, G, S, D)", true},
             {"--value", "V.npy", "values (B, G, S, Dv)", true},
-            {"--valid-lens", "N.npy", "how many keys are valid; default: all"},
-            {"--scale", "S", "of the scores; 0, the default: 1 / sqrt(D)"},
+            {"--valid-lens", "N.npy", "how many keys are valid, (B,) or (B, L); default: all"},
+            {"--scale", "S", "what scores are multiplied by; default: 0, which stands for 1 / sqrt(D)"},
         },
         visibility_flags(),
         score_flags(),

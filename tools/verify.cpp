@@ -56,10 +56,10 @@ const Verb verify_verb = {
     "checks every ISA of this CPU against the scalar reference",
     "Each round draws random shapes and values from a seed, and checks every kernel and whole calls\n"
     "of the library against plain double-precision loops, within the error bounds of each operation.\n"
-    "Exit code 1 and the failing shape and seed if one fails.\n",
+    "If one fails, its shape and seed are printed, and the exit code is 1.\n",
     {
-        {"--seconds", "N", "how long for each ISA; default: 5, at least one round"},
-        {"--seed", "N", "of the first round, each later one counts up; default: 1"},
+        {"--seconds", "N", "how long each ISA is checked, at least for one round; default: 5"},
+        {"--seed", "N", "the seed of the first round; each later one counts up; default: 1"},
     },
     verify,
 };

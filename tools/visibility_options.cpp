@@ -114,7 +114,7 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
     given_.valid_starts = starts_.view;
   }
   if (given_.mask_hides && !arguments.has("--mask") && !arguments.has("--key-padding-mask")) {
-    throw Failure("--mask-hides: given, but neither --mask nor --key-padding-mask is");
+    throw Failure("--mask-hides is for masks, and neither --mask nor --key-padding-mask was given");
   }
   mask_path_ = arguments.text("--mask");
   if (mask_path_.empty()) return;

@@ -34,22 +34,22 @@ bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, 
 /// Its flags, for a verb's table.
 inline std::vector<Flag> visibility_flags() {
   return {
-      {"--mask", "M.npy", "bools or integers (1: may attend), or floats added to the scores"},
-      {"--key-padding-mask", "M.npy", "bools or integers (B, S), 1: a key that may be attended to"},
-      {"--mask-hides", nullptr, "1 hides in both masks, as nn.MultiheadAttention has it"},
-      {"--valid-starts", "N.npy", "(B,): keys before are hidden, as left padding needs; default: 0"},
-      {"--causal", nullptr, "query i sees keys up to i + offset"},
-      {"--causal-offset", "N", "the position of query 0 among the keys; default: 0"},
+      {"--mask", "M.npy", "a mask: bools or integers hide keys where they are 0, floats are added to the scores"},
+      {"--key-padding-mask", "M.npy", "a mask (B, S) of bools or integers, which hides keys where it is 0"},
+      {"--mask-hides", nullptr, "makes both masks hide keys where they are 1, as nn.MultiheadAttention has it"},
+      {"--valid-starts", "N.npy", "the first key of each sequence that is not left padding, (B,); default: 0"},
+      {"--causal", nullptr, "hides keys after a query's position, which is i + offset for query i"},
+      {"--causal-offset", "N", "the offset: the position of query 0 among the keys; default: 0"},
       {"--window-left", "N", "how many keys before its position a query sees; default: all"},
-      {"--window-right", "N", "and after it; default: all"},
-      {"--empty-rows", "zero|uniform", "what a query gives that sees no key; default: zero"},
+      {"--window-right", "N", "how many keys after its position a query sees; default: all"},
+      {"--empty-rows", "zero|uniform", "how a query that sees no key weighs them: all 0, or all alike; default: zero"},
   };
 }
 
 /// What a verb's help says of --mask.
 inline constexpr const char* mask_details =
     "A mask is broadcast to (B, H, L, S), from its last axis on. Bools, and int32, int64 or uint8 that are\n"
-    "all 0 or 1, hide keys where they are 0 (with --mask-hides, where they are not); floats are added to the scores.\n"
+    "all 0 or 1, hide keys where they are 0 (with --mask-hides, where they are 1); floats are added to the scores.\n"
     "Integers of two axes may be (B, S), as a tokenizer's attention mask is.\n";
 
 }  // namespace attend::tool

@@ -448,7 +448,7 @@ Status read_relative_bias(const SafetensorsFile& file, const LoadOptions& option
   const std::string& name = options.relative_bias;
   const bool has = !found->relative_bias.view.absent();
   if (name.empty() && !has && std::string_view(found->convention) == "T5") {
-    return error(file, "named as T5's layers, without relative_attention_bias.weight; " + std::string(options.names.relative_bias) + " takes the name of the one that it shares, or none");
+    return error(file, "the layer is named as T5's are, and has no relative_attention_bias.weight; " + std::string(options.names.relative_bias) + " takes the name of the one that it shares, or none");
   }
   if (!name.empty() && has) return error(file, std::string(options.names.relative_bias) + ' ' + quoted(name) + ": the layer has one of its own");
   return name.empty() || name == "none" ? Status() : file.read(name, &found->relative_bias);
