@@ -59,7 +59,7 @@ all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)
 settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) \
   $(foreach isa,$(ISAS),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
-$(shell mkdir -p $(BUILD))
+$(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
 ifneq ($(strip $(file <$(stamp))),$(settings))
 $(file >$(stamp),$(settings))
 endif
@@ -107,18 +107,23 @@ build/doctest/usr/include/doctest/doctest.h:
 $(call object,$(test_sources)): flags = $(common) -O1 -isystem $(dir $(doctest_header))
 $(call object,$(test_sources)): | $(doctest_header)
 
-# The README's programs, as they stand there, in C++ and in C.
-readme_cpp := $(shell awk -v to=$(BUILD)/readme-example- '/^```cpp/ { print to (++count) }' README.md 2> /dev/null)
-readme_c := $(shell awk -v to=$(BUILD)/readme-c-example- '/^```c$$/ { print to (++count) }' README.md 2> /dev/null)
-readme := $(readme_cpp) $(readme_c)
-$(BUILD)/readme-example-%.cpp: README.md
-	awk '/^```/ { inside = /^```cpp/ && ++seen == $*; next } inside' $< > $@
-$(BUILD)/readme-c-example-%.c: README.md
-	awk '/^```/ { inside = /^```c$$/ && ++seen == $*; next } inside' $< > $@
-$(readme_cpp): %: %.cpp $(BUILD)/libattend_io.a $(BUILD)/libattend.a
-	$(CXX) $(CXXFLAGS) $(common) -o $@ $^ $(link_flags)
-$(readme_c): %: %.c $(BUILD)/libattend.a
-	$(CXX) -x c -std=c99 -Wall -Wextra -Iinclude $< -x none $(BUILD)/libattend.a -o $@ $(link_flags) -lm
+# Programs that are read: tools/examples, and the C++ and C of the guides as it stands there (tests/guide.awk).
+guides := $(wildcard README.md include/README.md)
+guide_sources := $(foreach guide,$(guides),$(shell awk -f tests/guide.awk -v list=$(BUILD)/$(guide:.md=) $(guide) 2> /dev/null))
+$(foreach guide,$(guides),$(eval $(filter $(BUILD)/$(guide:.md=)-%,$(guide_sources)): $(guide) tests/guide.awk; \
+  awk -f tests/guide.awk -v program=$$(@F) $(guide) > $$@))
+examples := $(addprefix $(BUILD)/,$(basename $(wildcard tools/examples/*.cpp tools/examples/*.c))) $(basename $(guide_sources))
+$(examples): $(BUILD)/libattend_io.a $(BUILD)/libattend.a
+build_cpp = $(CXX) $(CXXFLAGS) $(common) $< $(BUILD)/libattend_io.a $(BUILD)/libattend.a -o $@ $(link_flags)
+build_c = $(CXX) -x c -std=c99 -Wall -Wextra -Iinclude $< -x none $(BUILD)/libattend_io.a $(BUILD)/libattend.a -o $@ $(link_flags) -lm
+$(basename $(filter %.cpp,$(guide_sources))): %: %.cpp
+	$(build_cpp)
+$(basename $(filter %.c,$(guide_sources))): %: %.c
+	$(build_c)
+$(BUILD)/tools/examples/%: tools/examples/%.cpp
+	$(build_cpp)
+$(BUILD)/tools/examples/%: tools/examples/%.c
+	$(build_c)
 
 demo: all
 	$(RUN) $(BUILD)/attend demo
@@ -152,7 +157,7 @@ PREPARATIONS ?= 30
 bench-against:
 	@MAKE='$(MAKE)' CXX='$(CXX)' bench/builds/alternate.sh $(BUILD) $(BASE) $(ISA) $(PREPARATIONS) $(CASES)
 
-tests: all $(BUILD)/attend-test $(readme)
+tests: all $(BUILD)/attend-test $(examples)
 test: export ATTEND_BUILD := $(BUILD)
 test: export ATTEND_TOOL := $(BUILD)/attend
 test: export ATTEND_BENCH := $(BUILD)/attend-bench
@@ -160,7 +165,7 @@ test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
 test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
 	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
-	@set -e; for program in $(readme); do echo $$program; $(RUN) $$program; done
+	@set -e; for program in $(examples); do echo $$program; $(RUN) $$program; done
 check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
 amalgamation:

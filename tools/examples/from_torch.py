@@ -45,8 +45,8 @@ def save(folder, state, heads, arrays, options=()):
 
 def from_torch(folder):
     """Both of torch's bool masks are true where a key is hidden: --mask-hides."""
-    module = torch.nn.MultiheadAttention(embed_dim=64, num_heads=4, batch_first=True).eval()
-    x = torch.randn(2, 10, 64)
+    module = torch.nn.MultiheadAttention(embed_dim=32, num_heads=4, batch_first=True).eval()
+    x = torch.randn(2, 10, 32)
     padding = torch.zeros(2, 10, dtype=torch.bool)
     padding[1, 7:] = True
     later = torch.ones(10, 10, dtype=torch.bool).triu(1)
@@ -79,8 +79,8 @@ class D2LMultiHeadAttention(torch.nn.Module):
 
 
 def from_d2l(folder):
-    module = D2LMultiHeadAttention(num_hiddens=100, num_heads=5, query_size=100, key_size=100, value_size=100).eval()
-    queries, keys, valid_lens = torch.randn(2, 4, 100), torch.randn(2, 6, 100), torch.tensor([3, 2])
+    module = D2LMultiHeadAttention(num_hiddens=20, num_heads=5, query_size=20, key_size=20, value_size=20).eval()
+    queries, keys, valid_lens = torch.randn(2, 4, 20), torch.randn(2, 6, 20), torch.tensor([3, 0])
     with torch.no_grad():
         output = module(queries, keys, keys, valid_lens)
     return save(folder, module.state_dict(), 5, {"--query": queries, "--key": keys, "--valid-lens": valid_lens, "--expect": output},
