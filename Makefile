@@ -164,8 +164,8 @@ test: export ATTEND_BENCH := $(BUILD)/attend-bench
 test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
 test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
-	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
 	@set -e; for program in $(examples); do echo $$program; $(RUN) $$program; done
+	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS)
 check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
 amalgamation:
