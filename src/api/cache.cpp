@@ -23,7 +23,7 @@ struct RowLayout {
     const bool paged = config.page_rows > 0;
     const std::int64_t line = alignment / sizeof(float);
     head_stride = round_up((paged ? config.page_rows : config.capacity) * width, line);
-    const std::int64_t block = config.num_kv_heads * head_stride;  // of a page, or of an entry
+    const std::int64_t block = config.num_kv_heads * head_stride;  // a page, or an entry
     batch_stride = paged ? 0 : block;
     page_stride = paged ? block : 0;
     count = block * (paged ? config.page_count : config.batch);
@@ -46,7 +46,7 @@ struct RowLayout {
   }
 };
 
-// What stands for something else, filled in.
+// The config with its defaults filled in.
 KeyValueCacheConfig filled_in(const KeyValueCacheConfig& given) {
   KeyValueCacheConfig config = given;
   if (config.value_dim == 0) config.value_dim = config.head_dim;
@@ -63,7 +63,7 @@ std::size_t size_of(const KeyValueCacheConfig& config, std::size_t* counts, std:
   return *values + float_bytes(RowLayout(config, config.value_dim).count);
 }
 
-// Rows of one append, head by head.
+// Appends rows head by head.
 struct Append {
   const Kernels* kernels;
   const CacheState* state;
@@ -79,7 +79,7 @@ void copy_rows(const Append& append, const ConstTensorView& from, const PagedRow
   arguments.destination_row_stride = to.row_stride;
   arguments.destination_stride = 1;
   arguments.columns = from.sizes[3];
-  // A ring has room for the last of them.
+  // A ring keeps the last rows that it has room for.
   for (std::int64_t j = before < state.next_firsts[b] ? state.next_firsts[b] : before; j < end; j += arguments.rows) {
     arguments.source = from.data + b * from.strides[0] + g * from.strides[1] + (j - before) * from.strides[2];
     arguments.destination = to.row(b, g, j);

@@ -34,23 +34,23 @@ View<Element> one_head(const View<Element>& view) {
   return heads;
 }
 
-// What DotProductAttention's options say of its one head.
+// DotProductAttention's options, for the one head that it has.
 AttentionOptions one_head(const AttentionOptions& options) {
   AttentionOptions one = options;
-  one.empty_rows = EmptyRows::uniform;  // as the original has it; so one query does not decode
+  one.empty_rows = EmptyRows::uniform;  // as D2L has it; so one query does not decode
   one.attention_weights = one_head(options.attention_weights);
   one.lse = one_head(options.lse);
   return one;
 }
 
-// Multiply-adds of a call in which every key is visible; of packed sequences at most so many.
+// Multiply-adds of a call in which every key is visible; packed sequences take at most so many.
 double attention_work(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
   return static_cast<double>(sequences.count * attention.heads) * static_cast<double>(sequences.queries) *
          static_cast<double>(sequences.keys) * static_cast<double>(attention.depth + attention.value_depth);
 }
 
-// Before what the plan asks for: the call, which no stack is to hold under the kernels, and the table of a relative bias.
+// The workspace before what the plan asks for: the call, which no stack is to hold under the kernels, and the table of a relative bias.
 struct CallMemory {
   std::size_t table, plan;
   CallMemory(const Kernels& kernels, const AttentionOptions& options)
@@ -58,7 +58,7 @@ struct CallMemory {
         plan(table + aligned_bytes(static_cast<std::size_t>(relative_table_size(kernels, options.relative_position_bias)) * sizeof(float))) {}
 };
 
-// `described`: all but what is written. *placed stays null where there is nothing to do.
+// `described`: the attention without its outputs. *placed stays null where there is nothing to do.
 Status place(const Attention& described, const TensorView& output, Workspace& workspace, const AttentionOptions& options, float dropout_rate,
              const AttentionCall** placed) {
   const Kernels& kernels = *described.kernels;
@@ -82,7 +82,7 @@ Status place(const Attention& described, const TensorView& output, Workspace& wo
   return Status();
 }
 
-// Each way to a call is a function of its own, which has returned when kernels run.
+// The two ways to a call are functions of their own, which have returned when kernels run.
 __attribute__((noinline)) Status prepare(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                                          const LengthsView& valid_lens, const TensorView& output, Workspace& workspace,
                                          const AttentionOptions& options, float dropout_rate, const AttentionCall** call) {
@@ -108,7 +108,7 @@ void run(const AttentionCall& call, Threads threads) {
   run_stages(threads, stages, add_attention_stages(call, stages));
 }
 
-// Of a call with keys and values; 0 if it is not a valid one.
+// The workspace of a call with keys and values; 0 if it is not valid.
 std::size_t call_bytes(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                        const AttentionOptions& options) {
   if (!validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
@@ -218,7 +218,7 @@ void merge_row(const void* context, std::int64_t task, int) {
     float& lse = *merge.lse.row(b, h, i);
     const double one = static_cast<double>(lse), other = static_cast<double>(*merge.other_lse.row(b, h, i));
     const double largest = one > other ? one : other;
-    if (largest == -HUGE_VAL) continue;  // both see nothing
+    if (largest == -HUGE_VAL) continue;  // both rows see no key
     const double one_weight = exp(one - largest), other_weight = exp(other - largest), sum = one_weight + other_weight;
     const float share = static_cast<float>(one_weight / sum), other_share = static_cast<float>(other_weight / sum);
     float* output = merge.output.row(b, h, i);

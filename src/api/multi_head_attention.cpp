@@ -31,8 +31,7 @@ PagedRows<float> split_heads(float* data, std::int64_t heads, std::int64_t rows,
   return operand;
 }
 
-// The queries, the rows of the output, and the keys that some query sees: those that are projected. Into a
-// cache go all, but for what a ring would not keep.
+// The rows of queries, of the output, and of keys to project: keys that some query sees; for a cache all, but those that a ring drops.
 struct ProjectedRows {
   SelectedRows queries, keys, outputs;
 };
@@ -58,7 +57,7 @@ ProjectedRows projected_rows(const Visibility& visibility, const CacheState* cac
     key_rows[b + 1] = key_rows[b] + (range.empty() ? 0 : range.end - range.begin);
     if (cache != nullptr) output_rows[b + 1] = output_rows[b] + sequences.queries;
   }
-  // All queries take part: packed ones begin where those before them end.
+  // All queries take part: those of a packed sequence begin where the sequence before ends.
   const std::int64_t* first = sequences.packed() ? query_rows : nullptr;
   return {{sequences.count, query_rows, first}, {sequences.count, key_rows, first_keys}, {sequences.count, output_rows, first}};
 }
@@ -69,7 +68,7 @@ Status no_cache(const KeyValueCache* cache) {
   return Status::error(StatusCode::invalid_argument, cache == nullptr ? "cache: null" : "cache: it has not been made");
 }
 
-// A layer, as the parts of its calls are made from it.
+// The layer that the parts of a call are made from.
 struct Layer {
   const Kernels& kernels;
   const MultiHeadAttentionConfig& config;
@@ -91,7 +90,7 @@ bool plan_call(const Kernels& kernels, const MultiHeadAttentionConfig& config, c
                       call.options.threads.count, plan);
 }
 
-// Inputs to where the attention reads them, and what it gives to the output.
+// Makes the projections: inputs to where the attention reads them, its heads to the output.
 void add_projections(const Layer& layer, const Rows<const float> (&operands)[3], const Rows<float>& output, const LayerCall& call,
                      const ForwardPlan& plan, char* memory, Forward* forward) {
   const LayerSizes& sizes = layer.sizes;
@@ -127,7 +126,7 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
   }
 }
 
-// The rows of heads that are normed and rotated once they are projected.
+// Makes the norms and rotations of projected rows.
 void add_head_rows(const Layer& layer, const LayerCall& call, Forward* forward) {
   const Visibility& visibility = forward->call.attention.visibility;
   const RotaryEmbedding& rotary = layer.config.rotary;
@@ -142,7 +141,7 @@ void add_head_rows(const Layer& layer, const LayerCall& call, Forward* forward) 
                                 key_positions(call, visibility));
 }
 
-// What the attention reads, and what it writes beside the heads.
+// Makes the attention: what it reads, and what it writes beside the heads.
 void add_operands(const Layer& layer, const AttentionOptions& options, const ForwardPlan& plan, Forward* forward) {
   Attention& attention = forward->call.attention;
   attention.q = forward->projections[query_projection].output;
@@ -158,7 +157,7 @@ void add_operands(const Layer& layer, const AttentionOptions& options, const For
 
 }  // namespace
 
-// What a call is given.
+// The arguments of a call.
 struct MultiHeadAttention::Call {
   const ConstTensorView &queries, &keys, &values;
   const TensorView& output;
@@ -343,7 +342,7 @@ Status MultiHeadAttention::run(const Call& call, Workspace& workspace) const noe
   return status;
 }
 
-// Not within run, on whose stack all kernels stand.
+// Prepares a call outside of run, on whose stack all kernels stand.
 __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, Workspace& workspace, const Forward** prepared) const noexcept {
   const Layer layer(*kernels_, config_, packed_);
   const AttentionOptions& options = call.layer.options;
@@ -369,7 +368,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
     return Status::error(StatusCode::out_of_memory, "workspace: holds %zu bytes, %zu are needed", workspace.bytes(), plan.bytes);
   }
   make_relative_table(layer.kernels, options.relative_position_bias, attention.visibility, reinterpret_cast<float*>(memory + plan.relative), &attention.biases);
-  Forward& forward = *new (memory + plan.forward) Forward;  // not zeroed: what is used is set
+  Forward& forward = *new (memory + plan.forward) Forward;  // not zeroed: each part is set before its use
   forward.threads = threads;
   forward.call.attention = attention;
   forward.call.plan = plan.attention;

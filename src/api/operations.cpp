@@ -15,13 +15,13 @@ namespace attend {
 
 namespace {
 
-// A stride of an axis that may be missing.
+// The stride of an axis; 0 where the view lacks it.
 template <class Element>
 std::int64_t stride_from_end(const View<Element>& view, int axis) {
   return axis <= view.rank ? view.strides[view.rank - axis] : 0;
 }
 
-// Both operands may lack the batch axis.
+// Views (L, K) as (B, L, K): both operands may lack the batch axis.
 template <class Element>
 Rows<Element> matrices(const View<Element>& view) {
   Rows<Element> operand;
@@ -41,7 +41,7 @@ struct Matmul {
   float* packed;
 };
 
-// The packed b, then the rows before each entry.
+// The workspace of matmul: the packed b, then the rows before each entry.
 std::size_t packed_bytes(const Kernels& kernels, std::int64_t depth, std::int64_t columns) {
   return aligned_bytes(static_cast<std::size_t>(PackedProjection::size(kernels, depth, columns)) * sizeof(float));
 }

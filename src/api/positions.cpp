@@ -53,7 +53,7 @@ void run_fill(const void* context, std::int64_t task, int) {
   }
 }
 
-// A few rows of all heads: their cosines and sines stay in the L1.
+// Rotates a few rows of all heads, whose cosines and sines stay in the L1.
 void run_rotate(const void* context, std::int64_t task, int) {
   const RotaryCall& call = *static_cast<const RotaryCall*>(context);
   const ConstTensorView& input = call.input;
@@ -131,8 +131,8 @@ Status rms_norm(const ConstTensorView& input, const ConstTensorView& weight, flo
 
 namespace {
 
-// Which part of frequency n is divided by the factor, from 0 to 1: none where it makes beta_fast turns or
-// more within the trained positions, all where it makes beta_slow or fewer, linear in n between the two.
+// YaRN: the share of frequency n, from 0 to 1, that is divided by the factor: 0 where it makes beta_fast turns or more within the trained
+// positions, 1 where it makes beta_slow or fewer, linear in n between the two.
 double yarn_part(const RotaryScaling& scaling, double width, double base, double n) {
   const double scale = width / (2.0 * log(base));
   const double most_turns = static_cast<double>(scaling.original_max_position) / (2.0 * M_PI);
@@ -147,14 +147,14 @@ double yarn_part(const RotaryScaling& scaling, double width, double base, double
   return fmin(fmax((n - first) / (last - first), 0.0), 1.0);
 }
 
-// The same, linear in the turns themselves.
+// Llama 3: that share, linear in the turns themselves.
 double llama3_part(const RotaryScaling& scaling, double frequency) {
   const double turns = static_cast<double>(scaling.original_max_position) * frequency / (2.0 * M_PI);
   const double low = scaling.low_frequency_factor, high = scaling.high_frequency_factor;
   return fmin(fmax((high - turns) / (high - low), 0.0), 1.0);
 }
 
-// What frequency n is multiplied by, where the base stays.
+// The factor of frequency n, where the base stays.
 double frequency_multiplier(const RotaryScaling& scaling, double width, double base, double n, double frequency) {
   double part = 0.0;
   switch (scaling.kind) {

@@ -56,7 +56,7 @@ FloatingPointMode::~FloatingPointMode() {}
 
 #endif
 
-// Racing threads store the same.
+// Threads that race store the same number.
 unsigned cpu_features() noexcept {
   constexpr unsigned known = 1u << 31;
   static unsigned cached = 0;

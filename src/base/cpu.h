@@ -9,11 +9,10 @@ inline constexpr unsigned cpu_avx512 = 2;  // F, DQ, BW and VL, with zmm and mas
 inline constexpr unsigned cpu_neon = 4;
 inline constexpr unsigned cpu_zen_1_to_4 = 8;  // AMD's, by family: decoding fetches less far ahead
 
-/// CPUID traps under a hypervisor (microseconds), so it is asked once.
+/// The bits of this CPU. CPUID is asked once: under a hypervisor it traps, which takes microseconds.
 unsigned cpu_features() noexcept;
 
-/// While it lives, this thread rounds to nearest and keeps denormals, whatever the caller had set:
-/// results do not depend on the caller's FTZ and DAZ.
+/// While this lives, the thread rounds to nearest and keeps denormals: results do not depend on the caller's FTZ and DAZ.
 class FloatingPointMode {
  public:
   FloatingPointMode() noexcept;

@@ -32,7 +32,7 @@ constexpr bool listed(const char* name) {
 #define ATTEND_LISTED(isa) static_assert(listed(#isa), "an ISA that is built has a line in base/isas.h");
 ATTEND_BUILT_ISAS(ATTEND_LISTED)
 
-// Null for Isa::best and for what is none.
+// Null for Isa::best, and for a number that names no ISA.
 const IsaEntry* entry_of(Isa isa) noexcept {
   for (const IsaEntry& entry : isas) {
     if (entry.isa == isa) return &entry;

@@ -9,10 +9,10 @@ namespace attend {
 /// The table of the ISA, or of the best usable one; null if this build or this CPU lacks it.
 const Kernels* find_kernels(Isa isa) noexcept;
 
-/// The same, with the error that a caller of the API gets.
+/// Finds that table, or the error that a caller of the API gets.
 Status require_kernels(Isa isa, const Kernels** kernels) noexcept;
 
-/// The floats that decoding with these kernels is best to fetch ahead on this machine.
+/// How many floats decoding with these kernels fetches ahead on this machine.
 int decode_ahead(const Kernels& kernels) noexcept;
 
 }  // namespace attend

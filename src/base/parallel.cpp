@@ -26,8 +26,7 @@ void pause_briefly([[maybe_unused]] long spins) noexcept {
 #endif
 }
 
-// Tasks are claimed from a counter, so nobody waits for a thread that has not begun: whoever comes
-// finds all done, or works. That makes a parallel_for that runs its indices one by one correct too.
+// Threads claim tasks from a counter, so nobody waits for a thread that has not begun: a parallel_for may run its indices one by one.
 struct Region {
   const Stage* stages;
   int stage_count;
@@ -72,9 +71,8 @@ void run_stages(const Threads& threads, const Stage* stages, int stage_count) no
 
 namespace {
 
-// How many forks lie between the process that first made a pool and this one. A child has the memory of its parent's pools,
-// but none of their threads, and their mutexes as they were at the time of the fork: held, maybe, by a thread that is not
-// there. The number of the process would not do: such numbers come back.
+// How many forks lie between the process that first made a pool and this one. A child has the memory of its parent's pools, but none of
+// their threads, and mutexes that a missing thread may hold. The number of the process would not do: systems reuse it.
 unsigned long forks = 0;
 int fork_error = 0;  // forks are not counted
 
@@ -85,14 +83,14 @@ void count_forks() noexcept {
 }  // namespace
 
 struct ThreadPool::State {
-  unsigned long home;       // `forks` where its threads are
+  unsigned long home;       // `forks` in the process of its threads
   pthread_mutex_t mutex;
   pthread_cond_t work, finished;
   int workers;              // started
   bool busy, ending;
-  unsigned long generation; // of the region that is to be run
+  unsigned long generation; // number of the region that is to be run
   int count;                // indices of the region; worker w runs index w + 1
-  int running;              // workers that have not ended it
+  int running;              // workers that have not ended the region
   void (*task)(void*, int);
   void* context;
   struct Worker {
@@ -101,7 +99,7 @@ struct ThreadPool::State {
     pthread_t thread;
   } worker[max_threads];
 
-  // Whether its threads are of this process; in a child nothing else may be read.
+  // Whether the pool's threads are of this process; a child may read nothing else of the pool.
   bool at_home() const noexcept { return home == forks; }
   bool begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept;
   void end() noexcept;
@@ -130,7 +128,7 @@ void* ThreadPool::State::run(void* pointer) noexcept {
   return nullptr;
 }
 
-// Gives the workers their indices of a region; false: they have another's, or are too few, or not there.
+// Gives the workers their indices of a region; false where they run another region, are too few, or are not there.
 bool ThreadPool::State::begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept {
   if (!at_home()) return false;
   pthread_mutex_lock(&mutex);

@@ -3,7 +3,7 @@
 
 #include "attend/attend.hpp"
 
-// Returns the status of a call that failed.
+// Returns from the function with the status of a call that failed.
 #define ATTEND_CHECK(call)                    \
   do {                                        \
     const Status status = (call);             \

@@ -1,4 +1,3 @@
-// Reads the options of a call.
 #include "call/describe.h"
 
 #include <math.h>
@@ -20,7 +19,7 @@ Attention of_sizes(const Kernels& kernels, std::int64_t heads, std::int64_t kv_h
   return attention;
 }
 
-// All that options say but of operands and of the table of a relative bias.
+// Reads all options but the table of a relative bias.
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
   attention->scale = options.scale != 0.0f ? options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
   attention->softcap = options.softcap;
@@ -46,7 +45,7 @@ void apply_options(const AttentionOptions& options, const LengthsView& valid_len
   visibility.empty_rows = options.empty_rows;
 }
 
-// Among the keys that a cache holds, or will hold once it is appended to.
+// Sets a call among the keys that its cache holds, or will hold after the append.
 void place_in_cache(const CacheState& cache, bool appends, Visibility* visibility) {
   visibility->sequences.most_keys = most_keys(cache.config);
   visibility->sequences.ring = cache.config.ring;
@@ -55,7 +54,7 @@ void place_in_cache(const CacheState& cache, bool appends, Visibility* visibilit
   visibility->queries_at_end = true;
 }
 
-// (n,), one for each row, or (B, n); absent: none. Packed sequences are rows of one entry.
+// Positions (n,) or (B, n), one for each row; absent: none. Packed sequences are rows of one entry.
 Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
   if (positions.absent()) return {};
   return {positions.data, positions.rank == 2 && !packed ? positions.strides[0] : 0, positions.strides[positions.rank - 1]};

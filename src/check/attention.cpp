@@ -1,4 +1,4 @@
-// The checks of options, masks, lengths and packed sequences.
+// Checks options, masks, lengths and packed sequences.
 #include "check/calls.h"
 
 #include "check/parts.h"
@@ -12,13 +12,13 @@ Status check_empty_rows(EmptyRows empty_rows) {
   return Status::error(invalid, "empty_rows: %d is not one of attend::EmptyRows", static_cast<int>(empty_rows));
 }
 
-// One value a head, where it is given.
+// Checks one value a head, if they are given.
 Status check_by_head(const char* name, const ConstTensorView& view, std::int64_t heads) {
   if (view.absent()) return Status();
   return check_view(name, view, heads);
 }
 
-// A mask: each axis, aligned to the right, is 1 or that of (B, H, L, S).
+// Checks a mask: each axis, aligned to the right, is 1 or that of (B, H, L, S).
 template <class Element>
 Status check_mask(const char* name, const View<Element>& mask, const std::int64_t (&shape)[4]) {
   if (mask.absent()) return Status();
@@ -53,7 +53,7 @@ Status check_starts(const char* name, const IndexView& starts, std::int64_t sequ
   return Status::error(invalid, "%s: ends at %lld, expected the rows of %s, %lld", name, Number{before}, of, Number{rows});
 }
 
-// How many sequences a call has: the entries of its batch, or those that its starts say are packed.
+// How many sequences a call has: the entries of its batch, or as many as its starts say are packed.
 Status check_sequences(const AttentionOptions& options, const Operands& operands, std::int64_t* sequences) {
   *sequences = operands.batch;
   if (options.query_starts.absent()) return Status();
@@ -67,7 +67,7 @@ Status check_sequences(const AttentionOptions& options, const Operands& operands
   return check_starts("key_starts", options.key_starts, *sequences, operands.k.name, operands.keys);
 }
 
-// Pairs of options that make no sense together.
+// Refuses pairs of options that make no sense together.
 Status check_pairs(const AttentionOptions& options, const LengthsView& valid_lens) {
   const bool packed = !options.query_starts.absent() || !options.key_starts.absent();
   const struct {
@@ -117,8 +117,8 @@ Status check_window(const char* name, std::int64_t window) {
   return Status::error(invalid, "%s: %lld, expected 0 or more, or -1: unbounded", name, Number{window});
 }
 
-// Whether the outputs lie apart from all that is read. Every member of the options has a name here, so that a new one does not compile
-// until it is looked at.
+// Whether the outputs lie apart from all that the call reads. Names every member of the options: a new one does not compile until
+// somebody looks at it.
 Status check_outputs(const Operands& operands, const LengthsView& valid_lens, const TensorView& output, const AttentionOptions& options,
                      std::initializer_list<Memory> others) {
   const auto& [scale, softcap, causal, offset, offsets, window_left, window_right, mask, key_padding_mask, mask_hides, valid_starts, additive_mask, tree_parents, empty_rows,

@@ -1,4 +1,3 @@
-// Room, pages and rings.
 #include "check/calls.h"
 
 #include <cstdio>
@@ -21,7 +20,7 @@ Status check_pages(const CacheState& state, std::int64_t b, const KeyRange& toke
 
 }  // namespace
 
-// How many rows of each entry are there: 0 to `rows`.
+// Checks how many rows of each entry there are: 0 to `rows`.
 Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows) {
   if (counts.absent()) return Status();
   ATTEND_CHECK(check_view(name, counts, batch));

@@ -1,4 +1,4 @@
-// The check of every call: shapes, strides, options and what they say of each other.
+// The check of every call: shapes, strides, options, and whether they agree.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +14,19 @@ struct Visibility;
 
 // What a call of attention says, before it runs or when it asks for its bytes.
 
-/// The kinds of calls that have no use for some of the options. (A layer's forward without a cache has one for all.)
+/// The kinds of calls that have no use for some of the options. (A layer's forward without a cache has a use for all.)
 enum CallKind : unsigned { attention_call = 1, cached_attention_call = 2, dot_product_call = 4, cached_forward_call = 8, project_call = 16 };
-/// Whether such a call has a use for all options that are given; else the first that it would ignore is named.
+/// Whether a call has a use for all options that are given; else names the first that it would ignore.
 Status validate_use(CallKind call, const AttentionOptions& options) noexcept;
 /// Whether a call asks for the ISA that its object was made for.
 Status validate_isa(const Kernels* made_for, const AttentionOptions& options) noexcept;
-/// The packed sequences of such a call, if it has any.
+/// Checks the packed sequences of a call, if it has any.
 Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept;
-/// What the options say of scores, and how many threads they ask for, whatever the shape of the call.
+/// Checks options of scores and threads, whatever the shape of the call.
 Status validate_scoring(const AttentionOptions& options, std::int64_t heads) noexcept;
 Status validate_dropout(float dropout) noexcept;
 
-// The core, DotProductAttention and merge. `_operands`, `_queries`: their shapes and strides alone, whatever memory they stand for.
+// The core, DotProductAttention and merge. `_operands` and `_queries` check shapes and strides alone, whatever memory these stand for.
 Status validate_operands(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values) noexcept;
 Status validate_dot_product(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
                             const LengthsView& valid_lens, const TensorView& output, const AttentionOptions& options) noexcept;
@@ -46,27 +46,27 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
 Status validate_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
                         const ConstTensorView& values, const LengthsView& valid_lens, const TensorView& output,
                         const AttentionOptions& options) noexcept;
-/// Whether the cache is of the layer's heads and such a batch.
+/// Whether the cache fits the layer's heads and the batch.
 Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheState& state, std::int64_t batch) noexcept;
 Status validate_cached_forward(const MultiHeadAttentionConfig& config, const ConstTensorView& queries, const ConstTensorView& keys,
                                const ConstTensorView& values, const IndexView& new_counts, const CacheState& state,
                                const TensorView& output, const AttentionOptions& options) noexcept;
 Status validate_project(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
                         const IndexView& counts, const CacheState& state, const AttentionOptions& options) noexcept;
-/// Whether all rows of a valid call that are counted stand within the rotary tables, if there are such.
+/// Whether all rows whose positions are counted stand within the rotary tables, if the layer has tables.
 Status validate_counted_positions(const RotaryEmbedding& rotary, const LayerCall& call, const Visibility& visibility) noexcept;
 
 // A cache.
 Status validate_cache_config(const KeyValueCacheConfig& config) noexcept;
-/// Whether so many more tokens fit, and the page table has pages for them.
+/// Whether `counts` (absent: `rows`) more tokens fit, and the page table has pages for them.
 Status validate_room(const CacheState& state, const IndexView& counts, std::int64_t rows) noexcept;
 Status validate_append(const CacheState& state, const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts,
                        const OperationOptions& options) noexcept;
 Status validate_truncate(const CacheState& state, std::int64_t b, std::int64_t length) noexcept;
-/// Whether all keys that the queries see are there: none is gone from a ring, none in a page outside.
+/// Whether all keys that the queries see are there: no ring has let one go, no page lies outside of the pool.
 Status validate_reach(const CacheState& state, const Visibility& visibility) noexcept;
 
-// The seed's functions. Of a transpose, wide: (B, n, E), the side before the split; split: (B H, n, E / H).
+// The seed's functions. Transposes: wide is (B, n, E), the side before the split; split is (B H, n, E / H).
 Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed) noexcept;
 Status validate_matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed, const ConstTensorView& bias,
                        const TensorView& output, const OperationOptions& options) noexcept;
@@ -77,7 +77,7 @@ Status validate_masked_softmax(const ConstTensorView& input, const LengthsView& 
 Status validate_transpose(const char* wide_name, const ConstTensorView& wide, const char* split_name, const ConstTensorView& split,
                           std::int64_t num_heads, bool to_heads, const OperationOptions& options) noexcept;
 
-// Positions. `_shapes`: the shapes alone, whatever the positions are.
+// Positions. `_shapes` checks shapes alone, whatever the positions are.
 Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions) noexcept;
 Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions,
                                  std::int64_t offset, const TensorView& output, const OperationOptions& options) noexcept;

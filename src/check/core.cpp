@@ -1,4 +1,3 @@
-// The shapes of queries, keys and values, and of what comes of them.
 #include "check/calls.h"
 
 #include "check/parts.h"
@@ -13,7 +12,7 @@ Status check_width(const char* name, std::int64_t width) {
   return Status::error(invalid, "%s: width %lld, expected 1 to %lld", name, Number{width}, Number{largest_head});
 }
 
-// Each thread may copy a sequence; where it repeats by stride 0, that can be more than its memory.
+// Whether a thread's copy of a sequence has a size: where strides of 0 repeat rows, it takes more than their memory.
 Status check_copies(const char* name, const ConstTensorView& keys, std::int64_t rows, std::int64_t width) {
   if (static_cast<double>(rows) * static_cast<double>(width) * max_threads <= 0x1p58) return Status();
   return Status::error(invalid, "%s: shape %s is too large", name, shape_text(keys).text);

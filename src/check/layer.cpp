@@ -1,4 +1,3 @@
-// Sizes, weights, positions, and what goes into a cache.
 #include "check/calls.h"
 
 #include "call/describe.h"
@@ -10,9 +9,9 @@ namespace attend {
 
 namespace {
 
-constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // of rows, so that products of two fit easily
+constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // columns of a row: the product of two fits into 63 bits
 
-// Positions are for what a layer rotates.
+// Refuses positions for a layer that does not rotate.
 Status check_no_positions(const AttentionOptions& options) {
   for (const IndexView* positions : {&options.query_positions, &options.key_positions}) {
     if (positions->absent()) continue;
@@ -22,7 +21,7 @@ Status check_no_positions(const AttentionOptions& options) {
   return Status();
 }
 
-// Positions that are given, one for each of `rows` rows, of all entries or of each; tables have `limit` rows, -1: there are none.
+// Checks given positions, one for each of `rows` rows, of all entries or of each. Tables have `limit` rows; -1: there is no table.
 Status check_given_positions(const char* name, const IndexView& positions, std::int64_t batch, std::int64_t rows, std::int64_t limit) {
   if (positions.absent()) return Status();
   if (positions.rank == 2) {
@@ -33,7 +32,7 @@ Status check_given_positions(const char* name, const IndexView& positions, std::
   return limit < 0 ? Status() : check_positions(name, positions, 0, batch, rows, limit);
 }
 
-// Rows that are counted wait for validate_counted_positions.
+// Checks positions that are given; validate_counted_positions checks the others.
 Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options) {
   if (!rotates(rotary)) return check_no_positions(options);
   const std::int64_t limit = rotary.cosines.absent() ? -1 : rotary.cosines.sizes[0];
@@ -41,7 +40,7 @@ Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& ope
   return check_given_positions("key_positions", options.key_positions, operands.batch, operands.keys, limit);
 }
 
-// New keys and values of a layer, absent together or not at all, and where they go.
+// Checks new keys and values of a layer, absent together or not at all, and the cache that they go to.
 Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensorView& keys, const ConstTensorView& values,
                        const IndexView& counts, const CacheState& state) {
   ATTEND_CHECK(check_view("keys", keys, state.config.batch, -1, config.key_size));

@@ -1,4 +1,3 @@
-// Shapes of factors, masks, softmax and transposes.
 #include "check/calls.h"
 
 #include "check/views.h"
@@ -23,7 +22,7 @@ Status validate_factors(const ConstTensorView& a, const ConstTensorView& b, bool
   } else {
     ATTEND_CHECK(check_view("b", b, first, second));
   }
-  // b is packed; where it repeats by stride 0, that can be more than its memory.
+  // The packed b takes more than its memory where strides of 0 repeat it.
   if (static_cast<double>(depth + 1) * (static_cast<double>(columns) + 64.0) > 0x1p58) {
     return Status::error(invalid, "b: shape %s is too large", shape_text(b).text);
   }
@@ -81,7 +80,7 @@ Status validate_transpose(const char* wide_name, const ConstTensorView& wide, co
   if (num_heads < 1) {
     return Status::error(invalid, "num_heads: %lld, expected 1 or more", Number{num_heads});
   }
-  // The input first: its errors are told in its own terms.
+  // The input first, so that its errors speak of the input.
   ATTEND_CHECK(to_heads ? check_view(wide_name, wide, -1, -1, -1) : check_view(split_name, split, -1, -1, -1));
   if (to_heads) {
     if (wide.sizes[2] % num_heads != 0) {

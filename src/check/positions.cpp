@@ -1,4 +1,3 @@
-// Tables, frequencies and the positions of rows.
 #include "check/calls.h"
 
 #include <cstdio>
@@ -19,7 +18,7 @@ bool is_position(std::int64_t position, std::int64_t offset, std::int64_t limit)
   return !__builtin_add_overflow(position, offset, &sum) && (limit < 0 || (sum >= 0 && sum < limit));
 }
 
-// Two numbers of a scaling, finite and 0 < low < high.
+// Checks two numbers of a scaling: finite and 0 < low < high.
 Status check_ramp(const char* low_name, double low, const char* high_name, double high) {
   if (!(low > 0.0)) return Status::error(invalid, "%s: %g, expected a number above 0", low_name, low);
   if (high > low && __builtin_isfinite(high)) return Status();

@@ -1,4 +1,3 @@
-// The options, and the calls that would ignore them.
 #include "check/calls.h"
 
 #include "base/dispatch.h"

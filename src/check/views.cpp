@@ -1,4 +1,3 @@
-// The checks of single arguments that are no templates.
 #include "check/views.h"
 
 #include <cstdio>
@@ -73,7 +72,7 @@ Memory memory_of(const char* name, const AnyView& view) {
   return {name, begin, begin + static_cast<std::uintptr_t>((last + 1) * view.element_bytes)};
 }
 
-// Sorted by stride, each axis steps over all that the smaller ones span.
+// Sorted by stride, each axis has to step over all that the smaller ones span.
 Status check_distinct(const char* name, const ConstTensorView& view) {
   if (!has_elements(view)) return Status();
   int order[max_rank] = {0, 1, 2, 3};

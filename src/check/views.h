@@ -1,4 +1,4 @@
-// Checks of single arguments: what shape a view has, where its memory lies, how many threads there are.
+// Checks single arguments: the shape of a view, where its memory lies, how many threads there are.
 #pragma once
 
 #include <cstdint>
@@ -35,9 +35,9 @@ inline ShapeText shape_text(const AnyView& view) { return shape_text(view.rank, 
 
 bool has_elements(const AnyView& view);
 
-/// Sizes and strides that make sense; null data where there are no elements alone.
+/// Whether sizes and strides make sense; only a view without elements may have null data.
 Status check_view(const char* name, const AnyView& view);
-/// And that shape: -1 stands for any size.
+/// Whether a view makes sense and has that shape; -1 stands for any size.
 Status check_view(const char* name, const AnyView& view, int rank, const std::int64_t* expected);
 template <class... Sizes>
 Status check_view(const char* name, const AnyView& view, std::int64_t first, Sizes... rest) {
@@ -48,13 +48,13 @@ Status check_view(const char* name, const AnyView& view, std::int64_t first, Siz
 // Whether each element of an output has a place of its own.
 Status check_distinct(const char* name, const ConstTensorView& view);
 
-/// What an argument covers: from its first element to its last. Views without elements cover nothing.
+/// The memory of an argument, from its first element to its last; none without elements.
 struct Memory {
   const char* name;
   std::uintptr_t begin, end;
 };
 
-/// Of a view that check_view has let through.
+/// The memory of a view that check_view has let through.
 Memory memory_of(const char* name, const AnyView& view);
 
 inline bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin || b.end <= a.begin; }
@@ -62,13 +62,13 @@ inline bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin ||
 /// Whether every output lies apart from every input and from the outputs before it.
 Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<Memory> inputs);
 
-// The same view exactly (the stride of a single element means nothing), or apart.
+// Whether two views are exactly the same (the stride of a single element means nothing), or apart.
 Status check_in_place(const TensorView& output, const ConstTensorView& input);
 
-/// Whether all numbers of a view of rank 1 or 2 are among those that `expected` describes.
+/// Whether all numbers of a view of rank 1 or 2 lie in the range that `expected` describes.
 Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected);
 
-// Lengths of at least 0: (batch,), or by query, too, (batch, queries).
+// Checks lengths: at least 0, (batch,) or by query (batch, queries).
 Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query);
 
 Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most);

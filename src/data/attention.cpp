@@ -1,4 +1,3 @@
-// From masks, trees and biases to a lane; zeros for a row that sees no key.
 #include "data/attention.h"
 
 namespace attend {

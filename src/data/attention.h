@@ -10,8 +10,7 @@
 
 namespace attend {
 
-/// Where keys and values are: with the caller; in memory of the call's own, which its projections write as the plan says; in
-/// a cache, which is read in place.
+/// Where keys and values are: in the caller's arrays; in the call's workspace, where its projections write them; in a cache.
 enum class KeySource { given, projected, cached };
 
 /// softmax(scale q k^T, as far as visible) v, for every sequence, head and query.
@@ -21,7 +20,7 @@ struct Attention {
   Rows<const float> q;
   PagedRows<const float> k, v;
   KeySource source = KeySource::given;
-  std::int64_t value_panel_stride = 0;  // where values come in panels of columns: from one to the next
+  std::int64_t value_panel_stride = 0;  // from one panel of columns to the next; values that stay rows: unused
   Rows<float> output, weights, lse;
   bool average_weights = false;
   float scale = 1.0f, softcap = 0.0f;
@@ -30,20 +29,19 @@ struct Attention {
   float dropout_rate = 0.0f;  // 0: none
   std::uint64_t dropout_seed = 0;
 
-  /// Scores are log2: of the product of a query times this and a key, or where there is a cap of tanh of that, times the cap.
+  /// A score, in log2 units, is (query times this) . key; with a cap, the cap times tanh of that.
   float query_scale() const { return softcap > 0.0f ? scale / softcap : scale * log2_e; }
   float cap() const { return softcap * log2_e; }
 
   const Sequences& sequences() const { return visibility.sequences; }
 
-  /// What a query sees beside its range, and what is added to its scores: all but the range and the frame of a lane.
+  /// Writes the masks and biases of a query into a lane: all of LaneRules but the range and the frame.
   LaneRules rules_of(std::int64_t b, std::int64_t head, std::int64_t query) const;
   SequenceRules sequence_rules(std::int64_t b) const;
 
-  /// What a row gives that sees no key: zeros as its output, and as its weights, where they are asked for (else null; averaged ones are
-  /// those of head 0).
+  /// Writes zeros as the output of a row that sees no key, and as its weights (null: none are asked for; averages go to head 0).
   void write_empty_row(std::int64_t head, float* row, float* row_weights) const;
-  /// Its LSE: -inf, or its sink.
+  /// The LSE of a row that sees no key: -inf, or its sink.
   float empty_lse(std::int64_t head) const { return biases.sinks.absent() ? -infinity : biases.sinks.at(head); }
 };
 

@@ -57,8 +57,7 @@ float lse_of(float maximum, double sum, double bias) {
   return static_cast<float>(finite ? fmax(-most, fmin(lse, most)) : lse);
 }
 
-// In float32 with one rounding a step, as the models were trained: where the logarithm meets an integer,
-// another precision falls into the next bucket.
+// In float32, one rounding a step, as models were trained: another precision takes the next bucket where the logarithm is an integer.
 std::int64_t relative_bucket(std::int64_t distance, std::int64_t buckets, bool bidirectional, std::int64_t max_distance) {
   std::int64_t first = 0;
   if (bidirectional) {

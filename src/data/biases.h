@@ -26,19 +26,19 @@ struct Biases {
 /// Floats of the table behind Biases::relative; 0 for an absent bias.
 std::int64_t relative_table_size(const Kernels& kernels, const RelativePositionBias& bias);
 
-/// Writes that table, as far as such a call's distances go, and points `biases` to it.
+/// Writes the table of a relative bias, as far as the call's distances go, and points `biases` to it.
 void make_relative_table(const Kernels& kernels, const RelativePositionBias& bias, const Visibility& visibility, float* table, Biases* biases);
 
 /// The biases of a key on a lane.
 BiasReference bias_at(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key);
 
-/// By how much the bias of `a` is above that of `b`, in natural units: source by source, then their sum.
+/// How far the bias of `a` is above that of `b`, in natural units: the differences of all sources, then their sum.
 double bias_difference(float slope, const BiasReference& a, const BiasReference& b);
 
 /// 2^level; 0 where it is below 2^-126.
 float power_of(double level);
 
-/// ln of the sum of exponentials of a row: `sum` relative to 2^maximum and to a bias. The nearest float, and finite if the sum is.
+/// ln of a row's sum of exponentials, which is `sum` relative to 2^maximum and to a bias: the nearest float, finite if the sum is.
 float lse_of(float maximum, double sum, double bias);
 
 /// T5's bucket of distance = key position - query position.

@@ -1,4 +1,3 @@
-// How long the entries of a cache are, and will be.
 #include "data/cache_state.h"
 
 #include "base/arithmetic.h"

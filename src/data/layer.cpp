@@ -47,7 +47,7 @@ namespace {
 
 std::int64_t whole_lines(std::int64_t floats) { return round_up(floats, 16); }
 
-// Contiguous, then padding; absent: ones.
+// Copies a norm's weights, then zeros; an absent norm is ones.
 void pack_vector(const ConstTensorView& vector, std::int64_t size, float* memory) {
   for (std::int64_t i = 0; i < whole_lines(size); ++i) {
     memory[i] = i >= size ? 0.0f : vector.absent() ? 1.0f : vector.data[i * vector.strides[0]];

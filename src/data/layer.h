@@ -10,12 +10,11 @@
 
 namespace attend {
 
-/// How the columns of a projection fall into panels of whole vectors: as few as gemm_columns allows, as wide as each other
-/// but for one vector. (100 columns are 13 vectors of AVX2, in panels of 2, 3, 2, 3 and 3: one vector alone runs at half
-/// speed.)
+/// How the columns of a projection fall into panels of whole vectors: as few as gemm_columns allows, whose widths differ by a vector at
+/// most. (100 columns are 13 vectors of AVX2, in panels of 2, 3, 2, 3 and 3: a panel of one vector runs at half speed.)
 struct PanelColumns {
   std::int64_t lanes, vectors, panels;
-  /// The first column of a panel; of number `panels`: where they end.
+  /// The first column of a panel; first(panels) is where the columns end.
   std::int64_t first(std::int64_t panel) const { return quotient(vectors * panel, panels) * lanes; }
 };
 
@@ -28,7 +27,7 @@ struct PackedProjection {
 
   /// Floats that the packed form takes.
   static std::int64_t size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs);
-  /// Views what pack has written.
+  /// A view of what pack has written.
   static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
                              std::int64_t outputs, bool bias);
 };
@@ -40,7 +39,7 @@ void pack_projection(const Kernels& kernels, const float* weight, std::int64_t o
 
 enum LayerProjection { query_projection, key_projection, value_projection, output_projection, projection_count };
 
-/// The sizes of a valid config, its zeros filled in.
+/// The sizes of a layer: those of a valid config, its zeros filled in.
 struct LayerSizes {
   std::int64_t heads, kv_heads;
   std::int64_t depth;          // columns of a head
@@ -61,7 +60,7 @@ inline bool norms_keys(const MultiHeadAttentionConfig& config) { return config.q
 /// Where the parts lie, in floats from the start of the packed weights; each begins a cache line.
 struct LayerLayout {
   std::int64_t projections[projection_count];
-  std::int64_t query_norm, key_norm;  // (D,) each, where there is one
+  std::int64_t query_norm, key_norm;  // (D,) each, where the config norms that side
   std::int64_t frequencies;
   std::int64_t size;
 
@@ -69,7 +68,7 @@ struct LayerLayout {
   std::size_t bytes() const { return static_cast<std::size_t>(size) * sizeof(float); }
 };
 
-/// Writes them all; an absent bias is zeros, an absent norm ones.
+/// Writes all weights of a layer; an absent bias is zeros, an absent norm ones.
 void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights,
                 float* memory);
 

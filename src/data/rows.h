@@ -7,8 +7,8 @@
 
 namespace attend {
 
-/// Columns of a head's row at most, of queries and keys as of values: those of latent attention (DeepSeek), 512 and 64 that are
-/// rotated. A tile of AVX-512's 16 lanes takes 79 KiB of a thread's 80 then.
+/// The widest row of a head, of queries and keys as of values: latent attention (DeepSeek) has 512 columns and 64 that are rotated. A
+/// tile of AVX-512's 16 lanes takes 79 KiB of a thread's 80 then.
 inline constexpr std::int64_t largest_head = 576;
 
 /// A (B, H, n, D) operand by strides alone; null data: absent.
@@ -23,20 +23,19 @@ struct Rows {
   operator Rows<const Element>() const { return {data, batch_stride, head_stride, row_stride, stride}; }
 };
 
-/// Those of a view (B, H, n, D), or (B, H, n): one element each.
+/// The rows of a view (B, H, n, D), or (B, H, n): one element each.
 template <class Element>
 Rows<Element> by_heads(const View<Element>& view) {
   return {view.data, view.strides[0], view.strides[1], view.strides[2], view.rank == 4 ? view.strides[3] : 1};
 }
 
-/// Those of a view (B, n, D), whose one head serves any number of heads.
+/// The rows of a view (B, n, D), whose one head serves any number of heads.
 template <class Element>
 Rows<Element> by_entries(const View<Element>& view) {
   return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
 }
 
-/// (B, G, n, D) in pages: row j of an entry is row j % page_rows of its page j / page_rows. Rows in one block are one page, a ring
-/// is one page that repeats.
+/// (B, G, n, D) in pages: row j of an entry is row j % page_rows of its page j / page_rows. A block is one page, a ring one that repeats.
 template <class Element>
 struct PagedRows : Rows<Element> {
   std::int64_t page_rows = INT64_MAX;

@@ -23,7 +23,7 @@ struct Numbers {
   Element at(std::int64_t b, std::int64_t i = 0) const { return data[b * batch_stride + i * stride]; }
 };
 
-/// Of a view (n,) or (n, m).
+/// The numbers of a view (n,) or (n, m).
 template <class Element>
 Numbers<Element> numbers_of(const View<const Element>& view) {
   return {view.data, view.strides[0], view.rank == 2 ? view.strides[1] : 0};
@@ -32,13 +32,13 @@ Numbers<Element> numbers_of(const View<const Element>& view) {
 /// The sequences of a call: the entries of a batch, or rows packed one after the other.
 struct Sequences {
   std::int64_t count = 0;
-  std::int64_t queries = 0, keys = 0;  // of each, or of the longest
+  std::int64_t queries = 0, keys = 0;  // of each sequence; where they differ, of the longest
   Numbers<std::int64_t> query_starts, key_starts;  // absent: entries of a batch
-  std::int64_t packed_keys = 0;                    // rows of keys in all, of packed ones
-  std::int64_t most_keys = 0;                      // what those of a cache may grow to; else 0
-  bool ring = false;                               // of such a cache, whose first keys may be gone
-  const std::int64_t* key_counts = nullptr;  // of each, where they differ without being packed
-  Numbers<std::int64_t> query_counts;        // likewise; the rows that follow are padding
+  std::int64_t packed_keys = 0;                    // rows of keys in all, where sequences are packed
+  std::int64_t most_keys = 0;                      // how many keys an entry of the cache may hold; no cache: 0
+  bool ring = false;                               // whether the cache is one: its first keys may be gone
+  const std::int64_t* key_counts = nullptr;  // keys of each entry of a cache
+  Numbers<std::int64_t> query_counts;        // queries of each entry over a cache; the rows that follow are padding
 
   bool packed() const { return !query_starts.absent(); }
   std::int64_t first_query(std::int64_t b) const { return packed() ? query_starts.at(b) : 0; }
@@ -73,16 +73,16 @@ Mask<Element> make_mask(const View<const Element>& view) {
   return mask;
 }
 
-/// The keys that each query of one sequence sees, but for holes: what all its queries have in common is looked up once.
+/// The keys that each query of one sequence sees, but for holes; looks up once what all its queries have in common.
 struct RowRanges {
   KeyRange kept;                         // keys that are there
   Numbers<std::int64_t> lengths;         // by entry, `entry`, and maybe by query
   std::int64_t entry;
-  std::int64_t position;                 // of query 0
+  std::int64_t position;                 // where query 0 stands
   std::int64_t behind, ahead;            // keys before and after its position that a query sees; negative: all
   bool positional;
 
-  /// Inline: called for every lane of a tile, it is 1 % of a short one.
+  /// Inline, for every lane of a tile calls it: 1 % of a short tile.
   __attribute__((always_inline)) KeyRange of(std::int64_t i) const {
     KeyRange range = kept;
     if (!lengths.absent()) range.end = smaller(range.end, lengths.at(entry, i));
@@ -106,9 +106,9 @@ struct Visibility {
   std::int64_t offset = 0;
   Numbers<std::int64_t> offsets;
   std::int64_t window_left = -1, window_right = -1;
-  const std::int64_t* first_kept = nullptr;  // of each entry: keys before are gone; null: none is
+  const std::int64_t* first_kept = nullptr;  // the first key that each entry still has; null: all are there
   Numbers<std::int64_t> parents;
-  Numbers<std::int64_t> starts;              // of each sequence: keys before are hidden
+  Numbers<std::int64_t> starts;              // the first key of each sequence that is not hidden
   Mask<std::uint8_t> mask;
   Numbers<std::uint8_t> padding;             // by sequence and key
   Mask<float> additive;
@@ -136,7 +136,7 @@ struct Visibility {
   /// The keys that query i of sequence b sees, but for holes.
   KeyRange of(std::int64_t b, std::int64_t i) const { return of_rows(b).of(i); }
 
-  /// The keys that any query of sequence b reads: those outside are not projected.
+  /// The keys that any query of sequence b reads: no others are projected.
   KeyRange of_sequence(std::int64_t b) const {
     const std::int64_t queries = sequences.query_count(b), count = same_for_all_queries() ? smaller(queries, 1) : queries;
     const RowRanges rows = of_rows(b);
@@ -158,8 +158,8 @@ struct Visibility {
 struct RowPositions {
   Numbers<std::int64_t> given;   // by row; absent: rows are counted, from the first one of each sequence on
   Numbers<std::int64_t> starts;  // packed sequences: their first rows
-  const Visibility* queries;     // queries stand where it says; null: keys do,
-  const std::int64_t* before;    // after so many of each entry; null: none
+  const Visibility* queries;     // what says where queries stand; null: the rows are keys,
+  const std::int64_t* before;    // which stand after so many of each entry; null: none
 
   std::int64_t first(std::int64_t b) const { return starts.absent() ? 0 : starts.at(b); }
   std::int64_t of(std::int64_t b, std::int64_t row) const {

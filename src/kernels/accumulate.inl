@@ -1,7 +1,7 @@
 // Weights times values: eight queries (or so) by a few vectors of value columns, over the keys of a block.
 
-// One key of whole scalar groups. Where another one follows (`more`), each vector of its values and weights is loaded
-// right after the last use of the one before it: in-order CPUs wait for loads.
+// One key of whole scalar groups. If another follows (`more`), each vector of its values and weights is loaded right after the last use
+// of the vector before: in-order CPUs wait for loads.
 template <int rows, int vectors, bool more>
 ATTEND_INLINE void accumulate_key(Vector (&sums)[rows][vectors], Vector (&value)[vectors], Scalars (&groups)[rows / scalar_group],
                                   const float* next_values, const float* next_weights) {
@@ -22,7 +22,7 @@ ATTEND_INLINE void accumulate_key(Vector (&sums)[rows][vectors], Vector (&value)
   }
 }
 
-// All keys, two an iteration: they share the counting.
+// Runs all keys, two an iteration, which share the counting.
 template <int rows, int vectors>
 ATTEND_INLINE void accumulate_keys(Vector (&sums)[rows][vectors], const float* weights, std::int64_t width,
                                    const float* values, std::int64_t row_stride, std::int64_t count) {
@@ -62,7 +62,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
   }
   if constexpr (scalar_group > 1 && rows % scalar_group == 0 && !partial) {
     accumulate_keys<rows, vectors>(sums, weights, width, values, row_stride, a.key_count);
-    weights = end;  // none is left
+    weights = end;  // no key is left
   }
   for (; weights != end; weights += width) {
     if (value_fetch > 0 && fetches) {
@@ -79,7 +79,7 @@ ATTEND_INLINE void accumulate_tile(const AccumulateArguments& a, std::int64_t la
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
       const int within = r % scalar_group;
-      const bool whole = r - within + scalar_group <= rows;  // or a load would pass the last lane
+      const bool whole = r - within + scalar_group <= rows;  // whether a load stays within the lanes
       if (!whole) group = broadcast(weights[r]);
       if (whole && within == 0) group = load_scalars(weights + r);
       ATTEND_UNROLL
@@ -112,7 +112,7 @@ void accumulate_lanes_from(const AccumulateArguments& a, std::int64_t lane, std:
   }
 }
 
-// The columns that are left, fewer than a full step: by as many vectors as they take.
+// Takes the columns that are left, fewer than a full step, by as many vectors as they fill.
 template <int vectors>
 ATTEND_INLINE void accumulate_tail_from(const AccumulateArguments& a, std::int64_t column) {
   const std::int64_t left = a.columns - column;
@@ -132,7 +132,7 @@ void accumulate(const AccumulateArguments* arguments) {
   constexpr int step = value_vectors * lanes;
   std::int64_t column = 0;
   for (; column + step <= a.columns; column += step) {
-    // Four vectors by three leave one, at half speed: two and two.
+    // Four vectors go two and two: three would leave one, at half speed.
     if (value_vectors == 3 && a.columns - column > step && a.columns - column <= 4 * lanes) {
       accumulate_lanes_from<value_rows, 2, false>(a, 0, column);
       column += 2 * lanes;
@@ -164,7 +164,7 @@ bool finish(const FinishArguments* arguments) {
     const float* source = a.source + lane * a.source_stride;
     float* destination = a.destinations[lane];
     const Vector factor = broadcast(a.factors[lane]);
-    Vector row_residue = zero();  // of its own: one chain through all rows took as long as all else
+    Vector row_residue = zero();  // a chain for each row: one through all rows took as long as all else
     std::int64_t c = 0;
     for (; c + lanes <= side_by_side; c += lanes) {
       const Vector x = multiply(load(source + c), factor);

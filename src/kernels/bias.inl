@@ -1,14 +1,14 @@
 // Biases: what is added to the scores of each key and lane, from every source at once.
 //
-// A row is made along the keys, where masks lie in memory; for the tile, squares of vectors are turned about.
+// Rows are made along the keys, as masks lie in memory; squares of vectors are then turned about for the tile.
 
 // An edge as an element of a vector, or its ends.
 ATTEND_INLINE float within(std::int64_t edge) {
   return static_cast<float>(edge < 0 ? 0 : edge > lanes ? lanes : edge);
 }
 
-// By how much the keys key .. key + lanes - 1 are farther from the position than the reference is. In integers first: a float
-// has no room for both a distance of 2^30 and a key's place in a block.
+// By how much keys key .. key + lanes - 1 are farther from the position than the reference is; subtracts integers, for a float has no
+// room for both a distance of 2^30 and a key's place in a block.
 ATTEND_INLINE Vector farther_of(const LaneRules& lane, std::int64_t key) {
   const std::int64_t behind = lane.position - key, distance = lane.reference.distance;
   if (behind >= lanes - 1) return subtract(broadcast(static_cast<float>(behind - distance)), load(ascending));
@@ -17,8 +17,8 @@ ATTEND_INLINE Vector farther_of(const LaneRules& lane, std::int64_t key) {
   return subtract(maximum(away, subtract(zero(), away)), broadcast(static_cast<float>(distance)));
 }
 
-// What is added to the keys key .. key + lanes - 1 of one lane, `count` of which exist; to hidden ones, anything. Differences
-// are taken source by source, before they are added: a mask of -1e9 on all keys leaves all else whole.
+// What is added to keys key .. key + lanes - 1 of one lane, `count` of which exist; anything for hidden ones. Subtracts source by source
+// before it adds: a mask of -1e9 on all keys leaves all else whole.
 ATTEND_INLINE Vector added_of(const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector most = broadcast(0x1.fffffep+127f), least = broadcast(-0x1.fffffep+127f);
   Vector bias = zero(), additive = zero();
@@ -32,12 +32,12 @@ ATTEND_INLINE Vector added_of(const LaneRules& lane, const SequenceRules& sequen
     distance = distance < -sequence.reach - lanes ? -sequence.reach - lanes : distance > sequence.reach ? sequence.reach : distance;
     bias = add(bias, subtract(load(lane.relative + distance), broadcast(lane.reference.relative)));
   }
-  // Finite ones stay so: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
+  // Finite biases stay finite: only -inf hides, and numbers near the lowest float stand for "as good as hidden". NaN stays.
   bias = minimum(most, maximum(least, multiply_add(bias, broadcast(log2_e), broadcast(lane.shift))));
   return multiply_add(additive, zero(), bias);  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 
-// The same, and -inf where a range or a mask hides the key: all but trees, of which one query has nothing to hide.
+// Those biases, and -inf where a range or a mask hides the key. (One query's tree hides nothing.)
 ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, sequence, key, count), none), bias, none);
@@ -52,8 +52,8 @@ ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const Sequenc
   return bias;
 }
 
-// A tile's biases [key][lane], or one row's along its keys with what is hidden; of a row, returns the largest. One function
-// for both, for what adds up a bias is 1 KB.
+// A tile's biases [key][lane], or one row's along its keys, -inf where hidden, of which it returns the largest. One function for both, for
+// the code that adds up a bias is 1 KB.
 ATTEND_NOINLINE float fill_rows(const BiasArguments& a, bool one_row) {
   Vector tops = broadcast(-__builtin_inff());
   for (std::int64_t first = 0; first < a.width; first += lanes) {

@@ -1,14 +1,12 @@
 // What the kernel files ask of the compiler.
 #pragma once
 
-#include <cstdint>
-
 #if defined(__FAST_MATH__)
 #error "attend needs IEEE arithmetic: do not compile it with -ffast-math"
 #endif
 
 #define ATTEND_INLINE inline __attribute__((always_inline))
-// One copy: g++ -O3 makes one for each constant argument else, 4 KB of them for two ISAs.
+// noclone: else g++ -O3 makes a copy of a function for each constant argument, 4 KB for two ISAs.
 #if defined(__clang__)
 #define ATTEND_NOINLINE __attribute__((noinline))
 #else

@@ -1,5 +1,5 @@
-// Decode: one query of each of a few heads that share keys. The width of a row stands in lanes, so that keys
-// and values are read as they lie, once for all rows, in the order of their addresses.
+// Decoding: one query of each of a few heads that share keys. The width of a row stands in lanes: keys and values are read as they lie,
+// once for all rows, in the order of their addresses.
 
 // Fetches the rows of a matrix ahead of their use, cache line after cache line.
 struct Stream {
@@ -21,7 +21,7 @@ ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std
   const std::int64_t lines = (columns + 15) / 16;
   return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
 }
-// For what has been fetched already: the same line, again and again.
+// A stream for data that has been fetched already: it fetches one line again and again.
 ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
 
 // Elements d .. d + lanes - 1 of each key, `left` of which exist, times those of each query.
@@ -53,7 +53,7 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
   for (int first = 0; first < keys; first += at_once) {
     const float* key_rows[at_once];
     ATTEND_UNROLL
-    for (int i = 0; i < at_once; ++i) {  // a key that does not exist is the last one again
+    for (int i = 0; i < at_once; ++i) {  // the last key stands in for keys that do not exist
       key_rows[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
     }
     std::int64_t d = 0;
@@ -85,7 +85,7 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
   }
 }
 
-// The stream is a copy meanwhile: read and written in memory, it would be the bound.
+// The stream is a local copy: read and written in memory, it would bound the speed.
 template <int rows>
 ATTEND_INLINE void decode_score_keys(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                      std::int64_t end, Stream& stream) {
@@ -102,7 +102,7 @@ ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std
   return decode_score_keys<1>(a, row, begin, end, stream), row + 1;
 }
 
-// Few keys at a time, so that they are in the L1 for the rows after the first four.
+// Few keys at a time, so that the L1 has them for the rows after the first four.
 void decode_scores(const DecodeScoresArguments* arguments) {
   const DecodeScoresArguments& a = *arguments;
   constexpr std::int64_t step = 16;
@@ -114,7 +114,7 @@ void decode_scores(const DecodeScoresArguments* arguments) {
   }
 }
 
-// By halves.
+// Adds up by halves.
 ATTEND_INLINE float sum_of(Vector x) {
   float all[lanes];
   store(all, x);
@@ -123,7 +123,7 @@ ATTEND_INLINE float sum_of(Vector x) {
   }
   return all[0];
 }
-// Cap and bias of a vector of scores of which `count` exist; hidden ones and the others become -inf.
+// Applies cap and bias to a vector of scores, `count` of which exist; hidden ones and the rest become -inf.
 ATTEND_INLINE Vector decode_biased(const DecodeWeightsArguments& a, std::int64_t j, Vector s, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (a.cap > 0.0f) s = multiply(tanh(s), broadcast(a.cap));
@@ -148,7 +148,7 @@ void decode_weights(DecodeWeightsArguments* arguments) {
     store_partial(a.weights + j, s, count);
   }
 
-  // An integer, so that a move is exact. Those above 2^23 are integers.
+  // An integer, so that a move is exact. Floats above 2^23 are integers.
   float up = largest_of(tops);
   up = up > a.maximum ? up : a.maximum;
   if (up < 0x1p23f && up > -0x1p23f) {
@@ -180,7 +180,7 @@ void decode_weights(DecodeWeightsArguments* arguments) {
   a.sum = a.sum * a.factor + sum_of(sums);
 }
 
-// A step's part of a group of keys: its first one, its last one.
+// Whether a step begins a group of keys, and whether it ends it.
 struct GroupPart {
   bool begins, completes;
 };
@@ -194,7 +194,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
   float* partial = a.partial + row * a.output_stride + column;
   float* output = a.output + row * a.output_stride + column;
   alignas(64) float gathered[lanes];
-  Stream ahead = stream;  // as above
+  Stream ahead = stream;  // a local copy, as in decode_scores
   Vector sums[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
@@ -235,7 +235,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
   stream = ahead;
 }
 
-// Columns from `column` on: by `vectors` vectors, what is left by a quarter as many, the last ones by one.
+// Takes columns from `column` on by `vectors` vectors, what is left by a quarter as many, the last ones by one.
 template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                         std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
@@ -260,8 +260,7 @@ ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std
   return decode_value_columns<1, decode_vectors(1)>(a, row, 0, begin, end, part, stream), row + 1;
 }
 
-// Few keys at a time, so that their values are in the L1 for the tiles after the first one; a whole group where
-// one tile takes them.
+// Few keys at a time, so that the L1 has their values for the tiles after the first one; a whole group where one tile takes them.
 void decode_values(const DecodeValuesArguments* arguments) {
   const DecodeValuesArguments& a = *arguments;
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;

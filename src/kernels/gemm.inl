@@ -1,16 +1,15 @@
 // The projection GEMM: packed panels times rows read in place, bias added, heads split on the way out.
 
-// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no head begins or ends within one. Else a
-// tile passes through `tile`, one for all sizes of tiles, which may stand in one frame: rows side by side, then one vector
-// more, for the columns of a head are read by whole vectors.
+// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no head begins or ends within one. Else tiles of all
+// sizes pass through `tile`: rows side by side, then one vector more, for the columns of a head are read by whole vectors.
 struct Columns {
-  std::int64_t first_head, within;  // where the head of the first column begins in the output, and its place there
+  std::int64_t first_head, within;  // where the head of the first column begins in the output, and the column's place there
   bool by_vectors;
   std::int64_t destinations[gemm_vectors];
   float* tile;
 };
 
-// Rows of a tile to where they belong. One for all tiles: inlined into each, it was three quarters of their code.
+// Stores the rows of a tile where they belong. One for all tiles: inlined into each, it was three quarters of their code.
 ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, std::int64_t tile_stride,
                                 const Columns& columns) {
   std::int64_t head = columns.first_head, within = columns.within;
@@ -29,7 +28,7 @@ ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row
 
 template <int rows, int vectors>
 ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& columns, const float* ahead) {
-  constexpr bool whole = rows == gemm_rows && vectors + 1 >= gemm_vectors;  // a panel's two widths: others are too rare for code of their own
+  constexpr bool whole = rows == gemm_rows && vectors + 1 >= gemm_vectors;  // a panel's two widths; others are too rare for their own code
   const float* a[rows];
   Vector accumulators[rows][vectors];
   ATTEND_UNROLL
@@ -49,7 +48,7 @@ ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, c
     }
   }
   if (whole && columns.by_vectors) {
-    // Looked up before any store, behind which a compiler would look again.
+    // Looked up before any store: after one a compiler would look again.
     std::int64_t destinations[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) destinations[v] = columns.destinations[v];
@@ -71,7 +70,7 @@ ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, c
   write_tile(arguments, row, rows, vectors * lanes, columns);
 }
 
-// A function for each size of tiles: inlined into gemm, their registers had places of their own in its frame (5.6 KiB, g++ -O1).
+// A function for each size of tiles: inlined into gemm, their registers took 5.6 KiB of its frame (g++ -O1).
 template <int rows, int vectors>
 ATTEND_NOINLINE void gemm_tiles(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
   for (; row + rows <= a.row_count; row += rows) {
@@ -80,7 +79,7 @@ ATTEND_NOINLINE void gemm_tiles(const GemmArguments& a, std::int64_t row, const 
   }
 }
 
-// Tiles of `rows` rows, then what is left by tiles of half as many.
+// Runs tiles of `rows` rows, then tiles of half as many for what is left.
 template <int rows, int vectors>
 ATTEND_INLINE void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
   const std::int64_t tiles = (a.row_count - row) / rows;

@@ -1,7 +1,6 @@
 // The kernel table of one ISA: tile sizes, and function pointers that take plain C structs.
 //
-// README.md in this folder holds the contract of each kernel. Strides are in elements. Nothing
-// outside an argument is read or written. Kernels trust their input: src/check has checked it.
+// README.md in this folder holds the contract of each kernel. Strides are in elements.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +11,13 @@ namespace attend {
 
 inline constexpr float infinity = __builtin_inff();
 
-/// A sum of weights below it is nothing.
+/// A smaller sum of weights counts as 0.
 inline constexpr double smallest_sum = 0x1p-126;
 /// Scores are log2 of weights.
 inline constexpr float log2_e = 0x1.715476p+0f;
 inline constexpr double ln_2 = 0.69314718055994530942;
 
-/// Writes columns [0, columns) of a matrix b, b[k][n] = source[k * k_stride + n * n_stride], as one
-/// panel [depth][width], zero beyond `columns`. width: a multiple of the ISA's lanes.
+/// panel[k][n] = source[k * k_stride + n * n_stride] for n < columns, 0 from there to width, a multiple of the lanes.
 struct PackArguments {
   const float* source;
   std::int64_t k_stride, n_stride;
@@ -34,21 +32,20 @@ static inline constexpr std::int64_t fetched_by_tile(std::int64_t depth) {
   return (depth + gemm_fetch_steps - 1) / gemm_fetch_steps * gemm_fetch_floats;
 }
 
-/// c[r][n] = sum over ascending k of a[r][k] * panel[k][n], one chain of multiply-adds that starts
-/// at 0, then + bias[n]. Column n of row r is stored at
-/// outputs[r] + (c / head_size) * head_stride + (c % head_size) * element_stride, c = first_column + n.
+/// The sum over k of a[r][k] * panel[k][n], + bias[n], goes to outputs[r] + (c / head_size) * head_stride
+/// + (c % head_size) * element_stride with c = first_column + n.
 struct GemmArguments {
   const float* const* rows;  // row_count pointers to a[r][0]
   float* const* outputs;     // row_count pointers
   std::int64_t row_count;
-  std::int64_t k_stride;     // of a
+  std::int64_t k_stride;     // from a[r][k] to a[r][k + 1]
   std::int64_t depth;
   const float* panel;        // [depth][width]; aligned for speed alone
   std::int64_t width;        // lanes to gemm_columns, a multiple of lanes
-  std::int64_t columns;      // 1 to width: those that are stored
+  std::int64_t columns;      // stored columns, 1 to width
   const float* bias;         // null, or `width` values
   std::int64_t first_column, head_size, head_stride, element_stride;
-  const float *ahead, *ahead_end;  // what a later call reads, fetched meanwhile: fetched_by_tile floats a row tile
+  const float *ahead, *ahead_end;  // what a later call reads: each row tile fetches fetched_by_tile floats of it
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.
@@ -60,7 +57,7 @@ struct PackQueriesArguments {
   float* panel;
 };
 
-/// The bias that those of a lane are differences to, source by source: that of one of its keys, or at first none.
+/// The bias of one of a lane's keys, source by source, to which its biases are differences; at first none.
 struct BiasReference {
   float additive, relative;  // natural units
   std::int64_t distance;     // |key - position|
@@ -69,16 +66,16 @@ struct BiasReference {
 /// Which keys one lane sees, and what is added to their scores, as numbers of its sources. Keys count from the start of their
 /// sequence; mask rows point to key 0.
 struct LaneRules {
-  float shift;                     // to all, log2 units: 0 but while the lane moves to another frame
+  float shift;                     // added to all scores, log2 units: 0 but while the lane moves to another frame
   float slope;                     // ALiBi: - slope * |key - position|
   BiasReference reference;
   std::int64_t begin, end;         // keys outside are hidden
-  std::int64_t position;           // of the query among the keys
+  std::int64_t position;           // where the query stands among the keys
   const std::uint8_t* mask;        // null: none
   const float* additive;           // null: none; -inf hides
   const float* relative;           // null: none; at distance 0 of [-reach - lanes, reach + lanes]
   const std::int64_t* parents;     // null: no tree
-  std::int64_t node;               // the query's, where there is a tree; node 0 is the key position - node
+  std::int64_t node;               // the query's node of the tree; node 0 is the key position - node
 };
 
 /// What all lanes of a sequence have in common.
@@ -90,8 +87,8 @@ struct SequenceRules {
   bool mask_hides;              // in both masks what is not 0 hides its key; else what is 0 does
 };
 
-/// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Bits of
-/// *seen are set where a lane sees a key. Returns what there is in the block, of BlockBits.
+/// Bit n of visible[k]: whether lane n sees key + k, by its range, masks and tree; anything from lane_count on. Sets the bits of *seen of
+/// lanes that see a key. Returns BlockBits.
 struct VisibleArguments {
   const LaneRules* lanes;
   SequenceRules sequence;
@@ -100,7 +97,7 @@ struct VisibleArguments {
   std::uint32_t* visible;       // [key_count rounded up to 16]; anything from key_count on
   std::uint32_t* seen;
 };
-enum BlockBits : int {  // those of a block that fill_visible tells, and those that its scores do
+enum BlockBits : int {  // three that fill_visible tells of a block, two that its scores tell
   block_sees = 1,   // some lane sees some key
   block_hides = 2,  // some key is hidden from some lane
   block_adds = 4,   // an additive mask has something else than 0 and -inf
@@ -108,9 +105,8 @@ enum BlockBits : int {  // those of a block that fill_visible tells, and those t
   block_vanishes = 16,  // the sum of some lane, used or not, is below smallest_sum
 };
 
-/// bias[k][lane]: what is added to the score of key + k where the lane sees it, in log2 units and as the difference to the
-/// lane's reference, then + shift; anything where it does not; 0 from lane_count on. Within the range of floats, but for
-/// NaN and what an additive mask of +inf gives.
+/// bias[k][lane]: what is added to the score of key + k where the lane sees it, in log2 units, as the difference to the lane's reference,
+/// + shift; anything where it does not; 0 from lane_count on. Finite, but for NaN and an additive mask of +inf.
 struct BiasArguments {
   const LaneRules* lanes;
   SequenceRules sequence;
@@ -119,32 +115,26 @@ struct BiasArguments {
   float* bias;  // [key_count][width]
 };
 
-/// Scores of one key block against a tile of queries, and their exponentials.
-///
-/// For each key j < key_count and lane: s = a chain of multiply-adds over ascending d of
-/// k[j][d] * queries[d][lane] that starts at -start[lane]; weights[j][lane] = 2^s; block_sum[lane] += the weights
-/// over ascending j. In the general kernel a bias is added to s; with a cap the chain starts at 0 and
-/// s = cap * tanh(chain) - start[lane] + bias; with either a finite s is 24 at most; a hidden s is -inf.
-/// Returns block_moves and block_vanishes of BlockBits.
+/// Scores of one key block against a tile of queries, and their exponentials: weights[j][lane] = 2^(k_j . q - start[lane]).
 struct ScoreArguments {
   const float* keys;
   std::int64_t key_row_stride, key_stride;
   std::int64_t key_count;
   std::int64_t depth;
-  bool fetches;          // the keys after those of a tile meanwhile
+  bool fetches;          // whether each whole tile fetches the keys of the next one
   const float* queries;  // panel [depth][width]
   std::int64_t width;
   const float* start;    // [width]; log2 units, integers
   std::uint32_t unseen;  // bit n: what lane n has seen so far weighs nothing
-  const std::uint32_t* visible;  // [key_count], of the general kernel: bit n is 0 where the key is hidden from lane n
-  const float* bias;     // [key_count][width], of the general kernel, log2 units; null: none
-  float cap;             // of the general kernel, log2 units; 0: none
+  const std::uint32_t* visible;  // [key_count], general kernel: bit n is 0 where the key is hidden from lane n
+  const float* bias;     // [key_count][width], general kernel, log2 units; null: none
+  float cap;             // general kernel, log2 units; 0: none
   float* weights;        // [key_count][width]
-  float* block_sum;      // [width]; in and out, as the next: a block may come in parts
-  float* block_maximum;  // [width]; largest score of the block, relative to start; -inf: none
+  float* block_sum;      // [width]; in and out, as block_maximum: a block may come in parts
+  float* block_maximum;  // [width]; the block's largest score, relative to start; -inf: none
 };
 
-/// output[lane][c] *= factors[lane], where that is not 1.
+/// output[lane][c] *= factors[lane], where the factor is not 1.
 struct RescaleArguments {
   const float* factors;  // [lane_count]
   std::int64_t lane_count;
@@ -152,7 +142,7 @@ struct RescaleArguments {
   std::int64_t output_stride, columns;
 };
 
-/// What becomes of a chain of multiply-adds: it starts at 0 and is stored, or added to what the output holds; or it starts there.
+/// A chain of multiply-adds starts at 0 and is stored, or added to what the output holds; or it starts at what the output holds.
 enum class Accumulation { store, add, extend };
 
 /// One chain of multiply-adds over ascending keys of weights[key][lane] * values[key][c], for each output[lane][c].
@@ -169,11 +159,10 @@ struct AccumulateArguments {
   std::int64_t output_stride;  // at least columns rounded up to lanes
 };
 
-/// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane] in float,
-/// for lane < lane_count. Returns whether every product is finite.
+/// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane]. Returns whether all are finite.
 struct FinishArguments {
   const float* source;         // [lane_count][source_stride]
-  std::int64_t source_stride;  // columns rounded up to lanes; what lies between is 0
+  std::int64_t source_stride;  // columns rounded up to lanes; the padding is 0
   std::int64_t columns, lane_count;
   const double* sums;
   float* factors;
@@ -188,15 +177,15 @@ struct WriteWeightsArguments {
   const float* factors;
   float* const* destinations;
   std::int64_t key_stride;
-  bool add;  // to what is there
+  bool add;  // to what the destination holds
 };
 
 /// Decode: one query of each of a few heads that share keys. Arrays by row and key are [rows][decode_block].
 inline constexpr std::int64_t decode_block = 512;  // keys a call at most
 inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
-inline constexpr std::int64_t decode_group = 64;   // keys whose values are summed up by themselves
+inline constexpr std::int64_t decode_group = 64;   // keys whose values are one chain of sums
 
-/// scores[r][j] = queries[r] . keys[j]: each lane of the vector one chain over ascending d, then one tree.
+/// scores[r][j] = queries[r] . keys[j].
 struct DecodeScoresArguments {
   const float* queries;       // [rows][query_stride], zero from depth to whole vectors
   std::int64_t query_stride;  // depth rounded up to lanes
@@ -208,8 +197,7 @@ struct DecodeScoresArguments {
   float* scores;
 };
 
-/// One row's biases, as BiasArguments has them: bias[k] for key + k, -inf where a range or a mask hides it (a single query's
-/// tree hides nothing else). Returns the largest.
+/// One row's biases, as BiasArguments has them: bias[k] for key + k, -inf where a range or a mask hides it. Returns the largest.
 struct DecodeBiasArguments {
   const LaneRules* lane;
   SequenceRules sequence;
@@ -217,8 +205,7 @@ struct DecodeBiasArguments {
   float* bias;  // [key_count]
 };
 
-/// One row's scores to unnormalised weights: cap, bias, and 2^(s - maximum) after the maximum has moved up
-/// to the integer at or above the largest of them and of itself.
+/// One row's scores to unnormalised weights: cap, bias, 2^(s - maximum), where the maximum first moves up to an integer above all s.
 struct DecodeWeightsArguments {
   float* weights;           // [key_count]; scores come in
   std::int64_t key_count;
@@ -229,24 +216,23 @@ struct DecodeWeightsArguments {
   float factor;             // out: what the move makes of outputs so far
 };
 
-/// output[r][c] += the sum over each group of keys of weights[r][j] * values[j][c]: one chain over ascending keys, which starts
-/// at 0. A group that has begun before goes on from `partial`, one that is not complete is left there, but for the last of all.
+/// output[r][c] += the sum over each group of keys of weights[r][j] * values[j][c]. `partial` brings the sums of a group that has begun
+/// before, and keeps those of one that is not complete.
 struct DecodeValuesArguments {
   const float* weights;
   std::int64_t rows, columns;
   const float* values;
   std::int64_t value_row_stride, value_stride;
   std::int64_t key_count;
-  std::int64_t ahead;          // as above
+  std::int64_t ahead;          // floats from the value that is read to the one that is fetched
   std::int64_t left;           // keys until the first group is complete, 1 to decode_group
-  bool continues;              // `partial` has a part of that group
+  bool continues;              // `partial` has a part of the first group
   bool ends;                   // no keys follow: the last group is complete
   float *partial, *output;     // [rows][output_stride]
   std::int64_t output_stride;  // columns rounded up to lanes
 };
 
-/// One row of masked_softmax: softmax over source[0 .. visible) and total - visible further scores
-/// of -1e6. source and destination may be the same.
+/// One row of masked_softmax: source[0 .. visible), then total - visible scores of -1e6. destination may be source.
 struct SoftmaxArguments {
   const float* source;
   std::int64_t source_stride;
@@ -264,11 +250,11 @@ struct CopyArguments {
   std::int64_t rows, columns;
 };
 
-/// One row of a rotary embedding: pair n, (x, y), becomes (x cos - y sin, y cos + x sin) of its angle.
+/// One row of a rotary embedding: pair n, (x, y), becomes (x cos - y sin, y cos + x sin).
 struct RotateArguments {
   const float* source;
   std::int64_t source_stride;
-  const float* cosines;  // [pairs], as the sines
+  const float* cosines;  // [pairs], like the sines
   const float* sines;
   std::int64_t pairs;
   std::int64_t columns;  // 2 pairs or more; what follows the pairs is copied
@@ -323,10 +309,10 @@ struct Kernels {
   int gemm_columns;   // the widest panel; narrower ones are multiples of lanes
   int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
   int wide_tile;      // query lanes of a full attention tile
-  int narrow_tile;    // and of one for few queries; both multiples of lanes
-  int value_panel;    // columns of values that are best side by side, if a copy or a projection can choose; 0: all of a row
+  int narrow_tile;    // query lanes of a tile for few queries; both are multiples of lanes
+  int value_panel;    // columns of values that a copy or a projection puts side by side; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
-  int decode_ahead[2];  // floats that decoding is best to fetch ahead: on Zen 1 to 4 [1], on other CPUs [0]
+  int decode_ahead[2];  // floats that decoding fetches ahead: on Zen 1 to 4 [1], on other CPUs [0]
 
 #define ATTEND_FIELD(returned, kernel, parameters) returned (*kernel) parameters;
   ATTEND_KERNELS(ATTEND_FIELD)

@@ -1,7 +1,7 @@
 // Packing, by squares of vectors turned about: weights into panels, queries into the panel of a tile.
 
-// panel[c * width + r] = scale * rows[r][c] for c < columns, r < lanes; rows from `count` on are zero. One for weights
-// and queries: it is as large as two transpositions.
+// panel[c * width + r] = scale * rows[r][c] for c < columns, r < lanes; rows from `count` on are zero. One function for weights and
+// queries, for it is as large as two transpositions.
 ATTEND_NOINLINE void pack_rows(const float* const* rows, std::int64_t count, std::int64_t columns, float scale,
                                float* panel, std::int64_t width) {
   std::int64_t c = 0;
@@ -22,7 +22,7 @@ ATTEND_NOINLINE void pack_rows(const float* const* rows, std::int64_t count, std
   }
 }
 
-// The same where a row's elements lie apart.
+// Does that where a row's elements lie apart.
 ATTEND_NOINLINE void pack_strided_rows(const float* const* rows, std::int64_t stride, std::int64_t count,
                                        std::int64_t columns, float scale, float* panel, std::int64_t width) {
   float column[lanes] = {};
@@ -60,7 +60,7 @@ void pack_queries(const PackQueriesArguments* arguments) {
   }
 }
 
-// The other way about: the weights [key][lane] of a block into a row for each lane.
+// Writes the weights [key][lane] of a block into a row for each lane.
 void write_weights(const WriteWeightsArguments* arguments) {
   const WriteWeightsArguments& a = *arguments;
   for (std::int64_t lane = 0; lane < a.lane_count; lane += lanes) {

@@ -1,14 +1,9 @@
 // The micro-kernel of projections and scores: accumulators[r][v] += a[r][k] * panel[k][v], k ascending.
 //
-// The inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and one scalar
-// of a at a time, broadcast, or where the ISA takes scalars by lane, a vector of scalar_group of them for each row.
-// One step of k an iteration, or scalar_group: 12 to 64 multiply-adds cover the few instructions of the loop. They do not where
-// a CPU issues four operations a cycle (Intel's from Skylake to Cascade Lake): a whole tile of the projection takes gemm_steps
-// steps, where a row's elements lie side by side (Cascade Lake: 7 % of its time with AVX-512, 8 % with AVX2; Emerald Rapids: 1 to 10 %
-// with AVX-512. With a stride in the loop, which g++ keeps in a vector register, it was 2 % slower there than one step). Scores,
-// whose depth is a head's, take one: with four, core cases were 1 to 8 % slower.
+// The inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and one scalar of a at a time, broadcast, or
+// where the ISA takes scalars by lane, a vector of scalar_group of them for each row.
 
-// The tile that takes the rows a tile of `rows` leaves over.
+// Rows of the tile that takes what tiles of `rows` leave over.
 constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
 
 // One step: the scalars of all rows times one row of the panel.
@@ -47,8 +42,8 @@ struct Ahead {
   }
 };
 
-// The steps of a group from `step` on. A row of the panel, and after the last step the scalars of all rows, are loaded
-// for the next step or group, each vector right after the last use of the one before it: in-order CPUs wait for loads.
+// The steps of a group from `step` on. Each loads the next row of the panel, and the last one the scalars of all rows, vector by vector
+// right after the last use of the vector before: in-order CPUs wait for loads.
 template <int rows, int vectors, int step, bool more>
 ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows], std::int64_t next,
                                   const float* panel, Scalars (&scalars)[rows], Vector (&b)[vectors]) {
@@ -71,7 +66,7 @@ ATTEND_INLINE void multiply_group(Vector (&accumulators)[rows][vectors], const f
   if constexpr (!last) multiply_group<rows, vectors, step + 1, more>(accumulators, a, next, panel, scalars, b);
 }
 
-// All whole groups of scalar_group steps, where a row's elements lie side by side: one load of scalars serves a group.
+// Runs whole groups of scalar_group steps, where a row's elements lie side by side: one load of scalars serves a group.
 template <int rows, int vectors, bool fetches>
 ATTEND_INLINE std::int64_t multiply_groups(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
                                            std::int64_t depth, const float* panel, Ahead& ahead) {
@@ -93,7 +88,7 @@ ATTEND_INLINE std::int64_t multiply_groups(Vector (&accumulators)[rows][vectors]
   return k;
 }
 
-// `steps` an iteration, at most gemm_fetch_steps.
+// Runs `steps` steps an iteration, at most gemm_fetch_steps.
 template <int steps, bool fetches, int rows, int vectors>
 ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],
                                  std::int64_t stride, std::int64_t depth, const float* panel, Ahead ahead) {
@@ -113,7 +108,7 @@ ATTEND_INLINE void multiply_tile(Vector (&accumulators)[rows][vectors], const fl
     offset = k;
   }
   const float* const end = panel + (depth - k) * width;
-  for (; panel != end; panel += width) {  // without a counter: where it is not needed, it takes an issue slot
+  for (; panel != end; panel += width) {  // without a counter, which would take an issue slot
     if constexpr (fetches) ahead.fetch(k++);
     multiply_step(accumulators, a, offset, panel);
     offset += stride;

@@ -1,6 +1,6 @@
 // One row divided by the root of its mean square, times a weight for each element.
 
-// Strides are arguments so that 1 is a constant where it is one.
+// Strides are arguments, so that the compiler knows a stride of 1.
 ATTEND_INLINE void rms_norm_strided(const RmsNormArguments& a, std::int64_t source_stride, std::int64_t weight_stride,
                                     std::int64_t destination_stride) {
   Vector squares = zero();
@@ -13,7 +13,7 @@ ATTEND_INLINE void rms_norm_strided(const RmsNormArguments& a, std::int64_t sour
   float sum = buffer[0];
   for (int i = 1; i < lanes; ++i) sum += buffer[i];
 
-  // In double, which costs a row nothing, so that the factor is rounded once.
+  // In double, which costs a row nothing: the factor is rounded once.
   const double mean = static_cast<double>(sum) / static_cast<double>(a.columns);
   const Vector factor = broadcast(static_cast<float>(1.0 / __builtin_sqrt(mean + static_cast<double>(a.epsilon))));
   for (std::int64_t d = 0; d < a.columns; d += lanes) {

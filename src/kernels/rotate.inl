@@ -8,7 +8,7 @@ ATTEND_INLINE void turn(const RotateArguments& a, std::int64_t n, std::int64_t l
   x = turned;
 }
 
-// Whole vectors of pairs, of rows whose elements lie side by side. Returns how many pairs those were.
+// Rotates whole vectors of pairs, in rows whose elements lie side by side. Returns how many pairs it has rotated.
 ATTEND_INLINE std::int64_t rotate_vectors(const RotateArguments& a) {
   std::int64_t n = 0;
   for (; n + lanes <= a.pairs; n += lanes) {

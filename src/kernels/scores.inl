@@ -1,18 +1,11 @@
 // Scores of a key block against the queries in lanes, and their exponentials: nothing horizontal anywhere.
-//
-// In log2 units: the query panel holds q * scale * log2(e). Accumulators start at -maximum, an integer that moves only
-// when a score exceeds it by more than `headroom`, or when a lane's first visible block lies that far below it; where
-// there are biases, `biased_depth` below it, for beside a large bias scores lose their last bits. 2^24 leaves the sums
-// exact enough and far from overflow, and moving is rare. Where the maximum is below 0, it follows closely: chains that
-// start far from 0 lose the last bits of scores near it.
 
 constexpr float headroom = 24.0f, negative_headroom = 2.0f, biased_depth = 4.0f;
 alignas(64) constexpr float zeros[32] = {};
 
 enum class ScoreKind { plain, general };
 
-// 1 - 2 / (e^2x + 1), and below 5/8 a polynomial (Moshier's tanhf of Cephes), for a cap of 50 multiplies what is lost: small
-// scores keep their digits.
+// 1 - 2 / (e^2x + 1), and below 5/8 a polynomial (Moshier's tanhf of Cephes): a cap of 50 multiplies the digits that small scores lose.
 ATTEND_INLINE Vector tanh(Vector x) {
   const Vector most = broadcast(10.0f), least = broadcast(-10.0f);  // 1 and -1 in float32; NaN stays
   x = select(less(most, x), most, x);
@@ -26,8 +19,7 @@ ATTEND_INLINE Vector tanh(Vector x) {
   return select(less(square, broadcast(0.390625f)), multiply_add(multiply(near, square), x, x), far);
 }
 
-// Chains in registers to weights. Sums and maxima wait in memory: kept in registers over the loop before,
-// they would crowd its tile.
+// Turns chains in registers into weights. Sums and maxima wait in memory: in registers they would crowd the tile of the loop before.
 template <int rows, int vectors>
 ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const Vector (&scores)[rows][vectors]) {
   float* const weights = a.weights + key * (vectors * lanes);
@@ -48,10 +40,9 @@ ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const V
   }
 }
 
-// A plain tile takes its exponentials in registers, and so does a masked one of all rows: its hidden scores start
-// at -inf and stay there, unless they become NaN. All else is left as chains in `weights`, for weigh_chains: with
-// what that does in every tile's registers, they were 75 KB of code for three ISAs. Masked at the end of its chains
-// rather than the start, a tile takes 7 % longer than plain, not 3 (Zen 3, D 64): the exponentials wait for it.
+// A plain tile takes its exponentials in registers, and so does a masked one of all rows: its hidden scores start at -inf and stay there,
+// unless they become NaN. All other tiles leave chains in `weights`, for weigh_chains. Masked at the end of its chains rather than the
+// start, a tile takes 7 % longer than plain, not 3 (Zen 3, D 64): the exponentials wait for it.
 template <int rows, int vectors, ScoreKind kind, bool whole>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const float* start, bool in_registers) {
   constexpr bool masked = kind == ScoreKind::general && whole;
@@ -83,7 +74,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
   }
 }
 
-// From chains to weights, for the keys from `first` on: cap, bias, what is hidden, exponential.
+// Turns chains into weights, for the keys from `first` on: cap, bias, visibility, exponential.
 void weigh_chains(const ScoreArguments& a, std::int64_t first) {
   const Vector none = broadcast(-__builtin_inff()), most = broadcast(headroom);
   for (std::int64_t lane = 0; lane < a.width; lane += lanes) {
@@ -95,8 +86,7 @@ void weigh_chains(const ScoreArguments& a, std::int64_t first) {
       if (a.bias != nullptr) s = add(s, load(a.bias + at));
       s = select(mask_of(a.visible[key], static_cast<int>(lane / lanes)), s, none);  // even where it is NaN
       top = maximum(s, top);
-      // Above the headroom are scores that call for a move, and after it those that rounding alone put
-      // there, far beyond 2^24. +inf stays what it is, and makes its row NaN.
+      // Scores above the headroom call for a move; after it rounding alone puts them there, far beyond 2^24. +inf makes its row NaN.
       s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
       const Vector weight = exp2(s);
       sum = add(sum, weight);
@@ -115,8 +105,8 @@ ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key, co
   }
 }
 
-// Masks alone leave scores in registers. Where a sum is NaN then, a hidden key may be why: the block is scored
-// again as it is with a bias, and nothing that is hidden has any influence.
+// Masks alone leave scores in registers. If a sum is NaN then, a hidden key may be why: the block is scored again as with a bias, where
+// hidden keys have no influence.
 template <int rows, int vectors>
 ATTEND_INLINE void score_general(const ScoreArguments& a) {
   Vector sums[vectors], tops[vectors];

@@ -16,10 +16,9 @@ void softmax(const SoftmaxArguments* arguments) {
   float top = buffer[0];
   for (int i = 1; i < lanes; ++i) top = buffer[i] > top ? buffer[i] : top;
 
-  // Subtracted before the conversion to log2, so that large scores lose nothing. A row of -inf alone
-  // gives -inf - -inf, NaN, as it should.
+  // Subtracts before it converts to log2, so that large scores lose nothing. A row of -inf alone gives -inf - -inf, NaN, as it should.
   const Vector maximum_score = broadcast(top), to_log2 = broadcast(log2_e);
-  // Some vectors of them by lanes, then all in double: one chain of a million terms would be off by 1e-3.
+  // Adds some vectors of exponentials by lanes, then all in double: one chain of a million terms would be off by 1e-3.
   constexpr std::int64_t group = 64 * lanes;
   double sum = 0.0;
   for (std::int64_t first = 0; first < a.visible; first += group) {

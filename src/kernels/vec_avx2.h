@@ -1,4 +1,4 @@
-// The vector of AVX2 with FMA: 8 floats in a register.
+// The vector of AVX2 with FMA: 8 floats in a register. vec_scalar.h says what each operation gives.
 #include <immintrin.h>
 
 namespace attend { namespace avx2 { namespace {
@@ -20,7 +20,7 @@ ATTEND_INLINE __m256i first(std::int64_t count) {
 ATTEND_INLINE Vector load_partial(const float* p, std::int64_t count) {
   return _mm256_maskload_ps(p, first(count));
 }
-// By pieces: a masked store is microcode on AMD (18 operations on Zen 4).
+// Stores by pieces: a masked store is microcode on AMD (18 operations on Zen 4).
 ATTEND_INLINE void store_partial(float* p, Vector x, std::int64_t count) {
   if (count >= 8) {
     _mm256_storeu_ps(p, x);
@@ -71,8 +71,7 @@ ATTEND_INLINE Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
 ATTEND_INLINE bool any(Mask a) { return _mm256_movemask_ps(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm256_blendv_ps(b, a, m); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return _mm256_broadcast_ss(p); }
-// c + a b. For g++ as an instruction of its own: left to it, accumulators wander between registers and a
-// tile of 12 spills (4x24: 65 % of the peak, with it 96). clang copies around the instruction instead.
+// An asm instruction for g++, whose tiles spill otherwise; clang would copy around it (README.md, gemm).
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
 #if defined(__clang__)
   return _mm256_fmadd_ps(a, b, c);
@@ -81,8 +80,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
   return c;
 #endif
 }
-// After a row's last multiply-add: the next row's scalar is loaded after it. clang would load a step's
-// scalars first, and spill an accumulator of a tile that takes all 16 registers (4x24: 43 % of the peak).
+// Keeps the load of the next row's scalar behind a row's last multiply-add: clang would load a step's scalars first, and spill.
 ATTEND_INLINE void keep_order(Vector& x) {
 #if defined(__clang__)
   asm volatile("" : "+x"(x) : : "memory");
@@ -92,7 +90,7 @@ ATTEND_INLINE void keep_order(Vector& x) {
 }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
-// rows[i][j] <-> rows[j][i]: by pairs, by fours, then by halves of the register.
+// By pairs, by fours, then by halves of the register.
 ATTEND_INLINE void transpose(Vector (&rows)[8]) {
   Vector t[8];
   ATTEND_UNROLL
@@ -117,7 +115,6 @@ ATTEND_INLINE void transpose(Vector (&rows)[8]) {
   for (int i = 0; i < 8; ++i) rows[i] = t[i];
 }
 
-// Element i: the sum of rows[i]'s elements, by one tree.
 ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[8]) {
   Vector fours[2];
   ATTEND_UNROLL
@@ -133,7 +130,6 @@ ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[8]) {
   return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
 }
 
-// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE Vector middle_swapped(Vector x) {  // quarters 0 2 1 3
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));
 }
@@ -148,16 +144,12 @@ ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
   b = _mm256_permute2f128_ps(low, high, 0x31);
 }
 
-// 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
-// From -126.5 down, 2^x is 0. NaN stays.
 ATTEND_INLINE Vector clamp_exponent(Vector x) { return maximum(broadcast(-127.0f), x); }
-// x + 1.5 * 2^23 + 127, for -127 <= x <= 127: its low bits are x rounded to the nearest integer, with the bias of exponents.
 constexpr float exponent_shift = 0x1.8p23f + 127.0f;
 ATTEND_INLINE Vector round_bits(Vector x) { return _mm256_add_ps(x, broadcast(exponent_shift)); }
 ATTEND_INLINE Vector exponent_fraction(Vector x) { return _mm256_sub_ps(x, _mm256_sub_ps(round_bits(x), broadcast(exponent_shift))); }
-// p 2^round(x), 0 for x = -127
 ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
   return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(round_bits(x)), 23)));
 }

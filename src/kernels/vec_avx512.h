@@ -1,4 +1,4 @@
-// The vector of AVX-512: 16 floats in a register.
+// The vector of AVX-512: 16 floats in a register. vec_scalar.h says what each operation gives.
 #include <immintrin.h>
 
 namespace attend { namespace avx512 { namespace {
@@ -50,8 +50,7 @@ ATTEND_INLINE Mask both(Mask a, Mask b) { return a & b; }
 ATTEND_INLINE bool any(Mask a) { return a != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return _mm512_mask_blend_ps(m, b, a); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return _mm512_set1_ps(*p); }
-// c + a b. For g++ as an instruction of its own: left to it, accumulators wander between registers and
-// the larger tiles spill. clang keeps its own order well, and copies around the instruction.
+// An asm instruction for g++, whose larger tiles spill otherwise; clang would copy around it (README.md, gemm).
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
 #if defined(__clang__)
   return _mm512_fmadd_ps(a, b, c);
@@ -63,7 +62,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
 ATTEND_INLINE void keep_order(Vector&) {}
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
-// rows[i][j] <-> rows[j][i]: by pairs, by fours, then by quarters of the register.
+// By pairs, by fours, then by quarters of the register.
 ATTEND_INLINE void transpose(Vector (&rows)[16]) {
   Vector t[16];
   ATTEND_UNROLL
@@ -97,7 +96,6 @@ ATTEND_INLINE void transpose(Vector (&rows)[16]) {
   }
 }
 
-// Element i: the sum of rows[i]'s elements, by one tree.
 ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[16]) {
   Vector fours[4], eights[2];
   ATTEND_UNROLL
@@ -120,7 +118,6 @@ ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[16]) {
                        _mm512_maskz_shuffle_f32x4(0xffff, eights[0], eights[1], 0xdd));
 }
 
-// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const Vector x = _mm512_permutex2var_ps(a, even, b);
@@ -134,8 +131,8 @@ ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
   a = first;
 }
 
-// 2^f on [0, 1): minimax with 2^0 = 1 pinned. The adds and shifts of the other ISAs are no faster within a
-// tile (78.8 % of the peak to 79.6 on Zen 4), and round worse.
+// 2^f on [0, 1), as x is floor and fraction here: the other ISAs' adds and shifts are no faster within a tile (78.8 % of the peak to 79.6
+// on Zen 4), and round worse.
 constexpr float exp2_coefficients[5] = {0x1.62e4bap-1f, 0x1.ebdb66p-3f, 0x1.c91ca6p-5f,
                                         0x1.2778bcp-7f, 0x1.e974e2p-10f};
 // scale_by_exponent takes any.

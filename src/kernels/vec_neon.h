@@ -1,4 +1,4 @@
-// The vector of NEON on aarch64: 4 floats in a register.
+// The vector of NEON on aarch64: 4 floats in a register. vec_scalar.h says what each operation gives.
 #include <arm_neon.h>
 
 namespace attend { namespace neon { namespace {
@@ -58,9 +58,8 @@ ATTEND_INLINE Mask both(Mask a, Mask b) { return vandq_u32(a, b); }
 ATTEND_INLINE bool any(Mask a) { return vmaxvq_u32(a) != 0; }
 ATTEND_INLINE Vector select(Mask m, Vector a, Vector b) { return vbslq_f32(m, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return vld1q_f32(p); }
-// c + a[index] b. As an instruction in the place that it has in the source: compilers move the loads to where in-order
-// CPUs wait for them. With intrinsics the loops take 40 to 53 % of a Cortex-A55's peak, not 61 to 68, and g++'s
-// projections 94 % of a Neoverse-N1's, not 100 (by llvm-mca).
+// An asm instruction, which stays in its place: around intrinsics compilers move loads to where in-order CPUs wait for them, and the loops
+// take 40 to 53 % of a Cortex-A55's peak, not 61 to 68, g++'s projections 94 % of a Neoverse-N1's, not 100 (by llvm-mca).
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector c) {
   switch (index) {
     case 0: asm volatile("fmla %0.4s, %1.4s, %2.s[0]" : "+w"(c) : "w"(b), "w"(a)); return c;
@@ -69,11 +68,10 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector 
     default: asm volatile("fmla %0.4s, %1.4s, %2.s[3]" : "+w"(c) : "w"(b), "w"(a)); return c;
   }
 }
-// After a load: it stays between the multiply-adds before and after it.
+// Keeps a load between the multiply-adds before and after it.
 ATTEND_INLINE void keep_order(Vector& x) { asm volatile("" : "+w"(x)); }
 ATTEND_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 
-// rows[i][j] <-> rows[j][i].
 ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(rows[0], rows[1]));
   const float64x2_t b = vreinterpretq_f64_f32(vtrn2q_f32(rows[0], rows[1]));
@@ -85,12 +83,10 @@ ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   rows[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
 }
 
-// Element i: the sum of rows[i]'s elements, by one tree.
 ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[4]) {
   return vpaddq_f32(vpaddq_f32(rows[0], rows[1]), vpaddq_f32(rows[2], rows[3]));
 }
 
-// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const Vector x = vuzp1q_f32(a, b);
   b = vuzp2q_f32(a, b);
@@ -102,16 +98,12 @@ ATTEND_INLINE void join_pairs(Vector& a, Vector& b) {
   a = first;
 }
 
-// 2^f on [-1/2, 1/2]: minimax with 2^0 = 1 pinned.
 constexpr float exp2_coefficients[5] = {0x1.62e42ap-1f, 0x1.ebf9bap-3f, 0x1.c6b718p-5f,
                                         0x1.3ceaf4p-7f, 0x1.5bba2cp-10f};
-// From -126.5 down, 2^x is 0. NaN stays.
 ATTEND_INLINE Vector clamp_exponent(Vector x) { return vmaxq_f32(x, vdupq_n_f32(-127.0f)); }
-// x + 1.5 * 2^23 + 127, for -127 <= x <= 127: its low bits are x rounded to the nearest integer, with the bias of exponents.
 constexpr float exponent_shift = 0x1.8p23f + 127.0f;
 ATTEND_INLINE Vector round_bits(Vector x) { return vaddq_f32(x, vdupq_n_f32(exponent_shift)); }
 ATTEND_INLINE Vector exponent_fraction(Vector x) { return vsubq_f32(x, vsubq_f32(round_bits(x), vdupq_n_f32(exponent_shift))); }
-// p 2^round(x), 0 for x = -127
 ATTEND_INLINE Vector scale_by_exponent(Vector p, Vector x) {
   return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(round_bits(x)), 23)));
 }

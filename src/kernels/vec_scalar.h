@@ -1,13 +1,11 @@
-// The vector of plain C++: four floats by the compilers' portable vectors, which any CPU has.
-//
-// Four, not one: g++ turns a plain loop over columns into SSE by itself, and the fallback must not lose to
-// that (with one float a vector, projections took 2.4 times the plain loops' time).
+// The vector of plain C++: four floats by the compilers' portable vectors, which any CPU has. Not one, for g++ turns plain loops over
+// columns into SSE by itself: with one float a vector, projections took 2.4 times their time.
 namespace attend { namespace scalar { namespace {
 
 using Vector = float __attribute__((vector_size(16)));
 using Mask = std::int32_t __attribute__((vector_size(16)));
 constexpr int lanes = 4;
-constexpr int scalar_group = 1;  // scalars that load_scalars loads at once, for multiply_add_scalar to take by lane: 1 or 4
+constexpr int scalar_group = 1;  // scalars that load_scalars loads at once and multiply_add_scalar takes by lane: 1 or 4
 using Scalars = Vector;
 
 ATTEND_INLINE Vector broadcast(float x) { return Vector{x, x, x, x}; }
@@ -58,24 +56,24 @@ ATTEND_INLINE Vector maximum(Vector a, Vector b) { return select(a > b, a, b); }
 ATTEND_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return broadcast(*p); }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
-[[maybe_unused]] ATTEND_INLINE void keep_order(Vector&) {}  // where a compiler would move loads: it stays before what follows
+[[maybe_unused]] ATTEND_INLINE void keep_order(Vector&) {}  // keeps loads where they stand, where a compiler would move them
 ATTEND_INLINE void prefetch(const float*) {}
 
-// rows[i][j] <-> rows[j][i].
+// Exchanges rows[i][j] and rows[j][i].
 ATTEND_INLINE void transpose(Vector (&rows)[4]) {
   const Vector t[4] = {rows[0], rows[1], rows[2], rows[3]};
   ATTEND_UNROLL
   for (int i = 0; i < 4; ++i) rows[i] = Vector{t[0][i], t[1][i], t[2][i], t[3][i]};
 }
 
-// Element i: the sum of rows[i]'s elements, by one tree.
+// Element i is the sum of rows[i]'s elements, by one tree.
 ATTEND_INLINE Vector sum_lanes(const Vector (&rows)[4]) {
   Vector t[4] = {rows[0], rows[1], rows[2], rows[3]};
   transpose(t);
   return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
-// (x0 y0 x1 y1 ..) in a, then b -> the x in a, the y in b; join_pairs is the way back.
+// Turns x0 y0 x1 y1 .., in a and then b, into the x in a, the y in b; join_pairs is the way back.
 ATTEND_INLINE void separate_pairs(Vector& a, Vector& b) {
   const Vector x = {a[0], a[2], b[0], b[2]};
   b = Vector{a[1], a[3], b[1], b[3]};

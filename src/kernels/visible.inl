@@ -1,7 +1,6 @@
 // Which lanes of a tile see each key of a block: a word a key, bit n for lane n.
 //
-// A range is a change at each of its ends, summed up along the keys. Masks lie along the keys in memory, and so do
-// the words: lanes take their bits from what their masks hide, and nothing is turned about.
+// A range is a change at each of its ends, summed up along the keys. Words lie along the keys, as masks do: nothing is turned about.
 
 static_assert(wide_vectors * lanes <= 32, "a bit for each lane");
 
@@ -21,7 +20,7 @@ ATTEND_INLINE Vector load_additive(const LaneRules& lane, const SequenceRules& s
   return copy_in(lane.additive + key * sequence.additive_stride, count, sequence.additive_stride, 0.0f);
 }
 
-// Takes the bits of up to eight lanes from what their bool masks hide.
+// Clears the bits of up to eight lanes where their bool masks hide a key.
 void hide_masked(const VisibleArguments& a, std::int64_t first) {
   using Bytes = std::uint8_t __attribute__((vector_size(16)));
   constexpr int columns = (key_block + 15) / 16 * 16;
@@ -55,7 +54,7 @@ void hide_masked(const VisibleArguments& a, std::int64_t first) {
   }
 }
 
-// The same of all lanes and the mask of padding.
+// Clears the bits of all lanes where the mask of padding hides a key.
 void hide_padding(const VisibleArguments& a) {
   const SequenceRules& sequence = a.sequence;
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
@@ -63,7 +62,7 @@ void hide_padding(const VisibleArguments& a) {
   }
 }
 
-// The same of one lane and its additive mask. Returns whether that has something else than 0 and -inf, or `adds`.
+// Clears the bits of one lane where its additive mask is -inf. Returns whether the mask has something else than 0 and -inf, or `adds`.
 bool hide_infinite(const VisibleArguments& a, std::int64_t n, bool adds) {
   const LaneRules& lane = a.lanes[n];
   for (std::int64_t k = 0; k < a.key_count; k += lanes) {
@@ -85,7 +84,7 @@ int fill_visible(const VisibleArguments* arguments) {
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     const LaneRules& lane = a.lanes[n];
     const std::int64_t root = lane.position - lane.node;
-    const bool tree = lane.parents != nullptr && root < lane.end;  // it sees all before its root, but for ranges
+    const bool tree = lane.parents != nullptr && root < lane.end;  // before its root a tree hides nothing
     const std::int64_t begin = lane.begin - a.key, end = (tree ? root : lane.end) - a.key;
     if (begin >= end || begin >= count || end <= 0) continue;
     visible[begin > 0 ? begin : 0] ^= 1u << n;
@@ -93,7 +92,7 @@ int fill_visible(const VisibleArguments* arguments) {
   }
   std::uint32_t sum = 0;
   for (std::int64_t k = 0; k < count; ++k) visible[k] = sum ^= visible[k];
-  // Of the keys from the root's position on, a node of a tree sees its ancestors and itself.
+  // From the root's position on, a node of a tree sees its ancestors and itself.
   for (std::int64_t n = 0; n < a.lane_count; ++n) {
     const LaneRules& lane = a.lanes[n];
     if (lane.parents == nullptr) break;

@@ -1,4 +1,3 @@
-// Plans: the arithmetic.
 #include "plan/plan.h"
 
 #include "base/arithmetic.h"
@@ -24,13 +23,13 @@ struct TileSize {
   int twelfths;
 };
 
-// The best first. Wide tiles of fewer keys go before narrow ones: heads of 256 keep AVX2's 24 lanes so, 77 % of the peak, with 8
+// The best size first. Wide tiles of fewer keys go before narrow ones: heads of 256 keep AVX2's 24 lanes so, 77 % of the peak, with 8
 // lanes 65 (Zen 3). Narrow ones take fewer keys where heads wider than 512 leave no room on AVX-512: with D 576 and Dv 512, blocks
 // of 96, 72, 48 and 32 keys reach 80, 79, 78 and 76 % (Zen 5).
 constexpr TileSize tile_sizes[] = {{true, 12}, {true, 9}, {true, 6}, {false, 12}, {false, 9}, {false, 6}, {false, 4}};
 
-// That of the first size that fits. For the grid of sums, by D alone, up to 512 with values as deep, beyond with those of 512;
-// values wider than that count as the widest.
+// The block of the first size that fits. D alone decides, for the grid of sums: up to 512 values count as deep as D, beyond as 512;
+// values wider than 512 count as the widest.
 std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth, std::int64_t value_depth) {
   const std::int64_t usual = 512, values = value_depth > usual ? largest_head : smaller(depth, usual);
   std::int64_t block = 0;
@@ -59,7 +58,7 @@ void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPl
   if (totals) plan->tile_bytes += aligned_bytes(static_cast<std::size_t>(plan->tile * plan->value_stride) * sizeof(double));
 }
 
-// One query a sequence, and few heads that share its keys: too few rows to fill a vector. Chunks of keys are tasks.
+// Decoding: a sequence's one query and the few heads that share its keys are too few rows to fill a vector. Chunks of keys are tasks.
 void plan_decoding(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
   plan->query_stride = round_up(shape.depth, kernels.lanes);
   plan->fetched_ahead = decode_ahead(kernels);
@@ -70,19 +69,18 @@ void plan_decoding(const Kernels& kernels, const AttentionShape& shape, Attentio
   plan->parts = plan->chunks;
 }
 
-// Which keys and values are copied. Returns the bytes that a thread may need for them.
+// Decides which keys and values are copied. Returns the bytes that a thread may need for the copies.
 std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int threads, AttentionPlan* plan) {
-  // Rows 4 KiB apart fall into the same sets of L1, long strides cost TLB entries: one copy, read
-  // S / tile times, pays from there on.
+  // Rows 4 KiB apart share sets of L1, and long strides cost TLB entries: one copy, read S / tile times, pays from there on.
   const auto pays = [&](std::int64_t row_stride, std::int64_t depth) {
     const std::int64_t page = 1024;
     return shape.queries * shape.heads_per_kv_head > kernels.narrow_tile && row_stride != depth && (shape.keys >= 512 || row_stride % page == 0);
   };
   plan->copy_keys = pays(shape.key_row_stride, shape.depth);
   plan->copy_values = (shape.value_stride != 1 && shape.value_depth > 1) || pays(shape.value_row_stride, shape.value_depth);
-  // Values are read a few columns at a time, by each tile: in panels these lie in a row, and those of long rows don't crowd a
-  // few sets of L1 (Zen 3: D 64, S = 1500 takes 3 % less, D 128, S = 2048 4 %). Copies pay from 1024 keys on: with 512, a layer
-  // takes 0.4 % less and attention alone 0.5 % more. A task takes all tiles of a copy: no thread is to be without one.
+  // A tile reads a few columns of values at a time: in panels these lie in a row, and do not crowd a few sets of L1 (Zen 3: D 64,
+  // S = 1500 takes 3 % less, D 128, S = 2048 4 %). Copies pay from 1024 keys on: with 512, a layer takes 0.4 % less and attention alone
+  // 0.5 % more. A task takes all tiles of a copy: values are copied where the heads leave no thread without one.
   const bool panels = kernels.value_panel > 0 && shape.value_depth % kernels.value_panel == 0 && plan->slots == 0 && shape.source != KeySource::cached;
   const bool may_copy = panels && shape.source == KeySource::given && shape.keys >= 1024 && plan->tiles >= 8;
   if (may_copy && (shape.average_weights ? 1 : shape.kv_heads) % threads == 0) plan->copy_values = true;
@@ -114,7 +112,7 @@ std::int64_t most_keys(const KeyValueCacheConfig& cache) { return cache.capacity
 
 bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
                   std::int64_t relative_floats, int threads, ForwardPlan* plan) {
-  // All that follows fits into 63 bits if this does.
+  // If this fits into 63 bits, so does all that follows.
   const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
                       (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
   if (most > 0x1p60 || shape.batch > (std::int64_t{1} << 56)) return false;

@@ -1,13 +1,11 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Arithmetic, but for how far this CPU fetches ahead.
 //
-// Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below; a thread: a tile,
-// with its totals, [lanes][Dv] doubles, where S is more than a span, plus (D + Dv) S floats where keys or values are, or may
-// be, copied. Where sequences have one query: H/G (D + Dv + 512) and 512 floats a thread, and what each chunk of 1024 keys comes
-// to, H (Dv + 14) floats, D and Dv rounded up to whole vectors.
-// Workspace of a layer's forward: projected q B H L D, k and v B G S D each, heads B L H D, as floats,
-// each rounded up to 64 bytes; 3 N + 2 row counts for N sequences (B of them, or those that are packed); a
-// relative bias's table, H (2 (distance + lanes) + 1) floats; attention's, for each thread; and the call itself,
-// 2.5 KiB. Over a cache, k and v are there, and B + 1 row counts more.
+// Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below. For each thread: a tile; its totals,
+// [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have
+// one query: H/G (D + Dv + 512) + 512 floats a thread, H (Dv + 14) a chunk of 1024 keys, D and Dv rounded up to whole vectors.
+// Workspace of a layer's forward: q B H L D, k and v B G S D each, heads B L H D, as floats, each rounded up to 64 bytes; 3 N + 2 row
+// counts for N sequences (entries, or packed ones); a relative bias's table, H (2 (distance + lanes) + 1) floats; attention's for each
+// thread; the call itself, 2.5 KiB. Over a cache k and v take nothing, and there are B + 1 row counts more.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +18,11 @@
 
 namespace attend {
 
-/// How the attention of one call is cut up. Tile scratch is at most 64 KiB for D + Dv <= 512, else 80.
+/// How the attention of one call is cut up. A tile's scratch is at most 64 KiB for D + Dv <= 512, else 80.
 struct AttentionPlan {
   std::int64_t tile;           // query lanes
   std::int64_t key_block;      // the step of the absolute grid of key blocks: the order of sums
-  std::int64_t span;           // keys whose blocks are one chain of sums: beyond, a tile keeps totals of spans, in double
+  std::int64_t span;           // keys whose blocks are one chain of sums; a tile of more keys adds spans up in double
   std::int64_t value_stride;   // Dv rounded up to whole vectors
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
@@ -32,18 +30,18 @@ struct AttentionPlan {
   bool all_kv_heads;           // a task takes all heads, for they share an output
   int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   std::int64_t heads_per_kv_head;
-  std::int64_t parts;          // tasks of each sequence and key head, or all: its tiles or its chunks
+  std::int64_t parts;          // tasks of each sequence and key head, or of all heads: its tiles or its chunks
   std::int64_t tasks;
   std::int64_t query_stride;   // D rounded up to whole vectors
-  std::int64_t fetched_ahead;  // floats that decoding is best to fetch ahead on this CPU
-  std::int64_t chunks, slots;  // of decoding sequences: of the longest, of all; 0: no sequence decodes
-  std::size_t tile_bytes;      // of a thread: a tile's, and its totals where keys take several spans
+  std::int64_t fetched_ahead;  // floats that decoding fetches ahead on this CPU
+  std::int64_t chunks, slots;  // chunks of the longest sequence that decodes, and of all; 0: no sequence does
+  std::size_t tile_bytes;      // a tile, and its totals where keys take several spans
   std::size_t shared_bytes, thread_bytes;
 
   std::size_t bytes(int threads) const { return shared_bytes + thread_bytes * static_cast<std::size_t>(threads); }
 };
 
-/// Keys whose attention a decoding sequence computes apart, on an absolute grid: threads share them.
+/// Keys of a chunk: decoding cuts a sequence's keys into chunks of the absolute grid, which threads share.
 inline constexpr std::int64_t decode_chunk = 1024;
 
 struct AttentionShape {
@@ -52,18 +50,17 @@ struct AttentionShape {
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
   KeySource source;
-  bool ring;                   // of a cache: its keys may begin and end within any span
+  bool ring;                   // the cache is a ring: its keys may begin and end within any span
   bool average_weights;
   bool may_decode;             // rows that see no key give 0, not the mean of all values
-  bool mixed;                  // sequences differ in their queries: any of them may have one
-  std::int64_t packed_keys;    // rows of keys in all, of packed sequences; 0: entries of a batch
+  bool mixed;                  // sequences differ in their queries: any may have a single one
+  std::int64_t packed_keys;    // rows of keys in all, where sequences are packed; else 0
 };
 
-/// `threads`: values are not copied into panels where a thread would wait for another's copy. Neither bits nor bytes a
-/// thread depend on it.
+/// Where a thread would wait for another's copy, values are not copied into panels: neither bits nor bytes a thread depend on `threads`.
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);
 
-/// The keys of a cache that a plan counts on: chunks of what a ring holds may begin and end within one.
+/// The keys of a cache that a plan counts on: a ring's may begin and end within a chunk.
 std::int64_t most_keys(const KeyValueCacheConfig& cache);
 
 /// Room for a Forward: what the tasks of a layer's call share.
@@ -74,7 +71,7 @@ struct ForwardPlan {
   AttentionPlan attention;
   std::size_t queries, keys, values, heads;   // projected; [B][H or G][n][D], heads [B][L][H D]
   std::size_t query_rows, key_rows;           // int64 [N + 1]: rows of the sequences before
-  std::size_t output_rows;                    // the same with padding; only over a cache
+  std::size_t output_rows;                    // int64 [N + 1]: rows of the entries before, padding included; only over a cache
   std::size_t first_keys;                     // int64 [N]: the first row of keys that is projected
   std::size_t relative;                       // T5's bias by head and distance
   std::size_t attention_memory;               // attention.bytes
@@ -82,16 +79,16 @@ struct ForwardPlan {
   std::size_t bytes;
 };
 
-/// `attention`: of the layer's heads, its batch the number of sequences; `relative_floats`: of the table of a relative bias;
-/// `threads` may be fewer than the options ask for. False where the sizes overflow.
+/// `attention`: the shape of the layer's heads, its batch the number of sequences; `relative_floats`: the size of a relative bias's
+/// table; `threads` may be fewer than the options ask for. False where the sizes overflow.
 bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
                   std::int64_t relative_floats, int threads, ForwardPlan* plan);
 
-/// Rows of a projection that one task takes, about as many each: what fits into half of a 512 KiB L2, beside two panels of
-/// weights. (Zen 3: with twice as many, and what is left for the last task, layers took 0.5 to 1 % longer.)
+/// Rows of a projection that one task takes, about as many each: half of a 512 KiB L2 holds them beside two panels of weights. (Zen 3:
+/// with twice as many, and the rest for the last task, layers took 0.5 to 1 % longer.)
 std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows);
 
-/// Multiply-adds of a forward in which every key is visible, those before shape.keys included.
+/// Multiply-adds of a forward in which every key is visible; the keys that a cache has before shape.keys count too.
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before = 0);
 
 /// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.

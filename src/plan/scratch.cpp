@@ -1,4 +1,3 @@
-// Lays the arrays of tasks out.
 #include "plan/scratch.h"
 
 #include "base/cursor.h"

@@ -1,4 +1,4 @@
-// The memory of tasks, and how it is laid out: a tile's, decoding's, and what chunks of keys came to.
+// How the memory of tasks is laid out: a tile's, decoding's, and the partial results of chunks of keys.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace attend {
 struct Lane {
   const float* query;
   float* output;
-  float* weights;  // null where they are not asked for
+  float* weights;  // null where the caller does not ask for weights
   float* lse;
   std::int64_t index, head;
 };
@@ -24,9 +24,9 @@ struct TileScratch {
   std::uint32_t* visible;  // [key block], a bit for each lane
   float* bias;           // [key block][tile]
   float* output;         // [tile][Dv rounded up]
-  double* sum;           // [tile], as all that follow
-  double* level;         // while a lane moves to another frame: where its sum stands in it, log2
-  float* maximum;        // what sums and outputs are relative to, with the lane's reference bias: together its frame
+  double* sum;           // [tile], as all arrays that follow
+  double* level;         // while a lane moves to another frame: where its sum stands in the new one, log2
+  float* maximum;        // with the lane's reference bias its frame: what sums and outputs are relative to
   float* start;          // what scores start from: the maximum, or 0 while the lane moves to another frame
   float* block_sum;
   float* block_maximum;
@@ -38,11 +38,11 @@ struct TileScratch {
   Lane* lanes;
   LaneRules* lane_rules;  // what each lane sees
   double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
-  std::uint32_t seen;    // bits of those that have seen a key
-  std::uint32_t unseen;  // and of those whose sum is still 0
+  std::uint32_t seen;    // a bit for each lane that has seen a key
+  std::uint32_t unseen;  // a bit for each lane whose sum is still 0
   bool described;        // whether lane_rules say more than the lanes' ranges
   bool folded;           // whether totals holds anything
-  bool referenced;       // some lane's reference has an additive bias: blocks that add nothing differ from it
+  bool referenced;       // some lane's reference has an additive bias, from which blocks that add nothing differ
 
   TileScratch(void* memory, std::int64_t tile, std::int64_t key_block, std::int64_t depth, std::int64_t value_stride);
   static std::size_t bytes(std::int64_t tile, std::int64_t key_block, std::int64_t depth, std::int64_t value_stride) {
@@ -56,12 +56,12 @@ struct Frame {
   BiasReference reference = {};
 };
 
-/// What a row of a chunk came to; the first chunk's has what all of them did, once merged.
+/// The partial result of a row over a chunk of keys; merging leaves that of all chunks in the first one.
 struct Partial {
   Frame frame, merged_frame;
   float sum;
-  float factor;  // of its output and sum, where chunks are merged; then, of the first one, 1 / the merged sum
-  bool seen;     // whether a key of it is visible
+  float factor;  // takes output and sum to the common frame; in the first chunk, once merged, 1 / the merged sum
+  bool seen;     // whether a key of the chunk is visible
   bool merged_seen;
 };
 
@@ -69,8 +69,8 @@ struct Partial {
 struct DecodeScratch {
   float* queries;  // [rows][query_stride], times scale
   float* weights;  // [rows][decode_block]
-  float* bias;     // [decode_block], of one row
-  float* partial;  // [rows][value_stride], of a group of keys that is not complete
+  float* bias;     // [decode_block], for one row at a time
+  float* partial;  // [rows][value_stride]: sums of a group of keys that is not complete
 
   void* end;
 

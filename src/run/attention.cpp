@@ -28,8 +28,7 @@ void run_compute(const void* context, std::int64_t task, int thread) {
     run_tiles(attention, plan, b, kv_head, within - kv_head * parts, scratch_of(call, thread));
     return;
   }
-  // Chunk by chunk, for all key heads: token-major caches have their keys side by side, in the same pages
-  // (28 % of the read bandwidth when a key head took all its chunks first, 67 % so).
+  // Chunk by chunk, for all key heads, which lie side by side in a token-major cache (67 % of the read bandwidth; 28 head by head).
   const std::int64_t chunk = quotient(within, kv_heads), first = plan.all_kv_heads ? 0 : within - chunk * kv_heads;
   const std::int64_t end = plan.all_kv_heads ? attention.kv_heads : first + 1;
   for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, chunk, call.memory, scratch_of(call, thread));

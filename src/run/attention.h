@@ -14,11 +14,11 @@ struct AttentionCall {
   char* memory;
 };
 
-/// Puts the stages of a call, at most three, into `stages` and returns their number: tiles, and chunks of the keys
-/// of sequences that decode; where there are such, those merged, and their weights if they are asked for.
+/// Puts the stages of a call, at most three, into `stages` and returns their number: tiles and chunks of keys; where sequences decode,
+/// merging their chunks; their attention weights, if the call asks for them.
 int add_attention_stages(const AttentionCall& call, Stage* stages);
 
-/// Writes the rows of padding, those from sequences.query_count(b) on: 0, and the LSE of a row that sees no key.
+/// Writes rows of padding, from sequences.query_count(b) on: outputs of 0, and the LSE of a row that sees no key.
 void write_padding(const Attention& attention);
 
 }  // namespace attend

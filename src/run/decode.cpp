@@ -1,8 +1,7 @@
-// Decoding: chunks of keys to partial results, and those in order to one.
+// Decoding: chunks of keys give partial results, which are merged in order.
 //
-// A chunk's result is an output and a sum relative to 2^maximum and a reference bias. Without biases maxima are integers, so
-// that merging scales by powers of two, exactly (Dao et al. 2023, Flash-Decoding, with exact factors). Chunks lie on an
-// absolute grid: who computes them does not change a bit.
+// A partial result is an output and a sum relative to 2^maximum and a reference bias. Without biases maxima are integers, so that
+// merging scales by powers of two, exactly (Dao et al. 2023, Flash-Decoding). Chunks lie on an absolute grid: threads change no bit.
 #include "run/decode.h"
 
 #include <math.h>
@@ -15,7 +14,7 @@ namespace attend {
 
 namespace {
 
-// One sequence and one of its key heads, which serves `rows` heads.
+// A sequence and one of its key heads, which serves `rows` heads.
 struct Decode {
   const Attention& attention;
   const AttentionPlan& plan;
@@ -32,8 +31,7 @@ struct Decode {
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
   std::int64_t head(std::int64_t r) const { return kv_head * rows + r; }
   std::int64_t query_row() const { return sequences().first_query(b); }
-  // Of the chunk-th one that the sequence sees. Packed sequences take the chunks that their own rows begin,
-  // and one more.
+  // The slot of the chunk-th chunk that the sequence sees. A packed sequence has a slot for each chunk that begins in its rows, and one.
   std::int64_t slot(std::int64_t chunk) const {
     const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
     return (before + chunk) * attention.kv_heads + kv_head;
@@ -44,7 +42,7 @@ struct Decode {
     return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * rows;
   }
   KeyRange range() const { return attention.visibility.of(b, 0); }
-  // The part of it in a chunk of the absolute grid.
+  // The keys that lie in a chunk of the absolute grid.
   KeyRange range(std::int64_t chunk) const {
     const KeyRange all = range();
     return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
@@ -55,8 +53,8 @@ struct Decode {
   bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
 };
 
-// Floats to fetch ahead where so many keys are read: at most a sixteenth of them, for those behind the last are not read. (AVX2
-// fetched 4 KiB ahead of 128 keys of 64 and took 1.5 % longer than with 2.)
+// Floats to fetch ahead: at most a sixteenth of the keys, for nothing reads what lies behind the last. (AVX2 took 1.5 % longer with 4 KiB
+// ahead of 128 keys of 64 than with 2.)
 std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t width) {
   return smaller(decode.plan.fetched_ahead, keys * width / 16);
 }
@@ -92,8 +90,8 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   }
 }
 
-// Biases of row r on keys [begin, end), as differences to the frame's reference. Where that is far from the largest of them,
-// the frame moves to that one: its maximum is what is left there of what the row has so far. Returns whether a key is visible.
+// Biases of row r on keys [begin, end), as differences to the frame's reference. Where the largest is far from it, the frame takes that
+// key as its reference, and the maximum follows. Returns whether a key is visible.
 bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
   LaneRules lane = decode.attention.rules_of(decode.b, decode.head(r), 0);
   lane.begin = begin;
@@ -106,7 +104,7 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
     top = decode.attention.kernels->decode_bias(&arguments);
     const bool far = top > 16.0f || (frame->maximum == -infinity && top < -16.0f);
     if (!far || !(fabsf(top) < infinity)) break;
-    // Those that are alike as floats, or at the ends of their range, are told apart by their sources.
+    // Biases that are alike as floats, or at the ends of their range, are told apart by their sources.
     BiasReference largest = {};
     bool found = false;
     for (std::int64_t k = 0; k < end - begin; ++k) {
@@ -123,7 +121,7 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
   return seen;
 }
 
-// Scores of row r to weights in its frame; returns what outputs so far are to be multiplied by.
+// Turns scores of row r into weights in its frame; returns the factor that takes outputs so far to it.
 float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame, float* sum, bool* seen) {
   DecodeWeightsArguments arguments;
   arguments.weights = decode.scratch.weights + r * decode_block;
@@ -140,13 +138,13 @@ float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64
   return arguments.factor;
 }
 
-// What some rows of a chunk sum up: groups of keys on an absolute grid, each from 0 and then added to the output. Runs come in
-// the order of their keys; a group that they leave open is closed by the first one beyond it, by the last one, or at the end.
+// Sums of some rows over a chunk: groups of keys on an absolute grid, each from 0 and then added to the output. Runs come in the order of
+// their keys; the first run beyond a group that is open closes it, or the last run, or the end.
 struct ValueSum {
   const Decode& decode;
   std::int64_t r, rows;
   float* output;
-  std::int64_t open = -1;  // the group that `partial` has a part of
+  std::int64_t open = -1;  // the group whose sums so far are in `partial`
 
   // Weights of the block that starts at `block` times their values [begin, end); `ends`: no others follow.
   void add(std::int64_t block, std::int64_t begin, std::int64_t end, bool ends) {
@@ -189,7 +187,7 @@ void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std:
   for (std::int64_t j = begin; j < end; ++j) weights[j - begin] *= dropout_factor(row, j, attention.dropout_rate);
 }
 
-// One chunk. `visible_only`: a value row meets only the rows that see its key, for 0 times NaN is NaN.
+// Runs one chunk. `visible_only`: a value meets only the rows that see its key, for 0 times NaN is NaN.
 void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool visible_only) {
   const std::int64_t stride = decode.plan.value_stride;
   const float* const bias = decode.scratch.bias;
@@ -232,20 +230,20 @@ bool finite(const Decode& decode, const float* output) {
   return residue == 0.0f;
 }
 
-// How far the frame of `a` is above that of `b`, log2: an integer where neither reference has moved. 0 also for equal infinities.
+// How far the frame of `a` is above that of `b`, log2: an integer where no reference has moved; 0 between equal infinities.
 double rise_of(float slope, const Frame& a, const Frame& b) {
   const double rise = a.maximum == b.maximum ? 0.0 : static_cast<double>(a.maximum) - static_cast<double>(b.maximum);
   return rise + bias_difference(slope, a.reference, b.reference) / ln_2;
 }
 
-// What the chunks of a row come to.
+// What the chunks of a row give once merged.
 struct MergedRow {
-  Frame frame;             // of the chunk that is highest, or a sink's above it
-  double sum;              // relative to it
+  Frame frame;             // the highest chunk's, or the sink's, if that is higher
+  double sum;              // relative to the frame
   std::int64_t from = -1;  // the first chunk in which a key is seen; -1: none
 };
 
-// Of `chunks` chunks; sets the factor that takes each to the common frame. A sink is the bias of a key whose score is 0.
+// Merges the sums of `chunks` chunks; sets the factor that takes each to the common frame. A sink is the bias of a key whose score is 0.
 MergedRow merge_sums(const Decode& decode, std::int64_t r, std::int64_t chunks) {
   const Numbers<float>& sinks = decode.attention.biases.sinks;
   const float slope = decode.slope(r);
@@ -270,7 +268,7 @@ MergedRow merge_sums(const Decode& decode, std::int64_t r, std::int64_t chunks) 
   return merged;
 }
 
-// Some columns of a row's output, over all chunks from `from` on, in that one's place. In double: there may be thousands.
+// Adds up some columns of a row's output over the chunks from `from` on, into that chunk's place; in double, for there may be thousands.
 constexpr std::int64_t merge_columns = 16;
 void merge_columns_from(const Decode& decode, std::int64_t r, std::int64_t column, std::int64_t from, std::int64_t chunks) {
   const std::int64_t count = smaller(merge_columns, decode.attention.value_depth - column), at = r * decode.plan.value_stride + column;
@@ -285,7 +283,7 @@ void merge_columns_from(const Decode& decode, std::int64_t r, std::int64_t colum
   for (std::int64_t c = 0; c < count; ++c) result[c] = static_cast<float>(totals[c]);
 }
 
-// A row's output, undivided, in the place of its first chunk's.
+// Adds up a row's output, undivided, in the place of its first chunk's.
 float* merge_outputs(const Decode& decode, std::int64_t r, std::int64_t from, std::int64_t chunks) {
   const std::int64_t depth = decode.attention.value_depth;
   float* const result = decode.output(from) + r * decode.plan.value_stride;

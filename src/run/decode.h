@@ -8,19 +8,19 @@
 
 namespace attend {
 
-/// Whether sequence b takes this path: by its own number of queries and the call's heads and options alone.
+/// Whether sequence b decodes: by its own number of queries and the call's heads and options alone.
 bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b);
 
-/// Attention of the heads of a key head over the chunk-th chunk of the keys that they see. `partials`: plan.shared_bytes bytes; scratch:
+/// Attention of a key head's heads over the chunk-th chunk of the keys that they see. `partials`: plan.shared_bytes bytes; scratch:
 /// plan.thread_bytes bytes, this task's alone.
 void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                       std::int64_t chunk, void* partials, void* scratch);
 
-/// The outputs and LSEs of the heads of a key head, once all their chunks have run.
+/// The outputs and LSEs of a key head's heads, once all their chunks have run.
 void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                          void* partials, void* scratch);
 
-/// The attention weights of all heads for keys [chunk decode_chunk, (chunk + 1) decode_chunk), once merged.
+/// The attention weights of all heads for keys [chunk decode_chunk, (chunk + 1) decode_chunk), once the chunks are merged.
 void write_decode_weights(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t chunk,
                           const void* partials, void* scratch);
 

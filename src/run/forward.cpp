@@ -1,4 +1,3 @@
-// The stages of a layer's forward.
 #include "run/forward.h"
 
 namespace attend {

@@ -1,10 +1,9 @@
-// One forward of a layer: what its tasks share. It stands in the workspace, for no stack is to hold its 2.3 KiB under the kernels.
+// What the tasks of a layer's forward share. It stands in the workspace: no stack is to hold its 2.3 KiB under the kernels.
 #pragma once
 
 #include <cstdint>
 
 #include "base/parallel.h"
-#include "data/layer.h"
 #include "plan/plan.h"
 #include "run/attention.h"
 #include "run/head_rows.h"
@@ -12,7 +11,7 @@
 
 namespace attend {
 
-/// The three projections, what is done to the rows of their heads, the attention, and the projection of what it gives.
+/// The three projections, the norms and rotations of their rows, the attention, and the projection of its output.
 struct Forward {
   Projection projections[projection_count];
   std::int64_t input_tasks[3];
@@ -25,8 +24,7 @@ struct Forward {
 
 static_assert(sizeof(Forward) <= forward_bytes);
 
-/// Fills in the stages: the projections of the inputs, their heads' rows, the attention, the projection of what it gives; none of
-/// the last two where `queries` is false.
+/// Fills in the stages: projections of the inputs, norms and rotations; where `queries` is true, attention and the last projection too.
 void add_forward_stages(Forward& forward, bool queries);
 
 }  // namespace attend

@@ -1,4 +1,3 @@
-// Projection tasks: a panel of weights times a chunk of rows.
 #include "run/projection.h"
 
 #include "base/arithmetic.h"
@@ -42,7 +41,7 @@ void Projection::run(std::int64_t task) const {
   arguments.head_size = head_size;
   arguments.head_stride = output.head_stride;
   arguments.element_stride = output.stride;
-  // While rows pass through this panel, the next one is fetched; at the last, nothing.
+  // While rows pass through this panel, kernels fetch the next one; at the last, nothing.
   arguments.ahead = weights.panels + weights.inputs * next_column;
   arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < columns.panels ? columns.first(panel + 2) : next_column);
 
@@ -51,7 +50,7 @@ void Projection::run(std::int64_t task) const {
     int count = 0;
     while (count < most && row < end) {
       while (rows.before[b + 1] <= row) ++b;
-      // Those of one entry that go to one page lie a step apart.
+      // Rows of one entry that go to one page lie a step apart.
       const std::int64_t i = rows.index(b, row), to = i + (output_rows != nullptr ? output_rows[b] : 0);
       std::int64_t run = smaller(smaller(rows.before[b + 1], end) - row, most - count);
       run = output.end_of_run(to, to + run) - to;

@@ -8,15 +8,14 @@
 
 namespace attend {
 
-/// The rows that take part, entry after entry: before[b + 1] - before[b] rows of entry b, from row first[b]
-/// on, so that hidden rows cost nothing and short entries share tiles. Packed sequences are entries of the
-/// same memory, batch strides 0, that begin at rows of their own.
+/// The rows that take part, entry after entry: before[b + 1] - before[b] rows of entry b, from row first[b] on, so that hidden rows
+/// cost nothing and short entries share tiles. Packed sequences are entries of the same memory, batch strides 0.
 struct SelectedRows {
   std::int64_t batch;
   const std::int64_t* before;  // [batch + 1], before[0] = 0
   const std::int64_t* first;   // null: all from row 0 on
   std::int64_t total() const { return before[batch]; }
-  /// The entry that holds row number `row` of those that take part, and the index that it has there.
+  /// The entry that holds the `row`-th row that takes part, and the row's index there.
   std::int64_t entry_of(std::int64_t row) const;
   std::int64_t index(std::int64_t b, std::int64_t row) const { return row - before[b] + (first != nullptr ? first[b] : 0); }
 };
@@ -25,7 +24,7 @@ struct Projection {
   const Kernels* kernels;
   PackedProjection weights;
   SelectedRows rows;
-  Rows<const float> input;  // head_stride is not used
+  Rows<const float> input;  // nothing reads head_stride
   PagedRows<float> output;     // (B, H, n, head_size)
   const std::int64_t* output_rows = nullptr;  // row i of entry b goes to row output_rows[b] + i; null: to row i
   std::int64_t head_size;      // columns that stay together

@@ -1,4 +1,3 @@
-// The cosines and sines of rows, and the rows that they turn.
 #include "run/rotary_rows.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-// Rows of heads: their rotation, and the RMS norm that goes before it.
+// The rotation of a head's row, and the RMS norm before it.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@
 
 namespace attend {
 
-/// The cosines and sines of a call's rows: [entries][rows][2][pairs], computed once for all heads.
+/// The cosines and sines of a call's rows, [entries][rows][2][pairs]: all heads share them.
 struct RotaryRows {
   float* values;
-  std::int64_t entries;  // the batch, or 1 where all its entries have the same positions
+  std::int64_t entries;  // the batch, or 1 where all entries have the same positions
   std::int64_t rows, pairs;
   bool interleaved;
 
@@ -28,8 +28,7 @@ struct RotaryRows {
 
   /// Computes row i of entry b, which stands at `position`.
   void fill(const RotaryEmbedding& rotary, std::int64_t b, std::int64_t i, std::int64_t position) const;
-  /// Rotates a head's row of `columns` elements, once that row was filled. In place where source and
-  /// destination are the same, with the same stride.
+  /// Rotates a head's row of `columns` elements, once its cosines and sines are there; destination may be source, with the same stride.
   void rotate(const Kernels& kernels, std::int64_t b, std::int64_t i, const float* source,
               std::int64_t source_stride, float* destination, std::int64_t destination_stride,
               std::int64_t columns) const;

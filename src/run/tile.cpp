@@ -12,8 +12,7 @@ namespace {
 
 enum class Block { hidden, plain, mixed };
 
-// Unnormalised weights of the keys [begin, end) of a block, in the lanes' frames, and their sums, after
-// those of the blocks before. A block that nobody sees is left out.
+// Unnormalised weights of keys [begin, end) of a block, in the lanes' frames, added to the lanes' sums. Skips a block that nobody sees.
 Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
   TileScratch& scratch = tile.scratch;
   Block block = Block::plain;
@@ -48,12 +47,11 @@ void clear_output(const Tile& tile) {
   for (std::int64_t i = 0; i < tile.count * tile.plan.value_stride; ++i) tile.scratch.output[i] = 0.0f;
 }
 
-// Outputs of all lanes, undivided, and their sums. `visible_only`: a value row meets only the lanes that see
-// its key.
+// Outputs of all lanes, undivided, and their sums. `visible_only`: a value meets only the lanes that see its key.
 void run_blocks(const Tile& tile, bool visible_only) {
   TileScratch& scratch = tile.scratch;
   begin_frames(tile);
-  bool begun = false;  // the output: the first block of a span that every lane sees writes it
+  bool begun = false;  // whether the span's output is there: the first block that every lane sees writes it
   const std::int64_t step = tile.plan.key_block, span = tile.plan.span;
   std::int64_t next_span = (quotient(tile.seen_by_any.begin, span) + 1) * span;
   for (std::int64_t block = quotient(tile.seen_by_any.begin, step) * step; block < tile.seen_by_any.end; block += step) {
@@ -112,7 +110,7 @@ bool finish(const Tile& tile) {
   return tile.attention.kernels->finish(&arguments);
 }
 
-// ln of the sum of exponentials: reference bias, maximum and sum.
+// Writes ln of the sum of exponentials, from reference bias, maximum and sum.
 void write_lse(const Tile& tile) {
   const TileScratch& scratch = tile.scratch;
   for (std::int64_t lane = 0; lane < tile.count; ++lane) {
@@ -120,7 +118,7 @@ void write_lse(const Tile& tile) {
   }
 }
 
-// Weights of a row that is NaN: 0 where a key is hidden.
+// Writes the weights of a row that is NaN: 0 where a key is hidden.
 void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, Block kind) {
   TileScratch& scratch = tile.scratch;
   for (std::int64_t j = begin; j < end; ++j) {
@@ -131,8 +129,8 @@ void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::in
   scratch.factors[lane] = 1.0f;
 }
 
-// The attention weights: the blocks once more, scored and moved as for the output, so that their weights
-// are those behind it, then brought from the frame of their block to the last one and divided by the sum.
+// Writes the attention weights: scores and moves all blocks once more, as for the output, so that its very weights come; then takes them
+// from the frame of their block to the last one, and divides them by the sum.
 void write_weights(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   const Attention& attention = tile.attention;
@@ -155,7 +153,7 @@ void write_weights(const Tile& tile) {
       for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 0.0f;
     }
     for (std::int64_t lane = 0; lane < tile.count; ++lane) {
-      // A block can lie above the last frame only in lanes that have seen no key: their weights are 0.
+      // A block lies above the last frame only in lanes that have seen no key: their weights are 0.
       const double below = static_cast<double>(scratch.maximum[lane]) - static_cast<double>(scratch.last_maximum[lane]) +
                            reference_above(scratch, lane, scratch.last_references[lane]) / ln_2;
       scratch.factors[lane] = below < 0.0 ? power_of(below) : 1.0f;
@@ -197,7 +195,7 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
     const LaneRules& range = scratch.lane_rules[lane];
     tile.seen_by_any = {smaller(tile.seen_by_any.begin, range.begin), larger(tile.seen_by_any.end, range.end)};
     tile.seen_by_all = {larger(tile.seen_by_all.begin, range.begin), smaller(tile.seen_by_all.end, range.end)};
-    scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // to be read
+    scratch.rows[lane] = const_cast<float*>(scratch.lanes[lane].query);  // the kernel reads them
   }
   scratch.seen = uniform ? ~std::uint32_t{0} : 0;
   scratch.described = false;

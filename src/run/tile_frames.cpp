@@ -1,4 +1,3 @@
-// Moves frames.
 #include "run/tile.h"
 
 #include <math.h>
@@ -8,13 +7,13 @@ namespace attend {
 
 namespace {
 
-// log2 of how far the bias of `a` is above that of `b`, on one lane.
+// How far the bias of `a` is above that of `b` on one lane, log2.
 double rise_of(const LaneRules& lane, const BiasReference& a, const BiasReference& b) {
   return bias_difference(lane.slope, a, b) / ln_2;
 }
 
-// The largest bias of the visible keys of a block; false where none is a number. Those that are alike as floats, or at the ends
-// of their range, are told apart by their sources.
+// The largest bias of a block's visible keys; false where none is a number. Biases that are alike as floats, or at the ends of their
+// range, are told apart by their sources.
 bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, BiasReference* bias) {
   const TileScratch& scratch = tile.scratch;
   float largest = -infinity;
@@ -28,9 +27,8 @@ bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::
   return largest > -infinity;
 }
 
-// A lane's frame is its maximum and its reference bias. Moves those whose scores of a block ask for it, the reference first:
-// beside a large difference of biases a score is not known. `level`: where what a lane has so far stands in its frame, log2.
-// Returns whether one has moved: then the block is to be scored again.
+// Moves the frames that a block's scores ask to move, the reference first: beside a large difference of biases a score is not known.
+// `level` is where a lane's sum so far stands in its frame, log2. Returns whether a frame has moved: then the block is scored again.
 bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased, std::uint32_t* moved) {
   TileScratch& scratch = tile.scratch;
   std::uint32_t moving = 0;
@@ -48,7 +46,7 @@ bool move_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool bi
       if (rise > 16.0 || (rise < -2.0 && gone())) {
         rules.reference = reference;
         level -= rise;
-        if (gone()) {  // nothing is left to be kept near: the scores by themselves say where the maximum goes
+        if (gone()) {  // the lane has no sum to keep near: its scores alone say where the maximum goes
           level += static_cast<double>(maximum);
           maximum = 0.0f;
         }
@@ -75,7 +73,7 @@ double reference_above(const TileScratch& scratch, std::int64_t lane, const Bias
   return scratch.described ? bias_difference(rules.slope, rules.reference, other) : bias_difference(0.0f, {}, other);
 }
 
-// Most moves take one round, those of a reference two or three; beyond 2^24, where a maximum is rounded, it may be another one.
+// Most moves take one round, moves of a reference two or three; one more beyond 2^24, where a maximum is rounded.
 void settle_frames(const Tile& tile, std::int64_t begin, std::int64_t end, bool biased) {
   TileScratch& scratch = tile.scratch;
   std::uint32_t moved = 0;

@@ -1,4 +1,3 @@
-// Arguments of the kernels that score.
 #include "run/tile.h"
 
 #include "base/dropout.h"
@@ -7,8 +6,8 @@ namespace attend {
 
 namespace {
 
-// Keys that so few tiles read come from memory, and are fetched while those before are scored: two queries over a cache of
-// 4096 take 3.2 ms, not 4.7, eight 8.4, not 10.3. Where more read them, it costs 1 % (Zen 3).
+// Keys that so few tiles read come from memory: kernels fetch them while they score the keys before. Two queries over a cache of 4096
+// take 3.2 ms, not 4.7, eight 8.4, not 10.3; where more tiles read them, fetching costs 1 % (Zen 3).
 constexpr std::int64_t few_tiles = 4;
 
 }  // namespace

@@ -23,8 +23,7 @@ bool next_run(const Tile& tile, std::int64_t block, std::int64_t end, std::int64
   return true;
 }
 
-// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes. Inline: twice a tile for
-// each lane_step lanes, it is 1 % of a short one.
+// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes. Inline: 1 % of a short tile.
 inline __attribute__((always_inline)) void accumulate_run(
     const Tile& tile, std::int64_t block, const KeyRange& run, std::int64_t first_lane, std::int64_t lane_count,
     std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
@@ -33,21 +32,20 @@ inline __attribute__((always_inline)) void accumulate_run(
   arguments.width = tile.width;
   arguments.lane_count = lane_count;
   arguments.key_count = run.end - run.begin;
-  arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // that of one row may be anything
+  arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // the stride of one row may be anything
   arguments.accumulation = accumulation;
   arguments.output_stride = output_stride;
   const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.kv_head, tile.keys.first + run.begin);
   std::int64_t panel = quotient(column, tile.keys.value_columns), within = column - panel * tile.keys.value_columns;
   for (std::int64_t c = column; c < column + columns; c += arguments.columns, ++panel, within = 0) {
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
-    arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // of one panel it may be anything
+    arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // the stride of one panel, too
     arguments.output = output + (c - column);
     tile.attention.kernels->accumulate(&arguments);
   }
 }
 
-// As accumulate, of keys that come in several runs: what they have come to waits in place of the biases, for as many lanes and
-// columns at a time as there is room.
+// Does the same for keys that come in several runs: their sums wait where the biases were, as many lanes and columns as there is room for.
 __attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
                                                std::int64_t first_lane, std::int64_t lane_count, bool first, std::int64_t lane) {
   const std::int64_t stride = tile.plan.value_stride, depth = tile.attention.value_depth;

@@ -1,4 +1,3 @@
-// Cuts the queries of a sequence into tiles, and copies its keys and values where the plan says so.
 #include "run/tiles.h"
 
 #include "base/arithmetic.h"
@@ -30,7 +29,7 @@ void take_lane(TileScratch& scratch, std::int64_t n, const Lane& lane, const Key
   scratch.lane_rules[n].end = range.end;
 }
 
-// Puts those whose range has keys into lanes, and writes what the others give, but for uniform weights. Returns how many lanes.
+// Puts rows whose range has keys into lanes, and writes the output of the others, but for uniform weights. Returns how many lanes.
 std::int64_t take_seeing(const TileRows& rows, const RowRanges& ranges, bool uniform, TileScratch& scratch) {
   const Attention& attention = rows.attention;
   const std::int64_t query_step = attention.q.row_stride, output_step = attention.output.row_stride;
@@ -59,7 +58,7 @@ std::int64_t take_seeing(const TileRows& rows, const RowRanges& ranges, bool uni
   }
 }
 
-// Puts those that see no key into lanes, to take all of `held` alike: the lanes that masks have blinded are known by what they saw.
+// Puts rows that see no key into lanes, to take all of `held` alike. scratch.seen tells the lanes whose keys masks have all hidden.
 std::int64_t take_blind(const TileRows& rows, const RowRanges& ranges, const KeyRange& held, TileScratch& scratch) {
   std::int64_t blind = 0, lane = 0;
   for (std::int64_t n = 0, h = rows.head, i = rows.index; n < rows.count; ++n) {
@@ -86,7 +85,7 @@ void run_rows(const Attention& attention, const AttentionPlan& plan, const HeadK
   if (blind > 0) run_tile(attention, plan, keys, scratch, b, blind, true);
 }
 
-// Copies `rows`, keys.k or keys.v, into panels of some columns; a few rows at a time for all panels, so that they are read once.
+// Copies `rows`, keys.k or keys.v, into panels of some columns; a few rows at a time for all panels, so that it reads them once.
 void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<const float>& rows, const KeyRange& range,
                std::int64_t columns, std::int64_t panel, std::int64_t panel_stride, float* destination) {
   const std::int64_t step = 64;
@@ -105,7 +104,7 @@ void copy_rows(const Kernels& kernels, const HeadKeys& keys, const PagedRows<con
   }
 }
 
-// The copies of one sequence, in place of where it was.
+// The rows of a copy, one after the other.
 PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
   PagedRows<const float> rows;
   rows.data = data;
@@ -113,7 +112,7 @@ PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
   return rows;
 }
 
-// Keys and values as the plan says, copied to `memory`. Not within run_tiles, on whose stack all kernels stand.
+// Copies keys and values to `memory` as the plan says. A function of its own, for all kernels stand on the stack of run_tiles.
 __attribute__((noinline)) void copy_keys(const Attention& attention, const AttentionPlan& plan, std::int64_t b, void* memory, HeadKeys* keys) {
   const Kernels& kernels = *attention.kernels;
   const std::int64_t count = attention.sequences().keys;
@@ -126,7 +125,7 @@ __attribute__((noinline)) void copy_keys(const Attention& attention, const Atten
     keys->value_panel_stride = count * keys->value_columns;
     copy_rows(kernels, *keys, keys->v, visible, attention.value_depth, keys->value_columns, keys->value_panel_stride, v);
   }
-  // A copy starts with its sequence; what is read in place does so too from here on.
+  // A copy starts with its sequence; from here on, so does what tiles read in place.
   if (k != nullptr) keys->k = copied_rows(k, attention.depth);
   else keys->k.data += keys->first * keys->k.row_stride;
   if (v != nullptr) keys->v = copied_rows(v, keys->value_columns);
@@ -149,7 +148,7 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
     if (plan.copy_keys || plan.copy_values) {
       copy_keys(attention, plan, b, static_cast<char*>(memory) + plan.tile_bytes, &keys);
     }
-    // Of averaged weights, one head after the other has a share.
+    // Each head adds its share of averaged weights, one after the other.
     const std::int64_t heads = attention.average_weights ? 1 : plan.heads_per_kv_head;
     const std::int64_t rows = heads * sequences.query_count(b);
     for (std::int64_t head = g * plan.heads_per_kv_head; head < (g + 1) * plan.heads_per_kv_head; head += heads) {

@@ -8,7 +8,7 @@
 
 namespace attend {
 
-/// A tile, or all of a sequence and key head where they share copies of its keys. scratch: plan.thread_bytes bytes, this task's alone.
+/// Runs a tile, or where tiles share copies all of a sequence and key head. scratch: plan.thread_bytes bytes, this task's alone.
 void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, std::int64_t tile, void* scratch);
 
 }  // namespace attend
