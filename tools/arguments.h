@@ -30,17 +30,16 @@ struct Verb {
   int (*run)(const Arguments& arguments);  // gives the exit code; throws Failure
 };
 
-/// What was given on the command line, checked against the verb's flags: `--name value` or
-/// `--name=value`, each at most once unless it is repeatable.
+/// The command line, checked against the verb's flags: `--name value` or `--name=value`, each at most once unless it is repeatable.
 class Arguments {
  public:
   /// Throws Failure.
   Arguments(const Verb& verb, int count, const char* const* words);
 
   bool has(const char* flag) const { return values_.count(flag) != 0; }
-  /// Empty if it was not given.
+  /// The value of a flag; empty if it was not given.
   std::string text(const char* flag) const;
-  /// All values of a repeatable one, in order.
+  /// All values of a repeatable flag, in order.
   std::vector<std::string> texts(const char* flag) const;
   /// Throws Failure unless it is an integer from lowest to highest.
   std::int64_t integer(const char* flag, std::int64_t otherwise, std::int64_t lowest,

@@ -8,14 +8,14 @@
 
 namespace attend::tool {
 
-/// The ISA of --isa or else of the environment's ATTEND_ISA; Isa::best if neither is given. Throws
-/// Failure if there is no such ISA, or if this build or this CPU lacks it.
+/// The ISA of --isa, else of the environment's ATTEND_ISA, else Isa::best. Throws Failure if there is no such ISA, or if this build or
+/// this CPU lacks it.
 Isa chosen_isa(const Arguments& arguments);
 
-/// The ISA that was chosen, or all that are usable here, best first.
+/// The chosen ISA, or all usable ones, best first.
 std::vector<Isa> chosen_isas(const Arguments& arguments);
 
-/// The threads of --threads, alive as long as this is.
+/// The threads of --threads, which live as long as this object.
 class ChosenThreads {
  public:
   /// Throws Failure.

@@ -1,4 +1,4 @@
-// --expect and --tolerance: what an output is compared with, and how far they may be apart.
+// --expect and --tolerance: the array that an output is compared with, and how far apart they may be.
 #include "expectation.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace attend::tool {
 
 namespace {
 
-constexpr double default_share = 1e-5;  // of the largest finite |number| expected
+constexpr double default_share = 1e-5;  // default tolerance, as a share of the largest finite |number| expected
 
 double difference(double actual, double expected) {
   if (actual == expected || (std::isnan(actual) && std::isnan(expected))) return 0.0;

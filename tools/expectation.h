@@ -1,4 +1,4 @@
-// --expect and --tolerance: what an output is compared with, and how far they may be apart.
+// --expect and --tolerance: the array that an output is compared with, and how far apart they may be.
 #pragma once
 
 #include <cstdio>
@@ -17,8 +17,8 @@ class Expectation {
   Expectation(const Arguments& arguments, const std::vector<std::int64_t>& shape);
 
   bool given() const { return !path_.empty(); }
-  /// Prints one line: the largest difference and where it is. False if it is beyond the tolerance, as a NaN or an
-  /// infinity is where the other number is not the same. True where nothing is expected.
+  /// Prints one line: the largest difference and where it is. False if it is beyond the tolerance, as a NaN or an infinity is that
+  /// only one of the two has. True where nothing is expected.
   bool compare(const Floats& output, std::FILE* stream) const;
 
  private:
@@ -27,7 +27,7 @@ class Expectation {
   double tolerance_ = 0.0;
 };
 
-/// Its flags, for a verb's table.
+/// The flags of an expectation, for a verb's table.
 inline std::vector<Flag> expectation_flags() {
   return {
       {"--expect", "R.npy", "compares the output with this array; the exit code is 1 if they differ"},

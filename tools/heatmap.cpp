@@ -32,7 +32,7 @@ std::int64_t sequence_length(const Arguments& arguments, std::int64_t batch, std
   return std::min(L, length);
 }
 
-/// Of a mask over all positions, the first `length` queries and keys.
+/// The first `length` queries and keys of a mask over all positions.
 template <class Element>
 void cut(std::int64_t length, View<Element>* mask) {
   for (int axis = mask->rank < 2 ? 0 : mask->rank - 2; axis < mask->rank; ++axis) {

@@ -1,4 +1,4 @@
-// What a layer is run on: its weights, arrays, and the shapes that must agree.
+// The inputs of a layer: weights, arrays, and the shapes that must agree.
 #include "layer_input.h"
 
 #include <utility>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t most_heads = std::int64_t{1} << 32;
 
-// What the flags say of T5's bias beside which table it is.
+// Reads the flags of T5's bias, but for its table.
 void describe_relative_bias(const Arguments& arguments, RelativePositionBias* bias) {
   for (const char* flag : {"--relative-sides", "--relative-max-distance"}) {
     if (bias->table.absent() && arguments.has(flag)) throw Failure(std::string(flag) + ": the layer has no relative_attention_bias.weight");

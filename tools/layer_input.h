@@ -1,4 +1,4 @@
-// What a layer is run on: its weights, arrays, and the shapes that must agree.
+// The inputs of a layer: weights, arrays, and the shapes that must agree.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ LoadedFloats load_floats(const std::string& what, const std::string& path,
 /// Reads valid lengths of the shape (batch,) or (batch, queries); absent if there is no path.
 io::Int64Tensor load_lengths(const std::string& path, std::int64_t batch, std::int64_t queries);
 
-/// `count` entries of the outermost axis, from `first` on.
+/// A view of `count` entries of the outermost axis, from `first` on.
 template <class Element>
 View<Element> entries_of(View<Element> view, std::int64_t first, std::int64_t count) {
   if (view.absent()) return view;

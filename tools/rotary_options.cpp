@@ -1,4 +1,4 @@
-// What a verb's flags say of rotary position embedding: --rope-theta and what goes with it.
+// The flags of rotary position embedding: --rope-theta and what goes with it.
 #include "rotary_options.h"
 
 #include <algorithm>
@@ -31,7 +31,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-/// Of "llama3,factor=8,...": the scaling, and its attention factor if that is given. Throws Failure.
+/// Reads "llama3,factor=8,...": the scaling, and its attention factor if that is given. Throws Failure.
 void read_scaling(const std::string& text, RotaryScaling* scaling, std::optional<float>* attention_factor) {
   const std::string what = "--rope-scaling " + io::quoted(text) + ": ";
   const std::vector<std::string> parts = split(text, ',');

@@ -1,4 +1,4 @@
-// What a verb's flags say of rotary position embedding: --rope-theta and what goes with it.
+// The flags of rotary position embedding: --rope-theta and what goes with it.
 #pragma once
 
 #include <optional>
@@ -20,7 +20,7 @@ class RotaryOptions {
   RotaryEmbedding embedding(std::int64_t head_width);
 
  private:
-  std::string theta_;  // as it was given; empty: no rotation
+  std::string theta_;  // --rope-theta; empty: no rotation
   double base_ = 0.0;
   std::int64_t width_ = 0;  // 0: that of a head
   bool interleaved_ = false;
@@ -29,10 +29,10 @@ class RotaryOptions {
   std::vector<float> frequencies_;
 };
 
-/// What to tell a user whose layer, named by the convention, is usually rotated and now is not; else nothing.
+/// A remark for a user whose layer, by its convention, is usually rotated and now is not; else nothing.
 std::string rotary_remark(const Arguments& arguments, const std::string& convention);
 
-/// Its flags, for a verb's table, and what its help says of them.
+/// The flags of rotation, for a verb's table, and what its help says of them.
 inline std::vector<Flag> rotary_flags() {
   return {
       {"--rope-theta", "T|none", "rotates queries and keys to their positions, by frequencies T^(-2n / R)"},

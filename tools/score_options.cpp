@@ -1,4 +1,4 @@
-// What a verb's flags say of scores and their softmax: --softcap, --alibi-slopes and --sinks.
+// The flags of scores and their softmax: --softcap, --alibi-slopes and --sinks.
 #include "score_options.h"
 
 #include "failure.h"

@@ -1,4 +1,4 @@
-// What a verb's flags say of scores and their softmax: --softcap, --alibi-slopes and --sinks.
+// The flags of scores and their softmax: --softcap, --alibi-slopes and --sinks.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ class ScoreOptions {
  public:
   /// Throws Failure.
   ScoreOptions(const Arguments& arguments, std::int64_t heads);
-  /// Puts them into the options of a call. Throws Failure where those have sinks already.
+  /// Sets the options of a call. Throws Failure where these have sinks already.
   void apply(AttentionOptions* options) const;
 
  private:
@@ -22,7 +22,7 @@ class ScoreOptions {
   std::string sinks_path_;
 };
 
-/// Its flags, for a verb's table.
+/// The flags of scores, for a verb's table.
 inline std::vector<Flag> score_flags() {
   return {
       {"--softcap", "C", "turns a score s into C tanh(s / C); default: 0, which changes nothing"},

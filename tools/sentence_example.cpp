@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::int64_t heads = 12, pronoun_head = 1;
 constexpr std::int64_t drawn_sentence = 1;
-constexpr double tolerance = 4e-6;  // of the largest output
+constexpr double tolerance = 4e-6;  // largest error, as a share of the largest output
 const char* const prefix = "encoder.layer.3.attention.";
 const char* const pronouns[] = {"it", "she", "they", "her"};
 

@@ -119,7 +119,7 @@ int display_width(std::string_view text) {
 std::string shortened(std::string_view text, int columns) {
   if (display_width(text) <= columns) return std::string(text);
   std::string output;
-  for (int width = 1;;) {  // of the ellipsis
+  for (int width = 1;;) {  // 1: the ellipsis
     std::size_t bytes;
     width += width_of(decode(text, &bytes));
     if (width > columns) return output + "\u2026";

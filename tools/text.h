@@ -22,11 +22,10 @@ std::string terminal_text(std::string_view text);
 /// terminal_text with the characters that mean something in XML as entities.
 std::string xml_text(std::string_view text);
 
-/// Columns that a terminal takes for it: 2 for East Asian wide characters and emoji, 0 for
-/// combining marks.
+/// Columns that the text takes on a terminal: 2 for East Asian wide characters and emoji, 0 for combining marks.
 int display_width(std::string_view text);
 
-/// The text, with its end cut off and an ellipsis instead where it takes more than `columns`.
+/// The text; where it takes more than `columns`, an ellipsis replaces its end.
 std::string shortened(std::string_view text, int columns);
 
 }  // namespace attend::tool

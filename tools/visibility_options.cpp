@@ -1,4 +1,4 @@
-// What a verb's flags say of masks, causal, windows and empty rows.
+// The flags of masks, causal, windows and empty rows.
 #include "visibility_options.h"
 
 #include <algorithm>
@@ -20,7 +20,7 @@ EmptyRows empty_rows_of(const Arguments& arguments) {
   throw Failure("--empty-rows " + io::quoted(word) + " is neither zero nor uniform");
 }
 
-// Where the first of four axes is the batch, a part of it.
+// Some batch entries of an array whose first of four axes is the batch.
 template <class Element>
 View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_t first, std::int64_t count) {
   if (mask.rank < 4 || mask.sizes[0] == 1) return mask;
@@ -29,7 +29,7 @@ View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_
                        static_cast<long long>(batch)));
 }
 
-// Whether the first axis of what is given is the batch, of which a part is to be taken.
+// Throws Failure unless the first axis is the batch.
 template <class Element>
 void require_entries(const char* flag, const View<Element>& view, std::int64_t batch) {
   if (view.absent() || view.sizes[0] == batch) return;
@@ -60,7 +60,7 @@ io::Array bytes_of(const char* flag, const io::Array& integers) {
   return mask;
 }
 
-// Only 0 and 1, and 1 somewhere: a mask of zeros adds nothing.
+// Whether a mask holds only 0 and 1, and 1 somewhere: a mask of zeros adds nothing.
 bool is_of_ones(const io::Array& mask, const float* numbers) {
   const std::size_t count = mask.bytes.size() / io::element_bytes(mask.type);
   const bool only = std::all_of(numbers, numbers + count, [](float number) { return number == 0.0f || number == 1.0f; });
@@ -132,7 +132,7 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
   }
 }
 
-// The mask, or as (B, 1, 1, S) where it is a tokenizer's, which knows entries and keys alone.
+// The mask; a tokenizer's, which knows entries and keys alone, as (B, 1, 1, S).
 BoolMaskView VisibilityOptions::bool_mask_of(std::int64_t batch, std::int64_t queries) const {
   const BoolMaskView& mask = given_.mask;
   if (!of_integers_ || mask.rank != 2 || mask.sizes[0] == 1 || mask.sizes[0] != batch) return mask;

@@ -1,4 +1,4 @@
-// What a verb's flags say of masks, causal, windows and empty rows.
+// The flags of masks, causal, windows and empty rows.
 #pragma once
 
 #include "arguments.h"
@@ -11,9 +11,9 @@ class VisibilityOptions {
  public:
   /// Throws Failure. The mask's shape is checked where it is used.
   explicit VisibilityOptions(const Arguments& arguments);
-  /// Puts them into the options of a call on `count` of `batch` entries of that many queries, from `first` on. Throws Failure.
+  /// Sets the options of a call on `count` of `batch` entries, from `first` on, with that many queries. Throws Failure.
   void apply(AttentionOptions* options, std::int64_t batch, std::int64_t queries, std::int64_t first, std::int64_t count) const;
-  /// What to tell a user whose mask looks as if it were to hide keys, and was added to the scores; else nothing.
+  /// A remark for a user whose mask looks as if it should hide keys, but was added to the scores; else nothing.
   std::string remark() const;
 
  private:
@@ -21,7 +21,7 @@ class VisibilityOptions {
 
   AttentionOptions given_;
   std::string mask_path_;
-  io::Array bool_mask_, padding_mask_;  // integers among them, as bytes
+  io::Array bool_mask_, padding_mask_;  // integer masks become bytes
   bool of_integers_ = false;
   io::Int64Tensor starts_;
   LoadedFloats additive_mask_;
@@ -31,7 +31,7 @@ class VisibilityOptions {
 /// Whether causal, a window, a start or a mask hides key j from query i of a head, in a call on one entry.
 bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j);
 
-/// Its flags, for a verb's table.
+/// The flags of visibility, for a verb's table.
 inline std::vector<Flag> visibility_flags() {
   return {
       {"--mask", "M.npy", "a mask: bools or integers hide keys where they are 0, floats are added to the scores"},

@@ -1,7 +1,7 @@
 // The C++ API of attend: multi-head attention on CPUs, in float32, with no dependency at run time.
 //
-// What it is not: no training of weights, no model loading (that is attend_io), no other platform
-// than Linux on x86-64 and aarch64. Nothing here throws, prints, or reads the environment.
+// It trains no weights, loads no models (attend_io does), and runs on Linux on x86-64 and aarch64 alone.
+// Nothing here throws, prints, or reads the environment.
 //
 // Symbols used below: B batch, H query heads, G key/value heads (G divides H; query head h reads
 // key/value head h / (H/G)), L queries, S keys, D head width of queries and keys, Dv of values, E
@@ -35,7 +35,7 @@ enum class StatusCode : int {
   out_of_memory,     // the heap, or the memory that the caller gave, is too small
 };
 
-/// What a call came to: ok, or an error code with a message for people.
+/// The result of a call: ok, or an error code with a message for people.
 ///
 /// Unless stated otherwise, a call that returns an error has left its outputs untouched.
 class [[nodiscard]] ATTEND_API Status {
@@ -59,11 +59,11 @@ class [[nodiscard]] ATTEND_API Status {
 
 inline constexpr int max_rank = 4;
 
-/// A tensor argument: somebody else's memory with sizes and strides, never owned, never copied to
-/// be accepted.
+/// A tensor argument: a pointer with sizes and strides, in elements.
 ///
-/// Strides of inputs are >= 0 (0 repeats an element along that axis); the elements of an output
-/// are distinct. `TensorView{}` (rank 0, null) stands for "absent" where an argument is optional.
+/// A view owns nothing, and calls copy nothing to accept it. Strides of inputs are >= 0 (0 repeats an element
+/// along that axis); the elements of an output are distinct. `TensorView{}` (rank 0, null) stands for "absent"
+/// where an argument is optional.
 template <class Element>
 struct View {
   Element* data = nullptr;
@@ -86,7 +86,7 @@ struct View {
     }
   }
 
-  /// A view of elements that may be written converts to one of elements that may not.
+  /// A view of writable elements converts to a view of constant ones.
   constexpr operator View<const Element>() const noexcept {
     View<const Element> view;
     view.data = data;
@@ -114,8 +114,8 @@ struct View {
     return view;
   }
 
-  // Other views of the same memory. An axis or a range that is not there gives a view of rank -1, which every call refuses; an
-  // absent view stays absent.
+  // Other views of the same memory. For an axis or a range that does not exist they give a view of rank -1, which every call
+  // refuses; an absent view stays absent.
 
   /// Elements [first, first + count) of an axis: the keys of a fused (B, L, 3 E) are `x.slice(2, E, E)`.
   constexpr View slice(int axis, std::int64_t first, std::int64_t count) const noexcept {
@@ -165,8 +165,8 @@ struct View {
 
 using TensorView = View<float>;
 using ConstTensorView = View<const float>;
-/// Valid lengths: rank 1 (B,) one for each batch entry, or rank 2 (B, L) one for each query. A
-/// length beyond S means all S; a negative one is an error; absent means all S everywhere.
+/// Valid lengths, (B,) for each batch entry or (B, L) for each query: keys at and past a length are hidden. A
+/// length beyond S means all S, as absent lengths do; a negative length is an error.
 using LengthsView = View<const std::int64_t>;
 /// Any other array of integers: positions, counts, cumulative lengths, parents in a tree, pages.
 using IndexView = View<const std::int64_t>;
@@ -201,24 +201,23 @@ ATTEND_API const char* version() noexcept;
 using ParallelFor = void (*)(void* pool, int count, void (*task)(void* context, int index),
                              void* context);
 
-/// How many threads a call may use, and who provides them. The default is the caller's alone.
-///
-/// Results have the same bits for any count.
+/// How many threads a call may use, and who provides them; by default the caller's thread alone. Results have
+/// the same bits for any count.
 struct Threads {
   int count = 1;                       // 1 to max_threads
   ParallelFor parallel_for = nullptr;  // required when count > 1
-  void* pool = nullptr;                // handed to parallel_for
+  void* pool = nullptr;                // the first argument of parallel_for
 };
 
 inline constexpr int max_threads = 256;
 
 /// A pool of threads that sleep while there is no work; destroying it ends them.
 ///
-/// Several calls may share a pool: while one uses it, the others run on their own thread alone.
-/// In a child of fork the pool has no threads: a call that is given it runs on its caller's alone, and its
-/// destructor waits for none, whatever other threads did with it at the time of the fork; make gives it threads
-/// of the child. The parent's pool goes on. (A task that forks has to end its child itself.)
-/// In a build with ATTEND_THREADS=0, make returns unsupported for more than one thread.
+/// Several calls may share a pool: while one uses it, the others run on their own thread alone. In a build with
+/// ATTEND_THREADS=0, make returns unsupported for more than one thread.
+/// In a child of fork the pool has no threads: a call with it runs on its caller's thread alone, its destructor
+/// waits for none, whatever other threads did with the pool at the time of the fork, and make gives it threads of
+/// the child. The parent's pool goes on. (A task that forks has to end its child itself.)
 class ATTEND_API ThreadPool {
  public:
   ThreadPool() noexcept = default;
@@ -238,16 +237,16 @@ class ATTEND_API ThreadPool {
 // ---------------------------------------------------------------------------------------------
 // Workspace
 
-/// Scratch memory for calls: the library's, which grows when a call needs more, or the caller's.
+/// Scratch memory for calls: on the heap, where it grows when a call needs more, or the caller's.
 ///
-/// A workspace serves one call at a time. After the first call of a shape, later calls of that
-/// shape do not touch the heap. Its contents mean nothing between calls.
+/// A workspace serves one call at a time. After the first call of a shape, later calls of that shape do not
+/// touch the heap. Its contents mean nothing between calls.
 class ATTEND_API Workspace {
  public:
   /// Grows on the heap as calls need it.
   Workspace() noexcept = default;
-  /// The caller's memory, of any alignment, which must outlive the workspace; calls that need
-  /// more than it holds return out_of_memory.
+  /// The caller's memory, of any alignment, which must outlive the workspace. Calls that need more than `bytes`
+  /// return out_of_memory.
   Workspace(void* memory, std::size_t bytes) noexcept;
   ~Workspace();
   Workspace(const Workspace&) = delete;
@@ -269,8 +268,8 @@ class ATTEND_API Workspace {
 // ---------------------------------------------------------------------------------------------
 // The operations
 
-/// What a row that sees no key gives: zeros, or the mean of all S values (as D2L's masking with
-/// -1e6 does). Only with `uniform` are hidden values read: all those of an entry that has such a row.
+/// What a row that sees no key gives: zeros, or the mean of all S values (as D2L's masking with -1e6 does).
+/// `uniform` alone reads hidden values: all values of an entry that has such a row.
 enum class EmptyRows : int { zero = 0, uniform };
 
 struct OperationOptions {
@@ -280,16 +279,14 @@ struct OperationOptions {
 
 /// output = a b + bias.
 ///
-/// a (L, K) or (B, L, K); b (K, N) or (B, K, N), or with b_transposed (N, K) or (B, N, K); bias
-/// (N,) or absent; output (L, N) or (B, L, N), which must not meet an input in memory.
-/// A two-axis b serves every entry of a three-axis a. Each element is one chain of
-/// multiply-adds over ascending k, then + bias. K = 0 gives the bias.
+/// a (L, K) or (B, L, K); b (K, N) or (B, K, N), or with b_transposed (N, K) or (B, N, K); bias (N,) or absent;
+/// output (L, N) or (B, L, N), which must not meet an input in memory. A two-axis b serves every entry of a
+/// three-axis a. Each element is one chain of multiply-adds over ascending k, then + bias; K = 0 gives the bias.
 ATTEND_API Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transposed,
                          const ConstTensorView& bias, const TensorView& output,
                          Workspace& workspace, const OperationOptions& options = {}) noexcept;
 
-/// Bytes that matmul takes from its workspace for such factors, whose data is not read; 0 if they
-/// are not valid ones.
+/// Bytes that matmul takes from its workspace for factors of these shapes, whose data is not read; 0 if they are not valid.
 ATTEND_API std::size_t matmul_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b,
                                               bool b_transposed, const OperationOptions& options = {}) noexcept;
 
@@ -301,10 +298,10 @@ ATTEND_API Status sequence_mask(const ConstTensorView& input, const LengthsView&
                                 float value, const TensorView& output,
                                 const OperationOptions& options = {}) noexcept;
 
-/// Softmax over the last axis, after setting what lies at or past the valid length to -1e6.
+/// Softmax over the last axis, with -1e6 in place of elements at and past the valid length, which are not read.
 ///
-/// input and output (B, L, S), the same view or apart in memory; valid_lens absent, (B,) or
-/// (B, L). Length 0 gives 1/S everywhere. What lies past a length is not read.
+/// input and output (B, L, S), the same view or apart in memory; valid_lens absent, (B,) or (B, L). Length 0
+/// gives 1/S everywhere.
 /// Source: D2L, masked_softmax.
 ATTEND_API Status masked_softmax(const ConstTensorView& input, const LengthsView& valid_lens,
                                  const TensorView& output,
@@ -321,11 +318,11 @@ ATTEND_API Status transpose_output(const ConstTensorView& input, std::int64_t nu
                                    const TensorView& output,
                                    const OperationOptions& options = {}) noexcept;
 
-/// T5's relative position bias: what is added to a score depends on the bucket of j - (i + offset).
+/// T5's relative position bias: adds to a score the table's number for the bucket of j - (i + offset).
 ///
-/// Half of the buckets (all, if not bidirectional, of the keys before the query; those after it share
-/// bucket 0) are distances 0, 1, 2 ..; the rest grow logarithmically up to max_distance. Source: Raffel
-/// et al. 2020, section 2.1, as T5's code has it.
+/// Bidirectional, keys before the query and keys after it have half of the buckets each; else all buckets are for
+/// keys before it, and keys after it share bucket 0. Half of a side's buckets are distances 0, 1, 2 ..; the rest
+/// grow logarithmically up to max_distance. Source: Raffel et al. 2020, section 2.1, as T5's code has it.
 struct RelativePositionBias {
   ConstTensorView table;  // (buckets, H), as model files hold it; absent: no such bias
   bool bidirectional = true;
@@ -334,104 +331,101 @@ struct RelativePositionBias {
 
 /// What a query may attend to, what is added to its scores, and what else a call gives.
 ///
-/// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position
-/// bias; hidden keys removed; softmax; dropout; times v. Query i stands at position i + offset among the
-/// keys. A key is visible if all that is given here, and the valid lengths, let it be.
-/// A kind of call that has no use for an option refuses it by name.
+/// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position bias; hidden
+/// keys removed; softmax; dropout; times v. Query i stands at position i + offset among the keys. A key is visible
+/// if the valid lengths and every option below let it be. A call refuses by name an option that it has no use for.
 struct AttentionOptions {
-  /// Of the scores, finite, may be negative; 0: 1 / sqrt(D). (1e-30 is as good as 0.)
+  /// The factor of q.k, finite, may be negative; 0 stands for 1 / sqrt(D). (For a factor of 0, give 1e-30.)
   float scale = 0.0f;
   /// c > 0: scores become c tanh(s / c), before masks and biases are added; 0: as they are.
   float softcap = 0.0f;
 
   /// Key j is visible to query i iff j <= i + offset.
   bool causal = false;
-  /// The position of query 0: 0 aligns causal to the upper left, S - L to the lower right, a past length
-  /// to what a cache holds; may be negative.
+  /// The position of query 0 among the keys: 0 aligns causal to the upper left, S - L to the lower right, a past
+  /// length to what a cache holds; may be negative.
   std::int64_t offset = 0;
-  /// One for each batch entry, (B,), on top of `offset`; absent: 0.
+  /// (B,): an offset of each batch entry, on top of `offset`; absent: 0.
   IndexView offsets;
-  /// Inclusive distances from i + offset that are visible; -1: unbounded.
+  /// How many keys before and after i + offset are visible; -1: all.
   std::int64_t window_left = -1, window_right = -1;
-  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Read in place.
+  /// Rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat. Calls read it in place.
   BoolMaskView mask;
   /// (B, S): which keys are padding, for all heads and queries.
   BoolMaskView key_padding_mask;
-  /// What is not 0 in the two hides its key, as in PyTorch's nn.MultiheadAttention; else what is 0 hides it.
+  /// In both masks above: true means that an element that is not 0 hides its key, as in PyTorch's nn.MultiheadAttention; false,
+  /// that 0 hides it.
   bool mask_hides = false;
-  /// (B,): keys before are hidden, and not read, as left padding needs; absent: 0. (valid_lens hides those after.) The
-  /// tokens still stand where they lie: query_positions and key_positions say otherwise.
+  /// (B,): each entry's first key that is not hidden; keys before it are never read, as left padding needs; absent: 0.
+  /// (valid_lens hides padding on the right.) Tokens keep their positions: query_positions and key_positions change them.
   IndexView valid_starts;
-  /// As `mask`, added to the scores; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: where all
-  /// keys of a row have it, they have the softmax of the rest. Biases count as real numbers, whatever their size:
-  /// differences between keys are taken source by source, before sources are added.
+  /// Added to the scores; a shape like `mask`'s; -inf hides. A low number, such as -1e9 or the lowest float, does not hide: keys
+  /// of a row that all have it share its weight by their scores. Biases count as real numbers, whatever their size: differences
+  /// between keys are taken source by source, before sources are added.
   ConstTensorView additive_mask;
-  /// (L,) or (B, L): the queries are nodes of a tree, of which each sees its ancestors, itself and all
-  /// keys before position `offset`; query i is key i + offset. A parent comes before its children; -1: a
-  /// root.
+  /// (L,) or (B, L): the parents of queries that are nodes of a tree. Each sees its ancestors, itself and all keys
+  /// before position `offset`; query i is key i + offset. A parent comes before its children; -1: a root.
   IndexView tree_parents;
   EmptyRows empty_rows = EmptyRows::zero;
 
-  /// (H,): - slope * |i + offset - j|.
+  /// (H,): slope * |i + offset - j| is subtracted from each score.
   ConstTensorView alibi_slopes;
   RelativePositionBias relative_position_bias;
-  /// (H,): a logit in the softmax's denominator that has no value; -inf: none.
+  /// (H,): a logit that adds to the softmax's denominator, but has no value; -inf: none.
   ConstTensorView sinks;
 
-  /// (B + 1,): packed sequences of different lengths. Rows query_starts[b] to query_starts[b + 1] - 1 of
-  /// a single batch entry are the queries of sequence b, and so for keys; both or none. Starts begin at
-  /// 0, do not decrease, and end at L and S.
+  /// (B + 1,) each, both or none: packed sequences of different lengths. Rows query_starts[b] to
+  /// query_starts[b + 1] - 1 of a single batch entry are the queries of sequence b; keys likewise by key_starts.
+  /// Starts begin at 0, do not decrease, and end at L and S.
   IndexView query_starts, key_starts;
 
-  /// Of a layer with a rotary embedding: where its queries and keys stand instead of i + offset (+ offsets[b])
-  /// and j, which still decide what is visible. (L,) or (B, L), and (S,) or (B, S); packed sequences' are
-  /// (L,) and (S,).
+  /// (L,) or (B, L), and (S,) or (B, S); for packed sequences (L,) and (S,): the positions to which a layer with a
+  /// rotary embedding rotates its queries and keys, instead of i + offset (+ offsets[b]) and j. What is visible
+  /// does not depend on them.
   IndexView query_positions, key_positions;
 
-  /// Training mode: dropout, of a layer or of DotProductAttention, is applied to the attention weights. In
-  /// inference it is the identity.
+  /// Training mode: a layer or DotProductAttention applies its dropout to the attention weights. Otherwise dropout does nothing.
   bool training = false;
-  /// Selects the dropped weights, together with batch entry, head, query and key; not the threads.
+  /// Selects the dropped weights, together with batch entry, head, query and key. Threads change nothing.
   std::uint64_t dropout_seed = 0;
-  /// Where to put the attention weights, before dropout; absent: nowhere. Asking for them does not
-  /// change the other outputs. Those below 2^-102 may be 0.
+  /// An output, (B, H, L, S) or absent: the attention weights, before dropout. Asking for them changes no other
+  /// output. Weights below 2^-102 may be 0.
   TensorView attention_weights;
-  /// Their mean over the heads instead, (B, L, S).
+  /// Makes attention_weights their mean over the heads, (B, L, S).
   bool average_weights = false;
-  /// Where to put the natural log of each row's sum of exponentials, sink included, (B, H, L); -inf (or the
-  /// sink) for a row that sees no key. Absent: nowhere.
+  /// An output, (B, H, L) or absent: the natural log of each row's sum of exponentials, sink included; -inf (or the
+  /// sink) for a row that sees no key.
   TensorView lse;
   Threads threads;
-  Isa isa = Isa::best;  // what is made is bound to one: its calls take best, or that one
+  Isa isa = Isa::best;  // a layer's calls take best, or the ISA that the layer is bound to
 };
 
 /// Attention on given queries, keys and values: the core of every layer.
 ///
-/// q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in
-/// memory; any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 576.
-/// valid_lens absent, (B,) or (B, L). Keys and values outside the range that lengths, causal and window
-/// leave to their whole sequence are not read; NaN in a hidden one reaches no row. A row that sees no key
-/// gives 0, or with EmptyRows::uniform the mean of the values. Nothing is rotated or dropped:
-/// options.query_positions, key_positions, training and dropout_seed are refused.
+/// q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in memory;
+/// any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 576. valid_lens absent,
+/// (B,) or (B, L). Keys and values outside the range that lengths, causal and windows leave to their whole sequence
+/// are never read; NaN in a hidden key reaches no row. A row that sees no key gives 0, or with EmptyRows::uniform
+/// the mean of the values. The call neither rotates nor drops: it refuses options.query_positions, key_positions,
+/// training and dropout_seed.
 ATTEND_API Status attention(const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                             const LengthsView& valid_lens, const TensorView& output,
                             Workspace& workspace, const AttentionOptions& options = {}) noexcept;
 
-/// Bytes that attention takes from its workspace for such operands, whose data is not read, and such
-/// options; 0 if they are not valid ones.
+/// Bytes that attention takes from its workspace for operands of these shapes, whose data is not read, and these
+/// options; 0 if they are not valid.
 ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const ConstTensorView& k,
                                                  const ConstTensorView& v, const AttentionOptions& options = {}) noexcept;
 
-/// Combines attention over some keys with attention over others, in place: (output, lse) becomes
-/// attention over both.
+/// Combines attention over some keys with attention over others, in place: (output, lse) becomes attention over both.
 ///
-/// output and other_output (B, H, L, Dv), lse and other_lse (B, H, L), apart in memory. Two rows that
-/// see no key stay (0, -inf). A sink may be part of one of them alone. Source: Dao et al. 2022.
+/// output and other_output (B, H, L, Dv), lse and other_lse (B, H, L), apart in memory. Two rows that see no key
+/// stay (0, -inf). Only one of the two may include a sink. Source: Dao et al. 2022.
 ATTEND_API Status merge(const ConstTensorView& other_output, const ConstTensorView& other_lse,
                         const TensorView& output, const TensorView& lse,
                         const OperationOptions& options = {}) noexcept;
 
-/// The slopes of the ALiBi paper for num_heads heads, also where that is not a power of two.
+/// The slopes of the ALiBi paper for num_heads heads, a power of two or not.
 ///
 /// slopes (num_heads,). Source: Press et al. 2022, and its code.
 ATTEND_API Status default_alibi_slopes(std::int64_t num_heads, const TensorView& slopes) noexcept;
@@ -444,18 +438,19 @@ class ATTEND_API DotProductAttention {
   /// dropout in [0, 1).
   static Status make(float dropout, DotProductAttention* attention, Isa isa = Isa::best) noexcept;
 
-  /// Bytes that forward takes from its workspace for such operands, whose data is not read, on so many
-  /// threads; 0 if they are not valid ones.
+  /// Bytes that forward takes from its workspace for operands of these shapes, whose data is not read, on so many
+  /// threads; 0 if they are not valid.
   std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                               const ConstTensorView& values, int threads = 1) const noexcept;
-  /// The same for a call with these options, threads among them.
+  /// The bytes of a call with these options, threads among them.
   std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                               const ConstTensorView& values, const AttentionOptions& options) const noexcept;
 
-  /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to
-  /// 576; options.attention_weights (B, L, S), options.lse (B, L). A row of length 0 gets uniform weights over
-  /// all S, as the original's fill with -1e6 gives. There is one head, nothing is rotated, and empty rows are
-  /// no choice: options.average_weights, query_positions, key_positions and empty_rows are refused.
+  /// Computes attention with one head.
+  ///
+  /// queries (B, L, D), keys (B, S, D), values (B, S, Dv), output (B, L, Dv); D and Dv from 1 to 576;
+  /// options.attention_weights (B, L, S), options.lse (B, L). A row of length 0 gets uniform weights over all S, as
+  /// D2L's fill with -1e6 gives. The call refuses options.average_weights, query_positions, key_positions and empty_rows.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
@@ -471,29 +466,28 @@ class ATTEND_API DotProductAttention {
 
 /// The shape of a KeyValueCache, and which tokens it keeps.
 ///
-/// Three kinds: with neither `ring` nor pages, each entry has room for `capacity` tokens and is full
-/// then; a ring keeps the newest `capacity`; a paged one has its rows in a pool of pages.
+/// Three kinds: a contiguous cache, with neither `ring` nor pages, is full when an entry has `capacity` tokens; a
+/// ring keeps the newest `capacity`; a paged cache has its rows in a pool of pages.
 struct KeyValueCacheConfig {
   std::int64_t batch = 1;
   std::int64_t num_kv_heads = 0;  // G
   std::int64_t head_dim = 0;      // D, 1 to 576
   std::int64_t value_dim = 0;     // Dv, 1 to 576; 0: head_dim
-  std::int64_t capacity = 0;      // tokens that an entry can hold; with pages 0: P page_rows
+  std::int64_t capacity = 0;      // tokens that an entry can hold; with pages, 0 stands for P page_rows
   bool ring = false;
   std::int64_t page_rows = 0;     // tokens of a page; 0: no pages
   std::int64_t page_count = 0;    // pages in the pool
-  /// (batch, P): page p of entry b, of its tokens from p page_rows on, is page pages[b, p] of the pool. It
-  /// outlives the cache, which reads it in each call; between calls it may change. Numbers that a call
+  /// (batch, P): page pages[b, p] of the pool holds the tokens of entry b from p page_rows on. The table is the
+  /// caller's and outlives the cache, which reads it in each call; between calls it may change. Numbers that a call
   /// needs have to be in [0, page_count) by then. Entries may share pages that no call writes.
   IndexView pages;
 };
 
 /// Keys and values of past tokens, for each entry of a batch and each key/value head.
 ///
-/// Rows are written once, head by head: [batch][G][capacity][D], or [page][G][page_rows][D] with pages,
-/// each head on a cache line of its own; values likewise. An entry's tokens are counted from its first:
-/// token j keeps position j, however many a ring has let go. One call may write a cache at a time, and none
-/// may read it meanwhile; any number may read it at once.
+/// The cache holds its rows head by head: [batch][G][capacity][D], or [page][G][page_rows][D] with pages, each head
+/// on a cache line of its own; values likewise. Token j of an entry keeps position j, however many tokens a ring has
+/// let go. One call at a time may write a cache, and none may read it meanwhile; any number may read it at once.
 class ATTEND_API KeyValueCache {
  public:
   KeyValueCache() noexcept = default;
@@ -504,21 +498,21 @@ class ATTEND_API KeyValueCache {
   /// Bytes that make needs; 0 if the config is not a valid one.
   static std::size_t bytes(const KeyValueCacheConfig& config) noexcept;
 
-  /// Makes an empty cache in memory of its own, or in the caller's: bytes(config) bytes of any alignment
-  /// that outlive it. Rows are not touched before they are written. On an error *cache is as it was.
+  /// Makes an empty cache, in memory of its own or in the caller's: bytes(config) bytes of any alignment that
+  /// outlive it. make does not touch the rows. On an error *cache is as it was.
   static Status make(const KeyValueCacheConfig& config, KeyValueCache* cache, void* memory = nullptr,
                      std::size_t memory_bytes = 0) noexcept;
 
   /// Appends n tokens to each entry, or the first counts[b] of its n rows.
   ///
-  /// k (B, G, n, D), v (B, G, n, Dv), apart from the cache in memory; counts absent or (B,), each 0 to n. A
-  /// ring given more than its capacity keeps the last of them. An entry without room for its tokens is an
-  /// error (out_of_memory). On any error the cache is as it was.
+  /// k (B, G, n, D), v (B, G, n, Dv), apart from the cache in memory; counts absent or (B,), each 0 to n. A ring
+  /// keeps the last `capacity` of them. An entry without room for its tokens is an error (out_of_memory). On any
+  /// error the cache is as it was.
   Status append(const ConstTensorView& k, const ConstTensorView& v, const IndexView& counts = {},
                 const OperationOptions& options = {}) noexcept;
 
-  /// Takes entry b back to its first `length` tokens: as if those since had never come, but that what a
-  /// ring has let go for them stays gone. From first(b) to length(b), or 0: an entry that begins anew.
+  /// Takes entry b back to its first `length` tokens, from first(b) to length(b), as if later tokens had never come;
+  /// or to 0, where the entry begins anew. Tokens that a ring has let go stay gone.
   Status truncate(std::int64_t b, std::int64_t length) noexcept;
   /// Takes every entry back to 0 tokens.
   void clear() noexcept;
@@ -527,12 +521,12 @@ class ATTEND_API KeyValueCache {
   std::int64_t length(std::int64_t b) const noexcept;
   /// The first token of entry b that is kept: 0 but on a ring.
   std::int64_t first(std::int64_t b) const noexcept;
-  /// The D elements of a token's key, or the Dv of its value; null for one that is not kept, or whose page
-  /// is not in the pool.
+  /// The D elements of a token's key, or the Dv of its value; null for a token that the cache does not hold, or whose
+  /// page is not in the pool.
   const float* key(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
   const float* value(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
 
-  /// As it was made, value_dim and capacity filled in; of a cache that was not made: the default.
+  /// The config that the cache was made from, value_dim and capacity filled in; the default before that.
   KeyValueCacheConfig config() const noexcept;
   /// What the library reads and writes; null before it was made.
   struct CacheState* state() const noexcept { return state_; }
@@ -542,23 +536,22 @@ class ATTEND_API KeyValueCache {
   void* owned_ = nullptr;               // the heap block that holds it, if it is ours
 };
 
-/// Attention of queries to all tokens of a cache, their own included where they were appended before.
+/// Attention of queries to all tokens of a cache; append the queries' own tokens first.
 ///
-/// q (B, H, L, D) and output (B, H, L, Dv) as in the call with keys and values; query_counts absent or (B,),
-/// 0 to L: how many of an entry's rows are queries. Those after are padding: output and weights 0, the LSE of
-/// a row that sees no key. Query i of entry b stands at position length(b) - query_counts[b] + i +
-/// options.offset (+ options.offsets[b]): so causal, windows and biases are right after an append of the
-/// same rows. S, of masks and attention weights, is the largest length.
-/// On a ring, an entry whose queries would see a token that is gone, by causal, window and length, is an
-/// error, as `capacity` has to be window_left + L at least; but a single query without a window_left sees
-/// what the ring holds: there the ring is the window. With EmptyRows::uniform the mean is that of the
-/// values held. options.query_starts and key_starts are refused, and what the call with keys and values refuses.
+/// q (B, H, L, D) and output (B, H, L, Dv) as in `attention`; query_counts absent or (B,), 0 to L: how many of an
+/// entry's rows are queries. Later rows are padding: output and weights 0, the LSE of a row that sees no key. Query i
+/// of entry b stands at position length(b) - query_counts[b] + i + options.offset (+ options.offsets[b]): so causal,
+/// windows and biases are right after an append of the same rows. S, for masks and attention weights, is the largest
+/// length. With EmptyRows::uniform an empty row gives the mean of the values that the cache holds.
+/// On a ring, a query that would see a token that is gone, by causal, window and length, is an error: `capacity` has
+/// to be window_left + L at least. But a single query without a window_left sees what the ring holds. The call
+/// refuses options.query_starts and key_starts, and what `attention` refuses.
 ATTEND_API Status attention_cached(const ConstTensorView& q, const KeyValueCache& cache, const IndexView& query_counts,
                                    const TensorView& output, Workspace& workspace,
                                    const AttentionOptions& options = {}) noexcept;
 
-/// Bytes that this call takes from its workspace, however much the cache holds; q's data is not read; 0 if
-/// they are not valid arguments.
+/// Bytes that attention_cached takes from its workspace, however much the cache holds; q's data is not read; 0 if the
+/// arguments are not valid.
 ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const KeyValueCache& cache,
                                                  const AttentionOptions& options = {}) noexcept;
 
@@ -568,13 +561,12 @@ ATTEND_API std::size_t attention_workspace_bytes(const ConstTensorView& q, const
 /// Rotary position embedding: each pair of the first R elements of a row of D is turned by an angle, the
 /// row's position times the pair's frequency.
 ///
-/// (x, y) becomes (x cos - y sin, y cos + x sin). The angle is computed in double; its cosine and sine,
-/// times attention_factor, are rounded to float once. Give inverse_frequencies, or cosines and sines.
-/// Source: Su et al. 2021.
+/// (x, y) becomes (x cos - y sin, y cos + x sin). Give inverse_frequencies, or cosines and sines. The angle is
+/// computed in double; its cosine and sine, times attention_factor, are rounded to float once. Source: Su et al. 2021.
 struct RotaryEmbedding {
   ConstTensorView inverse_frequencies;  // (R / 2,), R at most D
   ConstTensorView cosines, sines;       // (P, R / 2) for positions 0 to P - 1, an attention factor included
-  float attention_factor = 1.0f;        // with inverse_frequencies; 1 with cosines and sines
+  float attention_factor = 1.0f;        // multiplies cosines and sines; 1 where these are given
   bool interleaved = false;             // pair n is (2n, 2n + 1) as GPT-J has it, else (n, n + R / 2)
 };
 
@@ -588,17 +580,17 @@ ATTEND_API Status rotary_embedding(const ConstTensorView& input, const RotaryEmb
                                    const TensorView& output, Workspace& workspace,
                                    const OperationOptions& options = {}) noexcept;
 
-/// Bytes that rotary_embedding takes from its workspace for such arguments, whose data is not read; 0 if
-/// they are not valid ones. It is R floats for each row of a head, or of an entry's with (B, L) positions.
+/// Bytes that rotary_embedding takes from its workspace for arguments of these shapes, whose data is not read; 0 if
+/// they are not valid. R floats for each row of a head; with (B, L) positions, for each row of each entry.
 ATTEND_API std::size_t rotary_workspace_bytes(const ConstTensorView& input,
                                               const RotaryEmbedding& rotary,
                                               const IndexView& positions) noexcept;
 
 /// output[..., d] = input[..., d] / sqrt(mean of the row's squares + epsilon) * weight[d].
 ///
-/// input and output (B, H, L, D), the same view or apart in memory; a row is the last axis. weight (D,), or
-/// absent: 1. epsilon >= 0; with 0 a row of zeros gives NaN. Squares are summed in float32: that is accurate
-/// for sqrt(D) |x| below 2^63 and, with epsilon 0, for rows whose largest |x| is above 2^-60.
+/// input and output (B, H, L, D), the same view or apart in memory; a row is the last axis. weight (D,); absent: 1.
+/// epsilon >= 0; with 0 a row of zeros gives NaN. The sum of squares is in float32: accurate for sqrt(D) |x| below
+/// 2^63 and, with epsilon 0, for rows whose largest |x| is above 2^-60.
 /// Source: Zhang and Sennrich 2019; on queries and keys, Henry et al. 2020 (QK-norm).
 ATTEND_API Status rms_norm(const ConstTensorView& input, const ConstTensorView& weight, float epsilon,
                            const TensorView& output, const OperationOptions& options = {}) noexcept;
@@ -609,20 +601,20 @@ enum class RotaryScalingKind : int {
   linear,  // every frequency is divided by the factor. Source: Chen et al. 2023
   ntk,     // the base is multiplied by factor^(R / (R - 2)): the lowest frequency is divided by the factor
   yarn,    // low frequencies are divided, high ones stay, linear in n in between. Source: Peng et al. 2023
-  llama3,  // the same, linear in the frequency in between. Source: Llama 3.1
+  llama3,  // low frequencies are divided, high ones stay, linear in the frequency in between. Source: Llama 3.1
 };
 
-/// The formulas are those of Hugging Face's transformers. A frequency makes turns: its share of 2 pi times
-/// original_max_position.
+/// The numbers of a scaling; the formulas are those of Hugging Face's transformers. The turns of a frequency are
+/// frequency original_max_position / (2 pi).
 struct RotaryScaling {
   RotaryScalingKind kind = RotaryScalingKind::none;
   double factor = 1.0;                     // above 0
   std::int64_t original_max_position = 0;  // yarn, llama3: how many positions the model was trained on
   double beta_fast = 32.0;                 // yarn: frequencies of more turns stay
-  double beta_slow = 1.0;                  // yarn: those of fewer are divided; below beta_fast
+  double beta_slow = 1.0;                  // yarn: frequencies of fewer turns are divided; below beta_fast
   bool truncate = true;                    // yarn: whether the range between is rounded to whole n, outwards
   double low_frequency_factor = 1.0;       // llama3: frequencies of fewer turns are divided
-  double high_frequency_factor = 4.0;      // llama3: those of more stay; above low_frequency_factor
+  double high_frequency_factor = 4.0;      // llama3: frequencies of more turns stay; above low_frequency_factor
 };
 
 /// inverse_frequencies[n] = base^(-2n / R), scaled.
@@ -632,14 +624,13 @@ struct RotaryScaling {
 ATTEND_API Status rotary_frequencies(std::int64_t rotary_dim, double base, const RotaryScaling& scaling,
                                      const TensorView& inverse_frequencies) noexcept;
 
-/// What such a scaling asks of RotaryEmbedding::attention_factor: 0.1 ln(factor) + 1 for yarn with a factor
-/// above 1, else 1.
+/// RotaryEmbedding::attention_factor for a scaling: 0.1 ln(factor) + 1 for yarn with a factor above 1, else 1.
 ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // The layer
 
-/// The arguments of D2L's MultiHeadAttention, in its order: key, query, value; then what later models ask for.
+/// What a layer is: the arguments of D2L's MultiHeadAttention in its order, then what later models ask for.
 struct MultiHeadAttentionConfig {
   std::int64_t key_size = 0;     // 0: query_size
   std::int64_t query_size = 0;   // 0: num_hiddens
@@ -647,33 +638,32 @@ struct MultiHeadAttentionConfig {
   std::int64_t num_hiddens = 0;  // the model width E; num_heads divides it, unless head_dim is given
   std::int64_t num_heads = 0;    // H
   float dropout = 0.0f;  // in [0, 1); acts in training mode alone
-  bool bias = false;     // a layer has biases if this is so or one is given; those that are absent are 0
+  bool bias = false;     // a layer has biases if this is true or a bias is given; absent biases are 0
   Isa isa = Isa::best;
 
   std::int64_t num_kv_heads = 0;  // G, which divides num_heads; 0: num_heads
   std::int64_t head_dim = 0;      // D, 1 to 576; 0: num_hiddens / num_heads
   std::int64_t output_size = 0;   // the width of the output; 0: num_hiddens
-  /// Rotates projected queries and keys; all views absent: none does. inverse_frequencies are copied with the
-  /// weights, and are the copy in what config() gives; cosines and sines are read where they are, and have to
-  /// outlive the layer.
+  /// Rotates projected queries and keys; without views it rotates nothing. make copies inverse_frequencies, and
+  /// config() gives the copy; cosines and sines are read where they are, and have to outlive the layer.
   RotaryEmbedding rotary;
   bool qk_norm = false;          // whether each head's projected query and key pass through rms_norm first
-  float norm_epsilon = 1e-6f;    // of that norm, 0 or more
-  bool norm_queries = true, norm_keys = true;  // of qk_norm: false leaves out one side
+  float norm_epsilon = 1e-6f;    // the epsilon of rms_norm, 0 or more
+  bool norm_queries = true, norm_keys = true;  // false leaves one side out of qk_norm
 };
 
-/// The weights of a layer, matrices row-major (out, in) as model files hold them; read while making only.
+/// The weights of a layer, matrices row-major (out, in) as model files hold them; make alone reads them.
 ///
-/// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias
-/// has an element for each row of its matrix; an absent one is zero.
-/// query_norm and key_norm (D,), one for all heads: absent where nothing is normed, and an absent one is ones.
+/// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias has an
+/// element for each row of its matrix; an absent bias is zeros. query_norm and key_norm (D,) serve all heads: absent
+/// where the config norms nothing; an absent norm is ones.
 struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
   ConstTensorView query_bias = {}, key_bias = {}, value_bias = {}, output_bias = {};
   ConstTensorView query_norm = {}, key_norm = {};
 };
 
-/// The shape of a call, for workspace_bytes. Of packed sequences: a batch of 1, and all rows.
+/// The shape of a call, for workspace_bytes. Packed sequences are a batch of 1, with all rows.
 struct ForwardShape {
   std::int64_t batch = 1;
   std::int64_t queries = 0;
@@ -694,7 +684,7 @@ class ATTEND_API MultiHeadAttention {
   MultiHeadAttention(MultiHeadAttention&& other) noexcept;
   MultiHeadAttention& operator=(MultiHeadAttention&& other) noexcept;
 
-  /// Bytes that make needs for the packed weights; 0 if the config is not a valid one.
+  /// Bytes that make needs for the packed weights; 0 if the config is not valid.
   static std::size_t packed_bytes(const MultiHeadAttentionConfig& config) noexcept;
 
   /// Packs the weights into memory of the layer's own, or into the caller's: packed_bytes(config)
@@ -703,61 +693,59 @@ class ATTEND_API MultiHeadAttention {
                      const MultiHeadAttentionWeights& weights, MultiHeadAttention* attention,
                      void* memory = nullptr, std::size_t memory_bytes = 0) noexcept;
 
-  /// The same with weights uniform in +-sqrt(6 / (in + out)) (Glorot and Bengio 2010) from a seed,
-  /// and zero biases; the same numbers on every machine.
+  /// Makes a layer with random weights: uniform in +-sqrt(6 / (in + out)) (Glorot and Bengio 2010) from a seed, with
+  /// zero biases; the same numbers on every machine.
   static Status make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
                             MultiHeadAttention* attention, void* memory = nullptr,
                             std::size_t memory_bytes = 0) noexcept;
 
-  /// Bytes that forward takes from its workspace for such a call on so many threads; 0 if the
-  /// shape is not a valid one. The formula stands in src/plan/plan.h.
+  /// Bytes that forward takes from its workspace for a call of that shape on so many threads; 0 if the shape is not
+  /// valid. The formula stands in src/plan/plan.h.
   std::size_t workspace_bytes(const ForwardShape& shape, int threads = 1) const noexcept;
-  /// The same for a call with these options, threads among them.
+  /// The bytes of a call with these options, threads among them.
   std::size_t workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept;
 
   /// Computes the layer.
   ///
-  /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output
-  /// (B, L, output_size), which must not meet an input in memory; valid_lens absent, (B,) or (B, L);
-  /// options.attention_weights (B, H, L, S), options.lse (B, H, L). Keys and values outside the range that
-  /// lengths, causal and window leave to their batch entry are neither read nor projected. A row that sees no
-  /// key gives W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Packed sequences
-  /// (options.query_starts) give the bits that each gives alone.
+  /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output (B, L, output_size), which
+  /// must not meet an input in memory; valid_lens absent, (B,) or (B, L). Keys and values outside the range that
+  /// lengths, causal and windows leave to their batch entry are neither read nor projected. A row that sees no key
+  /// gives W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Each packed sequence
+  /// (options.query_starts) gets the bits that it gets alone.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,
                  const ConstTensorView& values, const LengthsView& valid_lens,
                  const TensorView& output, Workspace& workspace,
                  const AttentionOptions& options = {}) const noexcept;
 
-  /// The layer over a cache: appends the projected keys and values, then attends to all that it holds.
+  /// The layer over a cache: appends the projected keys and values, then attends to all that the cache holds.
   ///
-  /// queries (B, L, query_size), keys (B, n, key_size), values (B, n, value_size), output (B, L, output_size),
-  /// all apart from the cache in memory; B, G, D those of the cache, as both its dims. new_counts absent or
-  /// (B,): how many of an entry's n new rows there are, 0 to n, and of its queries, so that L has to be n; rows
-  /// after those are padding, for which the output is W_o's bias. The queries stand at the end of their entry, as in
-  /// attention_cached, which says what options mean; keys stand where they come to be. So they are
-  /// rotated, but where options.query_positions, (L,) or (B, L), or key_positions, (n,) or (B, n), say
-  /// otherwise. Keys are projected into the cache's rows; lengths move once all is done, and on an error the
-  /// cache is as it was.
-  /// With absent keys and values nothing is appended, and the cache is only read, as in cross-attention to
-  /// what `project` has left there; new_counts are then those of the queries.
+  /// queries (B, L, query_size), keys (B, n, key_size), values (B, n, value_size), output (B, L, output_size), all
+  /// apart from the cache in memory; B, G and D are the cache's, whose value_dim is D too. new_counts absent or (B,),
+  /// 0 to n: how many of an entry's n new rows, and of its queries, there are, so that L has to be n; later rows are
+  /// padding, whose output is W_o's bias. Queries stand at the end of their entry, as in attention_cached, which says
+  /// what options mean; keys stand where they are appended. A layer with rotary rotates them to these positions, or to
+  /// options.query_positions, (L,) or (B, L), and key_positions, (n,) or (B, n). Lengths move once all is done: on an
+  /// error the cache is as it was.
+  /// With absent keys and values the call appends nothing and only reads the cache, as in cross-attention to what
+  /// `project` has left there; new_counts then count the queries alone.
   Status forward_cached(const ConstTensorView& queries, const ConstTensorView& keys, const ConstTensorView& values,
                         const IndexView& new_counts, KeyValueCache* cache, const TensorView& output, Workspace& workspace,
                         const AttentionOptions& options = {}) const noexcept;
 
-  /// Appends projected keys and values to a cache, without queries: of an encoder's output, once.
+  /// Appends projected keys and values to a cache, without queries: for an encoder's output, once.
   ///
-  /// As in forward_cached; of the options it takes key_positions and threads, and refuses all others.
+  /// Shapes are as in forward_cached. It takes options.key_positions and threads, and refuses all others.
   Status project(const ConstTensorView& keys, const ConstTensorView& values, const IndexView& counts,
                  KeyValueCache* cache, Workspace& workspace, const AttentionOptions& options = {}) const noexcept;
 
-  /// Bytes that forward_cached, with shape.keys new rows, or project, with shape.queries = 0, takes from its
-  /// workspace, however much the cache holds; 0 if they do not fit the cache.
+  /// Bytes that forward_cached, with shape.keys new rows, or project, with shape.queries = 0, takes from its workspace,
+  /// however much the cache holds; 0 if the shape does not fit the cache.
   std::size_t workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                               const AttentionOptions& options = {}) const noexcept;
 
-  /// As it was made, with the sizes of queries, keys and values, `bias` and `isa` filled in.
+  /// The config that the layer was made from, with the sizes of queries, keys and values, `bias` and `isa` filled in.
   const MultiHeadAttentionConfig& config() const noexcept { return config_; }
-  /// The ISA that it is bound to; Isa::best before it was made.
+  /// The ISA that the layer is bound to; Isa::best before it was made.
   Isa isa() const noexcept { return config_.isa; }
 
  private:

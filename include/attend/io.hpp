@@ -34,8 +34,8 @@ View<Element> contiguous_view(Element* data, const std::vector<std::int64_t>& sh
   return view;
 }
 
-/// A contiguous view into `owned`, or into the object that it was read from, which then must
-/// outlive it. Moving it leaves the view valid. `view.data` is never null once it was read.
+/// A contiguous tensor, whose view points into `owned`, or into the object that it was read from, which then must outlive it. Moving
+/// the tensor leaves the view valid. `view.data` is never null once the tensor was read.
 template <class Element>
 struct Tensor {
   View<const Element> view;
@@ -45,7 +45,7 @@ struct Tensor {
   Tensor(Tensor&&) noexcept = default;
   Tensor& operator=(Tensor&&) noexcept = default;
 
-  /// Makes it own `count` elements of that shape, all zero, and gives the memory.
+  /// Gives the tensor `count` elements of its own, of that shape, all zero; returns their memory.
   Element* own(const std::vector<std::int64_t>& shape, std::size_t count) {
     owned.reserve(count > 0 ? count : 1);
     owned.assign(count, Element{});
@@ -55,7 +55,7 @@ struct Tensor {
 
   std::vector<std::int64_t> shape() const { return std::vector<std::int64_t>(view.sizes, view.sizes + view.rank); }
 
-  /// Copies what it views into memory of its own, if it is not there.
+  /// Copies the elements into memory of the tensor's own, if they are not there.
   void keep() {
     if (view.absent() || view.data == owned.data()) return;
     std::size_t count = 1;
@@ -78,7 +78,7 @@ enum class ElementType : int { float16, bfloat16, float32, float64, int32, int64
 const char* element_type_name(ElementType type) noexcept;
 /// Bytes of one element.
 std::size_t element_bytes(ElementType type) noexcept;
-/// Whether it is one of the four floating-point types.
+/// Whether the type is one of the four floating-point types.
 bool is_floating(ElementType type) noexcept;
 /// Writes the nearest float32 of `count` elements of any alignment: exact from the 16-bit floats,
 /// infinity beyond its range, 0 or 1 from bool.
@@ -96,29 +96,28 @@ struct Array {
 /// Reads a file. Its dtype is '<f2', '<f4', '<f8', '<i4', '<i8', '|u1', '|b1', or bfloat16
 /// ('<V2' or '|V2', as ml_dtypes writes it); anything else is an error, as are bytes missing or left over.
 Status read_npy(const std::string& path, Array* array) noexcept;
-/// The same as float32 (as to_float32 converts it), int64, or bool (of bool or uint8: whether it is not 0), in memory of the tensor's own.
+/// Reads a file into memory of the tensor's own: as float32, by to_float32; as int64, by to_int64; bool or uint8 as bool, 1 where it is not 0.
 Status read_npy(const std::string& path, FloatTensor* tensor) noexcept;
 Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept;
 Status read_npy(const std::string& path, BoolTensor* tensor) noexcept;
-/// The same from memory; `name` is for messages.
+/// Reads the bytes of a .npy file; messages call it `name`.
 Status parse_npy(const void* data, std::size_t size, const std::string& name,
                  Array* array) noexcept;
 
-/// The array as float32. The view is into array.bytes if that is what they are, else into a copy.
-/// Integers and bool are an error unless `accept_integers`.
+/// The array as float32: a view into array.bytes if these are float32, else a copy. Integers and bool are an error unless
+/// `accept_integers`.
 Status to_float32(const Array& array, FloatTensor* tensor, bool accept_integers = false) noexcept;
-/// The array of int32 or int64 (any other type is an error) as int64, always a copy.
+/// A copy of an array of int32 or int64 as int64; any other type is an error.
 Status to_int64(const Array& array, Int64Tensor* tensor) noexcept;
 
-/// Writes elements in C order as OutputFile does: whole, or not at all. Version 1.
+/// Writes elements in C order, as .npy version 1: the whole file, or none.
 Status write_npy(const std::string& path, ElementType type, const std::vector<std::int64_t>& shape,
                  const void* elements) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // .safetensors files
 
-/// Regular files are mapped where possible; others (/dev/stdin, a fifo) are read to their end.
-/// Moving it leaves data() where it was.
+/// The bytes of a file: mapped where possible, else (/dev/stdin, a fifo) read to its end. Moving the object leaves data() where it was.
 class InputFile {
  public:
   InputFile() noexcept = default;
@@ -138,8 +137,8 @@ class InputFile {
   std::string path_;
   const unsigned char* data_ = nullptr;
   std::size_t size_ = 0;
-  void* mapping_ = nullptr;         // of size_ bytes, or null
-  std::vector<unsigned char> read_;  // else the bytes
+  void* mapping_ = nullptr;          // size_ bytes; null where the file was read
+  std::vector<unsigned char> read_;  // the bytes of a file that was read
 };
 
 /// Pairs of a key and a text: the __metadata__ of a file.
@@ -151,19 +150,18 @@ struct SafetensorsEntry {
   std::string dtype;  // "F32", "BF16", "I64", ..., as the file spells it
   std::vector<std::int64_t> shape;
   std::size_t begin = 0, end = 0;  // bytes, counted from the end of the header
-  std::size_t shard = 0;           // of which file, by number
+  std::size_t shard = 0;           // the number of its file
 };
 
-/// A file that has been opened and checked: the header's JSON is strict, its names are unique, and
-/// the tensors' bytes fit their shapes and fill the file without overlap or hole. Or all files that the index of a sharded model
-/// names, as one: entries() are those of all.
+/// A file, or all files that the index of a sharded model names, as one: opened and checked. The header's JSON is strict, its names are
+/// unique, and the tensors' bytes fit their shapes and fill the file without overlap or hole.
 ///
-/// Files are mapped into memory where that is possible, and must not be changed meanwhile.
+/// Files are mapped into memory where possible, and must not change meanwhile.
 class SafetensorsFile {
  public:
   /// A path that ends in .json is an index: its weight_map says which file beside it holds which tensor.
   static Status open(const std::string& path, SafetensorsFile* file) noexcept;
-  /// The same from memory; `name` is for messages.
+  /// Takes the bytes of a file; messages call it `name`.
   static Status parse(std::vector<unsigned char> bytes, const std::string& name,
                       SafetensorsFile* file) noexcept;
 
@@ -172,12 +170,11 @@ class SafetensorsFile {
   const std::vector<SafetensorsEntry>& entries() const noexcept { return entries_; }
   /// Sorted by key.
   const Metadata& metadata() const noexcept { return metadata_; }
-  /// Null if there is none of that name.
+  /// The entry of that name; null if there is none.
   const SafetensorsEntry* find(std::string_view name) const noexcept;
 
-  /// A tensor of at most four axes as float32: F32 in the file's own memory where that is aligned
-  /// to 4 bytes, else a copy; F16, BF16 and F64 as a converted copy. Other dtypes are an error.
-  /// The file must outlive the tensor.
+  /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
+  /// BF16 and F64 as a converted copy. Other dtypes are an error. The file must outlive the tensor.
   Status read(const std::string& name, FloatTensor* tensor) const noexcept;
 
  private:
@@ -202,7 +199,7 @@ struct SafetensorsTensor {
   std::string dtype = "F32";  // or "F16" or "BF16"
 };
 
-/// Writes a file as OutputFile does: whole, or not at all. Names are unique UTF-8.
+/// Writes the whole file, or none. Names are unique UTF-8.
 Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
                          const Metadata& metadata = {}) noexcept;
 
@@ -211,22 +208,20 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
 
 /// The weights of a layer, in the shapes that MultiHeadAttention::make and a call's options take.
 struct LayerWeights {
-  /// key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias
-  /// (whether there is any), qk_norm, norm_queries and norm_keys (what there is a weight for); the
-  /// rest is the caller's to fill in.
+  /// find_layer sets key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias (whether there is
+  /// any), qk_norm, norm_queries and norm_keys (whether there are weights); the caller fills in the rest.
   MultiHeadAttentionConfig config;
   /// Rows of the key and value projections: num_hiddens, or a divisor of it where several query
   /// heads share one key/value head.
   std::int64_t key_value_hiddens = 0;
   /// Views into `tensors`; a bias that the file lacks is absent.
   MultiHeadAttentionWeights weights;
-  float scale = 0.0f;  // of the scores; 0: 1 / sqrt(D)
+  float scale = 0.0f;          // the factor of the scores; 0: 1 / sqrt(D)
   FloatTensor sinks;           // (H,); absent if the file lacks it
   FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
-  const char* convention = "";  // whose names they are, as the table of find_layer has it
+  const char* convention = "";  // whose names the tensors have, as the table of find_layer says
   std::string prefix;           // as find_layer was given it
-  /// Names of all other tensors under the prefix. What they change is not in the layer, which passes
-  /// for the file's only if they change nothing.
+  /// Names of all other tensors under the prefix: the layer is the file's only if they change nothing.
   std::vector<std::string> unused;
   std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them
 };
@@ -250,20 +245,21 @@ struct LayerWeights {
 ///   Falcon            query_key_value.weight ((H + 2G) D, E)  dense.weight: for each head of keys its heads of
 ///   (BLOOM, GPT-NeoX) queries, its keys and its values; only num_heads tells which is which
 ///
-/// Rows of one tensor are those of the queries, the keys, the values, in this order, where nothing else is said. Each other
-/// X.weight may have an X.bias. Beside them may be RMS norms of the heads, q_norm.weight and
-/// k_norm.weight (head width,); sinks (H,); and relative_attention_bias.weight (buckets, H). GPT-2's and GPT-NeoX's causal
-/// masks, `bias` and `masked_bias`, pass as used: options.causal does what they do. If no
-/// convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
-/// with names near to those, and the conventions. Sizes are checked against each other, but for the number of heads.
+/// A tensor of several projections has the rows of the queries, the keys, the values, in this order, where the table says nothing else.
+/// Each X.weight of the other conventions may have an X.bias. Beside them may be RMS norms of the heads, q_norm.weight and k_norm.weight
+/// (head width,); sinks (H,); and relative_attention_bias.weight (buckets, H). GPT-2's and GPT-NeoX's causal masks, `bias` and
+/// `masked_bias`, pass as used: options.causal does what they do. Sizes are checked against each other, but for the number of heads.
+///
+/// If no convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
+/// with similar names, and the conventions.
 Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer,
                   std::int64_t num_heads = 0) noexcept;
 
 /// A layer of a file, ready to run: `layer.attention.forward(..., layer.options)`.
 struct LoadedLayer {
   MultiHeadAttention attention;
-  /// What its calls take besides arrays: scale, sinks and relative_position_bias as the file says; all else by default, and the
-  /// caller's to set. They view what is kept here.
+  /// What calls take besides arrays: scale, sinks and relative_position_bias as the file says, which view the members below; the
+  /// caller sets all else.
   AttentionOptions options;
   const char* convention = "";  // as in LayerWeights
   FloatTensor sinks, relative_bias;
@@ -274,9 +270,9 @@ struct LoadOptions {
   std::int64_t num_kv_heads = 0;  // 0: as many as the keys' rows are enough for
   Isa isa = Isa::best;
   float dropout = 0.0f;
-  RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig, as the next
-  float norm_epsilon = 1e-6f;
-  /// Where another layer of the file holds T5's table: the name of that tensor; or "none".
+  RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
+  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig
+  /// The name of T5's table, where another layer of the file holds it; or "none".
   std::string relative_bias;
   /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.
   std::vector<std::string> ignored;
@@ -287,9 +283,9 @@ struct LoadOptions {
 };
 
 /// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds
-/// there. Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names it,
-/// unless it is ignored; so is a name that is to be ignored and is not there. No one can ignore what changes every result and is not
-/// in attend: bias_k and bias_v of torch's add_bias_kv, logit_scale of attention by cosines, the bias of a weight that is used
+/// there; the layer does not need the file afterwards. A tensor under the prefix that the layer does not use is an error that names it,
+/// unless options.ignored accepts it; so is an ignored name that is not there. No one can ignore what changes every result and
+/// attend lacks: bias_k and bias_v of torch's add_bias_kv, logit_scale of attention by cosines, the bias of a weight that is used
 /// without one, and others that the message explains. On an error *layer is as it was.
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;

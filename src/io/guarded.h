@@ -6,7 +6,7 @@
 
 namespace attend::io {
 
-/// body(), or out_of_memory if it throws: nothing here throws but for want of memory.
+/// Runs body(); out_of_memory if it throws, for only want of memory throws here.
 template <class Body>
 Status guarded(Body&& body) noexcept {
   try {

@@ -22,7 +22,7 @@ class JsonReader {
   bool read_string(std::string* value);
   /// A non-negative integer below 2^63, in digits alone.
   bool read_integer(std::int64_t* value);
-  /// Passes over a value of any kind; strings and brackets are read, what else there is just has to look like a value.
+  /// Passes over a value of any kind: reads strings and brackets, and takes all else for a value if it looks like one.
   bool skip_value();
   /// Whether only white space is left.
   bool at_end();
@@ -36,8 +36,8 @@ class JsonReader {
   bool enter(char opening, const char* what);
   bool next(char closing);
   void accept_space();
-  bool accept(char character);       // after white space
-  bool accept_here(char character);  // at once
+  bool accept(char character);       // skips white space first
+  bool accept_here(char character);  // skips nothing
   bool read_code_unit(unsigned* unit);
   char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
   std::string_view text_;
@@ -46,7 +46,7 @@ class JsonReader {
   std::string error_;
 };
 
-/// Whether it is well-formed UTF-8 (no overlong forms, no surrogates).
+/// Whether the text is well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_utf8(std::string_view text) noexcept;
 /// The text as a JSON string with its quotes.
 std::string json_string(std::string_view text);

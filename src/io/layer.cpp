@@ -16,7 +16,7 @@ namespace {
 
 constexpr int query = 0, key = 1, value = 2, output = 3;
 
-/// How the rows of one tensor are those of queries, keys and values.
+/// How one tensor holds the rows of queries, keys and values.
 enum class Rows {
   in_order,     // the queries', the keys', the values'
   by_key_head,  // for each head of keys: its heads of queries, its keys, its values
@@ -32,7 +32,7 @@ struct Convention {
   bool scaled = true;  // whether scores are divided by sqrt(D)
   Rows rows = Rows::in_order;
   bool transposed = false;            // whether matrices are stored (in, out)
-  const char* buffers[2] = {"", ""};  // what is no weight: masks that options.causal stands for
+  const char* buffers[2] = {"", ""};  // tensors that are no weights: masks that options.causal stands for
 
   bool packed() const { return weights[query] == std::string_view(weights[key]); }
   bool packed_bias() const { return biases[query] == std::string_view(biases[key]); }
@@ -55,7 +55,7 @@ constexpr Convention conventions[] = {
     {"DistilBERT", ATTEND_SEPARATE("q_lin", "k_lin", "v_lin", "out_lin"), false},
     {"Llama", ATTEND_SEPARATE("q_proj", "k_proj", "v_proj", "o_proj"), true},
     {"CLIP", ATTEND_SEPARATE("q_proj", "k_proj", "v_proj", "out_proj"), true},
-    // Without biases: other models have these names with biases, and divide by sqrt(D).
+    // T5 has no biases: other models have these names with biases, and divide by sqrt(D).
     {"T5", {"q.weight", "k.weight", "v.weight", "o.weight"}, {}, true, false},
     {"GPT-2", ATTEND_PACKED("c_attn", "c_proj"), false, true, Rows::in_order, true, {"bias", "masked_bias"}},
     {"timm", ATTEND_PACKED("qkv", "proj"), false},
@@ -197,7 +197,7 @@ struct LayerReader {
     return file.read(prefix + name, tensor);
   }
 
-  /// The same, kept in the layer's tensors.
+  /// Reads a tensor that the layer keeps.
   Status read(const char* name, const std::vector<std::int64_t>& expected, ConstTensorView* view) {
     FloatTensor tensor;
     const Status status = read(name, expected, &tensor);
@@ -214,7 +214,7 @@ struct LayerReader {
 
   bool has(const char* name) const { return file.find(prefix + name) != nullptr; }
 
-  /// All others under the prefix but those buffers.
+  /// All other tensors under the prefix, but for the convention's buffers.
   std::vector<std::string> unused(const Convention& convention) const {
     std::vector<std::string> names;
     for (const SafetensorsEntry& entry : file.entries()) {
@@ -226,11 +226,11 @@ struct LayerReader {
   }
 };
 
-/// Which rows of one tensor are whose.
+/// The rows of queries, keys and values in one tensor.
 struct RowSplit {
   std::int64_t hiddens = 0, key_hiddens = 0;  // rows of the queries; of the keys, and of the values
 
-  /// Of a tensor with these rows in order.
+  /// The rows of one projection in a tensor that has them in order.
   ConstTensorView part(ConstTensorView view, int which) const {
     view.data += (which == query ? 0 : which == key ? hiddens : hiddens + key_hiddens) * view.strides[0];
     view.sizes[0] = which == query ? hiddens : key_hiddens;
@@ -244,7 +244,7 @@ ConstTensorView transposed(ConstTensorView view) {
   return view;
 }
 
-/// Rows that come for each head of keys, in order. Of a matrix or a bias, contiguous.
+/// Puts rows that come head of keys by head of keys in order; of a contiguous matrix or bias.
 FloatTensor in_order(const ConstTensorView& view, const RowSplit& split, std::int64_t num_heads) {
   const std::int64_t width = split.hiddens / num_heads, kv_heads = split.key_hiddens / width, shared = num_heads / kv_heads;
   const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1, head = width * columns;  // elements of a head
@@ -390,7 +390,7 @@ Status check_indispensable(const SafetensorsFile& file, const std::string& dotte
   return {};
 }
 
-/// Every tensor that the layer does not use has to be ignored, and no other.
+/// Checks that the names to ignore are the tensors that the layer does not use, and no others.
 Status check_ignored(const SafetensorsFile& file, const LayerWeights& found, const LoadOptions& options) {
   const std::vector<std::string>&unused = found.unused, &ignored = options.ignored;
   const std::string &prefix = found.prefix, dotted = with_dot(prefix);

@@ -19,7 +19,7 @@ namespace {
 // The file: "\x93NUMPY", major, minor, header length (2 bytes in version 1, 4 after), header,
 // elements. The header is a Python dict: {'descr': '<f4', 'fortran_order': False, 'shape': (3,)}.
 constexpr std::string_view magic{"\x93NUMPY", 6};
-constexpr std::size_t alignment = 64;  // of the elements, in what is written
+constexpr std::size_t alignment = 64;  // where elements begin in files that are written
 
 struct Dtype {
   std::string_view text;

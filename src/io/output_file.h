@@ -6,8 +6,8 @@
 
 namespace attend::io {
 
-/// Regular files are written under a temporary name in the same folder and renamed by commit; what
-/// is not one (/dev/stdout, a fifo) is written directly. Errors name the path and the cause.
+/// Writes regular files under a temporary name in the same folder, which commit renames; writes anything else (/dev/stdout, a fifo)
+/// directly. Errors name the path and the cause.
 ///
 /// Destroying it without a commit that succeeded leaves a regular target as it was.
 class OutputFile {
@@ -25,8 +25,8 @@ class OutputFile {
  private:
   Status failure(const char* what) const noexcept;
   void discard() noexcept;
-  std::string path_;       // as the caller gave it
-  std::string target_;     // where it goes, symbolic links resolved
+  std::string path_;       // the path as the caller gave it
+  std::string target_;     // the path with symbolic links resolved
   std::string temporary_;  // empty if written directly
   int descriptor_ = -1;
 };

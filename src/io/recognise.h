@@ -1,4 +1,4 @@
-// What a file is that is not of the format that was asked for.
+// Recognises files of other formats, so that messages can say what a file is.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace attend::io {
 
-/// " (it is a ...: what to do)" of a file that begins so; empty for one that is not recognised.
+/// " (it is a ...: what to do)" for a file that begins so; empty where nobody knows.
 std::string recognised(std::string_view bytes);
 
 }  // namespace attend::io

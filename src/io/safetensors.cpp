@@ -27,7 +27,7 @@ constexpr std::string_view metadata_name = "__metadata__";
 
 struct Dtype {
   std::string_view text;
-  std::size_t bytes;  // of one element
+  std::size_t bytes;  // bytes of one element
 };
 constexpr Dtype dtypes[] = {{"F64", 8}, {"F32", 4}, {"F16", 2},  {"BF16", 2},    {"I64", 8},
                             {"U64", 8}, {"I32", 4}, {"U32", 4},  {"I16", 2},     {"U16", 2},

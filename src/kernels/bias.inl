@@ -37,7 +37,7 @@ ATTEND_INLINE Vector added_of(const LaneRules& lane, const SequenceRules& sequen
   return multiply_add(additive, zero(), bias);  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 
-// Those biases, and -inf where a range or a mask hides the key. (One query's tree hides nothing.)
+// Biases with -inf where a range or a mask hides the key. (A single query's tree hides nothing.)
 ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, sequence, key, count), none), bias, none);

@@ -2,7 +2,7 @@
 
 alignas(64) constexpr float ascending[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-// These functions move elements that lie apart one by one: inlined wherever a vector may be strided, they were a fifth of all code.
+// Functions of their own move elements that lie apart, one by one: inlined wherever a vector may be strided, they were a fifth of all code.
 ATTEND_NOINLINE void scatter(const float* row, std::int64_t count, float* destination, std::int64_t stride) {
   for (std::int64_t i = 0; i < lanes && i < count; ++i) destination[i * stride] = row[i];
 }

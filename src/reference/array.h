@@ -70,7 +70,7 @@ struct Array {
   std::int64_t size(int axis) const { return shape[static_cast<std::size_t>(axis)]; }
   std::int64_t count() const { return static_cast<std::int64_t>(values.size()); }
 
-  /// The same values under another shape of as many elements.
+  /// An array of these values under another shape of as many elements.
   Array reshaped(Shape sizes) const { return Array(std::move(sizes), values); }
 
   /// One element: at(b, h, i, j), as many indices as axes.

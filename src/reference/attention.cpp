@@ -174,7 +174,7 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
           if (score > largest) largest = score;  // a NaN is never larger, and shows up in the sum
         }
         double sum = 0.0, score_magnitude = 0.0;
-        const double least = -24.0 * std::log(2.0);  // of scores that count, below the largest
+        const double least = -24.0 * std::log(2.0);  // how far below the largest a score still counts
         double sink = options.sinks.absent() ? -INFINITY : options.sinks.at(h);  // beside scores that lack the reference's bias
         if (sink != -INFINITY && !keys.empty()) sink = sink_above(options, b, h, i, reference);
         if (sink != -INFINITY) {
@@ -189,7 +189,7 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
         for (std::size_t n = 0; n < keys.size(); ++n) {
           weights[keys[n]] = std::exp(scores[n] - largest) / sum;
         }
-        // In a sink's own terms where it is largest: beside a low bias it would be lost.
+        // In the sink's own terms where the sink is largest: beside a low bias it would be lost.
         const double anchor = sink != -INFINITY && sink == largest ? options.sinks.at(h) : reference_bias + largest;
         result.lse.at(b, h, i) = anchor + std::log(sum);  // -inf + log(0) = -inf for no scores
         result.score_magnitude.at(b, h, i) = score_magnitude;

@@ -12,7 +12,7 @@ namespace reference {
 ///
 /// Masks broadcast right-aligned to (B, H, L, S): (S,), (L, S), (B, 1, 1, S), ...
 struct AttentionOptions {
-  std::optional<double> scale;  // of the scores; absent: 1 / sqrt(D)
+  std::optional<double> scale;  // factor of the scores; absent: 1 / sqrt(D)
   double softcap = 0.0;         // c > 0: scores become c tanh(s / c); 0: none
 
   // What a query sees. Query i stands at position i + offset of its sequence, key j at position j.
@@ -24,7 +24,7 @@ struct AttentionOptions {
   std::int64_t window_right = -1;  // key j is visible iff j <= i + offset + window_right; -1: all
   Array mask;                      // bool: not 0 = may attend
   Array key_padding_mask;          // (B, S), bool: not 0 = may be attended to
-  bool mask_hides = false;         // of the two: not 0 = hidden
+  bool mask_hides = false;         // turns both masks about: not 0 = hidden
   EmptyRows empty_rows = EmptyRows::zero;  // what a row gives that sees no key
 
   // What is added to the scores, after softcap. -inf in the first two hides the key.
@@ -32,7 +32,7 @@ struct AttentionOptions {
   Array position_bias;  // (H, L, S), as T5's
   Array alibi_slopes;   // (H,): - slope * |i + offset - j|
 
-  // Of a layer with a rotary embedding: where its queries and keys stand, instead of i + offset and j.
+  // Where queries and keys of a layer with a rotary embedding stand, instead of i + offset and j.
   IndexView query_positions;  // absent, (L,) or (B, L)
   IndexView key_positions;    // absent, (S,) or (B, S)
 
@@ -60,9 +60,9 @@ struct AttentionResult {
 ///
 /// For one row: s_j = scale q.k_j; softcap; + biases; hidden keys removed; softmax; dropout; times
 /// v. Biases are taken as differences to those of the key m with the largest score, source by source, before they are
-/// added: a mask of -1e9 on all keys would leave but nine digits of a double to the rest. Hidden keys and values take no part in the arithmetic, so that NaN there reaches nothing. A
-/// row that sees no key gives output 0 and weights 0, or with EmptyRows::uniform weights 1/S on all
-/// S. To check some rows of a big case, hand in a view of one row and its position as offset.
+/// added: a mask of -1e9 on all keys would leave but nine digits of a double to the rest. Hidden keys and values take no part
+/// in the arithmetic, so that NaN there reaches nothing. A row that sees no key gives output 0 and weights 0, or with
+/// EmptyRows::uniform weights 1/S on all S. To check some rows of a big case, hand in a view of one row and its position as offset.
 AttentionResult attention(const Array& q, const Array& k, const Array& v,
                           const AttentionOptions& options = {});
 
@@ -70,8 +70,8 @@ AttentionResult attention(const Array& q, const Array& k, const Array& v,
 bool visible(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
              std::int64_t j);
 
-/// What is added to the score of query i, head h, batch entry b with key j, all biases together; relative to what is added
-/// to that of key `reference`, if it is not negative.
+/// All biases of the score of query i, head h, batch entry b with key j; relative to the biases of key `reference`, if that is not
+/// negative.
 double score_bias(const AttentionOptions& options, std::int64_t b, std::int64_t h, std::int64_t i,
                   std::int64_t j, std::int64_t reference = -1);
 

@@ -39,13 +39,13 @@ double core_bound(double max_value, double score_magnitude, std::int64_t D, std:
                   Data data);
 
 /// The log of the sum of exponentials of one row: (sqrt(D) + 4) u S' + (sqrt(n) + 8) u + u |LSE|.
-/// As above, once: the log turns the relative error of the sum into an absolute one. Biases that all keys have are in the LSE
-/// alone, and in its own rounding.
+/// The core's errors, once: the log turns the relative error of the sum into an absolute one. Biases that all keys have are in the
+/// LSE alone, and in its own rounding.
 double lse_bound(double lse, double score_magnitude, std::int64_t D, std::int64_t S, Data data);
 
 /// An attention weight: weight (2 (sqrt(D) + 4) u S' + (2 sqrt(n) + 12) u) + 2^-126.
-/// As the core; the last term lets weights below the smallest normal number be 0. For S' the key's own magnitude, where that
-/// is larger: the weight may be too small to count in S'.
+/// The core's errors; the last term lets weights below the smallest normal number be 0. S' is at least the key's own magnitude, for
+/// the weight may be too small to count in S'.
 double weight_bound(double weight, double score_magnitude, std::int64_t D, std::int64_t S,
                     Data data);
 
@@ -64,7 +64,7 @@ double rotary_bound(double magnitude);
 /// and the weight, are rounded once each. Products below the normal numbers: as above, while |weight| <= 1.
 double rms_norm_bound(double y, std::int64_t D, Data data);
 
-// The same for whole results, ready for compare().
+// The bounds of whole results, ready for compare().
 
 /// (B, H, L), one for each row of result.output; D the head width of q and k.
 Array core_bounds(const AttentionResult& result, std::int64_t D, Data data);

@@ -29,7 +29,7 @@ struct LayerWeights {
   Array query_bias, key_bias, value_bias, output_bias;
   Array query_norm, key_norm;  // (D,); absent: no norm
   double norm_epsilon = 0.0;
-  Rotary rotary;               // of nothing: no rotation
+  Rotary rotary;               // without frequencies and tables: no rotation
 
   LayerWeights() = default;
   LayerWeights(const MultiHeadAttentionWeights& weights)
@@ -48,8 +48,8 @@ struct LayerWeights {
 /// Projected queries or keys, on their way into the attention.
 struct HeadRows {
   Array projected;      // (B, H or G, n, D)
-  Array normed;         // the same where there is no norm
-  RotaryResult rotated; // the same, of magnitude 0, where there is no rotation
+  Array normed;         // `projected` where there is no norm
+  RotaryResult rotated; // `normed`, of magnitude 0, where there is no rotation
 };
 
 /// The output of a layer, stage by stage.
@@ -57,7 +57,7 @@ struct LayerResult {
   HeadRows query_rows, key_rows;
   Array query;                // (B, H, L, D): projected, split into heads, normed, rotated
   Array key, value;           // (B, G, S, D)
-  AttentionResult attention;  // of those; attention.weights (B, H, L, S) are the layer's
+  AttentionResult attention;  // of query, key and value; its weights (B, H, L, S) are the layer's
   Array heads;                // (B, L, H D): the heads side by side again, what W_o is applied to
   Array output;               // (B, L, E)
 };

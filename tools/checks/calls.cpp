@@ -106,7 +106,7 @@ struct FilledCache {
   std::vector<std::int64_t> pages;
   std::vector<float> memory;
 
-  /// Of a ring at least the last `needed` rows stay.
+  /// A ring keeps at least the last `needed` rows.
   FilledCache(Random& draw, const ConstTensorView& k, const ConstTensorView& v, const std::vector<std::int64_t>& lengths,
               std::int64_t needed, const OperationOptions& options) {
     const std::int64_t B = k.sizes[0], S = k.sizes[2], kind = draw.between(0, 2);
@@ -175,7 +175,7 @@ class RandomOptions {
   Lengths lengths;
   std::string asked;
 
-  /// packed: what cannot go with packed sequences is left out. The starts are the caller's to add.
+  /// packed: draws nothing that cannot go with packed sequences. The caller adds the starts.
   RandomOptions(Random& draw, std::int64_t B, std::int64_t H, std::int64_t L, std::int64_t S, bool packed, float largest_sink)
       : lengths(draw, B, L, S, packed), offsets_(static_cast<std::size_t>(B)), parents_(static_cast<std::size_t>(L)), heads_(H) {
     const auto sometimes = [&](const char* name, int chances = 3) {
@@ -255,7 +255,7 @@ class RandomOptions {
   RandomOptions(const RandomOptions&) = delete;
   RandomOptions& operator=(const RandomOptions&) = delete;
 
-  /// The same for the reference, of sequence b alone, which has so many queries and keys, and `past` keys before
+  /// These options for the reference, for sequence b alone, which has so many queries and keys, and `past` keys before
   /// its queries: trees and relative biases are written out.
   reference::AttentionOptions of_sequence(std::int64_t b, std::int64_t L, std::int64_t S, std::int64_t past = 0) const {
     const auto entry = [b, S](auto view) {
@@ -676,8 +676,8 @@ class Calls {
     return agrees(call, untouched_around({&output, &lse, &weights}));
   }
 
-  /// The same over a cache of any kind. Entries have lengths of their own, and so many queries, which stand at
-  /// their ends.
+  /// attention_cached() over a cache of any kind. Entries have lengths and numbers of queries of their own; the queries
+  /// stand at their ends.
   bool cached_core() {
     const std::int64_t B = draw_.between(1, 3), G = draw_.between(1, 3), H = G * draw_.between(1, 3);
     const std::int64_t L = draw_.one_in(3) ? 1 : draw_.size(40), S = std::max(L, draw_.between(1, draw_.one_in(3) ? 260 : 40));
@@ -771,8 +771,8 @@ class Calls {
     return comparison.ok ? "" : comparison.message;
   }
 
-  /// Of one entry's weights, by head or averaged: then each head brings a rounding. The maximum that they are
-  /// relative to may be 24 powers of two above their row's, so those below 2^-102 may be 0.
+  /// The weights of one entry, by head or averaged: an average has a rounding for each head. Weights below 2^-102 may be 0, for the
+  /// maximum that they are relative to may be 24 powers of two above their row's.
   static std::string weights_difference(const TensorView& actual, bool averaged, const Array& expected, Array tolerance) {
     for (double& allowed : tolerance.values) allowed += 0x1p-102;
     if (!averaged) return difference(actual, expected, tolerance);

@@ -27,9 +27,9 @@ class Random {
   float uniform(float low, float high) { return low + (high - low) * static_cast<float>(bits() >> 40) * 0x1p-24f; }
   /// In [-largest, largest).
   float number(float largest = 1.0f) { return largest * (static_cast<float>(bits() >> 40) * 0x1p-23f - 1.0f); }
-  /// Of magnitude 1/4 to 1, so that every term of a sum is far larger than the sum's error.
+  /// A number of magnitude 1/4 to 1, so that every term of a sum is far larger than the sum's error.
   float value() { return one_in(2) ? uniform(0.25f, 1.0f) : -uniform(0.25f, 1.0f); }
-  /// At least 1, mostly small, sometimes up to `most`.
+  /// A size of at least 1, mostly small, sometimes up to `most`.
   std::int64_t size(std::int64_t most) { return between(1, one_in(4) || most < 20 ? most : 20); }
 
  private:

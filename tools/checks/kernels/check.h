@@ -138,10 +138,10 @@ inline std::int64_t draw_width(Random& random, std::int64_t least, std::int64_t 
   return random.one_in(24) ? random.between(least, largest_head) : draw_size(random, least, tile);
 }
 
-/// Of an input: 0 repeats the element.
+/// The stride of an input's elements: 0 repeats the element.
 inline std::int64_t draw_stride(Random& random, std::int64_t least) { return random.one_in(2) ? 1 : random.between(least, 3); }
 
-/// What is added to the smallest row stride; of inputs sometimes so negative that the rows are one.
+/// What is added to the smallest row stride; for an input sometimes so little that all rows are one.
 inline std::int64_t draw_gap(Random& random) { return random.one_in(2) ? 0 : random.between(1, 9); }
 inline std::int64_t draw_input_gap(Random& random, std::int64_t row) { return random.one_in(16) ? -row : draw_gap(random); }
 

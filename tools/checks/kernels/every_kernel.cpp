@@ -9,7 +9,7 @@ namespace {
 
 constexpr int shapes_a_kernel = 10;
 
-/// Unless something was found already.
+/// Runs a check, unless one has failed already.
 template <class Shape>
 void check_some(Check<Shape> check, Shape (*draw)(const Kernels&, Random&), const Kernels& kernels, Random& random,
                 ArgumentMemory& memory, Result& result) {

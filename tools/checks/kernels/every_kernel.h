@@ -19,7 +19,7 @@ namespace attend::checks {
 template <class Shape>
 using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
-/// Each at a few random shapes.
+/// Checks each kernel at a few random shapes.
 Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);
 
 }  // namespace attend::checks

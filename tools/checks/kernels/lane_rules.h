@@ -7,7 +7,7 @@
 
 namespace attend::checks {
 
-/// Of fill_visible and fill_bias: what the lanes of a tile have.
+/// The lanes of a tile, for fill_visible and fill_bias.
 struct BiasShape {
   std::int64_t keys = 1, lane_count = 1, width = 1;
   bool masked = false, additive = false, tree = false, relative = false;
@@ -80,7 +80,7 @@ struct RuledLanes {
         lane.additive = row - key * shape.additive_stride;
       }
       if (shape.relative) lane.relative = relative + side;
-      // Of whatever size, differences are taken before they are added.
+      // Differences of any size are taken before they are added.
       const std::int64_t far = random.one_in(4) ? std::int64_t{1} << random.between(20, 40) : 0;
       if (lane.slope != 0.0f && far != 0 && !shape.tree) lane.position = random.one_in(2) ? far : -far;
       const std::int64_t some = random.between(key, end - 1);
@@ -124,13 +124,13 @@ struct RuledLanes {
     return added != 0.0f && added != -infinity;
   }
 
-  /// What is added where lane n sees key j, and how far from it a float may be.
+  /// What the kernel adds where lane n sees key j, and how far from it a float may be.
   struct Added {
     double value, tolerance;
   };
   Added added(std::int64_t n, std::int64_t j) const {
     const LaneRules& lane = lanes[n];
-    const double log2_e = 1.4426950408889634;  // of the contract, not of the kernels
+    const double log2_e = 1.4426950408889634;  // the contract's number, not the kernels'
     Added sum = {lane.shift, std::abs(lane.shift)};
     const auto add = [&](double difference) {
       sum.value += log2_e * difference;
