@@ -46,7 +46,6 @@ struct RowLayout {
   }
 };
 
-// The config with its defaults filled in.
 KeyValueCacheConfig filled_in(const KeyValueCacheConfig& given) {
   KeyValueCacheConfig config = given;
   if (config.value_dim == 0) config.value_dim = config.head_dim;

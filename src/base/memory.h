@@ -8,7 +8,6 @@ namespace attend {
 
 constexpr std::size_t alignment = 64;  // a cache line: what kernels stream begins on one
 
-/// Bytes rounded up to a whole number of cache lines.
 constexpr std::size_t aligned_bytes(std::size_t bytes) {
   return (bytes + alignment - 1) / alignment * alignment;
 }

@@ -1,4 +1,3 @@
-// Status: what a call came to.
 #include <cstdarg>
 #include <cstdio>
 

@@ -12,7 +12,6 @@ Status check_empty_rows(EmptyRows empty_rows) {
   return Status::error(invalid, "empty_rows: %d is not one of attend::EmptyRows", static_cast<int>(empty_rows));
 }
 
-// Checks one value a head, if they are given.
 Status check_by_head(const char* name, const ConstTensorView& view, std::int64_t heads) {
   if (view.absent()) return Status();
   return check_view(name, view, heads);

@@ -20,7 +20,6 @@ Status check_pages(const CacheState& state, std::int64_t b, const KeyRange& toke
 
 }  // namespace
 
-// Checks how many rows of each entry there are: 0 to `rows`.
 Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows) {
   if (counts.absent()) return Status();
   ATTEND_CHECK(check_view(name, counts, batch));

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // columns of a row: the product of two fits into 63 bits
 
-// Refuses positions for a layer that does not rotate.
 Status check_no_positions(const AttentionOptions& options) {
   for (const IndexView* positions : {&options.query_positions, &options.key_positions}) {
     if (positions->absent()) continue;

@@ -14,7 +14,6 @@ constexpr StatusCode invalid = StatusCode::invalid_argument;
 using Number = long long;  // what messages print by %lld
 constexpr std::int64_t largest_offset = std::int64_t{1} << 40;
 
-/// A view of any elements.
 struct AnyView {
   const void* data;
   int rank;
@@ -45,7 +44,7 @@ Status check_view(const char* name, const AnyView& view, std::int64_t first, Siz
   return check_view(name, view, 1 + static_cast<int>(sizeof...(rest)), expected);
 }
 
-// Whether each element of an output has a place of its own.
+/// Checks that each element of an output has a place of its own.
 Status check_distinct(const char* name, const ConstTensorView& view);
 
 /// The memory of an argument, from its first element to its last; none without elements.
@@ -59,16 +58,16 @@ Memory memory_of(const char* name, const AnyView& view);
 
 inline bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin || b.end <= a.begin; }
 
-/// Whether every output lies apart from every input and from the outputs before it.
+/// Checks that every output lies apart from every input and from the outputs before it.
 Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<Memory> inputs);
 
-// Whether two views are exactly the same (the stride of a single element means nothing), or apart.
+/// Checks that two views are exactly the same (the stride of a single element means nothing), or apart.
 Status check_in_place(const TensorView& output, const ConstTensorView& input);
 
 /// Whether all numbers of a view of rank 1 or 2 lie in the range that `expected` describes.
 Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected);
 
-// Checks lengths: at least 0, (batch,) or by query (batch, queries).
+/// Checks lengths: at least 0, (batch,) or by query (batch, queries).
 Status check_lengths(const LengthsView& lengths, std::int64_t batch, std::int64_t queries, bool by_query);
 
 Status check_size(const char* name, std::int64_t size, std::int64_t least, std::int64_t most);

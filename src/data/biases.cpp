@@ -16,7 +16,7 @@ std::int64_t row_of(const Kernels& kernels, const RelativePositionBias& bias) {
   return 2 * (reach_of(bias) + kernels.lanes) + 1;
 }
 
-// From the smallest distance of a key from a query in a call to behind the largest.
+// The distances of keys from queries in a call: from the smallest to behind the largest.
 KeyRange distances_of(const Visibility& visibility) {
   KeyRange all = {INT64_MAX, INT64_MIN};
   for (std::int64_t b = 0; b < visibility.sequences.count; ++b) {
@@ -87,11 +87,11 @@ void make_relative_table(const Kernels& kernels, const RelativePositionBias& bia
   const auto bucket_at = [&](std::int64_t distance) {
     return relative_bucket(clamped(distance, -reach, reach), bias.table.sizes[0], bias.bidirectional, bias.max_distance);
   };
-  const KeyRange range = distances_of(visibility);  // of which kernels read `lanes` from one on, from -center to reach
+  const KeyRange range = distances_of(visibility);  // kernels read `lanes` of these from one on, from -center to reach
   const std::int64_t end = clamped(range.end - 1, -center, reach) + kernels.lanes + 1;
   for (std::int64_t first = clamped(range.begin, -center, reach); first < end;) {
     const std::int64_t bucket = bucket_at(first);
-    std::int64_t same = first, other = end;  // the last known to be in the bucket, and the first not to be
+    std::int64_t same = first, other = end;  // the last distance known to be in the bucket, and the first known not to be
     for (std::int64_t step = 1; same + step < other; step *= 2) {
       if (bucket_at(same + step) != bucket) other = same + step;
       else same += step;

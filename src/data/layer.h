@@ -48,12 +48,10 @@ struct LayerSizes {
   explicit LayerSizes(const MultiHeadAttentionConfig& config);
 };
 
-/// Whether a rotary embedding is given.
 inline bool rotates(const RotaryEmbedding& rotary) {
   return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();
 }
 
-/// Which rows of a head the config norms.
 inline bool norms_queries(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_queries; }
 inline bool norms_keys(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_keys; }
 

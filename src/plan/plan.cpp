@@ -41,7 +41,6 @@ std::int64_t key_block_of(const Kernels& kernels, std::int64_t depth, std::int64
   return block;
 }
 
-// How wide tiles are, and how many a sequence takes.
 void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
   plan->key_block = key_block_of(kernels, shape.depth, shape.value_depth);
   plan->span = 32 * kernels.key_block / plan->key_block * plan->key_block;

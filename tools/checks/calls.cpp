@@ -397,7 +397,7 @@ class Calls {
     return what_is_wrong.empty();
   }
 
-  /// Of a head's row: up to `most`, or about the widest.
+  /// The width of a head's row: up to `most`, or about the widest.
   std::int64_t width(std::int64_t most) {
     if (heads_ == Heads::small ? !draw_.one_in(100) : draw_.one_in(6)) return draw_.size(most);
     return largest_head - (draw_.one_in(2) ? draw_.one_of<std::int64_t>({0, 1, 16, 63, 64, 65}) : draw_.between(0, 130));

@@ -23,13 +23,13 @@ class Tensor {
  public:
   TensorView view;
 
-  /// An absent one.
+  /// An absent tensor.
   Tensor() = default;
-  /// Contiguous.
+  /// A contiguous tensor.
   explicit Tensor(const Shape& shape) { lay_out(shape, nullptr); }
-  /// Axes in any order in memory, with gaps, at any multiple of an element.
+  /// A tensor whose axes lie in any order in memory, with gaps, at any multiple of an element.
   Tensor(const Shape& shape, Random& layout) { lay_out(shape, &layout); }
-  /// The same, of random numbers.
+  /// A tensor at such strides, of random numbers.
   static Tensor random(Random& random, const Shape& shape, float largest = 1.0f) {
     Tensor tensor(shape, random);
     for (std::int64_t n = 0; n < tensor.count(); ++n) tensor[n] = random.number(largest);
@@ -70,9 +70,9 @@ class Tensor {
   Shape shape() const { return Shape(view.sizes, view.sizes + view.rank); }
   reference::Array array() const { return reference::Array(view); }
 
-  /// No element and no byte around them was written.
+  /// Whether nobody has written an element or a byte around them.
   bool untouched() const { return canaries_from(false); }
-  /// No byte but the elements was written.
+  /// Whether nobody has written a byte but the elements.
   bool gaps_untouched() const { return canaries_from(true); }
 
  private:

@@ -13,7 +13,7 @@ int main() {
 
   MultiHeadAttentionConfig config;
   config.num_hiddens = width;
-  config.num_heads = 6;  // of 8 numbers each
+  config.num_heads = 6;  // each 8 wide
   KeyValueCacheConfig room;
   room.batch = batch;
   room.num_kv_heads = 6;

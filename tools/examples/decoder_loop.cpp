@@ -13,7 +13,7 @@ int main() {
 
   MultiHeadAttentionConfig config;
   config.num_hiddens = width;
-  config.num_heads = 8;     // of 8 numbers each
+  config.num_heads = 8;     // each 8 wide
   config.num_kv_heads = 2;  // each read by 4 heads of queries
   config.rotary.inverse_frequencies = TensorView(frequencies, 4);
   MultiHeadAttention layer;

@@ -8,7 +8,7 @@ namespace attend::checks {
 struct AccumulateShape {
   std::int64_t keys = 1, columns = 1, width = 1;
   std::int64_t first_lane = 0, lane_count = 1;
-  std::int64_t gap = 0;  // of values
+  std::int64_t gap = 0;  // the values'
   Accumulation accumulation = Accumulation::store;
 };
 

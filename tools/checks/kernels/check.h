@@ -133,7 +133,7 @@ inline Matrix output_matrix(ArgumentMemory& memory, const char* name, std::int64
 inline std::int64_t draw_size(Random& random, std::int64_t least, std::int64_t tile) {
   return random.one_in(16) ? random.between(least, 150) : random.between(least, 2 * tile + 1);
 }
-/// Of a head's row: now and then up to the widest.
+/// The width of a head's row: now and then up to the widest.
 inline std::int64_t draw_width(Random& random, std::int64_t least, std::int64_t tile) {
   return random.one_in(24) ? random.between(least, largest_head) : draw_size(random, least, tile);
 }

@@ -7,7 +7,7 @@ namespace attend::checks {
 
 struct DecodeScoresShape {
   std::int64_t rows = 1, keys = 1, depth = 1;
-  std::int64_t stride = 1, gap = 0;  // of keys
+  std::int64_t stride = 1, gap = 0;  // the keys'
 };
 
 struct DecodeWeightsShape {
@@ -20,7 +20,7 @@ struct DecodeWeightsShape {
 
 struct DecodeValuesShape {
   std::int64_t rows = 1, keys = 1, columns = 1;
-  std::int64_t stride = 1, gap = 0;  // of values
+  std::int64_t stride = 1, gap = 0;  // the values'
   std::int64_t left = 1;             // keys of the first group
   bool continues = false, ends = false;
 };

@@ -7,7 +7,7 @@ namespace attend::checks {
 
 struct ScoreShape {
   std::int64_t keys = 1, depth = 1, width = 1;
-  std::int64_t stride = 1, gap = 0;  // of keys
+  std::int64_t stride = 1, gap = 0;  // the keys'
   bool general = false, biased = false, capped = false;  // general: keys are hidden; biased: and added to
   std::int64_t moving_lane = -1;     // a lane whose chains start `moving` higher
   float moving = 0.0f;
