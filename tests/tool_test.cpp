@@ -1441,7 +1441,8 @@ TEST_CASE("tool: heatmap draws all heads on one sheet, on one scale") {
 
 TEST_CASE("tool: heatmap's pictures hold what they show, for any number of heads and tokens") {
   const std::int64_t shapes[][2] = {{1, 1}, {1, 30}, {1, 300}, {3, 1}, {12, 14}, {7, 130}, {64, 3}};
-  for (const auto& [heads, tokens] : shapes) {
+  for (const std::int64_t* shape : shapes) {
+    const std::int64_t heads = shape[0], tokens = shape[1];
     const LayerOfHeads layer(heads, tokens);
     std::string texts;
     for (std::int64_t i = 0; i < tokens; ++i) texts += "\"a long text of a token\"\n";
