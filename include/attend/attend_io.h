@@ -35,7 +35,8 @@ typedef struct attend_load_options {
  * begin with `prefix` ("": the whole file) in one of the conventions of attend/io.hpp.
  *
  * Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names
- * it, unless it is ignored; so is a name that is to be ignored and is not there. Whoever gets *layer ends it with
+ * it, unless it is ignored; so is a name that is to be ignored and is not there. No one can ignore what changes every
+ * result and attend lacks, as bias_k and bias_v of torch's add_bias_kv. Whoever gets *layer ends it with
  * attend_loaded_layer_destroy, for which NULL is fine. */
 ATTEND_C_API attend_code attend_load_layer(const char *path, const char *prefix, int64_t num_heads,
                                            const attend_load_options *options, attend_loaded_layer **layer,
