@@ -11,7 +11,7 @@ namespace attend::tool {
 struct HeatMap {
   std::string title;           // stands above it on a sheet of several
   std::vector<float> weights;  // [query][key], one for each pair of tokens
-  std::vector<bool> hidden;    // the same: keys that a query may not see; empty: none
+  std::vector<bool> hidden;    // [query][key]: whether the query may not see the key; empty: it sees all
 };
 
 /// One map, or a sheet of several of the same tokens, whose shades mean the same in all.

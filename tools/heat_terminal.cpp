@@ -19,7 +19,7 @@ std::string repeated(const char* letter, int count) {
   return text;
 }
 
-/// Of the 256-colour palette.
+/// The text in two colours of the 256-colour palette.
 std::string coloured(int ground, int letters, const std::string& text) {
   return format("\033[38;5;%d;48;5;%dm", letters, ground) + text + "\033[0m";
 }

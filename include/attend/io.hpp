@@ -220,7 +220,7 @@ struct LayerWeights {
   FloatTensor sinks;           // (H,); absent if the file lacks it
   FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
   const char* convention = "";  // whose names the tensors have, as the table of find_layer says
-  std::string prefix;           // as find_layer was given it
+  std::string prefix;           // the prefix that find_layer was given
   /// Names of all other tensors under the prefix: the layer is the file's only if they change nothing.
   std::vector<std::string> unused;
   std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them
@@ -289,7 +289,7 @@ struct LoadOptions {
 /// without one, and others that the message explains. On an error *layer is as it was.
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
-/// The second half of load_layer: the layer of what find_layer found in an open file, for callers whose options depend on that, as
+/// The second half of load_layer: makes the layer that find_layer has found in an open file, for callers whose options depend on it, as
 /// frequencies do on the width of a head, found.config.num_hiddens / num_heads.
 Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;

@@ -17,7 +17,7 @@ namespace attend::io {
 
 namespace {
 
-// Of the library's own; whether a caller's text is there is all that is checked.
+// Turns a caller's options into the library's; checks no more than whether texts are there.
 Status read_options(const attend_load_options* given, LoadOptions* options) {
   if (given == nullptr) return Status();
   attend_load_options whole;

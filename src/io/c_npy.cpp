@@ -44,7 +44,7 @@ Status check(const char* name, int rank, const std::int64_t* sizes, const void* 
   return any && data == nullptr ? Status::error(StatusCode::invalid_argument, "%s: data is null", name) : Status();
 }
 
-// Row-major.
+// The elements of a view, row-major.
 template <class Element>
 std::vector<Element> elements_of(const View<const Element>& view) {
   std::size_t count = 1;

@@ -356,7 +356,7 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
 
 namespace {
 
-/// What a tensor is that changes every result and that no option of a call stands for.
+/// A tensor that changes every result, and that no option of a call stands for.
 struct Indispensable {
   const char* name;  // under the prefix, or under "self." there
   const char* what;
@@ -372,7 +372,7 @@ constexpr Indispensable indispensables[] = {
     {"distance_embedding.weight", "a table of relative positions that queries are multiplied with, as BERT may have it, which attend does not have"},
 };
 
-/// An error for the first of the unused tensors without which no result can be right, whoever ignores it.
+/// Refuses unused tensors without which no result can be right, whether the caller ignores them or not.
 Status check_indispensable(const SafetensorsFile& file, const std::string& dotted, const std::vector<std::string>& unused) {
   const auto refuse = [&](const std::string& name, const std::string& what) {
     return error(file, "tensor " + quoted(name) + " cannot be ignored: it is " + what);
