@@ -1,3 +1,4 @@
+// Status: what a call came to.
 #include <cstdarg>
 #include <cstdio>
 

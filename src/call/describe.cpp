@@ -1,3 +1,4 @@
+// Turns the options of a call into what the engine reads.
 #include "call/describe.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Checks caches: their room, their pages, and what a ring still holds.
 #include "check/calls.h"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// Checks the shapes of queries, keys, values and outputs.
 #include "check/calls.h"
 
 #include "check/parts.h"

@@ -1,3 +1,4 @@
+// Checks a layer's sizes and weights, its calls, and what goes into a cache.
 #include "check/calls.h"
 
 #include "call/describe.h"

@@ -1,3 +1,4 @@
+// Checks the shapes of matmul, masks, softmax and transposes.
 #include "check/calls.h"
 
 #include "check/views.h"

@@ -1,3 +1,4 @@
+// Checks rotary tables, frequencies and the positions of rows.
 #include "check/calls.h"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// Lists the options, and the calls that refuse them because they would ignore them.
 #include "check/calls.h"
 
 #include "base/dispatch.h"

@@ -1,3 +1,4 @@
+// Checks single arguments.
 #include "check/views.h"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// Collects what masks, trees and biases say of one query; writes rows that see no key.
 #include "data/attention.h"
 
 namespace attend {

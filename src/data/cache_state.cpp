@@ -1,3 +1,4 @@
+// Computes how long the entries of a cache are, and will be.
 #include "data/cache_state.h"
 
 #include "base/arithmetic.h"

@@ -1,3 +1,4 @@
+// Chooses the sizes of blocks and tiles, and counts the bytes that a call takes.
 #include "plan/plan.h"
 
 #include "base/arithmetic.h"

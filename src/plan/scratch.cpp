@@ -1,3 +1,4 @@
+// Lays out the arrays of a task in its scratch memory.
 #include "plan/scratch.h"
 
 #include "base/cursor.h"

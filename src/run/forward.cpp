@@ -1,3 +1,4 @@
+// Lists the stages of a layer's forward.
 #include "run/forward.h"
 
 namespace attend {

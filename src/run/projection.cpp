@@ -1,3 +1,4 @@
+// Runs projections: a task is a panel of weights times a chunk of rows.
 #include "run/projection.h"
 
 #include "base/arithmetic.h"

@@ -1,3 +1,4 @@
+// Computes the cosines and sines of rows, and turns rows by them.
 #include "run/rotary_rows.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Moves the frames of a tile's lanes: their maxima and reference biases.
 #include "run/tile.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// Fills in the arguments of the kernels that score.
 #include "run/tile.h"
 
 #include "base/dropout.h"

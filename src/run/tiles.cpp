@@ -1,3 +1,4 @@
+// Cuts the queries of a sequence into tiles, and copies its keys and values where the plan says so.
 #include "run/tiles.h"
 
 #include "base/arithmetic.h"
