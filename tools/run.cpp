@@ -95,6 +95,10 @@ int run(const Arguments& arguments) {
   progress.clear();
   outputs.write({{"--out", &output}, {"--attn-weights", &weights}});
   print_remark("run", visibility.remark());
+  const std::int64_t lengths_given = lengths.view.absent() ? 0 : lengths.view.sizes[0] * (lengths.view.rank == 2 ? lengths.view.sizes[1] : 1);
+  if (layer.convention == std::string("D2L") && !arguments.has("--empty-rows") && std::count(lengths.view.data, lengths.view.data + lengths_given, 0) > 0) {
+    print_remark("run", "a length is 0: its rows give zeros; those of D2L's module give the mean of all values, by --empty-rows uniform");
+  }
   print_remark("run", rotary_remark(arguments, layer.convention));
   if (!arguments.has("--quiet")) {
     print_line(layer, {&queries.view(), &keys, &values}, output, seconds, outputs.text_stream());

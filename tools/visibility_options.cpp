@@ -129,6 +129,9 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
     require(io::to_float32(additive_mask_.array, &additive_mask_.tensor));
     given_.additive_mask = additive_mask_.view();
     looks_like_bool_ = is_of_ones(additive_mask_.array, additive_mask_.view().data);
+    if (looks_like_bool_ && given_.mask_hides) {
+      throw Failure("--mask " + io::quoted(mask_path_) + " holds floats of 0 and 1, which would be added to the scores; with --mask-hides it has to hold bools or integers");
+    }
   }
 }
 

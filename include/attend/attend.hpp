@@ -101,13 +101,13 @@ struct View {
   constexpr bool absent() const noexcept { return data == nullptr && rank == 0; }
 
   /// A view with strides of its own, in elements: `ConstTensorView::strided(pointer, {2, 4}, {100, 1})`.
-  template <int axes>
+  template <std::size_t axes>
   static constexpr View strided(Element* pointer, const std::int64_t (&sizes)[axes], const std::int64_t (&strides)[axes]) noexcept {
-    static_assert(axes <= max_rank, "a view has at most four axes");
+    static_assert(axes <= static_cast<std::size_t>(max_rank), "a view has at most four axes");
     View view;
     view.data = pointer;
-    view.rank = axes;
-    for (int axis = 0; axis < axes; ++axis) {
+    view.rank = static_cast<int>(axes);
+    for (std::size_t axis = 0; axis < axes; ++axis) {
       view.sizes[axis] = sizes[axis];
       view.strides[axis] = strides[axis];
     }

@@ -25,7 +25,7 @@ bool has_elements(const AnyView& view) {
 
 Status check_view(const char* name, const AnyView& view) {
   if (view.rank < 0 || view.rank > max_rank) {
-    return Status::error(invalid, "%s: rank %d, expected 0 to %d", name, view.rank, max_rank);
+    return Status::error(invalid, "%s: rank %d%s, expected 0 to %d", name, view.rank, view.rank == -1 ? ", of an axis or a range that is not there" : "", max_rank);
   }
   std::int64_t last = 0, count = 0, bytes = 0, elements = 1;
   for (int axis = 0; axis < view.rank; ++axis) {

@@ -425,7 +425,8 @@ Status check_ignored(const SafetensorsFile& file, const LayerWeights& found, con
 Status count_heads(const SafetensorsFile& file, std::int64_t num_heads, const LoadOptions& options, LayerWeights* found) {
   const std::int64_t hiddens = found->config.num_hiddens, rows = found->key_value_hiddens;
   if (num_heads < 1 || hiddens % num_heads != 0) {
-    return error(file, std::string(options.names.num_heads) + ' ' + std::to_string(num_heads) + " does not divide the " + std::to_string(hiddens) + " columns of its queries");
+    const std::string given = std::string(options.names.num_heads) + ' ' + std::to_string(num_heads);
+    return error(file, given + (num_heads < 1 ? ", expected 1 or more" : " does not divide the " + std::to_string(hiddens) + " columns of its queries"));
   }
   const std::int64_t width = hiddens / num_heads, kv_heads = options.num_kv_heads == 0 ? rows / width : options.num_kv_heads;
   if (kv_heads < 1 || rows != kv_heads * width || num_heads % kv_heads != 0) {
@@ -479,6 +480,7 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
 
 Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer, const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
+    if (layer == nullptr) return attend::Status::error(StatusCode::invalid_argument, "layer: null");
     LoadedLayer loaded;
     Status status = check_indispensable(file, with_dot(found.prefix), found.unused);
     if (status.ok()) status = check_ignored(file, found, options);

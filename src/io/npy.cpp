@@ -221,6 +221,7 @@ Status parse(const unsigned char* data, std::size_t size, const std::string& nam
 
 Status read_npy(const std::string& path, Array* array) noexcept {
   return guarded([&]() -> Status {
+    if (array == nullptr) return Status::error(StatusCode::invalid_argument, "array: null");
     InputFile file;
     const Status status = InputFile::open(path, &file);
     return status.ok() ? parse(file.data(), file.size(), path, array) : status;
@@ -229,6 +230,7 @@ Status read_npy(const std::string& path, Array* array) noexcept {
 
 Status read_npy(const std::string& path, FloatTensor* tensor) noexcept {
   return guarded([&]() -> Status {
+    if (tensor == nullptr) return Status::error(StatusCode::invalid_argument, "tensor: null");
     Array array;
     FloatTensor read;
     Status status = read_npy(path, &array);
@@ -241,6 +243,7 @@ Status read_npy(const std::string& path, FloatTensor* tensor) noexcept {
 }
 
 Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept {
+  if (tensor == nullptr) return Status::error(StatusCode::invalid_argument, "tensor: null");
   Array array;
   const Status status = read_npy(path, &array);
   return status.ok() ? to_int64(array, tensor) : status;
@@ -248,6 +251,7 @@ Status read_npy(const std::string& path, Int64Tensor* tensor) noexcept {
 
 Status read_npy(const std::string& path, BoolTensor* tensor) noexcept {
   return guarded([&]() -> Status {
+    if (tensor == nullptr) return Status::error(StatusCode::invalid_argument, "tensor: null");
     Array array;
     const Status status = read_npy(path, &array);
     if (!status.ok()) return status;

@@ -237,6 +237,7 @@ Status SafetensorsFile::load_index(const InputFile& index, SafetensorsFile* file
 
 Status SafetensorsFile::open(const std::string& path, SafetensorsFile* file) noexcept {
   return guarded([&]() -> Status {
+    if (file == nullptr) return Status::error(StatusCode::invalid_argument, "file: null");
     InputFile input;
     const Status status = InputFile::open(path, &input);
     if (!status.ok()) return status;
