@@ -6,6 +6,7 @@
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
+#   make wheel      the Python package, build/wheel/attend-*.whl (tools/python); WHEELS=folder; CXX=aarch64-linux-gnu-g++ for aarch64
 #   make amalgamation    the engine as one source file, build/attend.cpp, and its headers (tools/amalgamate.py)
 #   make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=    stripped; make install-debug keeps symbols; make uninstall
 #
@@ -52,7 +53,7 @@ bench_sources := $(wildcard bench/*.cpp)
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check amalgamation bench bench-peers bench-neon bench-against install install-debug uninstall clean
+.PHONY: all tests demo test check amalgamation wheel python-library python-library-path bench bench-peers bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -170,6 +171,22 @@ check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
 amalgamation:
 	python3 tools/amalgamate.py $(BUILD)
+
+# The library of the Python package: with the files' reader, and with nothing of the compiler's that it would need beside it.
+python_library := $(BUILD)/python/libattend.so
+$(BUILD)/tools/python/native/views.o: tools/python/native/views.c $(stamp)
+	@mkdir -p $(@D)
+	$(CXX) -x c -std=c99 $(CXXFLAGS) -fPIC -fvisibility=hidden -Iinclude -Wall -Wextra $(if $(WERROR),-Werror) -c $< -o $@
+$(python_library): $(BUILD)/tools/python/native/views.o $(call object,$(engine_sources) $(io_sources)) tools/python/native/exports.map
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -shared -s -static-libstdc++ -static-libgcc $(link_flags) -Wl,--version-script=tools/python/native/exports.map \
+	  -Wl,--gc-sections -o $@ $(filter %.o,$^)
+python-library: $(python_library)
+python-library-path:
+	@echo $(python_library)
+WHEELS ?= $(BUILD)/wheel
+wheel: $(python_library)
+	python3 tools/python/packaging/attend_wheel.py $< $(WHEELS)
 clean:
 	rm -rf $(BUILD)
 

@@ -1,0 +1,155 @@
+"""The options of a call of attention: one table from the fields of attend_options to what Python takes for them."""
+from __future__ import annotations
+
+import ctypes
+import inspect
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, TypeVar, Union
+
+from ._isa import isa_number
+from .threads import ThreadPool, threads_of
+
+if TYPE_CHECKING:
+    from .positions import RelativePositionBias
+
+#: A field's kind. `windowed` is no option here: a distance that is no None says it.
+OPTIONS = {
+    "scale": "scale", "softcap": "number", "causal": "flag", "offset": "integer", "offsets": "integers",
+    "window_left": "distance", "window_right": "distance", "mask": "bools", "key_padding_mask": "bools", "mask_hides": "flag",
+    "valid_starts": "integers", "additive_mask": "floats", "tree_parents": "integers", "alibi_slopes": "floats",
+    "relative_position_bias": "bias", "sinks": "floats", "query_starts": "integers", "key_starts": "integers",
+    "query_positions": "integers", "key_positions": "integers", "empty_rows": "empty_rows", "training": "flag",
+    "dropout_seed": "seed", "attention_weights": "result", "lse": "result", "threads": "threads", "average_weights": "flag",
+    "isa": "isa",
+}
+#: The kinds that are arrays.
+ARRAY_KINDS = {"floats": 0, "integers": 1, "bools": 2, "result": 0}
+ARRAYS = [name for name, kind in OPTIONS.items() if kind in ARRAY_KINDS]
+
+Array = Any  # of numpy, or a tensor with DLPack
+
+
+class AttentionOptions(TypedDict, total=False):
+    """What a call of attention takes by keyword, beside its arrays; every kind of call refuses what it has no use for.
+
+    For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position bias; hidden keys removed;
+    softmax; dropout; times v. Query i stands at position i + offset among the keys.
+    """
+
+    scale: Optional[float]  #: of the scores; None: 1 / sqrt(D)
+    softcap: Optional[float]  #: c > 0: scores become c tanh(s / c)
+    causal: bool  #: key j is visible to query i iff j <= i + offset
+    offset: int  #: of query 0; S - L aligns causal to the lower right
+    offsets: Optional[Array]  #: (B,), one for each batch entry, on top of offset
+    window_left: Optional[int]  #: how far before i + offset a key may be; None: any distance
+    window_right: Optional[int]  #: how far after
+    mask: Optional[Array]  #: bools, aligned to the right of (B, H, L, S); axes of size 1 repeat; False hides
+    key_padding_mask: Optional[Array]  #: bools (B, S); False hides
+    mask_hides: bool  #: True hides instead, as in PyTorch's nn.MultiheadAttention
+    valid_starts: Optional[Array]  #: (B,), keys before are hidden
+    additive_mask: Optional[Array]  #: floats, shaped as mask, added to the scores
+    tree_parents: Optional[Array]  #: (L,) or (B, L), queries are nodes of a tree; -1: a root
+    alibi_slopes: Optional[Array]  #: (H,)
+    relative_position_bias: Optional["RelativePositionBias"]  #: T5's
+    sinks: Optional[Array]  #: (H,), a logit in the softmax's denominator that has no value
+    query_starts: Optional[Array]  #: (B + 1,), packed sequences
+    key_starts: Optional[Array]  #: (B + 1,)
+    query_positions: Optional[Array]  #: (L,) or (B, L), of a layer with a rotary embedding
+    key_positions: Optional[Array]  #: (S,) or (B, S)
+    empty_rows: str  #: what a row gives that sees no key: "zero", or "uniform", the mean of all values
+    training: bool  #: dropout is applied
+    dropout_seed: int  #: selects the dropped weights
+    attention_weights: Union[bool, Array, None]  #: True: returned, too; or an array (B, H, L, S) to put them
+    lse: Union[bool, Array, None]  #: the same for each row's log of the sum of exponentials, (B, H, L)
+    threads: Union[int, "ThreadPool", None]  #: how many threads, of a pool that all calls share; or a pool
+    average_weights: bool  #: attention_weights are their mean over the heads, (B, L, S)
+    isa: Optional[str]  #: "scalar", "avx2", "avx512" or "neon"; None: the best
+
+
+_EMPTY_ROWS = {"zero": 0, "uniform": 1}
+
+
+def _flag(name: str, value: Any) -> int:
+    if isinstance(value, (bool, int)) or type(value).__name__ in ("bool_", "bool"):
+        return 1 if value else 0
+    raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def integer(name: str, value: Any) -> int:
+    """An int, or what counts as one."""
+    try:
+        number = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name}: expected an int, got {value!r}") from None
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{name}: {number} is beyond 64 bits")
+    return number
+
+
+def number(name: str, value: Any) -> float:
+    """A float, or what counts as one."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+
+
+def _scale(name: str, value: Any) -> float:
+    scale = number(name, value)
+    if ctypes.c_float(scale).value == 0:
+        raise ValueError(f"{name}: 0 is no scale: all keys would count the same; None is 1 / sqrt(D)")
+    return scale
+
+
+def seed(name: str, value: Any) -> int:
+    """An int of 64 bits without a sign."""
+    found = value.__index__() if hasattr(value, "__index__") else None
+    if found is None:
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if not 0 <= found < 1 << 64:
+        raise ValueError(f"{name}: expected 0 to 2^64 - 1, got {found}")
+    return int(found)
+
+
+def _empty_rows(name: str, value: Any) -> int:
+    if value not in _EMPTY_ROWS:
+        raise ValueError(f"{name}: expected 'zero' or 'uniform', got {value!r}")
+    return _EMPTY_ROWS[value]
+
+
+def _isa(name: str, value: Any) -> int:
+    return isa_number(value, name)
+
+
+#: From what Python takes to the field's value, of the kinds that are no arrays.
+SCALARS: dict[str, Callable[[str, Any], Any]] = {
+    "scale": _scale, "number": number, "flag": _flag, "integer": integer, "seed": seed, "empty_rows": _empty_rows, "isa": _isa,
+    "threads": threads_of,
+}
+
+
+def set_distance(options: Any, name: str, value: Any) -> None:
+    """Sets window_left or window_right; the other one is unbounded unless it is set, too."""
+    distance = integer(name, value)
+    if distance < 0:
+        raise ValueError(f"{name}: expected 0 or more, or None, got {distance}")
+    if not options.windowed:
+        options.windowed, options.window_left, options.window_right = 1, -1, -1
+    setattr(options, name, distance)
+
+
+_DEFAULTS = {"flag": False, "integer": 0, "seed": 0, "empty_rows": "zero"}
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def shows_options(*without: str) -> Callable[[Function], Function]:
+    """Has help() and inspect.signature show the options, but those that the call refuses, instead of **options."""
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        shown = [parameter for parameter in signature.parameters.values() if parameter.kind != parameter.VAR_KEYWORD]
+        shown += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(kind))
+                  for name, kind in OPTIONS.items() if name not in without]
+        function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return function
+    return decorate

@@ -1,0 +1,27 @@
+"""Which instruction sets there are on this machine."""
+from __future__ import annotations
+
+from ._isa import ISAS, isa_number
+from ._library import library
+
+__all__ = ["best_isa", "isa_compiled", "isa_names", "isa_usable"]
+
+
+def isa_names() -> tuple[str, ...]:
+    """The names that `isa` may be: 'best', 'scalar', 'avx2', 'avx512', 'neon'."""
+    return ISAS
+
+
+def isa_compiled(name: str) -> bool:
+    """Whether this build holds kernels for the instruction set."""
+    return bool(library.attend_isa_compiled(isa_number(name)))
+
+
+def isa_usable(name: str) -> bool:
+    """Whether this build holds its kernels, and this CPU and operating system can run them."""
+    return bool(library.attend_isa_usable(isa_number(name)))
+
+
+def best_isa() -> str:
+    """The name of the instruction set that calls use unless they are told another."""
+    return ISAS[library.attend_best_isa()]

@@ -1,0 +1,86 @@
+"""Threads for calls: a pool of one's own, or one that all calls share."""
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from typing import Any, Optional
+
+from ._library import library, new_error, require
+from ._structs import Threads
+
+__all__ = ["ThreadPool"]
+
+
+class ThreadPool:
+    """A pool of `count` threads, the caller's included, that sleep while there is no work.
+
+    Give it to calls as `threads=pool`. Several calls may share it: while one uses it, the others run on their own thread alone.
+    Results have the same bits for any count. In a child of fork it serves calls on their caller's thread. It is a context
+    manager, which closes it at the end.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Starts count - 1 threads; count is 1 to 256."""
+        handle, error = ctypes.c_void_p(), new_error()
+        require(library.attend_thread_pool_make(count, ctypes.byref(handle), ctypes.byref(error)), error)
+        self._count = count
+        self._threads = library.attend_thread_pool_threads(handle)
+        self._end = weakref.finalize(self, library.attend_thread_pool_destroy, handle.value)
+        self._end.atexit = False
+
+    @property
+    def count(self) -> int:
+        """How many threads it has, the caller's included."""
+        return self._count
+
+    def close(self) -> None:
+        """Ends its threads; no call may use it any more."""
+        self._end()
+
+    def __enter__(self) -> "ThreadPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"attend.ThreadPool({self._count})" + ("" if self._end.alive else "  # closed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ThreadPool, (self._count,)
+
+
+_shared: dict[tuple[int, int], ThreadPool] = {}  # by process and count
+_lock = threading.Lock()
+
+
+def _anew_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_anew_after_fork)
+
+
+def threads_of(name: str, threads: Any) -> Any:
+    """The attend_threads of an option: of a count, or of a pool."""
+    pool: Optional[ThreadPool]
+    if isinstance(threads, ThreadPool):
+        pool = threads
+        if not pool._end.alive:
+            raise ValueError(f"{name}: the pool is closed")
+    elif isinstance(threads, int) and not isinstance(threads, bool):
+        if not 1 <= threads <= 256:
+            raise ValueError(f"{name}: expected 1 to 256, got {threads}")
+        if threads == 1:
+            return Threads()
+        key = (os.getpid(), threads)
+        with _lock:
+            pool = _shared.get(key)
+            if pool is None:
+                pool = _shared[key] = ThreadPool(threads)
+    else:
+        raise TypeError(f"{name}: expected a count or an attend.ThreadPool, got {threads!r}")
+    return pool._threads

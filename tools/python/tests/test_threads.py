@@ -1,0 +1,118 @@
+"""Many threads, pools, forks."""
+import concurrent.futures
+import os
+import pickle
+import threading
+import warnings
+
+import attend
+import numpy as np
+import pytest
+from reference import random
+
+layer = attend.MultiHeadAttention.random(32, 4)
+inputs = [random(n, 1 + n % 3, 5 + n, 32) for n in range(12)]
+expected = [layer(x, causal=True) for x in inputs]
+
+
+def test_a_layer_in_many_threads():
+    def many(start):
+        for n in range(200):
+            m = (start + n) % len(inputs)
+            if not np.array_equal(layer(inputs[m], causal=True, threads=2 if n % 7 == 0 else None), expected[m]):
+                return False
+        return True
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(many, range(8)))
+
+
+def test_pools():
+    with attend.ThreadPool(3) as pool:
+        assert np.array_equal(layer(inputs[3], causal=True, threads=pool), expected[3])
+        assert pool.count == 3 and repr(pool) == "attend.ThreadPool(3)"
+        assert pickle.loads(pickle.dumps(pool)).count == 3
+    with pytest.raises(ValueError, match="closed"):
+        layer(inputs[3], threads=pool)
+    for count in (0, 257):
+        with pytest.raises(ValueError):
+            attend.ThreadPool(count)
+    pool.close()
+
+
+def test_the_interpreters_lock_is_released():
+    """While a long call runs, another thread counts."""
+    x = random(0, 1, 3000, 64)
+    long, counted, ended = attend.MultiHeadAttention.random(64, 4), [0], threading.Event()
+
+    def count():
+        while not ended.is_set():
+            counted[0] += 1
+    thread = threading.Thread(target=count)
+    thread.start()
+    bound = long.bind(x, isa=None)
+    before = counted[0]
+    bound()
+    during = counted[0] - before
+    ended.set()
+    thread.join()
+    assert during > 0
+
+
+def test_a_bound_call_is_one_threads_at_a_time():
+    call = attend.MultiHeadAttention.random(64, 4).bind(random(0, 1, 3000, 64))
+    thread = threading.Thread(target=call)
+    thread.start()
+    refused = 0
+    while thread.is_alive():
+        try:
+            call()
+        except RuntimeError as error:
+            assert "another thread" in str(error)
+            refused += 1
+    thread.join()
+    assert refused > 0
+
+
+def in_child(check):
+    """Runs check() in a child of fork; whether it was true there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if check() else 2
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_forks():
+    pool = attend.ThreadPool(2)
+    bound = layer.bind(inputs[4], causal=True, threads=pool)
+    assert np.array_equal(bound(), expected[4])
+    busy = attend.MultiHeadAttention.random(64, 4).bind(random(0, 1, 2000, 64))
+    thread = threading.Thread(target=busy)
+    thread.start()
+    right = in_child(lambda: all(np.array_equal(layer(inputs[4], causal=True, threads=threads), expected[4]) for threads in (None, 2, pool))
+                     and np.array_equal(bound(), expected[4]) and busy() is not None)
+    thread.join()
+    assert right
+    assert np.array_equal(layer(inputs[4], causal=True, threads=pool), expected[4])
+
+
+def test_threads_that_end_leave_nothing():
+    """A thread's frames and workspaces end with it."""
+    import resource
+    x = random(0, 1, 500, 32)
+
+    def some():
+        threads = [threading.Thread(target=layer, args=(x,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+    some()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        some()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
