@@ -45,7 +45,7 @@ def fill_view(slot: int, name: str, array: Any, elements: int, writable: bool = 
 
     Raises TypeError or ValueError, which begin with the argument's name, for what cannot be one.
     """
-    capsule = _capsule(name, array)
+    capsule = capsule_of(name, array)
     why = view(slot, capsule)
     if why == 0:
         return array if isinstance(array, numpy.ndarray) else (array, capsule)
@@ -70,7 +70,7 @@ def _no_array(name: str, array: Any) -> TypeError:
     return TypeError(f"{name}: expected an array of numpy, or a tensor with DLPack on the CPU, got {type(array).__name__}{hint}")
 
 
-def _capsule(name: str, array: Any) -> Any:
+def capsule_of(name: str, array: Any) -> Any:
     """The capsule in which an array describes itself."""
     if is_torch(array):
         return _tensor_capsule(name, array)
@@ -82,15 +82,23 @@ def _capsule(name: str, array: Any) -> Any:
         if hasattr(array, "__dlpack__"):
             if array.__dlpack_device__()[0] not in (1, 3, 11):
                 raise ValueError(_WHY[_NOT_ON_CPU][1].format(name=name))
-            return array.__dlpack__()
-    except (BufferError, ValueError) as error:
+            return _dlpack_capsule(array)
+    except (BufferError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
     raise _no_array(name, array)
 
 
+def _dlpack_capsule(array: Any) -> Any:
+    """Of the version that says whether the array is read-only, where it can be had."""
+    try:
+        return array.__dlpack__(max_version=(1, 0))
+    except TypeError:
+        return array.__dlpack__()
+
+
 def _tensor_capsule(name: str, tensor: Any) -> Any:
     torch = sys.modules["torch"]
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ValueError(f"{name}: is on {tensor.device}, expected the CPU; {name}.cpu() makes a copy that is")
     if tensor.layout != torch.strided:
         raise ValueError(f"{name}: is {tensor.layout}, expected strides; {name}.to_dense() makes a copy that is fine")
@@ -101,7 +109,7 @@ def _tensor_capsule(name: str, tensor: Any) -> Any:
     if tensor.dtype == torch.bool:
         tensor = tensor.view(torch.uint8)
     try:
-        return tensor.__dlpack__()
+        return torch.utils.dlpack.to_dlpack(tensor)
     except (BufferError, RuntimeError) as error:
         raise ValueError(f"{name}: {error}") from error
 

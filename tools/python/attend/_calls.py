@@ -7,7 +7,7 @@ import threading
 from ctypes import c_int, c_int64, c_void_p
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-from ._arrays import BOOLS, FLOATS, INTEGERS, fill_view, new_array
+from ._arrays import BOOLS, FLOATS, INTEGERS, capsule_of, fill_view, new_array
 from ._library import library, refuse, views
 from ._options import ARRAYS, ARRAY_KINDS, OPTIONS, SCALARS, set_distance
 from ._structs import Error, OperationOptions, Options, RelativePositionBias, View, Workspace, structure
@@ -36,6 +36,7 @@ class Call:
     def __init__(self, struct: Any, arrays: Sequence[tuple[str, int]], options: Any = None, names: Optional[dict[str, str]] = None) -> None:
         self.struct, self.arrays, self.options_struct = struct, list(arrays), options
         self.names = names or {}
+        self.argument_names = [self.names.get(name, name) for name, _ in self.arrays]
         of_options = ARRAYS + ["table"] if options is Options else []
         count = len(self.arrays) + len(of_options)
         self.layout = structure(
@@ -60,7 +61,7 @@ class Frame:
     """The structs of one call, one beside the other, and the workspace that it grows."""
 
     __slots__ = ("kind", "memory", "struct", "options", "call", "error", "workspace", "options_address", "slots", "slot_bytes", "dirty",
-                 "_release")
+                 "threads", "_release")
 
     def __init__(self, kind: Call) -> None:
         self.kind = kind
@@ -71,7 +72,7 @@ class Frame:
         self.workspace, self.options_address = base + layout.workspace.offset, base + layout.options.offset
         self.slots, self.slot_bytes = base + layout.slots.offset, ctypes.sizeof(_Slot)
         self._release = library.attend_workspace_release
-        self.dirty = False
+        self.dirty, self.threads = False, None
 
         fields = {name for name, _ in kind.struct._fields_}
         if "size" in fields:
@@ -103,27 +104,28 @@ class Frame:
         if self.kind.options_struct is not None:
             ctypes.memset(self.options_address, 0, ctypes.sizeof(self.kind.options_struct))
             self.options.size = ctypes.sizeof(self.kind.options_struct)
-        self.dirty = False
+        self.dirty, self.threads = False, None
 
     def fill(self, *arrays: Any) -> Any:
         """Has the first views of the call, at most five, see arrays; None: absent. Returns what has to live as long as they are used."""
+        count = len(arrays)
         try:
             held = [array if array is None else array.__array_struct__ for array in arrays]
-            if views(self.slots, len(arrays), *held, *(None,) * (5 - len(arrays))) == 0:
-                return held
         except AttributeError:
-            pass
+            held = [array if array is None else capsule_of(name, array) for array, name in zip(arrays, self.kind.argument_names)]
+        if views(self.slots, count, *held, *(None,) * (5 - count)) == 0:
+            return held
         return [self.fill_one(i, array) for i, array in enumerate(arrays)]
 
     def fill_one(self, i: int, array: Any) -> Any:
         """The same for the view at index i; takes all arrays that can be had."""
-        name, elements = self.kind.arrays[i]
+        name, elements = self.kind.argument_names[i], self.kind.arrays[i][1]
         slot = self.slots + i * self.slot_bytes
         if array is None:
             ctypes.memset(self.memory.slots[i].view, 0, _VIEW_BYTES)
             return None
         writable = elements == OUTPUT
-        return fill_view(slot, self.kind.names.get(name, name), array, FLOATS if writable else elements, writable)
+        return fill_view(slot, name, array, FLOATS if writable else elements, writable)
 
     def view(self, name: str) -> int:
         """The address of the view of an array of the call."""
@@ -163,9 +165,10 @@ class Frame:
             elif kind in ARRAY_KINDS:
                 held.append(self._set_array(name, name, value))
             else:
-                setattr(self.options, name, SCALARS[kind](name, value))
+                field = SCALARS[kind](name, value)
+                setattr(self.options, name, field)
                 if kind == "threads":
-                    held.append(value)
+                    self.threads = field
         return [found[name] for name in ("attention_weights", "lse") if name in found], held
 
     def set_operation_options(self, isa: Any, threads: Any) -> None:
@@ -175,7 +178,7 @@ class Frame:
             self.options.isa = SCALARS["isa"]("isa", isa)
         if threads is not None:
             self.dirty = True
-            self.options.threads = SCALARS["threads"]("threads", threads)
+            self.threads = self.options.threads = SCALARS["threads"]("threads", threads)
 
     def _set_array(self, slot_name: str, name: str, value: Any) -> Any:
         slot = self.slots + self.kind.option_slots[slot_name] * self.slot_bytes

@@ -32,37 +32,67 @@ class AttentionOptions(TypedDict, total=False):
     """What a call of attention takes by keyword, beside its arrays; every kind of call refuses what it has no use for.
 
     For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position bias; hidden keys removed;
-    softmax; dropout; times v. Query i stands at position i + offset among the keys.
+    softmax; dropout; times v. Query i stands at position i + offset among the keys. A key is visible if all that is given, and
+    the valid lengths, let it be. None is the default of each.
+
+    scale                    of the scores; None: 1 / sqrt(D)
+    softcap                  c > 0: scores become c tanh(s / c)
+    causal                   key j is visible to query i iff j <= i + offset
+    offset                   of query 0; S - L aligns causal to the lower right
+    offsets                  (B,), one for each batch entry, on top of offset
+    window_left              how far before i + offset a key may be; None: any distance
+    window_right             how far after
+    mask                     bools, aligned to the right of (B, H, L, S); axes of size 1 repeat; False hides
+    key_padding_mask         bools (B, S); False hides
+    mask_hides               True hides instead, as in PyTorch's nn.MultiheadAttention
+    valid_starts             (B,), keys before are hidden
+    additive_mask            floats, shaped as mask, added to the scores
+    tree_parents             (L,) or (B, L), queries are nodes of a tree; -1: a root
+    alibi_slopes             (H,)
+    relative_position_bias   T5's
+    sinks                    (H,), a logit in the softmax's denominator that has no value
+    query_starts             (B + 1,), packed sequences
+    key_starts               (B + 1,)
+    query_positions          (L,) or (B, L), of a layer with a rotary embedding
+    key_positions            (S,) or (B, S)
+    empty_rows               what a row gives that sees no key: "zero", or "uniform", the mean of all values
+    training                 dropout is applied
+    dropout_seed             selects the dropped weights
+    attention_weights        True: returned, too; or an array (B, H, L, S) to put them
+    lse                      the same for each row's log of the sum of exponentials, (B, H, L)
+    threads                  how many threads, of a pool that all calls share; or a pool
+    average_weights          attention_weights are their mean over the heads, (B, L, S)
+    isa                      "scalar", "avx2", "avx512" or "neon"; None: the best
     """
 
-    scale: Optional[float]  #: of the scores; None: 1 / sqrt(D)
-    softcap: Optional[float]  #: c > 0: scores become c tanh(s / c)
-    causal: bool  #: key j is visible to query i iff j <= i + offset
-    offset: int  #: of query 0; S - L aligns causal to the lower right
-    offsets: Optional[Array]  #: (B,), one for each batch entry, on top of offset
-    window_left: Optional[int]  #: how far before i + offset a key may be; None: any distance
-    window_right: Optional[int]  #: how far after
-    mask: Optional[Array]  #: bools, aligned to the right of (B, H, L, S); axes of size 1 repeat; False hides
-    key_padding_mask: Optional[Array]  #: bools (B, S); False hides
-    mask_hides: bool  #: True hides instead, as in PyTorch's nn.MultiheadAttention
-    valid_starts: Optional[Array]  #: (B,), keys before are hidden
-    additive_mask: Optional[Array]  #: floats, shaped as mask, added to the scores
-    tree_parents: Optional[Array]  #: (L,) or (B, L), queries are nodes of a tree; -1: a root
-    alibi_slopes: Optional[Array]  #: (H,)
-    relative_position_bias: Optional["RelativePositionBias"]  #: T5's
-    sinks: Optional[Array]  #: (H,), a logit in the softmax's denominator that has no value
-    query_starts: Optional[Array]  #: (B + 1,), packed sequences
-    key_starts: Optional[Array]  #: (B + 1,)
-    query_positions: Optional[Array]  #: (L,) or (B, L), of a layer with a rotary embedding
-    key_positions: Optional[Array]  #: (S,) or (B, S)
-    empty_rows: str  #: what a row gives that sees no key: "zero", or "uniform", the mean of all values
-    training: bool  #: dropout is applied
-    dropout_seed: int  #: selects the dropped weights
-    attention_weights: Union[bool, Array, None]  #: True: returned, too; or an array (B, H, L, S) to put them
-    lse: Union[bool, Array, None]  #: the same for each row's log of the sum of exponentials, (B, H, L)
-    threads: Union[int, "ThreadPool", None]  #: how many threads, of a pool that all calls share; or a pool
-    average_weights: bool  #: attention_weights are their mean over the heads, (B, L, S)
-    isa: Optional[str]  #: "scalar", "avx2", "avx512" or "neon"; None: the best
+    scale: Optional[float]
+    softcap: Optional[float]
+    causal: bool
+    offset: int
+    offsets: Optional[Array]
+    window_left: Optional[int]
+    window_right: Optional[int]
+    mask: Optional[Array]
+    key_padding_mask: Optional[Array]
+    mask_hides: bool
+    valid_starts: Optional[Array]
+    additive_mask: Optional[Array]
+    tree_parents: Optional[Array]
+    alibi_slopes: Optional[Array]
+    relative_position_bias: Optional["RelativePositionBias"]
+    sinks: Optional[Array]
+    query_starts: Optional[Array]
+    key_starts: Optional[Array]
+    query_positions: Optional[Array]
+    key_positions: Optional[Array]
+    empty_rows: str
+    training: bool
+    dropout_seed: int
+    attention_weights: Union[bool, Array, None]
+    lse: Union[bool, Array, None]
+    threads: Union[int, "ThreadPool", None]
+    average_weights: bool
+    isa: Optional[str]
 
 
 _EMPTY_ROWS = {"zero": 0, "uniform": 1}

@@ -23,7 +23,7 @@ _attention = Call(AttentionCall, [("q", FLOATS), ("k", FLOATS), ("v", FLOATS), (
 _run_attention = library.attend_attention
 
 
-@shows_options("query_positions", "key_positions")
+@shows_options("query_positions", "key_positions", "training", "dropout_seed")
 def attention(q: Array, k: Array, v: Array, valid_lens: Optional[Array] = None, *, out: Optional[Array] = None,
               **options: Unpack[AttentionOptions]) -> Any:
     """softmax(scale q k^T) v of q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv); gives (B, H, L, Dv).

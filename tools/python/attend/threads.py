@@ -5,7 +5,7 @@ import ctypes
 import os
 import threading
 import weakref
-from typing import Any, Optional
+from typing import Any
 
 from ._library import library, new_error, require
 from ._structs import Threads
@@ -26,9 +26,9 @@ class ThreadPool:
         handle, error = ctypes.c_void_p(), new_error()
         require(library.attend_thread_pool_make(count, ctypes.byref(handle), ctypes.byref(error)), error)
         self._count = count
-        self._threads = library.attend_thread_pool_threads(handle)
-        self._end = weakref.finalize(self, library.attend_thread_pool_destroy, handle.value)
-        self._end.atexit = False
+        # The pool ends with this struct, which calls hold, too.
+        self._threads: Any = library.attend_thread_pool_threads(handle)
+        weakref.finalize(self._threads, library.attend_thread_pool_destroy, handle.value).atexit = False
 
     @property
     def count(self) -> int:
@@ -36,8 +36,8 @@ class ThreadPool:
         return self._count
 
     def close(self) -> None:
-        """Ends its threads; no call may use it any more."""
-        self._end()
+        """Ends its threads, as soon as no call uses them; no further call may."""
+        self._threads = None
 
     def __enter__(self) -> "ThreadPool":
         return self
@@ -46,7 +46,7 @@ class ThreadPool:
         self.close()
 
     def __repr__(self) -> str:
-        return f"attend.ThreadPool({self._count})" + ("" if self._end.alive else "  # closed")
+        return f"attend.ThreadPool({self._count})" + ("" if self._threads is not None else "  # closed")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ThreadPool, (self._count,)
@@ -65,13 +65,13 @@ os.register_at_fork(after_in_child=_anew_after_fork)
 
 
 def threads_of(name: str, threads: Any) -> Any:
-    """The attend_threads of an option: of a count, or of a pool."""
-    pool: Optional[ThreadPool]
+    """The attend_threads of a count or of a pool, whose threads live as long as it."""
     if isinstance(threads, ThreadPool):
-        pool = threads
-        if not pool._end.alive:
+        made = threads._threads
+        if made is None:
             raise ValueError(f"{name}: the pool is closed")
-    elif isinstance(threads, int) and not isinstance(threads, bool):
+        return made
+    if isinstance(threads, int) and not isinstance(threads, bool):
         if not 1 <= threads <= 256:
             raise ValueError(f"{name}: expected 1 to 256, got {threads}")
         if threads == 1:
@@ -81,6 +81,5 @@ def threads_of(name: str, threads: Any) -> Any:
             pool = _shared.get(key)
             if pool is None:
                 pool = _shared[key] = ThreadPool(threads)
-    else:
-        raise TypeError(f"{name}: expected a count or an attend.ThreadPool, got {threads!r}")
-    return pool._threads
+        return pool._threads
+    raise TypeError(f"{name}: expected a count or an attend.ThreadPool, got {threads!r}")

@@ -44,6 +44,13 @@ typedef struct dl_tensor {
   int64_t *strides; /* in elements; NULL: contiguous */
   uint64_t byte_offset;
 } dl_tensor;
+/* What DLManagedTensorVersioned begins with; of version 1 on. */
+typedef struct versioned_tensor {
+  uint32_t major, minor;
+  void *context, *deleter;
+  uint64_t flags; /* the first: read-only */
+  dl_tensor tensor;
+} versioned_tensor;
 enum { CPU = 1, CUDA_HOST = 3, ROCM_HOST = 11 };
 enum { DL_INT = 0, DL_UINT = 1, DL_FLOAT = 2, DL_BOOL = 6 };
 
@@ -107,6 +114,12 @@ static int fill_from_dlpack(const slot *to, const dl_tensor *tensor) {
   return fill(to, (char *)tensor->data + tensor->byte_offset, tensor->rank, tensor->sizes, tensor->strides, bytes);
 }
 
+static int fill_from_versioned(const slot *to, const versioned_tensor *array) {
+  if (array->major != 1) return NO_ARRAY;
+  if (to->writable && (array->flags & 1)) return READ_ONLY;
+  return fill_from_dlpack(to, &array->tensor);
+}
+
 /* Has the slot's view see the array of a capsule, which stays the caller's; of None: an absent view. */
 EXPORT int attend_python_view(const slot *to, void *capsule) {
   if (capsule == none) {
@@ -115,6 +128,7 @@ EXPORT int attend_python_view(const slot *to, void *capsule) {
   }
   if (capsule_is_valid(capsule, NULL)) return fill_from_interface(to, capsule_pointer(capsule, NULL));
   if (capsule_is_valid(capsule, "dltensor")) return fill_from_dlpack(to, capsule_pointer(capsule, "dltensor"));
+  if (capsule_is_valid(capsule, "dltensor_versioned")) return fill_from_versioned(to, capsule_pointer(capsule, "dltensor_versioned"));
   return NO_ARRAY;
 }
 

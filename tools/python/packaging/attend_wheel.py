@@ -74,7 +74,7 @@ def metadata():
     with open(os.path.join(PROJECT, "README.md"), encoding="utf-8") as file:
         description = file.read()
     return (f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {version()}\nSummary: Multi-head attention on CPUs, in float32\n"
-            "Requires-Python: >=3.9\nRequires-Dist: numpy>=1.22\nDescription-Content-Type: text/markdown\n\n" + description)
+            "Requires-Python: >=3.9\nRequires-Dist: numpy>=1.23\nDescription-Content-Type: text/markdown\n\n" + description)
 
 
 def write_wheel(library_path, folder):

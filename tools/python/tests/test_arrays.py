@@ -57,14 +57,21 @@ class DLPack:
     def __init__(self, array):
         self.array = array
 
-    def __dlpack__(self, **_):
-        return self.array.__dlpack__()
+    def __dlpack__(self, **version):
+        return self.array.__dlpack__(**version)
 
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()
 
 
-@pytest.mark.parametrize("wrapper", [Interface, DLPack])
+class OldDLPack(DLPack):
+    """The same as it was before version 1."""
+
+    def __dlpack__(self):
+        return self.array.__dlpack__()
+
+
+@pytest.mark.parametrize("wrapper", [Interface, DLPack, OldDLPack])
 def test_other_arrays(wrapper):
     assert np.array_equal(layer(wrapper(x), valid_lens=wrapper(np.array([6, 6]))), y)
     assert np.array_equal(layer(wrapper(x.astype(np.float64))), y)
@@ -94,6 +101,7 @@ REFUSED = {
     "unaligned": (lambda: layer(x, unaligned()), ValueError, r"keys: .*aligned; keys.copy\(\)"),
     "byte-swapped": (lambda: layer(x, x, x.astype(swapped)), ValueError, r"values: .*swapped; values.astype"),
     "read-only output": (lambda: layer(x, out=read_only()), ValueError, "out: .*read-only"),
+    "read-only output by DLPack": (lambda: layer(x, out=DLPack(read_only())), ValueError, "out: .*(read|writ)"),
     "output of float64": (lambda: layer(x, out=np.empty(y.shape)), TypeError, "out: expected float32"),
     "list": (lambda: layer(x, valid_lens=[3, 5]), TypeError, r"valid_lens: .*got list; numpy.asarray\(valid_lens\)"),
     "text": (lambda: layer("x"), TypeError, "queries: expected an array.*got str"),

@@ -7,6 +7,7 @@ import re
 import typing
 
 import attend
+import numpy as np
 import pytest
 from attend import _library, _options, _structs
 
@@ -49,6 +50,7 @@ def test_options_are_the_fields_of_attend_options():
     names = [name for _, name in fields(header(), "attend_options") if name not in ("size", "windowed")]
     assert list(_options.OPTIONS) == names
     assert list(attend.AttentionOptions.__annotations__) == names
+    assert re.findall(r"^    (\w+)  ", attend.AttentionOptions.__doc__, re.M) == names
 
 
 @pytest.mark.parametrize("struct", STRUCTS)
@@ -72,7 +74,49 @@ def test_signatures_show_the_options():
     for function in (attend.attention, attend.MultiHeadAttention.__call__, attend.MultiHeadAttention.bind):
         parameters = inspect.signature(function).parameters
         assert "causal" in parameters and "options" not in parameters
-    assert "query_positions" not in inspect.signature(attend.attention).parameters
+
+
+X = np.zeros((1, 4, 8), np.float32)
+VALUES = {  # of options that calls of one batch entry, one head, four queries and keys take
+    "scale": 2.0, "softcap": 3.0, "causal": True, "offset": 1, "offsets": np.zeros(1, int), "window_left": 2, "window_right": 2,
+    "mask": np.ones((4, 4), bool), "key_padding_mask": np.ones((1, 4), bool), "mask_hides": False, "valid_starts": np.zeros(1, int),
+    "additive_mask": X[0, :, :4], "tree_parents": np.array([-1, 0, 1, 2]), "alibi_slopes": X[0, 0, :1],
+    "relative_position_bias": attend.RelativePositionBias(np.zeros((8, 1), np.float32)), "sinks": X[0, 0, :1],
+    "query_starts": np.array([0, 4]), "key_starts": np.array([0, 4]), "query_positions": np.arange(4), "key_positions": np.arange(4),
+    "empty_rows": "uniform", "training": True, "dropout_seed": 3, "attention_weights": True, "lse": True, "threads": 2,
+    "average_weights": True, "isa": "best",
+}
+
+
+def filled_cache():
+    cache = attend.KVCache(1, 8, 8)
+    cache.append(X[None], X[None])
+    return cache
+
+
+LAYER = attend.MultiHeadAttention.random(8, 1, rotary=attend.RotaryEmbedding(attend.rotary_frequencies(8)))
+CALLS = {
+    attend.attention: lambda **options: attend.attention(X[None], X[None], X[None], **options),
+    attend.attention_cached: lambda **options: attend.attention_cached(X[None], filled_cache(), **options),
+    attend.DotProductAttention.__call__: lambda **options: attend.DotProductAttention()(X, X, X, **options),
+    attend.MultiHeadAttention.__call__: lambda **options: LAYER(X, **options),
+    attend.MultiHeadAttention.bind: lambda **options: LAYER.bind(X, **options)(),
+    attend.MultiHeadAttention.forward_cached: lambda **options: LAYER.forward_cached(X, LAYER.cache(4), **options),
+}
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__qualname__)
+def test_signatures_show_the_options_that_are_not_refused(function):
+    assert set(VALUES) == set(_options.OPTIONS)
+    together = {"query_starts": ("query_starts", "key_starts"), "average_weights": ("average_weights", "attention_weights")}
+    together["key_starts"] = together["query_starts"]
+    for name in VALUES:
+        call = {other: VALUES[other] for other in together.get(name, (name,))}
+        if name in inspect.signature(function).parameters:
+            CALLS[function](**call)
+        elif name != "dropout_seed":  # which means nothing without training
+            with pytest.raises(ValueError, match="|".join(call)):
+                CALLS[function](**call)
 
 
 def test_all_that_is_public_has_a_docstring():

@@ -39,6 +39,14 @@ def test_pools():
     pool.close()
 
 
+def test_a_pool_that_a_bound_call_uses_outlives_its_end():
+    pool = attend.ThreadPool(2)
+    bound = layer.bind(inputs[5], causal=True, threads=pool)
+    pool.close()
+    assert repr(pool) == "attend.ThreadPool(2)  # closed"
+    assert np.array_equal(bound(), expected[5])
+
+
 def test_the_interpreters_lock_is_released():
     """While a long call runs, another thread counts."""
     x = random(0, 1, 3000, 64)

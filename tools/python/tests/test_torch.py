@@ -130,6 +130,9 @@ def test_gradients_are_refused_by_name():
     x = torch.randn(2, 6, 12, requires_grad=True)
     with pytest.raises(ValueError, match="queries: requires a gradient.*queries.detach"):
         layer(x)
+    for out in ({"out": x}, {"lse": x}):
+        with pytest.raises(ValueError, match=next(iter(out)) + ": requires a gradient"):
+            attend.attention(x.detach()[None], x.detach()[None], x.detach()[None], **out)
     with torch.no_grad():
         expected = layer(x)
     with torch.inference_mode():
