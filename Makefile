@@ -176,7 +176,7 @@ amalgamation:
 python_library := $(BUILD)/python/libattend.so
 $(BUILD)/tools/python/native/views.o: tools/python/native/views.c $(stamp)
 	@mkdir -p $(@D)
-	$(CXX) -x c -std=c99 $(CXXFLAGS) -fPIC -fvisibility=hidden -Iinclude -Wall -Wextra $(if $(WERROR),-Werror) -c $< -o $@
+	$(CXX) -x c -std=c99 $(CXXFLAGS) -fPIC -fvisibility=hidden -Iinclude -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -c $< -o $@
 $(python_library): $(BUILD)/tools/python/native/views.o $(call object,$(engine_sources) $(io_sources)) tools/python/native/exports.map
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -shared -s -static-libstdc++ -static-libgcc $(link_flags) -Wl,--version-script=tools/python/native/exports.map \
@@ -229,4 +229,4 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(installed))
 	rmdir $(addprefix $(DESTDIR),$(own_folders)) 2> /dev/null || true
 
--include $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))
+-include $(BUILD)/tools/python/native/views.d $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

@@ -51,7 +51,7 @@ def fill_view(slot: int, name: str, array: Any, elements: int, writable: bool = 
         return array if isinstance(array, numpy.ndarray) else (array, capsule)
     if why == _OTHER_ELEMENTS:
         if writable:
-            raise TypeError(f"{name}: expected {_ELEMENTS[elements]}, which is to be written, got {array.dtype}")
+            raise TypeError(f"{name}: expected {_ELEMENTS[elements]}, which is to be written, got {_elements_of(array)}")
         array = _converted(name, array, elements)
         capsule = array.__array_struct__
         why = view(slot, capsule)
@@ -61,8 +61,12 @@ def fill_view(slot: int, name: str, array: Any, elements: int, writable: bool = 
         raise _no_array(name, array)
     kind, text = _WHY[why]
     if why == _RANK:
-        text += f", got {len(array.shape)}"
+        text += f", got {len(array.shape)}" if hasattr(array, "shape") else ""
     raise kind(f"{name}: " + text.format(name=name))
+
+
+def _elements_of(array: Any) -> str:
+    return str(getattr(array, "dtype", "others"))
 
 
 def _no_array(name: str, array: Any) -> TypeError:
@@ -122,7 +126,10 @@ def _converted(name: str, array: Any, elements: int) -> Any:
             array = array.detach().float()
         array = array.detach().numpy()
     elif not isinstance(array, numpy.ndarray):
-        array = numpy.from_dlpack(array) if hasattr(array, "__dlpack__") else numpy.asarray(array)
+        try:
+            array = numpy.from_dlpack(array) if hasattr(array, "__dlpack__") else numpy.asarray(array)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected {_ELEMENTS[elements]}, got {_elements_of(array)}, which numpy cannot read: {error}") from error
     kind, bytes_ = array.dtype.kind, array.dtype.itemsize
     if not array.dtype.isnative:
         raise ValueError(f"{name}: " + _WHY[_BYTE_SWAPPED][1].format(name=name))

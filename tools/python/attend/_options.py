@@ -5,6 +5,8 @@ import ctypes
 import inspect
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, TypeVar, Union
 
+import numpy
+
 from ._isa import isa_number
 from .threads import ThreadPool, threads_of
 
@@ -99,7 +101,7 @@ _EMPTY_ROWS = {"zero": 0, "uniform": 1}
 
 
 def _flag(name: str, value: Any) -> int:
-    if isinstance(value, (bool, int)) or type(value).__name__ in ("bool_", "bool"):
+    if isinstance(value, (int, numpy.bool_)):
         return 1 if value else 0
     raise TypeError(f"{name}: expected True or False, got {value!r}")
 

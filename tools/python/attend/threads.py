@@ -71,7 +71,8 @@ def threads_of(name: str, threads: Any) -> Any:
         if made is None:
             raise ValueError(f"{name}: the pool is closed")
         return made
-    if isinstance(threads, int) and not isinstance(threads, bool):
+    if hasattr(threads, "__index__") and not isinstance(threads, bool):
+        threads = int(threads.__index__())
         if not 1 <= threads <= 256:
             raise ValueError(f"{name}: expected 1 to 256, got {threads}")
         if threads == 1:

@@ -39,6 +39,7 @@ CASES = {
     "tree_parents": (dict(tree_parents=np.array([-1, 0, 0, 1, 2]), offset=2), dict(visible=np.array(
         [[1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 1, 0, 0], [1, 1, 1, 1, 0, 1, 0], [1, 1, 1, 0, 1, 0, 1]], bool))),
     "threads": (dict(threads=2), {}),
+    "numbers of numpy": (dict(causal=np.True_, offset=np.int32(1), threads=np.int64(2), scale=np.float32(0.5)), dict(visible=j <= i + 1, scale=0.5)),
     "isa": (dict(isa="scalar"), {}),
 }
 
