@@ -18,7 +18,12 @@ install ./tools/python
 "$python" -c 'import attend; print(attend.__version__, attend.__file__)' | grep "$folder/"
 test_package() { "$@" -m pytest -q -p no:cacheprovider tools/python/tests; }
 test_package "$python"
-if install mypy; then "$python" -m mypy --strict --no-incremental -p attend && "$python" -m mypy --strict --no-incremental tools/python/tests/typed_program.py; else echo "skipped: mypy"; fi
+if install mypy; then
+  "$python" -m mypy --strict --no-incremental -p attend
+  "$python" -m mypy --strict --no-incremental tools/python/tests/typed_program.py
+else
+  echo "skipped: mypy"
+fi
 
 check_wheel() {  # its library, its platform
   local library=$1 platform=$2 lowest

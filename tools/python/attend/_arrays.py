@@ -13,6 +13,8 @@ import numpy
 
 from ._library import view
 
+Array = Any  # of numpy, or with DLPack
+
 FLOATS, INTEGERS, BOOLS = 0, 1, 2  # as in native/views.c
 _ELEMENTS = {FLOATS: "float32", INTEGERS: "int64", BOOLS: "bool or uint8"}
 _NO_ARRAY, _OTHER_ELEMENTS, _RANK, _NEGATIVE_STRIDE, _UNALIGNED, _BYTE_SWAPPED, _READ_ONLY, _NOT_ON_CPU = range(1, 9)
@@ -108,7 +110,8 @@ def _tensor_capsule(name: str, tensor: Any) -> Any:
         raise ValueError(f"{name}: is {tensor.layout}, expected strides; {name}.to_dense() makes a copy that is fine")
     if tensor.requires_grad:
         if torch.is_grad_enabled():
-            raise ValueError(f"{name}: requires a gradient, which attend does not compute; give {name}.detach(), or call under torch.no_grad()")
+            raise ValueError(f"{name}: requires a gradient, which attend does not compute; give {name}.detach(), or call under "
+                             "torch.no_grad()")
         tensor = tensor.detach()
     if tensor.dtype == torch.bool:
         tensor = tensor.view(torch.uint8)
@@ -129,7 +132,8 @@ def _converted(name: str, array: Any, elements: int) -> Any:
         try:
             array = numpy.from_dlpack(array) if hasattr(array, "__dlpack__") else numpy.asarray(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise TypeError(f"{name}: expected {_ELEMENTS[elements]}, got {_elements_of(array)}, which numpy cannot read: {error}") from error
+            found = _elements_of(array)
+            raise TypeError(f"{name}: expected {_ELEMENTS[elements]}, got {found}, which numpy cannot read: {error}") from error
     kind, bytes_ = array.dtype.kind, array.dtype.itemsize
     if not array.dtype.isnative:
         raise ValueError(f"{name}: " + _WHY[_BYTE_SWAPPED][1].format(name=name))

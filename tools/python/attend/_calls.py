@@ -7,12 +7,10 @@ import threading
 from ctypes import c_int, c_int64, c_void_p
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-from ._arrays import BOOLS, FLOATS, INTEGERS, capsule_of, fill_view, new_array
+from ._arrays import FLOATS, capsule_of, fill_view, new_array
 from ._library import library, refuse, views
 from ._options import ARRAYS, ARRAY_KINDS, OPTIONS, SCALARS, set_distance
-from ._structs import Error, OperationOptions, Options, RelativePositionBias, View, Workspace, structure
-
-__all__ = ["BoundCall", "Call", "Frame", "FLOATS", "INTEGERS", "BOOLS", "OUTPUT"]
+from ._structs import Error, Options, RelativePositionBias, View, Workspace, structure
 
 OUTPUT = 3  # FLOATS that are written
 

@@ -83,9 +83,9 @@ _EXCEPTIONS = {1: ValueError, 2: RuntimeError, 3: MemoryError}  # of attend_code
 
 def refuse(code: int, error: Any, **names: str) -> NoReturn:
     """Raises what an attend_code stands for, with the library's message; `names` says what its names are called in Python."""
-    message = error.message.decode("utf-8", "replace")
+    message = re.sub(r"^weights\.", "", error.message.decode("utf-8", "replace"))
     for name, here in {"output": "out", **names}.items():
-        message = re.sub(rf"^(options[.:]+)?{name}\b", here, message)
+        message = re.sub(rf"^{name}\b", here, message)
     raise _EXCEPTIONS.get(code, RuntimeError)(message)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, TypeVar, U
 
 import numpy
 
+from ._arrays import BOOLS, FLOATS, INTEGERS, Array
 from ._isa import isa_number
+from ._scalars import integer, number, seed
 from .threads import ThreadPool, threads_of
 
 if TYPE_CHECKING:
@@ -24,10 +26,8 @@ OPTIONS = {
     "isa": "isa",
 }
 #: The kinds that are arrays.
-ARRAY_KINDS = {"floats": 0, "integers": 1, "bools": 2, "result": 0}
+ARRAY_KINDS = {"floats": FLOATS, "integers": INTEGERS, "bools": BOOLS, "result": FLOATS}
 ARRAYS = [name for name, kind in OPTIONS.items() if kind in ARRAY_KINDS]
-
-Array = Any  # of numpy, or a tensor with DLPack
 
 
 class AttentionOptions(TypedDict, total=False):
@@ -106,42 +106,11 @@ def _flag(name: str, value: Any) -> int:
     raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
-def integer(name: str, value: Any) -> int:
-    """An int, or what counts as one."""
-    try:
-        number = int(value.__index__())
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name}: expected an int, got {value!r}") from None
-    if not -(1 << 63) <= number < 1 << 63:
-        raise ValueError(f"{name}: {number} is beyond 64 bits")
-    return number
-
-
-def number(name: str, value: Any) -> float:
-    """A float, or what counts as one."""
-    try:
-        if isinstance(value, (str, bytes)):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
-
-
 def _scale(name: str, value: Any) -> float:
     scale = number(name, value)
     if ctypes.c_float(scale).value == 0:
         raise ValueError(f"{name}: 0 is no scale: all keys would count the same; None is 1 / sqrt(D)")
     return scale
-
-
-def seed(name: str, value: Any) -> int:
-    """An int of 64 bits without a sign."""
-    found = value.__index__() if hasattr(value, "__index__") else None
-    if found is None:
-        raise TypeError(f"{name}: expected an int, got {value!r}")
-    if not 0 <= found < 1 << 64:
-        raise ValueError(f"{name}: expected 0 to 2^64 - 1, got {found}")
-    return int(found)
 
 
 def _empty_rows(name: str, value: Any) -> int:

@@ -12,7 +12,8 @@ def weights_of(module: Any) -> dict[str, Any]:
         return _of_d2l(module)
     if all(hasattr(module, name) for name in ("in_proj_weight", "out_proj", "num_heads", "embed_dim")):
         return _of_torch(module)
-    raise TypeError(f"module: expected a torch.nn.MultiheadAttention, or D2L's with W_q, W_k, W_v, W_o and num_heads, got {type(module).__name__}")
+    raise TypeError("module: expected a torch.nn.MultiheadAttention, or D2L's with W_q, W_k, W_v, W_o and num_heads, got "
+                    + type(module).__name__)
 
 
 def _of_torch(module: Any) -> dict[str, Any]:

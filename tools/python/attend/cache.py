@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import numpy
 
-from ._arrays import FLOATS, INTEGERS, new_array
+from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame, together
 from ._library import library, new_error, require
-from ._options import integer, shows_options
+from ._options import shows_options
+from ._scalars import integer
 from ._structs import AttentionCachedCall, CacheConfig, OperationOptions, Options, View, structure
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from ._options import AttentionOptions
 
 __all__ = ["KVCache", "attention_cached"]
-
-Array = Any
 
 _config = Call(CacheConfig, [("pages", INTEGERS)])
 _append = Call(structure("Append", ("k v counts", View)), [("k", FLOATS), ("v", FLOATS), ("counts", INTEGERS)], OperationOptions)

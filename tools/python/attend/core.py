@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from ._arrays import FLOATS, INTEGERS, new_array
+from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame, together
 from ._library import library
-from ._options import number, shows_options
+from ._options import shows_options
+from ._scalars import number
 from ._structs import AttentionCall, DotProductCall, Options
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DotProductAttention", "attention"]
 
-Array = Any
 _out = {"output": "out"}
 
 _attention = Call(AttentionCall, [("q", FLOATS), ("k", FLOATS), ("v", FLOATS), ("valid_lens", INTEGERS), ("output", OUTPUT)], Options, _out)

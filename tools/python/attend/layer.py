@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 import numpy
 
 from . import _torch
-from ._arrays import FLOATS, INTEGERS, new_array
+from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, BoundCall, Call, Frame, together
 from ._isa import ISAS, isa_number
 from ._library import library, new_error, require
-from ._options import integer, number, seed as seed_number, shows_options
+from ._options import shows_options
+from ._scalars import integer, number, seed as seed_number, text
 from ._structs import (Config, LayerCachedCall, LayerCall, LoadOptions, Options, ProjectCall,
                        RelativePositionBias as _BiasStruct, RotaryEmbedding as _RotaryStruct, Weights as _WeightsStruct)
 from .cache import KVCache, cache_handle
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MultiHeadAttention"]
 
-Array = Any
 _out = {"output": "out"}
 _MATRICES = ("query", "key", "value", "output")
 _WEIGHTS = _MATRICES + ("query_bias", "key_bias", "value_bias", "output_bias", "query_norm", "key_norm")
@@ -128,11 +128,11 @@ class MultiHeadAttention:
         options = LoadOptions(ctypes.sizeof(LoadOptions), num_kv_heads=integer("num_kv_heads", num_kv_heads or 0),
                               isa=isa_number(isa, "isa"), dropout=number("dropout", dropout), rotary=_rotary_address(rotary),
                               norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored))
-        names = (ctypes.c_char_p * max(len(ignored), 1))(*(name.encode() for name in ignored))
+        names = (ctypes.c_char_p * max(len(ignored), 1))(*(text("ignored", name) for name in ignored))
         options.ignored = ctypes.cast(names, ctypes.POINTER(ctypes.c_char_p))
-        options.relative_bias = None if relative_bias is None else relative_bias.encode()
+        options.relative_bias = None if relative_bias is None else text("relative_bias", relative_bias)
         loaded, error = ctypes.c_void_p(), new_error()
-        require(library.attend_load_layer(os.fsencode(path), prefix.encode(), integer("num_heads", num_heads), ctypes.addressof(options),
+        require(library.attend_load_layer(os.fsencode(path), text("prefix", prefix), integer("num_heads", num_heads), ctypes.addressof(options),
                                           ctypes.byref(loaded), ctypes.addressof(error)), error)
         layer = cls.__new__(cls)
         layer._own(library.attend_loaded_layer_mha(loaded), library.attend_loaded_layer_destroy, loaded.value, (_of_file, (asked,)),

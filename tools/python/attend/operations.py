@@ -3,15 +3,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from ._arrays import FLOATS, INTEGERS, new_array
+from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame
 from ._library import library
-from ._options import integer, number
+from ._scalars import integer, number
 from ._structs import OperationOptions, View, structure
 
 __all__ = ["masked_softmax", "matmul", "merge", "rms_norm", "sequence_mask", "transpose_output", "transpose_qkv"]
-
-Array = Any
 
 
 def _operation(*arrays: tuple[str, int]) -> Call:

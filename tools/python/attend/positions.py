@@ -6,16 +6,14 @@ from typing import Any, Optional
 
 import numpy
 
-from ._arrays import FLOATS, INTEGERS, new_array
+from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame
 from ._library import library, require
-from ._options import integer, number
+from ._scalars import integer, number
 from ._structs import OperationOptions, RotaryEmbedding as _RotaryStruct, RotaryScaling as _ScalingStruct, View, structure
 
 __all__ = ["RelativePositionBias", "RotaryEmbedding", "RotaryScaling", "default_alibi_slopes", "rotary_attention_factor",
            "rotary_embedding", "rotary_frequencies"]
-
-Array = Any
 
 _embedding = Call(_RotaryStruct, [("inverse_frequencies", FLOATS), ("cosines", FLOATS), ("sines", FLOATS)])
 _rotate = Call(structure("Rotate", ("input positions output", View)), [("input", FLOATS), ("positions", INTEGERS), ("output", OUTPUT)],
@@ -49,6 +47,8 @@ class RotaryEmbedding:
                  attention_factor: Optional[float] = None, interleaved: bool = False) -> None:
         self.inverse_frequencies, self.cosines, self.sines = inverse_frequencies, cosines, sines
         self.attention_factor, self.interleaved = attention_factor, bool(interleaved)
+        if (inverse_frequencies is None) == (cosines is None and sines is None):
+            raise ValueError("inverse_frequencies: expected either these, or cosines and sines")
         self._make()
 
     def _make(self) -> None:
@@ -67,8 +67,7 @@ class RotaryEmbedding:
 
     def __repr__(self) -> str:
         of = "inverse_frequencies" if self.inverse_frequencies is not None else "cosines"
-        width = self._frame.sizes(of)[-1] if self._frame.sizes(of) else 0
-        return f"attend.RotaryEmbedding(R={2 * width}, by {of}, interleaved={self.interleaved})"
+        return f"attend.RotaryEmbedding(R={2 * self._frame.sizes(of)[-1]}, by {of}, interleaved={self.interleaved})"
 
 
 class RotaryScaling:

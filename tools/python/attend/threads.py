@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from ._library import library, new_error, require
+from ._scalars import integer
 from ._structs import Threads
 
 __all__ = ["ThreadPool"]
@@ -24,8 +25,8 @@ class ThreadPool:
     def __init__(self, count: int) -> None:
         """Starts count - 1 threads; count is 1 to 256."""
         handle, error = ctypes.c_void_p(), new_error()
-        require(library.attend_thread_pool_make(count, ctypes.byref(handle), ctypes.byref(error)), error)
-        self._count = count
+        require(library.attend_thread_pool_make(integer("count", count), ctypes.byref(handle), ctypes.byref(error)), error)
+        self._count = int(count)
         # The pool ends with this struct, which calls hold, too.
         self._threads: Any = library.attend_thread_pool_threads(handle)
         weakref.finalize(self._threads, library.attend_thread_pool_destroy, handle.value).atexit = False
@@ -72,7 +73,7 @@ def threads_of(name: str, threads: Any) -> Any:
             raise ValueError(f"{name}: the pool is closed")
         return made
     if hasattr(threads, "__index__") and not isinstance(threads, bool):
-        threads = int(threads.__index__())
+        threads = integer(name, threads)
         if not 1 <= threads <= 256:
             raise ValueError(f"{name}: expected 1 to 256, got {threads}")
         if threads == 1:

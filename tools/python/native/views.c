@@ -95,7 +95,9 @@ static int fill(const slot *to, void *data, int rank, const int64_t *sizes, cons
 
 static int fill_from_interface(const slot *to, const array_interface *array) {
   const int bytes = element_bytes(to->elements);
-  const int same_kind = to->elements == FLOATS ? array->kind == 'f' : to->elements == INTEGERS ? array->kind == 'i' : array->kind == 'b' || array->kind == 'u';
+  const int same_kind = to->elements == FLOATS     ? array->kind == 'f'
+                        : to->elements == INTEGERS ? array->kind == 'i'
+                                                   : array->kind == 'b' || array->kind == 'u';
   if (array->two != 2) return NO_ARRAY;
   if (!same_kind || array->element_bytes != bytes) return OTHER_ELEMENTS;
   if (!(array->flags & NOT_SWAPPED)) return BYTE_SWAPPED;
@@ -106,7 +108,7 @@ static int fill_from_interface(const slot *to, const array_interface *array) {
 
 static int fill_from_dlpack(const slot *to, const dl_tensor *tensor) {
   const int bytes = element_bytes(to->elements);
-  const int same_kind = to->elements == FLOATS ? tensor->kind == DL_FLOAT
+  const int same_kind = to->elements == FLOATS     ? tensor->kind == DL_FLOAT
                         : to->elements == INTEGERS ? tensor->kind == DL_INT
                                                    : tensor->kind == DL_BOOL || tensor->kind == DL_UINT;
   if (tensor->device_type != CPU && tensor->device_type != CUDA_HOST && tensor->device_type != ROCM_HOST) return NOT_ON_CPU;

@@ -145,6 +145,12 @@ REFUSED = {
     "heads": (lambda: attend.MultiHeadAttention.random(12, 5), ValueError, "num_heads"),
     "no layer of weights": (lambda: attend.MultiHeadAttention(query=x, key=x, value=x, output=x, num_heads=2), ValueError,
                             "query: expected a matrix"),
+    "a weight": (lambda: attend.MultiHeadAttention(query=x[0, :4, :6], key=x[0, :4, :6], value=x[0, :3, :6], output=x[0, :4, :4], num_heads=2),
+                 ValueError, "value: shape"),
+    "no weight": (lambda: attend.MultiHeadAttention(query=None, key=x, value=x, output=x, num_heads=2), ValueError, "query: expected a matrix"),
+    "a rotary embedding of nothing": (lambda: attend.RotaryEmbedding(), ValueError, "inverse_frequencies: expected either"),
+    "a pool": (lambda: attend.ThreadPool("2"), TypeError, "count: expected an int"),
+    "a prefix": (lambda: attend.MultiHeadAttention.from_safetensors("nowhere", 3, 2), TypeError, "prefix: expected a str"),
     "no module": (lambda: attend.MultiHeadAttention.from_torch(3), TypeError, "module: expected"),
     "no file": (lambda: attend.MultiHeadAttention.from_safetensors("nowhere.safetensors", "", 2), ValueError, "nowhere.safetensors"),
 }

@@ -90,8 +90,8 @@ def test_rotary_embedding(interleaved):
     assert "R=8" in repr(rotary) and "cosines" in repr(tables)
     with pytest.raises(TypeError, match="rotary"):
         attend.rotary_embedding(x, frequencies)
-    with pytest.raises(ValueError):
-        attend.rotary_embedding(x, attend.RotaryEmbedding())
+    with pytest.raises(ValueError, match="sines"):
+        attend.rotary_embedding(x, attend.RotaryEmbedding(cosines=np.cos(angles).astype("f")))
 
 
 def test_rotary_scaling():

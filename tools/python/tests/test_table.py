@@ -4,7 +4,6 @@ import ctypes
 import inspect
 import os
 import re
-import typing
 
 import attend
 import numpy as np
@@ -50,7 +49,7 @@ def test_options_are_the_fields_of_attend_options():
     names = [name for _, name in fields(header(), "attend_options") if name not in ("size", "windowed")]
     assert list(_options.OPTIONS) == names
     assert list(attend.AttentionOptions.__annotations__) == names
-    assert re.findall(r"^    (\w+)  ", attend.AttentionOptions.__doc__, re.M) == names
+    assert re.findall(r"^ *(\w+)  ", attend.AttentionOptions.__doc__, re.M) == names
 
 
 @pytest.mark.parametrize("struct", STRUCTS)

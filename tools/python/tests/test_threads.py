@@ -49,36 +49,30 @@ def test_a_pool_that_a_bound_call_uses_outlives_its_end():
 
 def test_the_interpreters_lock_is_released():
     """While a long call runs, another thread counts."""
-    x = random(0, 1, 3000, 64)
-    long, counted, ended = attend.MultiHeadAttention.random(64, 4), [0], threading.Event()
+    bound = attend.MultiHeadAttention.random(64, 4).bind(random(0, 1, 3000, 64))
+    counted, ended = [0], threading.Event()
 
     def count():
         while not ended.is_set():
             counted[0] += 1
+
+    def counted_during():
+        before = counted[0]
+        bound()
+        return counted[0] - before
     thread = threading.Thread(target=count)
     thread.start()
-    bound = long.bind(x, isa=None)
-    before = counted[0]
-    bound()
-    during = counted[0] - before
+    assert any(counted_during() > 0 for _ in range(20))  # a busy machine may not let the thread run in each
     ended.set()
     thread.join()
-    assert during > 0
 
 
 def test_a_bound_call_is_one_threads_at_a_time():
-    call = attend.MultiHeadAttention.random(64, 4).bind(random(0, 1, 3000, 64))
-    thread = threading.Thread(target=call)
-    thread.start()
-    refused = 0
-    while thread.is_alive():
-        try:
+    call = layer.bind(inputs[0], causal=True)
+    with call._busy:
+        with pytest.raises(RuntimeError, match="another thread"):
             call()
-        except RuntimeError as error:
-            assert "another thread" in str(error)
-            refused += 1
-    thread.join()
-    assert refused > 0
+    assert np.array_equal(call(), expected[0])
 
 
 def in_child(check):
