@@ -657,7 +657,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     if (kind == Kind::ring) refuse(cache.append(k, v, {}, threads), "threads: count 0, expected 1 to 256");
     threads = OperationOptions();
     threads.isa = static_cast<Isa>(99);
-    refuse(cache.append(k, v, {}, threads), "isa: 99 is not one of attend::Isa");
+    refuse(cache.append(k, v, {}, threads), "isa: 99 is none that there is");
     ConstTensorView inside = k;
     inside.data = cache.key(0, 0, 0);
     inside.strides[0] = inside.strides[1] = 0;

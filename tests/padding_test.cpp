@@ -245,7 +245,7 @@ TEST_CASE("padding: masks that do not fit are refused by name, with what would f
   refused(options, "key_padding_mask: shape (5, 2), expected (2, 5)");
   options.key_padding_mask = {};
   options.mask = BoolMaskView(bytes, B * H, 3, 5);
-  refused(options, "mask: shape (8, 3, 5) does not broadcast to (B, H, L, S) = (2, 4, 3, 5); a mask (B H, L, S) is (B, H, L, S) by split(0, B)");
+  refused(options, "mask: shape (8, 3, 5) does not broadcast to (B, H, L, S) = (2, 4, 3, 5); a mask (B H, L, S) has to be viewed as (B, H, L, S)");
   options.mask = options.mask.split(0, B);
   REQUIRE_OK(attention(calls.q.view, calls.k.view, calls.v.view, {}, Tensor({B, H, 3, D}).view, calls.workspace, options));
   options.mask = {};

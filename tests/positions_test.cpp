@@ -534,7 +534,7 @@ TEST_CASE("rotary_embedding: errors") {
     c.offset = INT64_MAX - 3;
   });
   refuse_rotary("threads: count 0, expected 1 to 256", [](Call c) { c.options.threads.count = 0; });
-  refuse_rotary("isa: 9 is not one of attend::Isa", [](Call c) { c.options.isa = static_cast<Isa>(9); });
+  refuse_rotary("isa: 9 is none that there is", [](Call c) { c.options.isa = static_cast<Isa>(9); });
 
   const bool tables = true;
   refuse_rotary("cosines: shape () has 0 axes, expected 2", [](Call c) { c.rotary.cosines = {}; }, tables);
@@ -580,7 +580,7 @@ TEST_CASE("rms_norm: errors") {
   refuse("threads: count 257, expected 1 to 256", x, w, 0.0f, y, options);
   options = {};
   options.isa = static_cast<Isa>(-1);
-  refuse("isa: -1 is not one of attend::Isa", x, w, 0.0f, y, options);
+  refuse("isa: -1 is none that there is", x, w, 0.0f, y, options);
 }
 
 TEST_CASE("rotary_frequencies: errors") {

@@ -216,8 +216,8 @@ TEST_CASE("errors: an ISA that does not exist, or is not here") {
   x.fill(1.0f);
   Workspace workspace;
   const Lengths lengths({1, 1}, 2);
-  std::vector<std::pair<Isa, std::string>> wrong = {{static_cast<Isa>(99), "isa: 99 is not one of attend::Isa"},
-                                                    {static_cast<Isa>(-1), "isa: -1 is not one of attend::Isa"}};
+  std::vector<std::pair<Isa, std::string>> wrong = {{static_cast<Isa>(99), "isa: 99 is none that there is"},
+                                                    {static_cast<Isa>(-1), "isa: -1 is none that there is"}};
   if (missing_isa() != Isa::best) wrong.push_back({missing_isa(), missing_message(missing_isa())});
   for (const auto& [isa, message] : wrong) {
     const StatusCode code = isa == missing_isa() ? StatusCode::unsupported : invalid;
@@ -668,7 +668,7 @@ TEST_CASE("errors: MultiHeadAttention::forward") {
     call.query_view = with_rank(queries, 5);
     call.refuse("queries: rank 5, expected 0 to 4");
     call.query_view = with_rank(queries, -1);
-    call.refuse("queries: rank -1, expected 0 to 4");
+    call.refuse("queries: rank -1, of an axis or a range that is not there, expected 0 to 4");
     call.query_view = with_size(queries, 1, -3);
     call.refuse("queries: shape (2, -3, 6) has a negative size");
     call.query_view = with_stride(queries, 0, -18);

@@ -52,7 +52,7 @@ const Kernels* find_kernels(Isa isa) noexcept {
 
 Status require_kernels(Isa isa, const Kernels** kernels) noexcept {
   if (isa != Isa::best && entry_of(isa) == nullptr) {
-    return Status::error(StatusCode::invalid_argument, "isa: %d is not one of attend::Isa",
+    return Status::error(StatusCode::invalid_argument, "isa: %d is none that there is",
                          static_cast<int>(isa));
   }
   const Kernels* found = find_kernels(isa);

@@ -31,8 +31,8 @@ Status check_mask(const char* name, const View<Element>& mask, const std::int64_
   const bool by_head = mask.rank == 3 && mask.sizes[0] == shape[0] * shape[1] && mask.sizes[1] == shape[2] && mask.sizes[2] == shape[3];
   const bool by_entry = mask.rank == 3 && mask.sizes[0] == shape[0] && mask.sizes[1] == shape[2] && mask.sizes[2] == shape[3];
   const char* const advice = padding   ? "; a padding mask (B, S) is key_padding_mask, or (B, 1, 1, S)"
-                             : by_head ? "; a mask (B H, L, S) is (B, H, L, S) by split(0, B)"
-                             : by_entry ? "; a mask (B, L, S) is (B, 1, L, S) by split(0, B)"
+                             : by_head ? "; a mask (B H, L, S) has to be viewed as (B, H, L, S)"
+                             : by_entry ? "; a mask (B, L, S) as (B, 1, L, S)"
                                        : "";
   return Status::error(invalid, "%s: shape %s does not broadcast to (B, H, L, S) = %s%s", name, shape_text(mask).text, shape_text(4, shape).text, advice);
 }

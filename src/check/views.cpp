@@ -27,12 +27,12 @@ Status check_view(const char* name, const AnyView& view) {
   if (view.rank < 0 || view.rank > max_rank) {
     return Status::error(invalid, "%s: rank %d%s, expected 0 to %d", name, view.rank, view.rank == -1 ? ", of an axis or a range that is not there" : "", max_rank);
   }
+  for (int axis = 0; axis < view.rank; ++axis) {  // first, for strides may follow from them
+    if (view.sizes[axis] < 0) return Status::error(invalid, "%s: shape %s has a negative size", name, shape_text(view).text);
+  }
   std::int64_t last = 0, count = 0, bytes = 0, elements = 1;
   for (int axis = 0; axis < view.rank; ++axis) {
     const std::int64_t size = view.sizes[axis], stride = view.strides[axis];
-    if (size < 0) {
-      return Status::error(invalid, "%s: shape %s has a negative size", name, shape_text(view).text);
-    }
     if (stride < 0) {
       return Status::error(invalid, "%s: stride %lld of axis %d, expected 0 or more", name, Number{stride}, axis);
     }

@@ -6,6 +6,7 @@
 #include "io/text.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -165,8 +166,13 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
     separator = ", ";
   }
   if (separator == "; try ") {
-    what += ", nor under any other" + near_names(file, dotted) + "; known are the names of ";
-    for (const Convention& convention : conventions) what += std::string(&convention == conventions ? "" : ", ") + convention.name;
+    what += " or another, by the names of";  // first, for the list of what is there may be cut
+    const char* before = "";
+    for (const Convention& convention : conventions) {
+      if (std::strcmp(convention.name, before) != 0) what += std::string(*before == '\0' ? " " : ", ") + convention.name;
+      before = convention.name;
+    }
+    what += near_names(file, dotted);
   }
   return error(file, whole_of_shard(file.path()) + what);
 }

@@ -255,12 +255,25 @@ Status read_npy(const std::string& path, BoolTensor* tensor) noexcept {
     Array array;
     const Status status = read_npy(path, &array);
     if (!status.ok()) return status;
-    if (array.type != ElementType::boolean && array.type != ElementType::uint8) {
-      return error(array.name, std::string("elements of ") + element_type_name(array.type) + ", expected bool or uint8");
-    }
     BoolTensor read;
-    std::uint8_t* to = read.own(array.shape, array.bytes.size());
-    for (std::size_t i = 0; i < array.bytes.size(); ++i) to[i] = array.bytes[i] != 0;
+    if (array.type == ElementType::int32 || array.type == ElementType::int64) {  // a tokenizer's mask
+      Int64Tensor integers;
+      const Status converted = to_int64(array, &integers);
+      if (!converted.ok()) return converted;
+      const std::int64_t* const from = integers.view.data;
+      std::uint8_t* const to = read.own(array.shape, integers.owned.size());
+      for (std::size_t i = 0; i < integers.owned.size(); ++i) {
+        if (from[i] != 0 && from[i] != 1) {
+          return error(array.name, "element " + std::to_string(i) + " is " + std::to_string(from[i]) + ", expected 0 or 1 among " + element_type_name(array.type));
+        }
+        to[i] = from[i] != 0;
+      }
+    } else if (array.type != ElementType::boolean && array.type != ElementType::uint8) {
+      return error(array.name, std::string("elements of ") + element_type_name(array.type) + ", expected bool, uint8, or int32 or int64 of 0 and 1");
+    } else {
+      std::uint8_t* const to = read.own(array.shape, array.bytes.size());
+      for (std::size_t i = 0; i < array.bytes.size(); ++i) to[i] = array.bytes[i] != 0;
+    }
     *tensor = std::move(read);
     return {};
   });
