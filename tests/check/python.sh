@@ -19,7 +19,7 @@ install ./tools/python
 test_package() { "$@" -m pytest -q -p no:cacheprovider tools/python/tests; }
 test_package "$python"
 if install mypy; then
-  "$python" -m mypy --strict --no-incremental -p attend
+  "$python" -m mypy --strict --no-incremental --config-file tools/python/pyproject.toml -p attend
   "$python" -m mypy --strict --no-incremental tools/python/tests/typed_program.py
 else
   echo "skipped: mypy"

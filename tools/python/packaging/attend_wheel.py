@@ -84,10 +84,11 @@ def write_wheel(library_path, folder):
     tag = "py3-none-" + platform_tag(library)
     files = {}
     package = os.path.join(PROJECT, NAME)
-    for name in sorted(os.listdir(package)):
+    names = [os.path.relpath(os.path.join(where, name), package) for where, _, found in os.walk(package) for name in found]
+    for name in sorted(names):
         if name.endswith((".py", ".pyi", ".typed")):
             with open(os.path.join(package, name), "rb") as file:
-                files[f"{NAME}/{name}"] = file.read()
+                files[f"{NAME}/{name.replace(os.sep, '/')}"] = file.read()
     files[f"{NAME}/libattend.so"] = library
     information = information_folder()
     files[f"{information}/METADATA"] = metadata().encode()
