@@ -1,5 +1,6 @@
 """attend.torch: operators, and models whose attention attend computes; skipped without torch."""
 import copy
+import gc
 import io
 import pickle
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import attend.torch  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 
 nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -168,22 +170,25 @@ def test_what_is_left_and_why():
         "fine": nn.MultiheadAttention(16, 2), "bias_kv": nn.MultiheadAttention(16, 2, add_bias_kv=True),
         "trained": nn.MultiheadAttention(16, 2, dropout=0.25), "of_double": nn.MultiheadAttention(16, 2, dtype=torch.float64),
         "of_bfloat16": nn.MultiheadAttention(16, 2, dtype=torch.bfloat16), "on_meta": nn.MultiheadAttention(16, 2, device="meta"),
-        "own": Own(16, 2), "wide": nn.MultiheadAttention(1200, 2), "other": nn.Linear(3, 3)}).eval()
+        "own": Own(16, 2), "pruned": nn.MultiheadAttention(16, 2), "wide": nn.MultiheadAttention(1200, 2), "other": nn.Linear(3, 3)}).eval()
     model["trained"].train()
+    prune.random_unstructured(model["pruned"].out_proj, "weight", 0.5)
     with torch.inference_mode():
         model["inference"] = nn.MultiheadAttention(16, 2).eval()
     classes = {name: type(module) for name, module in model.named_modules()}
     replacement = attend.torch.replace(model)
     assert replacement.swapped == ("fine",)
     whys = {"bias_kv": "add_bias_kv", "trained": "in training .dropout 0.25.", "of_double": "torch.float64", "of_bfloat16": "torch.bfloat16",
-            "on_meta": "on meta", "own": "Own", "wide": "600 wide", "inference": "inference_mode"}
+            "on_meta": "on meta", "own": "Own", "pruned": "no parameters", "wide": "600 wide", "inference": "inference_mode"}
     assert set(replacement.left) == set(whys)
     for name, why in whys.items():
         with pytest.raises(AssertionError, match=why):
             raise AssertionError(replacement.left[name])
         assert name in str(replacement)
-    assert attend.torch.replace(model).left["fine"] == "is attend's already"
+    second = attend.torch.replace(model)
+    assert second.left["fine"] == "is attend's already" and not second.swapped
     replacement.restore()
+    second.restore()
     assert {name: type(module) for name, module in model.named_modules()} == classes
 
 
@@ -326,6 +331,57 @@ def test_copies_and_pickles():
             assert other.layers[1].self_attn.calls == 1
 
 
+def test_packed_layers_end_with_their_weights():
+    from attend.torch import packed
+    gc.collect()
+    count = len(packed._all)
+    module = nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    attend.torch.replace(module)
+    x = torch.randn(2, 6, 32)
+    with torch.no_grad():
+        module(x, x, x)
+        other = {name: torch.randn_like(value) for name, value in module.named_parameters()}
+        expected = torch.func.functional_call(module, other, (x, x, x))[0]
+        assert len(packed._all) == count + 2
+        module.load_state_dict(other)
+        close(module(x, x, x)[0], expected)
+    del module, other
+    gc.collect()
+    assert len(packed._all) == count
+
+
+def test_second_replacements_change_nothing():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()
+    were = attributes(model)
+    first, second = attend.torch.replace(model), attend.torch.replace(model)
+    assert not second.swapped
+    first.restore()
+    second.restore()
+    assert attributes(model) == were
+
+
+def test_sequences_of_nothing_but_padding():
+    torch.manual_seed(4)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()
+    x, padding = torch.randn(3, 6, 32), torch.arange(6) >= torch.tensor([[6], [0], [4]])
+    expected, found, replacement = before_and_after(model, lambda model: model(x, src_key_padding_mask=padding))
+    close(found[[0, 2]], expected[[0, 2]])
+    assert not found.isnan().any() and not found[1].any()
+    with torch.no_grad():
+        assert not model(x, src_key_padding_mask=torch.ones(3, 6, dtype=torch.bool)).isnan().any()
+
+
+@pytest.mark.parametrize("count", [70, 1100])  # of the latter no mask is kept
+def test_causal_masks(count):
+    module = nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    x = torch.randn(1, count, 32)
+    mask = nn.Transformer.generate_square_subsequent_mask(count)
+    for given in (mask, mask.isinf(), mask.index_fill(1, torch.tensor([7]), 0.25)):
+        (expected, _), (found, _), replacement = before_and_after(module, lambda module: module(x, x, x, attn_mask=given, need_weights=False))
+        close(found, expected)
+        replacement.restore()
+
+
 def test_threads_at_once():
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()
     x = torch.randn(2, 6, 32)
@@ -357,7 +413,7 @@ def test_operators_pass_opcheck(need_weights):
                 torch.randn(L, B, 16), torch.randn(S, B, 5), torch.randn(S, B, 7), 2, *weights, torch.rand(B, S) < 0.2, None, None, False,
                 zero, False, need_weights, average), test_utils=tests)
     q, k = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 5, 8)
-    torch.library.opcheck(attend.torch.attention, (q, k, torch.randn(2, 2, 5, 6), torch.tensor([3, 5])), test_utils=tests)
+    torch.library.opcheck(torch.ops.attend.attention.default, (q, k, torch.randn(2, 2, 5, 6), torch.tensor([3, 5])), test_utils=tests)
 
 
 def test_attention_agrees():
@@ -390,6 +446,9 @@ def test_export():
         close(loaded(x), expected)
         other = torch.randn(3, 9, 32)
         close(loaded(other), model(other))
+        padding = torch.arange(6) >= torch.tensor([[6], [4]])
+        padded = torch.export.export(model, (x,), dict(src_key_padding_mask=padding)).module()
+        close(padded(x, src_key_padding_mask=padding)[0], model(x, src_key_padding_mask=padding)[0])
         module = nn.MultiheadAttention(32, 4).eval()
         attend.torch.replace(module)
         masked = torch.export.export(module, (x, x, x), dict(key_padding_mask=torch.rand(6, 2) < 0.1)).module()

@@ -123,7 +123,8 @@ class TransformerEncoder(nn.TransformerEncoder):
         else:
             is_token = src_key_padding_mask.logical_not()
         lengths = is_token.sum(1)
-        if self.mask_check and not torch.equal(is_token, torch.arange(src.shape[1]) < lengths[:, None]):
+        is_on_left = torch.equal(is_token, torch.arange(src.shape[1], device=src.device) < lengths[:, None])
+        if not is_token.any() or (getattr(self, "mask_check", True) and not is_on_left):
             output = super().forward(src, mask, src_key_padding_mask, is_causal)
             return output
         starts = nn.functional.pad(lengths.cumsum(0), (1, 0))

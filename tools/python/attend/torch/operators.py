@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core import attention as _attend_attention
-from .packed import layer_of
+from .packed import packed_of
 
 __all__ = ["attention", "mha"]
 
@@ -29,15 +29,10 @@ def _plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
     schema="(Tensor q, Tensor k, Tensor v, Tensor? valid_lens=None, Tensor? mask=None, Tensor? additive_mask=None, Tensor? sinks=None, "
            "bool causal=False, int offset=0, int? window_left=None, int? window_right=None, float? scale=None, float? softcap=None) "
            "-> Tensor")
-def attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, mask: Optional[Tensor] = None,
-              additive_mask: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
-              window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
-              softcap: Optional[float] = None) -> Tensor:
-    """softmax(scale q k^T) v of q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv); gives (B, H, L, Dv).
-
-    As attend.attention: valid_lens (B,) or (B, L), mask and additive_mask aligned to the right of (B, H, L, S), False hides;
-    sinks (H,).
-    """
+def _attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, mask: Optional[Tensor] = None,
+               additive_mask: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
+               window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
+               softcap: Optional[float] = None) -> Tensor:
     result: Tensor = _attend_attention(
         *(_plain(each) for each in (q, k, v, valid_lens)), mask=_plain(mask), additive_mask=_plain(additive_mask), sinks=_plain(sinks),
         causal=causal, offset=offset, window_left=window_left, window_right=window_right, scale=scale, softcap=softcap,
@@ -45,9 +40,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = No
     return result
 
 
-@attention.register_fake
+@_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, *_options: Any, **_more: Any) -> Tensor:
     return q.new_empty((*q.shape[:-1], v.shape[-1]), dtype=torch.float32)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, *, mask: Optional[Tensor] = None,
+              additive_mask: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
+              window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
+              softcap: Optional[float] = None) -> Tensor:
+    """softmax(scale q k^T) v of q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv); gives (B, H, L, Dv) by torch.ops.attend.attention.
+
+    As attend.attention: valid_lens (B,) or (B, L), mask (False hides) and additive_mask aligned to the right of (B, H, L, S);
+    sinks (H,).
+    """
+    result: Tensor = torch.ops.attend.attention(q, k, v, valid_lens, mask, additive_mask, sinks, causal, offset, window_left, window_right,
+                                                scale, softcap)
+    return result
 
 
 @torch.library.custom_op(
@@ -77,7 +86,8 @@ def mha(query: Tensor, key: Tensor, value: Tensor, num_heads: int, in_proj_weigh
     The layer is packed from the weights at the first call, and again when one of them has changed in place (as load_state_dict
     and optimizers do; a change through `.data` goes unnoticed).
     """
-    packed = layer_of(num_heads, in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias)
+    layer, packed = packed_of(num_heads, in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias, out_proj_weight,
+                              out_proj_bias)
     queries, keys, values = _plain(query), _plain(key), _plain(value)
     assert queries is not None and keys is not None and values is not None
     output = queries.new_empty((*queries.shape[:2], out_proj_weight.shape[0]))
@@ -91,8 +101,9 @@ def mha(query: Tensor, key: Tensor, value: Tensor, num_heads: int, in_proj_weigh
     if add_zero_attn:
         # A key of zeros scores 0, whatever the query, and its value adds nothing: that is a sink of 0.
         options["sinks"] = queries.new_zeros(num_heads)
-    found = packed(queries, keys, values, out=rows, threads=_threads(), attention_weights=need_weights,
-                   average_weights=need_weights and average_attn_weights, **options)
+    found = layer(queries, keys, values, out=rows, threads=_threads(), attention_weights=need_weights,
+                  average_weights=need_weights and average_attn_weights, **options)
+    packed.count()
     if not need_weights:
         return output, output.new_empty(0)
     weights = found[1]
@@ -127,7 +138,7 @@ def _visibility(queries: int, keys: int, num_heads: int, key_padding_mask: Optio
                 added = key_padding_mask[:, None, None, :]
         if added is None:
             lengths = keys - hidden.sum(1)
-            if torch.equal(hidden, torch.arange(keys) >= lengths[:, None]):
+            if torch.equal(hidden, torch.arange(keys, device=hidden.device) >= lengths[:, None]):
                 options["valid_lens"] = lengths
             else:
                 options["key_padding_mask"] = hidden
@@ -154,14 +165,17 @@ def _is_causal(mask: Tensor) -> bool:
     # Most other masks differ from it in these.
     if bool(mask[0, 0] != 0) or not (bool(mask[0, 1]) if mask.dtype == torch.bool else float(mask[0, 1]) == -torch.inf):
         return False
-    return torch.equal(mask, _causal_mask(*mask.shape, mask.dtype))
+    make = _causal_mask if mask.numel() <= _KEPT_MASK else _causal_mask.__wrapped__
+    return torch.equal(mask, make(*mask.shape, mask.dtype))
+
+
+_KEPT_MASK = 1 << 20
 
 
 @functools.lru_cache(maxsize=4)
 def _causal_mask(queries: int, keys: int, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):
-        hidden = torch.ones(queries, keys, dtype=torch.bool).triu(1)
-        return hidden if dtype == torch.bool else torch.zeros(queries, keys).masked_fill_(hidden, -torch.inf)
+    hidden = torch.ones(queries, keys, dtype=torch.bool, device="cpu").triu(1)
+    return hidden if dtype == torch.bool else torch.zeros(queries, keys, device="cpu").masked_fill_(hidden, -torch.inf)
 
 
 @torch.library.custom_op("attend::refuse_gradient", mutates_args=(), schema="(Tensor gradient, SymInt[] sizes, str operator) -> Tensor")
@@ -187,5 +201,5 @@ def _refuses_gradients(operator: Any, name: str) -> None:
     operator.register_autograd(refuse, setup_context=remember)
 
 
-_refuses_gradients(attention, "attend::attention")
+_refuses_gradients(_attention, "attend::attention")
 _refuses_gradients(mha, "attend::mha")

@@ -1,6 +1,7 @@
 """Layers of attend packed from PyTorch's weights, for as long as these live and stay as they are."""
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -11,15 +12,14 @@ from torch import Tensor
 
 from ..layer import MultiHeadAttention
 
-__all__ = ["calls_of", "forget", "layer_of"]
+__all__ = ["calls_of", "forget", "packed_of"]
 
 
-class _Packed:
+class Packed:
     """The layer of some weights, its calls, and what tells whether the weights are still the same."""
 
-    def __init__(self, num_heads: int, weights: tuple[Optional[Tensor], ...]) -> None:
-        self.num_heads = num_heads
-        self.weights = [None if weight is None else weakref.ref(weight) for weight in weights]
+    def __init__(self, key: tuple[int, ...], weights: tuple[Optional[Tensor], ...]) -> None:
+        self.weights = [None if weight is None else weakref.ref(weight, functools.partial(_drop, key)) for weight in weights]
         self.state: Any = None
         self.layer: Optional[MultiHeadAttention] = None
         self.calls = 0
@@ -27,9 +27,14 @@ class _Packed:
     def is_of(self, weights: tuple[Optional[Tensor], ...]) -> bool:
         return all((None if known is None else known()) is weight for known, weight in zip(self.weights, weights))
 
+    def count(self) -> None:
+        """Counts a call of its layer."""
+        with _lock:
+            self.calls += 1
 
-_all: dict[tuple[int, ...], _Packed] = {}  # by the number of heads and the identities of the weights
-_lock = threading.RLock()  # a weight may die, and call _drop, while a thread holds it
+
+_all: dict[tuple[int, ...], Packed] = {}  # by the number of heads and the identities of the weights
+_lock = threading.RLock()  # a weight may die, and call _drop, while this thread holds it
 
 
 def _anew_after_fork() -> None:
@@ -44,29 +49,26 @@ def _key(num_heads: int, weights: tuple[Optional[Tensor], ...]) -> tuple[int, ..
     return num_heads, *(0 if weight is None else id(weight) for weight in weights)
 
 
-def _drop(key: tuple[int, ...], packed: _Packed) -> None:
+def _drop(key: tuple[int, ...], dead: Any) -> None:
     with _lock:
-        if _all.get(key) is packed:
+        packed = _all.get(key)
+        if packed is not None and any(known is dead for known in packed.weights):
             del _all[key]
 
 
-def layer_of(num_heads: int, *weights: Optional[Tensor]) -> MultiHeadAttention:
-    """The layer of weights in the order of attend::mha's arguments; counts the call."""
-    if any(weight is not None and weight.is_inference() for weight in weights):
-        return _pack(num_heads, weights)  # PyTorch does not track their changes
-    state = [None if weight is None else (weight._version, weight.data_ptr()) for weight in weights]
+def packed_of(num_heads: int, *weights: Optional[Tensor]) -> tuple[MultiHeadAttention, Packed]:
+    """The layer of weights in the order of attend::mha's arguments, and what counts its calls."""
     key = _key(num_heads, weights)
+    if any(weight is not None and weight.is_inference() for weight in weights):
+        return _pack(num_heads, weights), Packed(key, weights)  # PyTorch does not track their changes: anew for each call
+    state = [None if weight is None else (weight._version, weight.data_ptr()) for weight in weights]
     with _lock:
-        packed = _all.get(key)
-        if packed is None or not packed.is_of(weights):
-            packed = _all[key] = _Packed(num_heads, weights)
-            for weight in weights:
-                if weight is not None:
-                    weakref.finalize(weight, _drop, key, packed).atexit = False
-        if packed.layer is None or packed.state != state:
-            packed.layer, packed.state = _pack(num_heads, weights), state
-        packed.calls += 1
-        return packed.layer
+        known = _all.get(key)
+        if known is None or not known.is_of(weights):
+            known = _all[key] = Packed(key, weights)
+        if known.layer is None or known.state != state:
+            known.layer, known.state = _pack(num_heads, weights), state
+        return known.layer, known
 
 
 def calls_of(num_heads: int, *weights: Optional[Tensor]) -> int:

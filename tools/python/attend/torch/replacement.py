@@ -102,16 +102,17 @@ def replace(model: nn.Module) -> Replacement:
                 replacement._swapped[name] = module  # type: ignore[assignment]
             else:
                 replacement._left[name] = why
+    swapped = set(replacement._swapped.values())
     for module in modules.values():
-        if isinstance(module, nn.TransformerEncoderLayer) and isinstance(module.self_attn, MultiheadAttention):
+        if isinstance(module, nn.TransformerEncoderLayer) and module.self_attn in swapped:
             # 0 has forward call self_attn, rather than an operator for the whole layer.
             replacement._become(module, activation_relu_or_gelu=0)
-        elif isinstance(module, nn.TransformerEncoder) and not isinstance(module, TransformerEncoder) and any(
-                isinstance(each, MultiheadAttention) for each in module.modules()):
-            attributes: dict[str, Any] = {"use_nested_tensor": False}
+        elif isinstance(module, nn.TransformerEncoder) and not swapped.isdisjoint(module.modules()):
             if type(module) is nn.TransformerEncoder:
-                attributes.update(__class__=TransformerEncoder, packs_padding=bool(getattr(module, "use_nested_tensor", False)))
-            replacement._become(module, **attributes)
+                replacement._become(module, __class__=TransformerEncoder, use_nested_tensor=False,
+                                    packs_padding=bool(getattr(module, "use_nested_tensor", False)))
+            elif type(module) is not TransformerEncoder:
+                replacement._become(module, use_nested_tensor=False)
     return replacement
 
 
@@ -126,6 +127,8 @@ def _reason(module: nn.MultiheadAttention) -> Optional[str]:
     if "forward" in module.__dict__:
         return "has a forward of its own"
     why = reason_against(module)
+    if why is None and not all(weight is None or isinstance(weight, nn.Parameter) for weight in weights_of(module)):
+        why = "its weights are no parameters, but computed from others"
     if why is None and any(weight is not None and weight.is_inference() for weight in weights_of(module)):
         why = "its weights were made in torch.inference_mode(), which hides their changes"
     return why
