@@ -360,6 +360,25 @@ def test_second_replacements_change_nothing():
     assert attributes(model) == were
 
 
+def test_padding_gives_zeros_as_before_whatever_the_layers_are():
+    torch.manual_seed(14)
+    x, padding = torch.randn(2, 6, 32), torch.arange(6) >= torch.tensor([[6], [3]])
+    for case in ("hook", "one layer left", "float mask"):
+        model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2, norm=nn.LayerNorm(32)).eval()
+        given = padding
+        if case == "hook":
+            seen = []
+            model.layers[1].register_forward_hook(lambda *_: seen.append(1))
+        elif case == "one layer left":
+            model.layers[1].self_attn.__class__ = type("Own", (nn.MultiheadAttention,), {})
+        else:
+            given = torch.zeros(2, 6).masked_fill(padding, -torch.inf)
+        expected, found, replacement = before_and_after(model, lambda model: model(x, src_key_padding_mask=given))
+        close(found, expected)
+        assert set(replacement.calls.values()) == {1} and len(replacement.left) == (case == "one layer left")
+        assert case != "hook" or len(seen) == 2
+
+
 def test_sequences_of_nothing_but_padding():
     torch.manual_seed(4)
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()

@@ -115,35 +115,48 @@ class TransformerEncoder(nn.TransformerEncoder):
     def forward(self, src: Tensor, mask: Optional[Tensor] = None, src_key_padding_mask: Optional[Tensor] = None,
                 is_causal: Optional[bool] = None) -> Tensor:
         """Arguments and result of nn.TransformerEncoder.forward."""
-        if torch.compiler.is_compiling() or mask is not None or src_key_padding_mask is None or not self._packs(src, src_key_padding_mask):
+        is_token = None
+        if not torch.compiler.is_compiling() and mask is None and src_key_padding_mask is not None:
+            is_token = self._tokens(src, src_key_padding_mask)
+        if is_token is None:
             output: Tensor = super().forward(src, mask, src_key_padding_mask, is_causal)
             return output
-        if src_key_padding_mask.is_floating_point():
-            is_token = src_key_padding_mask == 0
+        if self._can_pack(src):
+            starts = nn.functional.pad(is_token.sum(1).cumsum(0), (1, 0))
+            rows = src[is_token][None]
+            for layer in self.layers:
+                rows = _forward_packed(layer, rows, starts)
+            output = src.new_zeros(src.shape)
+            output[is_token] = rows[0]
         else:
-            is_token = src_key_padding_mask.logical_not()
-        lengths = is_token.sum(1)
-        is_on_left = torch.equal(is_token, torch.arange(src.shape[1], device=src.device) < lengths[:, None])
-        if not is_token.any() or (getattr(self, "mask_check", True) and not is_on_left):
-            output = super().forward(src, mask, src_key_padding_mask, is_causal)
-            return output
-        starts = nn.functional.pad(lengths.cumsum(0), (1, 0))
-        rows = src[is_token][None]
-        for layer in self.layers:
-            rows = _forward_packed(layer, rows, starts)
-        output = src.new_zeros(src.shape)
-        output[is_token] = rows[0]
+            output = src
+            for layer in self.layers:
+                output = layer(output, src_key_padding_mask=src_key_padding_mask)
+            output = output.masked_fill(is_token.logical_not()[..., None], 0)
         return output if self.norm is None else self.norm(output)
 
-    def _packs(self, src: Tensor, padding: Tensor) -> bool:
-        """Whether PyTorch would use nested tensors, but for what the mask holds, and all layers can do with packed rows."""
-        if not self.packs_padding or self.training or not torch.backends.mha.get_fastpath_enabled() or torch.is_autocast_enabled("cpu"):
-            return False
-        if src.is_nested or src.dim() != 3 or src.numel() == 0 or src.dtype != torch.float32 or not src.is_cpu:
-            return False
-        if tuple(padding.shape) != tuple(src.shape[:2]) or not padding.is_cpu:
-            return False
+    def _tokens(self, src: Tensor, padding: Tensor) -> Optional[Tensor]:
+        """Which rows (B, L) are no padding, where PyTorch would use nested tensors; else None."""
+        if not self.packs_padding or self.layers[0].training or not torch.backends.mha.get_fastpath_enabled():
+            return None
+        if torch.is_autocast_enabled("cpu") or src.is_nested or src.dim() != 3 or src.numel() == 0:
+            return None
+        if tuple(padding.shape) != tuple(src.shape[:2]):
+            return None
         if torch.is_grad_enabled() and (src.requires_grad or any(weight.requires_grad for weight in self.layers[0].parameters())):
+            return None
+        is_token = padding == 0
+        if not is_token.any():
+            return None
+        if getattr(self, "mask_check", True):
+            is_on_left = torch.arange(src.shape[1], device=src.device) < is_token.sum(1)[:, None]
+            if not torch.equal(is_token, is_on_left):
+                return None
+        return is_token
+
+    def _can_pack(self, src: Tensor) -> bool:
+        """Whether all layers can do with packed rows."""
+        if src.dtype != torch.float32 or not src.is_cpu:
             return False
         for layer in self.layers:
             if type(layer) is not nn.TransformerEncoderLayer or layer.training or type(layer.self_attn) is not MultiheadAttention:
