@@ -1050,7 +1050,7 @@ TEST_CASE("io: where there is no layer, the nearest ones are named") {
   check_error(find_layer(file, "pooler.", &layer),
               "under prefix 'pooler' (Llama names lack 'k_proj.weight'); try 'bert.");
   check_error(find_layer(file_of({{"x", {1}}}), "", &layer),
-              "under prefix '' or another, by the names of D2L, torch, ");
+              "under prefix '' or another, by names of D2L, torch, ");
   const SafetensorsFile small =
       file_of({{"x.in_proj_weight", {3, 1}}, {"x.out_proj.weight", {1, 1}}});
   check_error(find_layer(small, ".", &layer), "under prefix ''; try 'x'");

@@ -165,7 +165,7 @@ ATTEND_C_API void attend_workspace_release(attend_workspace *workspace);
 /* -------------------------------------------------------------------------------------------
  * The operations */
 
-/* Of all operations that are no attention; NULL: the defaults. */
+/* The options of all functions below but attention; NULL: the defaults. */
 typedef struct attend_operation_options {
   size_t size;
   int isa; /* an attend_isa */
@@ -320,7 +320,7 @@ typedef struct attend_options {
   int windowed;                      /* not 0: the two distances below hold; they are 0 without it */
   int64_t offset;                    /* of query 0: 0 aligns causal to the upper left, S - L to the lower right */
   attend_indices offsets;            /* (B,): one for each batch entry, on top of offset */
-  int64_t window_left, window_right; /* inclusive distances from i + offset that are visible; -1: unbounded */
+  int64_t window_left, window_right; /* inclusive distances from i + offset that are visible; -1: unbounded; set both */
   attend_bool_mask mask;             /* rank 1 to 4, aligned to the right of (B, H, L, S); axes of size 1 repeat */
   attend_bool_mask key_padding_mask; /* (B, S): which keys are padding, for all heads and queries */
   /* Not 0: what is not 0 in the two hides its key, as in PyTorch's nn.MultiheadAttention; else what is 0 hides it. */
@@ -360,8 +360,9 @@ typedef struct attend_options {
 
 /* q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in memory; any
  * strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 576. valid_lens absent, (B,) or
- * (B, L): how many keys may be seen; beyond S means all. Keys and values outside the range that lengths, causal and
- * window leave to their whole sequence are not read. A row that sees no key gives 0. */
+ * (B, L): how many keys may be seen; beyond S means all. Keys and values outside the range that lengths, starts, causal and
+ * window leave to their whole sequence are not read. A row that sees no key gives 0, or
+ * with ATTEND_EMPTY_UNIFORM the mean of the values. */
 typedef struct attend_attention_call {
   size_t size;
   attend_const_tensor q, k, v;
@@ -412,7 +413,7 @@ typedef struct attend_mha_config {
   float dropout;       /* in [0, 1); acts in training mode alone */
   int bias;            /* not 0: the layer has biases, as if one is given; those that are absent are 0 */
   int isa;             /* an attend_isa, which the layer is bound to */
-  float norm_epsilon;  /* of the norms, above 0; 0: 1e-6 */
+  float norm_epsilon;  /* of the norms; 0: 1e-6 */
   int norm_queries, norm_keys; /* not 0: each head's projected query, key pass through attend_rms_norm first */
 
   int64_t num_kv_heads; /* G, which divides num_heads; 0: num_heads */
@@ -463,7 +464,8 @@ ATTEND_C_API attend_code attend_mha_get_config(const attend_mha *layer, attend_m
                                                attend_rotary_embedding *rotary, attend_error *error);
 
 /* queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output (B, L, output_size), which must
- * not meet an input in memory; valid_lens absent, (B,) or (B, L). A row that sees no key gives W_o's bias. Packed
+ * not meet an input in memory; valid_lens absent, (B,) or (B, L). A row that sees no key gives W_o's bias, or with
+ * ATTEND_EMPTY_UNIFORM (as D2L has it) what the mean of the values gives. Packed
  * sequences give the bits that each gives alone. */
 typedef struct attend_mha_call {
   size_t size;
@@ -568,15 +570,15 @@ typedef struct attend_attention_cached_call {
 } attend_attention_cached_call;
 
 ATTEND_C_API attend_code attend_attention_cached(const attend_attention_cached_call *call, attend_error *error);
-/* However much the cache holds. */
+/* Bytes that the call takes from its workspace, however much the cache holds; 0 if it is not a valid one. */
 ATTEND_C_API size_t attend_attention_cached_workspace_bytes(const attend_attention_cached_call *call);
 
 /* The layer over a cache: appends the projected keys and values, then attends to all that it holds.
  *
  * queries (B, L, query_size), keys (B, n, key_size), values (B, n, value_size), output (B, L, output_size), all apart
- * from the cache in memory; B, G, D those of the cache, as both its dims. new_counts absent or (B,): how many of an
+ * from the cache in memory; the cache has the layer's B and G, and its D as both head_dim and value_dim. new_counts absent or (B,): how many of an
  * entry's n new rows there are, 0 to n, and of its queries, so that L has to be n; rows after those are padding, for
- * which the output is W_o's bias. Queries stand as in attend_attention_cached_call, keys where they come to be. With
+ * which the output is W_o's bias. Queries stand as in attend_attention_cached_call, new keys at the positions that they get in the cache. With
  * absent keys and values nothing is appended, and the cache is only read, as in cross-attention to what
  * attend_mha_project has left there; new_counts are then those of the queries. On an error the cache is as it was. */
 typedef struct attend_mha_cached_call {

@@ -170,7 +170,7 @@ using ConstTensorView = View<const float>;
 using LengthsView = View<const std::int64_t>;
 /// Any other array of integers: positions, counts, cumulative lengths, parents in a tree, pages.
 using IndexView = View<const std::int64_t>;
-/// A bool mask, one byte an element: 0 hides the key, anything else shows it.
+/// A bool mask, one byte an element: 0 hides the key and anything else shows it, or with mask_hides the other way round.
 using BoolMaskView = View<const std::uint8_t>;
 
 // ---------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ struct AttentionOptions {
 ///
 /// q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv), output (B, H, L, Dv), which must not meet an input in memory;
 /// any strides, so that (B, L, H, D) in memory is a view like any other; D and Dv from 1 to 576. valid_lens absent,
-/// (B,) or (B, L). Keys and values outside the range that lengths, causal and windows leave to their whole sequence
+/// (B,) or (B, L). Keys and values outside the range that lengths, starts, causal and windows leave to their sequence
 /// are never read; NaN in a hidden key reaches no row. A row that sees no key gives 0, or with EmptyRows::uniform
 /// the mean of the values. The call neither rotates nor drops: it refuses options.query_positions, key_positions,
 /// training and dropout_seed.
@@ -709,7 +709,7 @@ class ATTEND_API MultiHeadAttention {
   ///
   /// queries (B, L, query_size), keys (B, S, key_size), values (B, S, value_size), output (B, L, output_size), which
   /// must not meet an input in memory; valid_lens absent, (B,) or (B, L). Keys and values outside the range that
-  /// lengths, causal and windows leave to their batch entry are neither read nor projected. A row that sees no key
+  /// lengths, starts, causal and windows leave to their entry are neither read nor projected. A row that sees no key
   /// gives W_o's bias, or with EmptyRows::uniform what the mean of the values gives. Each packed sequence
   /// (options.query_starts) gets the bits that it gets alone.
   Status forward(const ConstTensorView& queries, const ConstTensorView& keys,

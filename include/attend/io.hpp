@@ -67,7 +67,7 @@ struct Tensor {
 
 using FloatTensor = Tensor<float>;
 using Int64Tensor = Tensor<std::int64_t>;
-using BoolTensor = Tensor<std::uint8_t>;  // 0 or 1; what options.mask takes
+using BoolTensor = Tensor<std::uint8_t>;  // 0 or 1; what options.mask and key_padding_mask take
 
 // ---------------------------------------------------------------------------------------------
 // .npy files

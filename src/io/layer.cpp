@@ -166,11 +166,12 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
     separator = ", ";
   }
   if (separator == "; try ") {
-    what += " or another, by the names of";  // first, for the list of what is there may be cut
-    const char* before = "";
+    what += " or another, by names of";  // first, for the list of what is there may be cut
+    const char* before = " ";
     for (const Convention& convention : conventions) {
-      if (std::strcmp(convention.name, before) != 0) what += std::string(*before == '\0' ? " " : ", ") + convention.name;
-      before = convention.name;
+      if (std::strchr(convention.name, '(') != nullptr) continue;  // another form of the one before
+      what += before + std::string(convention.name);
+      before = ", ";
     }
     what += near_names(file, dotted);
   }

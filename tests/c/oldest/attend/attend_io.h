@@ -1,6 +1,6 @@
 /* The C API of attend's files: a layer of a .safetensors file, arrays of .npy files; over attend/io.hpp.
  *
- * Plain C99, but of a library that uses the C++ runtime: link with -lattend_io -lattend -lstdc++ -lm -lpthread. What
+ * Plain C99; the library behind it uses the C++ runtime: link with -lattend_io -lattend -lstdc++ -lm -lpthread. What
  * attend.h says of errors and structs holds here. Messages name the file and what is wrong with it; no file, however
  * hostile, makes a function crash. */
 #ifndef ATTEND_IO_H
@@ -35,17 +35,18 @@ typedef struct attend_load_options {
  * begin with `prefix` ("": the whole file) in one of the conventions of attend/io.hpp.
  *
  * Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names
- * it, unless it is ignored; so is a name that is to be ignored and is not there. Whoever gets *layer ends it with
+ * it, unless it is ignored; so is a name that is to be ignored and is not there. No one can ignore what changes every
+ * result and attend lacks, as bias_k and bias_v of torch's add_bias_kv. Whoever gets *layer ends it with
  * attend_loaded_layer_destroy, for which NULL is fine. */
 ATTEND_C_API attend_code attend_load_layer(const char *path, const char *prefix, int64_t num_heads,
                                            const attend_load_options *options, attend_loaded_layer **layer,
                                            attend_error *error);
 ATTEND_C_API void attend_loaded_layer_destroy(attend_loaded_layer *layer);
 
-/* The layer, for its calls; it lives as long as what was loaded. NULL of NULL. */
+/* The layer, for its calls; it lives as long as what was loaded; NULL for NULL. */
 ATTEND_C_API const attend_mha *attend_loaded_layer_mha(const attend_loaded_layer *layer);
 
-/* Whose names they are: "torch", "Llama", ...; "" of NULL. */
+/* Whose names they are: "torch", "Llama", ...; "" for NULL. */
 ATTEND_C_API const char *attend_loaded_layer_convention(const attend_loaded_layer *layer);
 
 /* What its calls take besides arrays: scale, sinks and relative_position_bias as the file says; all else is zero, and the
