@@ -187,9 +187,10 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
               TileScratch& scratch, std::int64_t b, std::int64_t count, bool uniform) {
   const Biases& biases = attention.biases;
   const KeyRange first = {scratch.lane_rules[0].begin, scratch.lane_rules[0].end};
-  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false, false};
+  Tile tile = {attention, plan, keys, scratch, b, count, plan.tile, first, first, uniform, false, false, {}};
   tile.holes = attention.visibility.has_holes();
   tile.biased = biases.relative != nullptr || !biases.slopes.absent();
+  if (tile.holes || tile.biased) tile.sequence = attention.sequence_rules(b);
   if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
   for (std::int64_t lane = 0; lane < count; ++lane) {
     const LaneRules& range = scratch.lane_rules[lane];

@@ -32,6 +32,7 @@ struct Tile {
   bool uniform;            // every key weighs the same, and no key is read
   bool holes;              // keys may be hidden within the ranges
   bool biased;             // something is added to scores
+  SequenceRules sequence;  // zeros where there is neither
 
   bool cut() const { return holes || seen_by_all.begin != seen_by_any.begin || seen_by_all.end != seen_by_any.end; }
   bool inside(std::int64_t begin, std::int64_t end) const { return seen_by_all.begin <= begin && end <= seen_by_all.end; }

@@ -21,7 +21,7 @@ bool largest_bias(const Tile& tile, std::int64_t lane, std::int64_t begin, std::
   for (std::int64_t j = begin; j < end; ++j) {
     const float added = scratch.bias[(j - begin) * tile.width + lane];
     if ((scratch.visible[j - begin] >> lane & 1) == 0 || !(added >= largest)) continue;
-    const BiasReference here = bias_at(scratch.lane_rules[lane], tile.attention.sequence_rules(tile.b), j);
+    const BiasReference here = bias_at(scratch.lane_rules[lane], tile.sequence, j);
     if (added > largest || bias_difference(scratch.lane_rules[lane].slope, here, *bias) > 0.0) *bias = here;
     largest = added;
   }
