@@ -98,7 +98,7 @@ int heatmap(const Arguments& arguments) {
   const std::int64_t B = loaded.view().sizes[0];
   if (B == 0) throw Failure("--query " + io::quoted(arguments.text("--query")) + " holds no sequence");
   const std::int64_t entry = arguments.integer("--entry", 0, 0, B - 1);
-  ConstTensorView queries = entries_of(loaded.view(), entry, 1);
+  ConstTensorView queries = loaded.view().slice(0, entry, 1);
   const std::int64_t L = queries.sizes[1] = sequence_length(arguments, B, entry, queries.sizes[1]);
   if (L == 0) throw Failure(format("sequence %lld has no token to draw", static_cast<long long>(entry)));
 
@@ -119,7 +119,7 @@ int heatmap(const Arguments& arguments) {
   scores.apply(&options);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);
-  if (!options.key_padding_mask.absent()) options.key_padding_mask = options.key_padding_mask.slice(1, 0, std::min(L, options.key_padding_mask.sizes[1]));
+  cut(L, &options.key_padding_mask);
   options.attention_weights = weights.view();
   options.threads = threads.threads();
   require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));

@@ -29,15 +29,6 @@ LoadedFloats load_floats(const std::string& what, const std::string& path,
 /// Reads valid lengths of the shape (batch,) or (batch, queries); absent if there is no path.
 io::Int64Tensor load_lengths(const std::string& path, std::int64_t batch, std::int64_t queries);
 
-/// A view of `count` entries of the outermost axis, from `first` on.
-template <class Element>
-View<Element> entries_of(View<Element> view, std::int64_t first, std::int64_t count) {
-  if (view.absent()) return view;
-  view.data += first * view.strides[0];
-  view.sizes[0] = count;
-  return view;
-}
-
 /// Zeros of a shape, contiguous. Throws Failure where there is no memory for it.
 struct Floats {
   explicit Floats(std::vector<std::int64_t> sizes);

@@ -85,18 +85,17 @@ int run(const Arguments& arguments) {
                          static_cast<long long>(B)));
     const std::int64_t count = std::min(step, B - first);
     visibility.apply(&options, B, L, first, count);
-    if (outputs.has("--attn-weights")) options.attention_weights = entries_of(weights.view(), first, count);
-    require(attention.forward(entries_of(queries.view(), first, count), entries_of(keys, first, count),
-                              entries_of(values, first, count), entries_of(lengths.view, first, count),
-                              entries_of(output.view(), first, count), workspace, options));
+    if (outputs.has("--attn-weights")) options.attention_weights = weights.view().slice(0, first, count);
+    require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),
+                              values.slice(0, first, count), lengths.view.slice(0, first, count),
+                              output.view().slice(0, first, count), workspace, options));
     first += count;
   } while (first < B);
   const double seconds = seconds_now() - begun;
   progress.clear();
   outputs.write({{"--out", &output}, {"--attn-weights", &weights}});
   print_remark("run", visibility.remark());
-  const std::int64_t lengths_given = lengths.view.absent() ? 0 : lengths.view.sizes[0] * (lengths.view.rank == 2 ? lengths.view.sizes[1] : 1);
-  if (layer.convention == std::string("D2L") && !arguments.has("--empty-rows") && std::count(lengths.view.data, lengths.view.data + lengths_given, 0) > 0) {
+  if (layer.convention == std::string("D2L") && !arguments.has("--empty-rows") && std::count(lengths.owned.begin(), lengths.owned.end(), 0) > 0) {
     print_remark("run", "a length is 0: its rows give zeros; those of D2L's module give the mean of all values, by --empty-rows uniform");
   }
   print_remark("run", rotary_remark(arguments, layer.convention));

@@ -83,7 +83,7 @@ bool show_sentence_example(const std::string& folder, const std::string& svg, Is
     if (n != lengths.view.data[sentence] || n > T) {
       throw Failure(io::quoted(folder) + ": the tokens of a sentence are not as many as its length");
     }
-    ConstTensorView input = entries_of(hidden.view(), sentence, 1);
+    ConstTensorView input = hidden.view().slice(0, sentence, 1);
     input.sizes[1] = n;
     Floats output({1, n, E}), weights({1, heads, n, n});
     AttentionOptions options = layer.options;

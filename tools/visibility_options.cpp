@@ -24,7 +24,7 @@ EmptyRows empty_rows_of(const Arguments& arguments) {
 template <class Element>
 View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_t first, std::int64_t count) {
   if (mask.rank < 4 || mask.sizes[0] == 1) return mask;
-  if (mask.sizes[0] == batch) return entries_of(mask, first, count);
+  if (mask.sizes[0] == batch) return mask.slice(0, first, count);
   throw Failure(format("--mask: its first axis is %lld, expected 1 or the batch, %lld", static_cast<long long>(mask.sizes[0]),
                        static_cast<long long>(batch)));
 }

@@ -142,9 +142,7 @@ class Tensor {
 /// Elements [first, first + count) of an axis.
 template <class Element>
 View<Element> part_of(View<Element> view, int axis, std::int64_t first, std::int64_t count) {
-  view.data += first * view.strides[axis];
-  view.sizes[axis] = count;
-  return view;
+  return view.slice(axis, first, count);
 }
 
 }  // namespace attend::checks
