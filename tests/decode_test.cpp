@@ -1,4 +1,4 @@
-// Tests of decoding: one query a sequence, whose keys are computed in chunks and merged.
+// Tests of decoding: sequences of one query, or of few, whose keys are computed in chunks and merged.
 
 #include "base/dispatch.h"
 #include "base/memory.h"
@@ -14,15 +14,15 @@ using namespace engine_test;
 namespace {
 
 struct Step {
-  std::int64_t B, H, G, S, D, Dv;
+  std::int64_t B, H, G, S, D, Dv, L;
   Tensor q, k, v;
-  Step(std::int64_t B, std::int64_t H, std::int64_t G, std::int64_t S, std::int64_t D, std::int64_t Dv, Random& random)
-      : B(B), H(H), G(G), S(S), D(D), Dv(Dv), q({B, H, 1, D}), k({B, G, S, D}), v({B, G, S, Dv}) {
+  Step(std::int64_t B, std::int64_t H, std::int64_t G, std::int64_t S, std::int64_t D, std::int64_t Dv, Random& random, std::int64_t L = 1)
+      : B(B), H(H), G(G), S(S), D(D), Dv(Dv), L(L), q({B, H, L, D}), k({B, G, S, D}), v({B, G, S, Dv}) {
     q.fill(random, 2.0f);
     k.fill(random, 2.0f);
     v.fill(random);
   }
-  Tensor output() const { return Tensor({B, H, 1, Dv}); }
+  Tensor output() const { return Tensor({B, H, L, Dv}); }
   Tensor run(const AttentionOptions& options, Isa isa, const LengthsView& lengths = {}) const {
     Tensor result = output();
     Workspace workspace;
@@ -47,11 +47,12 @@ TEST_CASE("decode: output, LSE and weights as the reference, over the ends of bl
     CAPTURE(name_of(isa));
     Random random(201);
     for (int round = 0; round < share_of(66); ++round) {
-      const std::int64_t shared = random.between(1, decode_rows + 1), G = random.between(1, 2);
+      const std::int64_t L = random.one_in(2) ? 1 : random.between(2, 4), G = random.between(1, 2);
+      const std::int64_t shared = random.between(1, L == 1 ? decode_rows + 1 : 3);
       const Step step(1, shared * G, G, ends[round % 11], random.one_of<std::int64_t>({1, 8, 20, 64, 67, 128, 576}),
-                      random.one_of<std::int64_t>({1, 16, 24, 64, 80, 131}), random);
-      CAPTURE(text_of({step.B, step.H, step.G, step.S, step.D, step.Dv}));
-      Tensor slopes({step.H}), sinks({step.H}), lse({step.B, step.H, 1}), weights({step.B, step.H, 1, step.S}), mean({step.B, 1, step.S});
+                      random.one_of<std::int64_t>({1, 16, 24, 64, 80, 131}), random, L);
+      CAPTURE(text_of({step.B, step.H, step.G, step.S, step.D, step.Dv, step.L}));
+      Tensor slopes({step.H}), sinks({step.H}), lse({step.B, step.H, L}), weights({step.B, step.H, L, step.S}), mean({step.B, L, step.S});
       AttentionOptions options;
       if (random.one_in(3)) options.softcap = 5.0f;
       if (random.one_in(3)) options.alibi_slopes = slopes.fill(random, 0.01f).view;
@@ -60,9 +61,9 @@ TEST_CASE("decode: output, LSE and weights as the reference, over the ends of bl
       options.offset = step.S - 1 - random.between(0, 3);
       options.causal = random.one_in(2);
       if (random.one_in(3)) options.window_left = random.between(0, step.S);
-      const std::vector<std::uint8_t> mask = random_mask(step.H * step.S, 3, random);
-      if (random.one_in(3)) options.mask = BoolMaskView(mask.data(), step.H, 1, step.S);
-      Lengths lengths = Lengths::random(random, step.B, 1, step.S);
+      const std::vector<std::uint8_t> mask = random_mask(step.H * L * step.S, 3, random);
+      if (random.one_in(3)) options.mask = BoolMaskView(mask.data(), step.H, L, step.S);
+      Lengths lengths = Lengths::random(random, step.B, L, step.S);
       const reference::AttentionResult expected =
           reference::attention(step.q.view, step.k.view, step.v.view, reference_options(options, lengths.view, 0));
       const Tensor without = step.run(options, isa, lengths.view);
@@ -78,11 +79,11 @@ TEST_CASE("decode: output, LSE and weights as the reference, over the ends of bl
       options.average_weights = true;
       CHECK_SAME_BITS(step.run(options, isa, lengths.view), without);
       double worst = 0.0;
-      for (std::int64_t b = 0; b < step.B; ++b) {
+      for (std::int64_t i = 0; i < L; ++i) {
         for (std::int64_t j = 0; j < step.S; ++j) {
           double sum = 0.0;
-          for (std::int64_t h = 0; h < step.H; ++h) sum += static_cast<double>(weights.at(b, h, 0, j));
-          worst = std::max(worst, std::fabs(static_cast<double>(mean.at(b, 0, j)) - sum / static_cast<double>(step.H)));
+          for (std::int64_t h = 0; h < step.H; ++h) sum += static_cast<double>(weights.at(0, h, i, j));
+          worst = std::max(worst, std::fabs(static_cast<double>(mean.at(0, i, j)) - sum / static_cast<double>(step.H)));
         }
       }
       CHECK(worst <= 4e-7);
@@ -185,6 +186,66 @@ TEST_CASE("decode: bits are those of any thread count, strides, batch, and of he
     repeat(step.v, v);
     REQUIRE_OK(attention(step.q.view, k.view, v.view, lengths, repeated.view, workspace, on(isa, options)));
     CHECK_SAME_BITS(repeated, expected);
+  }
+}
+
+TEST_CASE("decode: few queries at once give the bits of one after another, whatever hidden values hold") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(211);
+    const std::int64_t most = find_kernels(isa)->few_rows;
+    for (int round = 0; round < share_of(60); ++round) {
+      const std::int64_t L = random.between(2, most), shared = random.between(1, most / L), G = random.between(1, 2), H = shared * G;
+      const std::int64_t S = random.one_of<std::int64_t>({16 * L * shared, 200, 511, 513, 1100, 2300});
+      Step step(1, H, G, S, random.one_of<std::int64_t>({64, 72, 128}), random.one_of<std::int64_t>({64, 128, 131}), random, L);
+      CAPTURE(text_of({L, H, G, S, step.D, step.Dv}));
+      Tensor slopes({H}), lse({1, H, L}), weights({1, H, L, S}), one_lse({1, H, 1}), one_weights({1, H, 1, S});
+      AttentionOptions options;
+      if (random.one_in(3)) options.softcap = 5.0f;
+      if (random.one_in(3)) options.alibi_slopes = slopes.fill(random, 0.01f).view;
+      const int kind = random.between(0, 3);  // of what queries see: all, lengths of their own, what is before them, a window
+      options.causal = kind >= 2;
+      options.offset = S - L;
+      if (kind == 3) options.window_left = random.between(16 * L * shared, S);
+      const std::vector<std::uint8_t> mask = random_mask(H * L * S, 3, random);
+      if (random.one_in(3)) options.mask = BoolMaskView(mask.data(), H, L, S);
+      std::vector<std::int64_t> lengths(static_cast<std::size_t>(L), S);
+      if (kind == 1) {
+        for (std::int64_t& length : lengths) length = S - random.between(0, 40);
+        lengths[0] = S;  // as many keys are seen as the few rows ask for
+      }
+      if (random.one_in(3)) {  // seen by some rows alone, or by none
+        for (const std::int64_t j : {std::int64_t{0}, S / 3, S - 3, S - 1}) step.v.at(0, 0, j, 5) = random.one_of<float>({not_a_number, infinite, 3e38f});
+      }
+      AttentionOptions together = options;
+      together.lse = lse.view;
+      together.attention_weights = weights.view;
+      const Tensor output = step.run(together, isa, LengthsView(lengths.data(), 1, L));
+      std::int64_t differing = 0;
+      const auto differs = [](float a, float b) { return !(a == b) && !(std::isnan(a) && std::isnan(b)); };
+      for (std::int64_t i = 0; i < L; ++i) {
+        AttentionOptions one = options;
+        one.offset += i;
+        one.lse = one_lse.view;
+        one.attention_weights = one_weights.view;
+        if (options.mask.data != nullptr) {
+          one.mask.data += i * S;
+          one.mask.sizes[1] = 1;
+        }
+        ConstTensorView query = step.q.view;
+        query.data += i * step.D;
+        query.sizes[2] = 1;
+        Tensor alone({1, H, 1, step.Dv});
+        Workspace workspace;
+        REQUIRE_OK(attention(query, step.k.view, step.v.view, LengthsView(lengths.data() + i, 1), alone.view, workspace, on(isa, one)));
+        for (std::int64_t h = 0; h < H; ++h) {
+          for (std::int64_t c = 0; c < step.Dv; ++c) differing += differs(alone.at(0, h, 0, c), output.at(0, h, i, c));
+          for (std::int64_t j = 0; j < S; ++j) differing += differs(one_weights.at(0, h, 0, j), weights.at(0, h, i, j));
+          differing += differs(one_lse.at(0, h, 0), lse.at(0, h, i));
+        }
+      }
+      CHECK(differing == 0);
+    }
   }
 }
 

@@ -180,14 +180,17 @@ struct WriteWeightsArguments {
   bool add;  // to what the destination holds
 };
 
-/// Decode: one query of each of a few heads that share keys. Arrays by row and key are [rows][decode_block].
+/// Decode: a few rows, queries of heads that share keys. Arrays by row and key are [rows][decode_block].
 inline constexpr std::int64_t decode_block = 512;  // keys a call at most
 inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
 inline constexpr std::int64_t decode_group = 64;   // keys whose values are one chain of sums
 
+/// Rows of queries and weights that decode_scores and decode_values may read: four at a time. What the last ones hold changes nothing.
+inline constexpr std::int64_t decode_readable(std::int64_t rows) { return rows > 1 ? (rows + 3) / 4 * 4 : rows; }
+
 /// scores[r][j] = queries[r] . keys[j].
 struct DecodeScoresArguments {
-  const float* queries;       // [rows][query_stride], zero from depth to whole vectors
+  const float* queries;       // [decode_readable(rows)][query_stride], zero from depth to whole vectors
   std::int64_t query_stride;  // depth rounded up to lanes
   std::int64_t rows, depth;
   const float* keys;
@@ -219,7 +222,7 @@ struct DecodeWeightsArguments {
 /// output[r][c] += the sum over each group of keys of weights[r][j] * values[j][c]. `partial` brings the sums of a group that has begun
 /// before, and keeps those of one that is not complete.
 struct DecodeValuesArguments {
-  const float* weights;
+  const float* weights;        // [decode_readable(rows)][decode_block]
   std::int64_t rows, columns;
   const float* values;
   std::int64_t value_row_stride, value_stride;
@@ -312,6 +315,7 @@ struct Kernels {
   int narrow_tile;    // query lanes of a tile for few queries; both are multiples of lanes
   int value_panel;    // columns of values that a copy or a projection puts side by side; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
+  int few_rows;       // rows of a sequence of several queries that decodes, at most
   int decode_ahead[2];  // floats that decoding fetches ahead: on Zen 1 to 4 [1], on other CPUs [0]
 
 #define ATTEND_FIELD(returned, kernel, parameters) returned (*kernel) parameters;

@@ -58,14 +58,26 @@ void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPl
   if (totals) plan->tile_bytes += aligned_bytes(static_cast<std::size_t>(plan->tile * plan->value_stride) * sizeof(double));
 }
 
-// Decoding: a sequence's one query and the few heads that share its keys are too few rows to fill a vector. Chunks of keys are tasks.
-void plan_decoding(const Kernels& kernels, const AttentionShape& shape, AttentionPlan* plan) {
-  plan->query_stride = round_up(shape.depth, kernels.lanes);
+// How many queries a sequence that decodes has at most. 0: none decodes.
+std::int64_t decode_queries(const Kernels& kernels, const AttentionShape& shape) {
+  if (!shape.may_decode || shape.heads_per_kv_head > decode_rows) return 0;
+  const std::int64_t width = shape.depth + shape.value_depth;
+  std::int64_t queries = shape.mixed || shape.queries == 1 ? 1 : 0;
+  for (std::int64_t more = 2; more <= shape.queries; ++more) {
+    if (!few_rows_decode(kernels, more * shape.heads_per_kv_head, shape.keys, width)) break;
+    if (shape.mixed || more == shape.queries) queries = more;
+  }
+  return queries;
+}
+
+// Decoding: chunks of keys are tasks.
+void plan_decoding(const Kernels& kernels, const AttentionShape& shape, std::int64_t queries, AttentionPlan* plan) {
   plan->fetched_ahead = decode_ahead(kernels);
   plan->chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
   plan->slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan->chunks;
-  plan->shared_bytes = decode_partial_bytes(plan->slots, shape.kv_heads * shape.heads_per_kv_head, plan->value_stride);
-  plan->thread_bytes = DecodeScratch::bytes(shape.heads_per_kv_head, plan->query_stride, plan->value_stride);
+  plan->decode_rows = shape.heads_per_kv_head * queries;
+  plan->shared_bytes = decode_partial_bytes(plan->slots, shape.kv_heads * plan->decode_rows, plan->value_stride);
+  plan->thread_bytes = DecodeScratch::bytes(plan->decode_rows, round_up(shape.depth, kernels.lanes), plan->value_stride);
   plan->parts = plan->chunks;
 }
 
@@ -91,13 +103,17 @@ std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int
 
 }  // namespace
 
+bool few_rows_decode(const Kernels& kernels, std::int64_t rows, std::int64_t keys, std::int64_t width) {
+  return rows <= kernels.few_rows && 16 * rows <= smaller(keys, width);
+}
+
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
   AttentionPlan plan = {};
   plan.heads_per_kv_head = shape.heads_per_kv_head;
   plan_tiles(kernels, shape, &plan);
-  const bool decodes = shape.may_decode && shape.heads_per_kv_head <= decode_rows && (shape.mixed || shape.queries == 1);
-  if (decodes) plan_decoding(kernels, shape, &plan);
-  if (!decodes || shape.mixed) {  // some or all take tiles
+  const std::int64_t decoded = decode_queries(kernels, shape);
+  if (decoded > 0) plan_decoding(kernels, shape, decoded, &plan);
+  if (decoded != 1 || shape.mixed) {  // some or all take tiles
     const std::size_t bytes = plan.tile_bytes + plan_copies(kernels, shape, threads, &plan);
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
     plan.whole_sequences = plan.copy_keys || plan.copy_values;

@@ -2,7 +2,8 @@
 //
 // Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below. For each thread: a tile; its totals,
 // [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have
-// one query: H/G (D + Dv + 512) + 512 floats a thread, H (Dv + 14) a chunk of 1024 keys, D and Dv rounded up to whole vectors.
+// one query, or few that decode, R of them: R H/G (D + Dv + 512) + 512 floats a thread, R H (Dv + 14) a chunk of 1024 keys, D and Dv
+// rounded up to whole vectors, R H/G but for Dv to a multiple of 4 where it is not 1.
 // Workspace of a layer's forward: q B H L D, k and v B G S D each, heads B L H D, as floats, each rounded up to 64 bytes; 3 N + 2 row
 // counts for N sequences (entries, or packed ones); a relative bias's table, H (2 (distance + lanes) + 1) floats; attention's for each
 // thread; the call itself, 2.5 KiB. Over a cache k and v take nothing, and there are B + 1 row counts more.
@@ -32,8 +33,8 @@ struct AttentionPlan {
   std::int64_t heads_per_kv_head;
   std::int64_t parts;          // tasks of each sequence and key head, or of all heads: its tiles or its chunks
   std::int64_t tasks;
-  std::int64_t query_stride;   // D rounded up to whole vectors
   std::int64_t fetched_ahead;  // floats that decoding fetches ahead on this CPU
+  std::int64_t decode_rows;    // queries times heads that share keys, of the largest sequence that decodes
   std::int64_t chunks, slots;  // chunks of the longest sequence that decodes, and of all; 0: no sequence does
   std::size_t tile_bytes;      // a tile, and its totals where keys take several spans
   std::size_t shared_bytes, thread_bytes;
@@ -56,6 +57,10 @@ struct AttentionShape {
   bool mixed;                  // sequences differ in their queries: any may have a single one
   std::int64_t packed_keys;    // rows of keys in all, where sequences are packed; else 0
 };
+
+/// Whether a sequence of several queries decodes: `rows` queries times heads that share keys, `keys` that any of them sees, `width` D + Dv.
+/// More rows come nearer to filling a tile's lanes, which do no work beyond a row's; fewer keys do not make up for what a row costs.
+bool few_rows_decode(const Kernels& kernels, std::int64_t rows, std::int64_t keys, std::int64_t width);
 
 /// Where a thread would wait for another's copy, values are not copied into panels: neither bits nor bytes a thread depend on `threads`.
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);

@@ -32,15 +32,16 @@ TileScratch::TileScratch(void* memory, std::int64_t tile, std::int64_t key_block
 
 DecodeScratch::DecodeScratch(void* memory, std::int64_t rows, std::int64_t query_stride, std::int64_t value_stride) {
   Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory)};
-  queries = cursor.take<float>(rows * query_stride);
-  weights = cursor.take<float>(rows * decode_block);
+  const std::int64_t readable = decode_readable(rows);
+  queries = cursor.take<float>(readable * query_stride);
+  weights = cursor.take<float>(readable * decode_block);
   bias = cursor.take<float>(decode_block);
   partial = cursor.take<float>(rows * value_stride);
   end = reinterpret_cast<void*>(cursor.at);
 }
 
-std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t heads, std::int64_t value_stride) {
-  return aligned_bytes(static_cast<std::size_t>(slots * heads) * (static_cast<std::size_t>(value_stride) * sizeof(float) + sizeof(Partial)));
+std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t rows, std::int64_t value_stride) {
+  return aligned_bytes(static_cast<std::size_t>(slots * rows) * (static_cast<std::size_t>(value_stride) * sizeof(float) + sizeof(Partial)));
 }
 
 }  // namespace attend

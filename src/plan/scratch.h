@@ -80,7 +80,7 @@ struct DecodeScratch {
   }
 };
 
-/// Bytes of the partial results of `slots` chunks of `heads` heads.
-std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t heads, std::int64_t value_stride);
+/// Bytes of the partial results of `rows` rows over `slots` chunks.
+std::size_t decode_partial_bytes(std::int64_t slots, std::int64_t rows, std::int64_t value_stride);
 
 }  // namespace attend

@@ -14,42 +14,49 @@ namespace attend {
 
 namespace {
 
-// A sequence and one of its key heads, which serves `rows` heads.
+// A sequence and one of its key heads: a row for each query and each head that the key head serves, query by query.
 struct Decode {
   const Attention& attention;
   const AttentionPlan& plan;
   std::int64_t b, kv_head, rows, query_stride;
+  RowRanges ranges;
+  KeyRange all;  // what any row sees
   char* partials;
   DecodeScratch scratch;
 
   Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
-      : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head),
-        query_stride(plan.query_stride), partials(const_cast<char*>(static_cast<const char*>(partials))),
-        scratch(scratch, rows, plan.query_stride, plan.value_stride) {}
+      : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head * sequences().query_count(b)),
+        query_stride(round_up(attention.depth, attention.kernels->lanes)), ranges(attention.visibility.of_rows(b)), all(attention.visibility.of_sequence(b)),
+        partials(const_cast<char*>(static_cast<const char*>(partials))), scratch(scratch, rows, query_stride, plan.value_stride) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
-  std::int64_t head(std::int64_t r) const { return kv_head * rows + r; }
-  std::int64_t query_row() const { return sequences().first_query(b); }
+  std::int64_t query(std::int64_t r) const { return r / plan.heads_per_kv_head; }
+  std::int64_t head(std::int64_t r) const { return kv_head * plan.heads_per_kv_head + r % plan.heads_per_kv_head; }
+  std::int64_t query_row(std::int64_t r) const { return sequences().first_query(b) + query(r); }
   // The slot of the chunk-th chunk that the sequence sees. A packed sequence has a slot for each chunk that begins in its rows, and one.
   std::int64_t slot(std::int64_t chunk) const {
     const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
     return (before + chunk) * attention.kv_heads + kv_head;
   }
-  float* output(std::int64_t chunk) const { return reinterpret_cast<float*>(partials) + slot(chunk) * rows * plan.value_stride; }
+  float* output(std::int64_t chunk) const { return reinterpret_cast<float*>(partials) + slot(chunk) * plan.decode_rows * plan.value_stride; }
   Partial* partial(std::int64_t chunk) const {
-    const std::size_t outputs = static_cast<std::size_t>(plan.slots * attention.heads * plan.value_stride) * sizeof(float);
-    return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * rows;
+    const std::size_t outputs = static_cast<std::size_t>(plan.slots * attention.kv_heads * plan.decode_rows * plan.value_stride) * sizeof(float);
+    return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * plan.decode_rows;
   }
-  KeyRange range() const { return attention.visibility.of(b, 0); }
-  // The keys that lie in a chunk of the absolute grid.
+  // The keys of `all` that lie in a chunk of the absolute grid.
   KeyRange range(std::int64_t chunk) const {
-    const KeyRange all = range();
     return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
   }
-  std::int64_t first_chunk() const { return range().begin / decode_chunk; }
+  std::int64_t first_chunk() const { return all.begin / decode_chunk; }
+  // The keys of a block that lie in the range of row r.
+  KeyRange part(std::int64_t r, std::int64_t begin, std::int64_t end) const {
+    const KeyRange row = ranges.of(query(r));
+    return {larger(begin, row.begin), smaller(end, row.end)};
+  }
   float slope(std::int64_t r) const { return attention.biases.slopes.absent() ? 0.0f : attention.biases.slopes.at(head(r)); }
   bool holes() const { return attention.visibility.has_holes(); }
+  bool hides() const { return holes() || (rows > plan.heads_per_kv_head && !attention.visibility.same_for_all_queries()); }
   bool biased() const { return holes() || attention.biases.relative != nullptr || !attention.biases.slopes.absent(); }
 };
 
@@ -59,15 +66,19 @@ std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t widt
   return smaller(decode.plan.fetched_ahead, keys * width / 16);
 }
 
+// Takes the queries; rows that kernels read behind the last one become 0.
 void take_queries(const Decode& decode) {
   const Attention& attention = decode.attention;
   const float scale = attention.query_scale();
   for (std::int64_t r = 0; r < decode.rows; ++r) {
-    const float* source = attention.q.row(decode.entry(), decode.head(r), decode.query_row());
+    const float* source = attention.q.row(decode.entry(), decode.head(r), decode.query_row(r));
     float* query = decode.scratch.queries + r * decode.query_stride;
     for (std::int64_t d = 0; d < attention.depth; ++d) query[d] = scale * source[d * attention.q.stride];
     for (std::int64_t d = attention.depth; d < decode.query_stride; ++d) query[d] = 0.0f;
   }
+  const std::int64_t behind = decode_readable(decode.rows) - decode.rows;
+  attention.kernels->fill(decode.scratch.queries + decode.rows * decode.query_stride, 1, behind * decode.query_stride, 0.0f);
+  attention.kernels->fill(decode.scratch.weights + decode.rows * decode_block, 1, behind * decode_block, 0.0f);
 }
 
 // Scores of all rows against keys [begin, end), at most a block.
@@ -93,7 +104,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where the largest is far from it, the frame takes that
 // key as its reference, and the maximum follows. Returns whether a key is visible.
 bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame) {
-  LaneRules lane = decode.attention.rules_of(decode.b, decode.head(r), 0);
+  LaneRules lane = decode.attention.rules_of(decode.b, decode.head(r), decode.query(r));
   lane.begin = begin;
   lane.end = end;
   float* const bias = decode.scratch.bias;
@@ -121,18 +132,24 @@ bool take_bias(const Decode& decode, std::int64_t r, std::int64_t begin, std::in
   return seen;
 }
 
-// Turns scores of row r into weights in its frame; returns the factor that takes outputs so far to it.
+// Turns scores of row r into weights in its frame, 0 beyond its range; returns the factor that takes outputs so far to it.
 float weigh(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end, Frame* frame, float* sum, bool* seen) {
+  const Kernels& kernels = *decode.attention.kernels;
+  const KeyRange part = decode.part(r, begin, end);
+  float* const weights = decode.scratch.weights + r * decode_block;
+  if (part.empty()) return kernels.fill(weights, 1, end - begin, 0.0f), 1.0f;
+  if (begin < part.begin) kernels.fill(weights, 1, part.begin - begin, 0.0f);
+  if (part.end < end) kernels.fill(weights + (part.end - begin), 1, end - part.end, 0.0f);
   DecodeWeightsArguments arguments;
-  arguments.weights = decode.scratch.weights + r * decode_block;
-  arguments.key_count = end - begin;
+  arguments.weights = weights + (part.begin - begin);
+  arguments.key_count = part.end - part.begin;
   arguments.cap = decode.attention.cap();
   arguments.bias = decode.biased() ? decode.scratch.bias : nullptr;
-  const bool sees = arguments.bias == nullptr || take_bias(decode, r, begin, end, frame);
+  const bool sees = arguments.bias == nullptr || take_bias(decode, r, part.begin, part.end, frame);
   *seen = *seen || sees;
   arguments.maximum = frame->maximum;
   arguments.sum = *sum;
-  decode.attention.kernels->decode_weights(&arguments);
+  kernels.decode_weights(&arguments);
   frame->maximum = arguments.maximum;
   *sum = arguments.sum;
   return arguments.factor;
@@ -182,15 +199,28 @@ struct ValueSum {
 void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end) {
   const Attention& attention = decode.attention;
   if (!(attention.dropout_rate > 0.0f)) return;
-  const std::uint64_t row = dropout_row(attention.dropout_seed, decode.b, decode.head(r), 0);
+  const std::uint64_t row = dropout_row(attention.dropout_seed, decode.b, decode.head(r), decode.query(r));
   float* weights = decode.scratch.weights + r * decode_block;
   for (std::int64_t j = begin; j < end; ++j) weights[j - begin] *= dropout_factor(row, j, attention.dropout_rate);
+}
+
+// Adds up the values of the keys in `part` that row r sees, run by run.
+void add_visible(const Decode& decode, std::int64_t r, std::int64_t block, const KeyRange& part, float* output) {
+  const float* const bias = decode.scratch.bias - part.begin;
+  const auto sees = [&](std::int64_t j) { return !decode.biased() || bias[j] != -infinity; };
+  ValueSum one = {decode, r, 1, output};
+  for (std::int64_t j = part.begin; j < part.end;) {
+    const std::int64_t from = j;
+    while (j < part.end && sees(j)) ++j;
+    if (from < j) one.add(block, from, j, false);
+    while (j < part.end && !sees(j)) ++j;
+  }
+  one.close();
 }
 
 // Runs one chunk. `visible_only`: a value meets only the rows that see its key, for 0 times NaN is NaN.
 void run_chunk(const Decode& decode, const KeyRange& range, float* output, Partial* partials, bool visible_only) {
   const std::int64_t stride = decode.plan.value_stride;
-  const float* const bias = decode.scratch.bias;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     partials[r].frame = Frame();
     partials[r].sum = 0.0f;
@@ -207,14 +237,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
-      ValueSum one = {decode, r, 1, output};
-      for (std::int64_t j = begin; visible_only && j < end;) {
-        const std::int64_t from = j;
-        while (j < end && bias[j - begin] != -infinity) ++j;
-        if (from < j) one.add(begin, from, j, false);
-        while (j < end && bias[j - begin] == -infinity) ++j;
-      }
-      one.close();
+      if (visible_only) add_visible(decode, r, begin, decode.part(r, begin, end), output);
     }
     if (!visible_only) all.add(begin, begin, end, end == range.end);
     begin = end;
@@ -296,7 +319,11 @@ float* merge_outputs(const Decode& decode, std::int64_t r, std::int64_t from, st
 }  // namespace
 
 bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b) {
-  return plan.slots > 0 && attention.sequences().query_count(b) == 1;
+  const std::int64_t queries = attention.sequences().query_count(b), rows = queries * plan.heads_per_kv_head;
+  if (plan.slots == 0 || queries < 1 || rows > plan.decode_rows) return false;
+  if (queries == 1) return true;
+  const KeyRange keys = attention.visibility.of_sequence(b);
+  return few_rows_decode(*attention.kernels, rows, keys.end - keys.begin, attention.depth + attention.value_depth);
 }
 
 void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
@@ -307,19 +334,18 @@ void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std
   take_queries(decode);
   float* output = decode.output(chunk);
   run_chunk(decode, range, output, decode.partial(chunk), false);
-  if (decode.holes() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
+  if (decode.hides() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
 }
 
 void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
                          void* partials, void* scratch) {
   const Decode decode(attention, plan, b, kv_head, partials, scratch);
-  const KeyRange range = decode.range();
-  const std::int64_t chunks = range.empty() ? 0 : (range.end - 1) / decode_chunk - decode.first_chunk() + 1;
+  const std::int64_t chunks = decode.all.empty() ? 0 : (decode.all.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
     MergedRow row = merge_sums(decode, r, chunks);
     const bool seen = row.from >= 0;
-    float factor = 1.0f / static_cast<float>(row.sum), *destination = attention.output.row(decode.entry(), head, decode.query_row());
+    float factor = 1.0f / static_cast<float>(row.sum), *destination = attention.output.row(decode.entry(), head, decode.query_row(r));
     if (seen) {
       float* const result = merge_outputs(decode, r, row.from, chunks);
       FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &row.sum, &factor, &destination, attention.output.stride};
@@ -328,7 +354,7 @@ void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, 
       attention.write_empty_row(head, destination, nullptr);
     }
     if (attention.lse.data != nullptr) {
-      float* lse = attention.lse.row(decode.entry(), head, decode.query_row());
+      float* lse = attention.lse.row(decode.entry(), head, decode.query_row(r));
       *lse = seen ? lse_of(row.frame.maximum, row.sum, bias_difference(decode.slope(r), row.frame.reference, {})) : attention.empty_lse(head);
     }
     Partial& merged = decode.partial(0)[r];
@@ -350,10 +376,10 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
     if (range.empty()) range = {first, first};
     take_queries(decode);
     const auto row_of = [&](std::int64_t r) {
-      return attention.weights.row(b, attention.average_weights ? 0 : decode.head(r), 0);
+      return attention.weights.row(b, attention.average_weights ? 0 : decode.head(r), decode.query(r));
     };
     for (std::int64_t r = 0; r < decode.rows; ++r) {
-      if (attention.average_weights && decode.head(r) > 0) break;
+      if (attention.average_weights && decode.head(r) > 0) continue;
       kernels.fill(row_of(r) + first * stride, stride, last - first, 0.0f);
     }
     for (std::int64_t begin = range.begin; begin < range.end;) {
@@ -367,8 +393,9 @@ void write_decode_weights(const Attention& attention, const AttentionPlan& plan,
         bool seen = false;
         weigh(decode, r, begin, end, &frame, &sum, &seen);
         const float factor = merged.factor * power_of(rise_of(decode.slope(r), frame, merged.merged_frame));
-        for (std::int64_t j = begin; j < end; ++j) {
-          if (decode.biased() && decode.scratch.bias[j - begin] == -infinity) continue;  // 0 even where the row is NaN
+        const KeyRange part = decode.part(r, begin, end);
+        for (std::int64_t j = part.begin; j < part.end; ++j) {
+          if (decode.biased() && decode.scratch.bias[j - part.begin] == -infinity) continue;  // 0 even where the row is NaN
           row_of(r)[j * stride] += share * (decode.scratch.weights[r * decode_block + (j - begin)] * factor);
         }
       }

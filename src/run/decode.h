@@ -1,4 +1,4 @@
-// Decoding: sequences with one query. Each chunk of their keys gives a partial result; then those are merged.
+// Decoding: sequences with one query, or few. Each chunk of their keys gives a partial result; then those are merged.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace attend {
 
-/// Whether sequence b decodes: by its own number of queries and the call's heads and options alone.
+/// Whether sequence b decodes: by its own queries, the keys that they see, and the call's heads and options alone.
 bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b);
 
 /// Attention of a key head's heads over the chunk-th chunk of the keys that they see. `partials`: plan.shared_bytes bytes; scratch:

@@ -7,6 +7,18 @@
 
 namespace attend::checks {
 
+namespace {
+
+// NaN in the rows that kernels read behind the last one.
+Matrix readable_matrix(ArgumentMemory& memory, Random& random, const char* name, std::int64_t rows, std::int64_t columns,
+                       std::int64_t row_stride, std::size_t alignment = sizeof(float)) {
+  const Matrix matrix = input_matrix(memory, random, name, decode_readable(rows), columns, row_stride, 1, alignment);
+  for (std::int64_t r = rows; r < decode_readable(rows); ++r) std::fill(matrix.at(r, 0), matrix.at(r, 0) + columns, not_a_number);
+  return matrix;
+}
+
+}  // namespace
+
 DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random) {
   DecodeScoresShape shape;
   shape.rows = random.between(1, decode_rows);
@@ -45,7 +57,7 @@ Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shap
                 seed, memory);
   Random random(seed);
   const std::int64_t padded = round_up(shape.depth, kernels.lanes);
-  const Matrix queries = input_matrix(memory, random, "queries", shape.rows, padded, padded, 1, cache_line);
+  const Matrix queries = readable_matrix(memory, random, "queries", shape.rows, padded, padded, cache_line);
   const Matrix keys = input_matrix(memory, random, "keys", shape.keys, shape.depth, shape.depth * shape.stride + shape.gap, shape.stride);
   const Matrix scores = output_matrix(memory, "scores", shape.rows, shape.keys, decode_block, 1);
   for (std::int64_t r = 0; r < shape.rows; ++r) std::fill(queries.at(r, shape.depth), queries.at(r, padded), 0.0f);
@@ -146,7 +158,7 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
                 seed, memory);
   Random random(seed);
   const std::int64_t padded = round_up(shape.columns, kernels.lanes);
-  const Matrix weights = input_matrix(memory, random, "weights", shape.rows, shape.keys, decode_block, 1);
+  const Matrix weights = readable_matrix(memory, random, "weights", shape.rows, shape.keys, decode_block);
   const Matrix values = input_matrix(memory, random, "values", shape.keys, shape.columns, shape.columns * shape.stride + shape.gap, shape.stride);
   const Matrix output = output_matrix(memory, "output", shape.rows, padded, padded, 1, cache_line);
   const Matrix partial = output_matrix(memory, "partial", shape.rows, padded, padded, 1, cache_line);
