@@ -63,6 +63,12 @@ void Projection::run(std::int64_t task) const {
         outputs[count] = into + n * output.row_stride;
       }
     }
+    // The last row once more, to the same result: 3 rows take 10 % longer than 4, and on AVX-512 5 to 7 a tenth to a third longer than 8.
+    while (count % 4 == 3 || (count > kernels->gemm_rows / 2 && count < kernels->gemm_rows)) {
+      inputs[count] = inputs[count - 1];
+      outputs[count] = outputs[count - 1];
+      ++count;
+    }
     arguments.row_count = count;
     kernels->gemm(&arguments);
     arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * fetched_by_tile(weights.inputs);

@@ -80,6 +80,8 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
     return;
   }
   const std::int64_t stride = tile.plan.value_stride;
+  // A lane without a query is computed, too, where three would take longer than four.
+  if (first_lane + lane_count == tile.count && lane_count % 4 == 3) ++lane_count;
   accumulate_run(tile, block, run, first_lane, lane_count, 0, tile.attention.value_depth, first ? Accumulation::store : Accumulation::add,
                  tile.scratch.output + first_lane * stride, stride);
 }
