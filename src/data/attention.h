@@ -23,6 +23,7 @@ struct Attention {
   std::int64_t value_panel_stride = 0;  // from one panel of columns to the next; values that stay rows: unused
   Rows<float> output, weights, lse;
   bool average_weights = false;
+  mutable int poisoned = 0;  // a tile found hidden values that are not finite: the next ones count on them. Read and written atomically
   float scale = 1.0f, softcap = 0.0f;
   Visibility visibility;
   Biases biases;

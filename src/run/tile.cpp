@@ -212,8 +212,12 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
     attention.kernels->pack_queries(&arguments);
   }
   if (tile.described()) describe_lanes(tile);
-  run_blocks(tile, false);
-  if (!finish(tile) && tile.cut()) {
+  // Both ways give the same bits; what tells them apart is what hidden values cost. A tile in which they are not finite runs twice, all
+  // others that come to know of it once.
+  const bool careful = __atomic_load_n(&attention.poisoned, __ATOMIC_RELAXED) != 0;
+  run_blocks(tile, careful);
+  if (!finish(tile) && tile.cut() && !careful) {
+    __atomic_store_n(&attention.poisoned, 1, __ATOMIC_RELAXED);
     run_blocks(tile, true);
     finish(tile);
   }

@@ -75,16 +75,15 @@ double reference_above(const TileScratch& scratch, std::int64_t lane, const Bias
 
 // tile_values.cpp: weights times values, which blocks add to a tile's output.
 
-/// Weights of keys [begin, end), in the block that starts at `block`, times their values, into some lanes; with `lane`, only the keys
-/// that it sees. A block's sums start at 0 and are added to the output, or begin it (`first`): no chain is longer than a block, and
+/// Weights of keys [begin, end), in the block that starts at `block`, times their values, into some lanes. A block's sums start at 0 and are added to the output, or begin it (`first`): no chain is longer than a block, and
 /// the bits do not depend on which lanes and keys go together.
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                std::int64_t first_lane, std::int64_t lane_count, bool first = false, std::int64_t lane = -1);
+                std::int64_t first_lane, std::int64_t lane_count, bool first = false);
 
 /// A few lanes at a time, the values of all keys that one of them may see: a key outside a lane's range weighs 0.
 void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end);
 
-/// Lane by lane, the values of the keys that it sees: 0 times NaN is NaN.
+/// For all lanes, the values of the keys that each sees: 0 times NaN is NaN.
 void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end);
 
 /// Adds the outputs of a span of key blocks to the totals, in double: sums of floats over a long row lose digits.

@@ -9,27 +9,21 @@ namespace {
 
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
 
-// Finds the next keys after `run` and before `end` that lie in one page and, if `lane` is not negative, that it sees.
-bool next_run(const Tile& tile, std::int64_t block, std::int64_t end, std::int64_t lane, KeyRange* run) {
-  const auto sees = [&](std::int64_t j) { return lane < 0 || (tile.scratch.visible[j - block] >> lane & 1) != 0; };
-  std::int64_t j = run->end;
-  while (j < end && !sees(j)) ++j;
-  run->begin = j;
-  if (j >= end) return false;
-  const std::int64_t row = tile.keys.first + j, stop = j + tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
-  if (lane < 0) j = stop;
-  while (j < stop && sees(j)) ++j;
-  run->end = j;
-  return true;
+// Finds the keys after `run` and before `end` that lie in one page.
+bool next_run(const Tile& tile, std::int64_t end, KeyRange* run) {
+  run->begin = run->end;
+  const std::int64_t row = tile.keys.first + run->begin;
+  if (run->begin < end) run->end += tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
+  return run->begin < end;
 }
 
-// Weights of a run of keys times columns [column, column + columns) of their values, for some lanes. Inline: 1 % of a short tile.
+// `weights` [keys of the run][width], of some lanes, times columns [column, column + columns) of values. Inline: 1 % of a short tile.
 inline __attribute__((always_inline)) void accumulate_run(
-    const Tile& tile, std::int64_t block, const KeyRange& run, std::int64_t first_lane, std::int64_t lane_count,
+    const Tile& tile, const float* weights, std::int64_t width, const KeyRange& run, std::int64_t lane_count,
     std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
   AccumulateArguments arguments;
-  arguments.weights = tile.scratch.weights + (run.begin - block) * tile.width + first_lane;
-  arguments.width = tile.width;
+  arguments.weights = weights;
+  arguments.width = width;
   arguments.lane_count = lane_count;
   arguments.key_count = run.end - run.begin;
   arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // the stride of one row may be anything
@@ -45,20 +39,73 @@ inline __attribute__((always_inline)) void accumulate_run(
   }
 }
 
-// Does the same for keys that come in several runs: their sums wait where the biases were, as many lanes and columns as there is room for.
+// Some columns and lanes of a block's sums: they wait where the biases were, as many as there is room for.
+struct Partial {
+  std::int64_t first_lane, lanes, column, columns;
+  float* sums;
+  std::int64_t stride;
+};
+
+// Adds keys [begin, end) to partial sums.
+void extend(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end, const Partial& partial) {
+  KeyRange run = {begin, begin};
+  while (next_run(tile, end, &run)) {
+    const float* const weights = tile.scratch.weights + (run.begin - block) * tile.width + partial.first_lane;
+    accumulate_run(tile, weights, tile.width, run, partial.lanes, partial.column, partial.columns, Accumulation::extend, partial.sums, partial.stride);
+  }
+}
+
+// Keys whose values are looked at together.
+constexpr std::int64_t key_group = 16;
+
+// A bit for each group of keys of a block: whether one of their values is not finite. Nothing times 0 makes a sum differ from 0 but those.
+std::uint32_t poisoned_groups(const Tile& tile, std::int64_t block, std::int64_t end) {
+  static constexpr float zeros[key_group] = {};
+  const std::int64_t depth = tile.attention.value_depth, step = tile.attention.kernels->lanes;
+  const std::int64_t most = tile.plan.key_block * tile.width / step * step;
+  std::uint32_t bits = 0;
+  for (std::int64_t begin = block; begin < end; begin += key_group) {
+    for (std::int64_t c = 0; c < depth; c += most) {
+      const std::int64_t columns = smaller(most, depth - c);
+      float* const sums = tile.scratch.bias;
+      KeyRange run = {begin, begin};
+      for (bool begins = true; next_run(tile, smaller(begin + key_group, end), &run); begins = false) {
+        accumulate_run(tile, zeros, 1, run, 1, c, columns, begins ? Accumulation::store : Accumulation::extend, sums, most);
+      }
+      bool finite = true;
+      for (std::int64_t i = 0; i < columns; ++i) finite &= sums[i] == 0.0f;
+      bits |= std::uint32_t{!finite} << (begin - block) / key_group;
+    }
+  }
+  return bits;
+}
+
+// The same as accumulate for keys that come in several runs; in poisoned groups, a value meets only the lanes that see its key.
 __attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                                               std::int64_t first_lane, std::int64_t lane_count, bool first, std::int64_t lane) {
+                                               std::int64_t first_lane, std::int64_t lane_count, bool first, std::uint32_t poisoned) {
   const std::int64_t stride = tile.plan.value_stride, depth = tile.attention.value_depth;
   const std::int64_t step = tile.attention.kernels->lanes, room = tile.plan.key_block * tile.width;
   for (std::int64_t n = first_lane; n < first_lane + lane_count; n += lane_step) {
     const std::int64_t lanes = smaller(lane_step, first_lane + lane_count - n);
     const std::int64_t most = room / lanes / step * step;
     for (std::int64_t c = 0; c < depth; c += most) {
-      const std::int64_t columns = smaller(most, depth - c);
       float* const partial = tile.scratch.bias;
-      KeyRange run = {begin, begin};
-      for (bool begins = true; next_run(tile, block, end, lane, &run); begins = false) {
-        accumulate_run(tile, block, run, n, lanes, c, columns, begins ? Accumulation::store : Accumulation::extend, partial, most);
+      const Partial together = {n, lanes, c, smaller(most, depth - c), partial, most};
+      tile.attention.kernels->fill(partial, 1, lanes * most, 0.0f);
+      // The lanes that a key's value may meet: all, or those that see it.
+      const std::uint32_t all = (1u << lanes) - 1;
+      const auto meets = [&](std::int64_t j) {
+        return (poisoned >> (j - block) / key_group & 1) == 0 ? all : tile.scratch.visible[j - block] >> n & all;
+      };
+      for (std::int64_t j = begin; j < end;) {
+        const std::int64_t from = j;
+        const std::uint32_t some = meets(j);
+        if (poisoned == 0) j = end;
+        while (j < end && meets(j) == some) ++j;
+        if (some == all) extend(tile, block, from, j, together);
+        for (std::int64_t l = 0; l < lanes && some != all; ++l) {
+          if ((some >> l & 1) != 0) extend(tile, block, from, j, {n + l, 1, c, together.columns, partial + l * most, most});
+        }
       }
       for (std::int64_t l = 0; l < lanes; ++l) {
         float* const output = tile.scratch.output + (n + l) * stride + c;
@@ -71,18 +118,18 @@ __attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t bl
 }  // namespace
 
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                std::int64_t first_lane, std::int64_t lane_count, bool first, std::int64_t lane) {
+                std::int64_t first_lane, std::int64_t lane_count, bool first) {
   KeyRange run = {begin, begin};
-  if (!next_run(tile, block, end, lane, &run)) return;
-  KeyRange more = run;
-  if (run.end != end && next_run(tile, block, end, lane, &more)) {
-    accumulate_runs(tile, block, begin, end, first_lane, lane_count, first, lane);
+  next_run(tile, end, &run);
+  if (run.end != end) {
+    accumulate_runs(tile, block, begin, end, first_lane, lane_count, first, 0);
     return;
   }
   const std::int64_t stride = tile.plan.value_stride;
   // A lane without a query is computed, too, where three would take longer than four.
   if (first_lane + lane_count == tile.count && lane_count % 4 == 3) ++lane_count;
-  accumulate_run(tile, block, run, first_lane, lane_count, 0, tile.attention.value_depth, first ? Accumulation::store : Accumulation::add,
+  const float* const weights = tile.scratch.weights + (begin - block) * tile.width + first_lane;
+  accumulate_run(tile, weights, tile.width, run, lane_count, 0, tile.attention.value_depth, first ? Accumulation::store : Accumulation::add,
                  tile.scratch.output + first_lane * stride, stride);
 }
 
@@ -99,7 +146,7 @@ void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
 }
 
 void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end) {
-  for (std::int64_t n = 0; n < tile.count; ++n) accumulate(tile, block, block, end, n, 1, false, n);
+  accumulate_runs(tile, block, block, end, 0, tile.count, false, poisoned_groups(tile, block, end));
 }
 
 void fold(const Tile& tile) {
