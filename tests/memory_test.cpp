@@ -9,6 +9,9 @@
 #include "base/memory.h"
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include <unistd.h>
 
 #include <fstream>
@@ -665,3 +668,37 @@ TEST_CASE("memory: a workspace's room is aligned, and absurd wishes fail") {
   CHECK(workspace.reserve(SIZE_MAX / 2) == nullptr);
   CHECK(workspace.reserve(1) == memory);  // what it held, it holds
 }
+
+#if defined(__linux__)
+TEST_CASE("memory: a cache's own takes at most twice what its tokens need and a megabyte, in huge pages too") {
+  const std::int64_t G = 2, D = 128, most = 24 * 1024, step = 512;  // 12 MiB a head
+  KeyValueCacheConfig config;
+  config.num_kv_heads = G;
+  config.head_dim = D;
+  config.capacity = most;
+  KeyValueCache cache;
+  REQUIRE_OK(KeyValueCache::make(config, &cache));
+  const std::vector<float> rows(static_cast<std::size_t>(G * step * D), 0.5f);
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t head_bytes = static_cast<std::size_t>(most * D) * sizeof(float);
+  std::size_t worst = 0, spare = 0;  // bytes beyond what is promised, and beyond what tokens need
+  for (std::int64_t count = 1; cache.length(0) + count <= most; count = step) {
+    const ConstTensorView view(rows.data(), 1, G, count, D);
+    REQUIRE_OK(cache.append(view, view));
+    const std::size_t needed = static_cast<std::size_t>(4 * cache.length(0) * D) * sizeof(float);
+    std::size_t resident = 0;
+    for (std::int64_t g = 0; g < G; ++g) {
+      for (const float* first : {cache.key(0, g, 0), cache.value(0, g, 0)}) {
+        const std::uintptr_t from = reinterpret_cast<std::uintptr_t>(first) / page * page;
+        std::vector<unsigned char> pages((head_bytes + page - 1) / page);
+        if (mincore(reinterpret_cast<void*>(from), pages.size() * page, pages.data()) != 0) return;  // an emulator may not know it
+        for (unsigned char here : pages) resident += (here & 1) != 0 ? page : 0;
+      }
+    }
+    if (resident > 2 * needed + (1 << 20)) worst = std::max(worst, resident - 2 * needed - (1 << 20));
+    if (resident > needed) spare = std::max(spare, resident - needed);
+  }
+  CHECK(worst == 0);
+  MESSAGE("beyond its tokens a cache took at most ", spare >> 10, " KiB");
+}
+#endif

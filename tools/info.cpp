@@ -81,6 +81,17 @@ std::vector<Cache> find_caches() {
   }
 }
 
+// When the system gives huge pages: "always", "madvise" (where a program asks, as a cache's own memory does), "never"; "" where it
+// does not say.
+std::string huge_pages() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");  // "always [madvise] never"
+  std::string word;
+  while (file >> word) {
+    if (word.front() == '[' && word.back() == ']') return word.substr(1, word.size() - 2);
+  }
+  return "";
+}
+
 void print_text() {
   std::printf("attend    %s\n", version());
   std::printf("CPU       %s (%s), %u threads\n", terminal_text(cpu_name()).c_str(), architecture,
@@ -93,7 +104,8 @@ void print_text() {
   for (const Cache& cache : find_caches()) {
     std::printf(" L%s %s %ld KiB ", cache.level.c_str(), cache.type.c_str(), cache.kibibytes);
   }
-  std::printf("\n");
+  const std::string huge = huge_pages();
+  std::printf("\npages     %s\n", huge == "madvise" || huge == "always" ? "huge ones for long KV caches" : huge == "never" ? "never huge ones" : "not known");
   for (const IsaEntry& entry : isas) {
     const Isa isa = entry.isa;
     std::printf("%-9s %s%s\n", isa_name(isa),
@@ -122,7 +134,8 @@ void print_json() {
             format(", \"bytes\": %ld}", cache.kibibytes * 1024);
     separator = ", ";
   }
-  text += "], \"isas\": [";
+  text += "], \"huge_pages\": " + io::json_string(huge_pages());
+  text += ", \"isas\": [";
   separator = "";
   for (const IsaEntry& entry : isas) {
     const Isa isa = entry.isa;

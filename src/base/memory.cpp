@@ -30,6 +30,18 @@ void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
 #endif
 }
 
+void prefer_huge_pages_later(void* memory, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t page = 2 << 20;
+  const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t from = (start + 2 * page - 1) / page * page, to = (start + bytes) / page * page;
+  if (from < to) (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#else
+  (void)memory;
+  (void)bytes;
+#endif
+}
+
 void release(void* memory) noexcept { std::free(memory); }
 
 Workspace::Workspace(void* memory, std::size_t bytes) noexcept : owned_(false) {

@@ -24,6 +24,10 @@ void release(void* memory) noexcept;
 /// would take memory too. Without it the 2300 page faults of a layer 768 wide are 5 of the 18 ms to a process's first result (Zen 3).
 void prefer_huge_pages(void* memory, std::size_t bytes) noexcept;
 
+/// The same for memory that is written from its start on, little by little: past its first 2 MiB. What is written and the rest of a huge
+/// page are then at most twice what is written.
+void prefer_huge_pages_later(void* memory, std::size_t bytes) noexcept;
+
 /// The function that allocate calls; tests put a failing one here.
 using Allocator = void* (*)(std::size_t alignment, std::size_t bytes);
 extern Allocator allocator;
