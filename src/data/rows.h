@@ -65,6 +65,20 @@ struct PagedRows : Rows<Element> {
     return rows;
   }
 
+  /// Whether the rows [j, end) lie in one page.
+  bool adjacent(std::int64_t j, std::int64_t end) const { return end_of_run(j, end) == end; }
+
+  /// Writes where each of the rows [j, end) is.
+  void list(std::int64_t b, std::int64_t g, std::int64_t j, std::int64_t end, Element** places) const {
+    Element* const first = Rows<Element>::row(b, g, 0);
+    std::int64_t page = page_of(j), within = j - page * page_rows;
+    for (; j < end; ++page, within = 0) {
+      const std::int64_t at = pages != nullptr ? pages[b * pages_batch_stride + page * pages_stride] : page;
+      Element* place = first + within * this->row_stride + at * page_stride;
+      for (; within < page_rows && j < end; ++within, ++j, place += this->row_stride) *places++ = place;
+    }
+  }
+
   /// The end of the rows [j, end) that lie in one page.
   std::int64_t end_of_run(std::int64_t j, std::int64_t end) const {
     const std::int64_t left = page_rows - (j - page_of(j) * page_rows);

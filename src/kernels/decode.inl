@@ -21,6 +21,13 @@ ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std
   const std::int64_t lines = (columns + 15) / 16;
   return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
 }
+// Fetches rows of a list, some places after the one that is read next: they may lie anywhere.
+ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::int64_t count, std::int64_t stop, std::int64_t columns) {
+  constexpr std::int64_t places = 64;
+  for (std::int64_t k = next + places; k < next + places + count && k < stop; ++k) {
+    for (std::int64_t c = 0; c < columns; c += 16) prefetch(rows[k] + c);
+  }
+}
 // A stream for data that has been fetched already: it fetches one line again and again.
 ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
 
@@ -58,6 +65,9 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
     ATTEND_UNROLL
     for (int i = 0; i < at_once; ++i) {  // the last key stands in for keys that do not exist
       key_rows[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
+    }
+    for (int i = 0; __builtin_expect(a.key_rows != nullptr, false) && i < at_once; ++i) {
+      key_rows[i] = a.key_rows[key + (first + i < count ? first + i : count - 1)];
     }
     std::int64_t d = 0;
     while (d < whole) {
@@ -103,7 +113,9 @@ ATTEND_INLINE void decode_score_keys(const DecodeScoresArguments& a, std::int64_
 ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                              std::int64_t end, Stream& stream) {
   if (row + least_of_four <= a.rows) return decode_score_keys<4>(a, row, begin, end, stream), row + 4;
-  if (row + 2 <= a.rows) return decode_score_keys<2>(a, row, begin, end, stream), row + 2;
+  if constexpr (decode_pairs) {
+    if (row + 2 <= a.rows) return decode_score_keys<2>(a, row, begin, end, stream), row + 2;
+  }
   return decode_score_keys<1>(a, row, begin, end, stream), row + 1;
 }
 
@@ -114,8 +126,9 @@ void decode_scores(const DecodeScoresArguments* arguments) {
   Stream ahead = stream_from(a.keys, a.key_row_stride, a.depth, a.ahead), here = stream_of(a.queries);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
+    if (a.key_rows != nullptr) fetch_rows(a.key_rows, key, step, a.key_count, a.depth);
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_score_rows(a, row, key, end, row == 0 ? ahead : here);
+    while (row < a.rows) row = decode_score_rows(a, row, key, end, row == 0 && a.key_rows == nullptr ? ahead : here);
   }
 }
 
@@ -190,12 +203,28 @@ struct GroupPart {
   bool begins, completes;
 };
 
-// `rows` rows by `vectors` vectors of columns, over keys [begin, end); `whole`: all columns exist, side by side.
+// Keys [begin, end), whose values lie a stride apart from `values` on.
+struct KeyRun {
+  std::int64_t begin, end;
+  const float* values;
+  std::int64_t stride;
+};
+
+// The keys from `begin` on whose rows the list has a stride apart, at most `count`.
+ATTEND_INLINE KeyRun run_of(const float* const* list, std::int64_t begin, std::int64_t count) {
+  const std::int64_t stride = count > 1 ? list[begin + 1] - list[begin] : 0;
+  std::int64_t end = begin + 1;
+  while (end < begin + count && list[end] - list[end - 1] == stride) ++end;
+  return {begin, end, list[begin], stride};
+}
+
+// `rows` rows by `vectors` vectors of columns; `whole`: all columns exist, side by side.
 template <int rows, int vectors, bool whole>
 ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                     std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
-  const float* weights = a.weights + row * decode_block + begin;
-  const float* values = a.values + begin * a.value_row_stride + column * a.value_stride;
+                                     const KeyRun& keys, GroupPart part, Stream& stream) {
+  const float* weights = a.weights + row * decode_block + keys.begin;
+  const float* values = keys.values + column * a.value_stride;
+  const std::int64_t row_stride = keys.stride;
   alignas(64) float gathered[lanes];
   Stream ahead = stream;  // a local copy, as in decode_scores
   const std::int64_t left = a.rows - row;
@@ -207,7 +236,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins || r >= left ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
-  for (const float* const stop = weights + (end - begin); weights != stop; ++weights, values += a.value_row_stride) {
+  for (const float* const stop = weights + (keys.end - keys.begin); weights != stop; ++weights, values += row_stride) {
     if (whole) ahead.fetch(vectors * lanes / 16);
     Vector value[vectors];
     ATTEND_UNROLL
@@ -246,26 +275,28 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
 // Takes columns from `column` on by `vectors` vectors, what is left by a quarter as many, the last ones by one.
 template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                        std::int64_t begin, std::int64_t end, GroupPart part, Stream& stream) {
+                                        const KeyRun& keys, GroupPart part, Stream& stream) {
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
-    decode_value_tile<rows, vectors, true>(a, row, column, begin, end, part, stream);
+    decode_value_tile<rows, vectors, true>(a, row, column, keys, part, stream);
   }
   if constexpr (vectors > 4) {
-    decode_value_columns<rows, vectors / 4>(a, row, column, begin, end, part, stream);
+    decode_value_columns<rows, vectors / 4>(a, row, column, keys, part, stream);
   } else {
-    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, begin, end, part, stream);
+    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, keys, part, stream);
   }
 }
 
 constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ? decode_accumulators / rows : 8; }
 
 // Rows as decode_score_rows takes them.
-ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, std::int64_t begin,
-                                             std::int64_t end, GroupPart part, Stream& stream) {
-  if (row + least_of_four <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, begin, end, part, stream), row + 4;
-  if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, begin, end, part, stream), row + 2;
-  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, begin, end, part, stream), row + 1;
+ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, const KeyRun& keys,
+                                             GroupPart part, Stream& stream) {
+  if (row + least_of_four <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, keys, part, stream), row + 4;
+  if constexpr (decode_pairs) {
+    if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, keys, part, stream), row + 2;
+  }
+  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, keys, part, stream), row + 1;
 }
 
 // As many keys at a time as the L1 has values of for the tiles after the first one: 16 KiB of rows side by side, others may share its
@@ -281,10 +312,16 @@ void decode_values(const DecodeValuesArguments* arguments) {
   for (std::int64_t key = 0; key < a.key_count;) {
     std::int64_t count = step < left ? step : left;
     if (count > a.key_count - key) count = a.key_count - key;
+    KeyRun keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
+    if (a.value_rows != nullptr) {
+      keys = run_of(a.value_rows, key, count);
+      count = keys.end - key;
+      fetch_rows(a.value_rows, key, count, a.key_count, a.columns);
+    }
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_value_rows(a, row, key, key + count, {begins, left == 0}, row == 0 ? ahead : here);
+    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, row == 0 && a.value_rows == nullptr ? ahead : here);
     begins = left == 0;
     if (begins) left = decode_group;
     key += count;

@@ -118,6 +118,7 @@ struct BiasArguments {
 /// Scores of one key block against a tile of queries, and their exponentials: weights[j][lane] = 2^(k_j . q - start[lane]).
 struct ScoreArguments {
   const float* keys;
+  const float* const* key_rows;  // general kernel; null: rows lie key_row_stride apart from `keys` on; else where each is
   std::int64_t key_row_stride, key_stride;
   std::int64_t key_count;
   std::int64_t depth;
@@ -194,9 +195,10 @@ struct DecodeScoresArguments {
   std::int64_t query_stride;  // depth rounded up to lanes
   std::int64_t rows, depth;
   const float* keys;
+  const float* const* key_rows;  // as ScoreArguments has them
   std::int64_t key_row_stride, key_stride;
   std::int64_t key_count;
-  std::int64_t ahead;         // floats from the key that is read to the one that is fetched
+  std::int64_t ahead;         // floats from the key that is read to the one that is fetched; of no use to key_rows
   float* scores;
 };
 
@@ -225,6 +227,7 @@ struct DecodeValuesArguments {
   const float* weights;        // [decode_readable(rows)][decode_block]
   std::int64_t rows, columns;
   const float* values;
+  const float* const* value_rows;  // as key_rows
   std::int64_t value_row_stride, value_stride;
   std::int64_t key_count;
   std::int64_t ahead;          // floats from the value that is read to the one that is fetched
@@ -251,6 +254,7 @@ struct CopyArguments {
   float* destination;
   std::int64_t destination_row_stride, destination_stride;
   std::int64_t rows, columns;
+  const float* const* source_rows = nullptr;  // not null: where each row is
 };
 
 /// One row of a rotary embedding: pair n, (x, y), becomes (x cos - y sin, y cos + x sin).

@@ -45,21 +45,27 @@ ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const V
 // start, a tile takes 7 % longer than plain, not 3 (Zen 3, D 64): the exponentials wait for it.
 template <int rows, int vectors, ScoreKind kind, bool whole>
 ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const float* start, bool in_registers) {
-  constexpr bool masked = kind == ScoreKind::general && whole;
+  constexpr bool masked = kind != ScoreKind::plain && whole;
   const Vector none = broadcast(-__builtin_inff());
   const float* keys[rows];
   Vector scores[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
+  const bool listed = kind == ScoreKind::general && __builtin_expect(a.key_rows != nullptr, false);
+  if (listed) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) keys[r] = a.key_rows[key + r];
+  }
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     const Vector first = subtract(zero(), load(start + v * lanes));
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = masked ? select(mask_of(a.visible[key + r], v), first, none) : first;
   }
-  if (whole && a.fetches) {
+  if (whole && a.fetches && (!listed || key + 2 * rows <= a.key_count)) {
     for (int r = 0; r < rows; ++r) {
-      for (int d = 0; d < a.depth; d += 16) prefetch(keys[r] + rows * a.key_row_stride + d * a.key_stride);
+      const float* const next = listed ? a.key_rows[key + rows + r] : keys[r] + rows * a.key_row_stride;
+      for (int d = 0; d < a.depth; d += 16) prefetch(next + d * a.key_stride);
     }
   }
   multiply_tile<1, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
@@ -107,7 +113,7 @@ ATTEND_INLINE void score_keys_from(const ScoreArguments& a, std::int64_t key, co
 
 // Masks alone leave scores in registers. If a sum is NaN then, a hidden key may be why: the block is scored again as with a bias, where
 // hidden keys have no influence.
-template <int rows, int vectors>
+template <int rows, int vectors, ScoreKind kind>
 ATTEND_INLINE void score_general(const ScoreArguments& a) {
   Vector sums[vectors], tops[vectors];
   for (int v = 0; v < vectors; ++v) {
@@ -115,7 +121,7 @@ ATTEND_INLINE void score_general(const ScoreArguments& a) {
     tops[v] = load(a.block_maximum + v * lanes);
   }
   for (bool in_registers = a.bias == nullptr && a.cap <= 0.0f;; in_registers = false) {
-    score_keys_from<rows, vectors, ScoreKind::general, true>(a, 0, a.cap > 0.0f ? zeros : a.start, in_registers);
+    score_keys_from<rows, vectors, kind, true>(a, 0, a.cap > 0.0f ? zeros : a.start, in_registers);
     weigh_chains(a, in_registers ? a.key_count / rows * rows : 0);
     bool sound = true;
     for (int v = 0; v < vectors; ++v) sound &= !any(unlike(load(a.block_sum + v * lanes), load(a.block_sum + v * lanes)));
@@ -132,7 +138,7 @@ int score_block(const ScoreArguments& a) {
   if constexpr (kind == ScoreKind::plain) {
     score_keys_from<rows, vectors, kind, true>(a, 0, a.start, true);
   } else {
-    score_general<rows, vectors>(a);
+    score_general<rows, vectors, kind>(a);
   }
   bool moves = false, vanishes = false;
   const Vector none = broadcast(-__builtin_inff()), depth = broadcast(a.bias != nullptr ? -biased_depth : -headroom);

@@ -37,6 +37,7 @@ DecodeScratch::DecodeScratch(void* memory, std::int64_t rows, std::int64_t query
   weights = cursor.take<float>(readable * decode_block);
   bias = cursor.take<float>(decode_block);
   partial = cursor.take<float>(rows * value_stride);
+  places = cursor.take<const float*>(decode_block);
   end = reinterpret_cast<void*>(cursor.at);
 }
 

@@ -71,6 +71,7 @@ struct DecodeScratch {
   float* weights;  // [rows][decode_block]
   float* bias;     // [decode_block], for one row at a time
   float* partial;  // [rows][value_stride]: sums of a group of keys that is not complete
+  const float** places;  // [decode_block]: where keys or values are, if their pages are small
 
   void* end;
 

@@ -81,6 +81,9 @@ void take_queries(const Decode& decode) {
   attention.kernels->fill(decode.scratch.weights + decode.rows * decode_block, 1, behind * decode_block, 0.0f);
 }
 
+// Pages of fewer rows are taken row by row, from a list: a call for each takes longer.
+constexpr std::int64_t listed_page_rows = 64;
+
 // Scores of all rows against keys [begin, end), at most a block.
 void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   const PagedRows<const float>& keys = decode.attention.k;
@@ -93,6 +96,15 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.key_row_stride = keys.row_stride;
   arguments.key_stride = keys.stride;
   arguments.ahead = ahead_of(decode, end - begin, arguments.depth);
+  arguments.key_rows = nullptr;
+  if (keys.page_rows < listed_page_rows) {
+    keys.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
+    arguments.key_rows = decode.scratch.places;
+    arguments.key_count = end - begin;
+    arguments.scores = decode.scratch.weights;
+    decode.attention.kernels->decode_scores(&arguments);
+    return;
+  }
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     arguments.keys = keys.row(decode.entry(), decode.kv_head, first + j);
     arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
@@ -176,13 +188,16 @@ struct ValueSum {
     arguments.partial = decode.scratch.partial + r * stride;
     arguments.output = output + r * stride;
     arguments.output_stride = stride;
+    const bool listed = values.page_rows < listed_page_rows;
+    arguments.value_rows = listed ? decode.scratch.places : nullptr;
+    if (listed) values.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
     for (std::int64_t j = begin; j < end; j += arguments.key_count) {
       if (open != j / decode_group) close();
       arguments.continues = open >= 0;
       arguments.left = decode_group - j % decode_group;
       arguments.weights = decode.scratch.weights + r * decode_block + (j - block);
       arguments.values = values.row(decode.entry(), decode.kv_head, first + j);
-      arguments.key_count = values.end_of_run(first + j, first + end) - (first + j);
+      arguments.key_count = (listed ? first + end : values.end_of_run(first + j, first + end)) - (first + j);
       const std::int64_t next = j + arguments.key_count;
       arguments.ends = ends && next == end;
       decode.attention.kernels->decode_values(&arguments);

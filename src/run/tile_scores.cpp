@@ -1,6 +1,7 @@
 // Fills in the arguments of the kernels that score.
 #include "run/tile.h"
 
+#include "base/arithmetic.h"
 #include "base/dropout.h"
 
 namespace attend {
@@ -78,10 +79,18 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   arguments.block_sum = scratch.block_sum;
   arguments.block_maximum = scratch.block_maximum;
   int bits = 0;
+  const bool listed = !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
+  const float* places[listed_rows];
+  arguments.key_rows = listed ? places : nullptr;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
-    arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.kv_head, row);
-    arguments.key_count = tile.keys.k.end_of_run(row, tile.keys.first + end) - row;
+    arguments.key_count = end - j;
+    if (listed) {
+      arguments.key_count = smaller(arguments.key_count, listed_rows);
+      tile.keys.k.list(tile.keys.b, tile.keys.kv_head, row, row + arguments.key_count, places);
+    } else {
+      arguments.keys = tile.keys.k.row(tile.keys.b, tile.keys.kv_head, row);
+    }
     arguments.visible = scratch.visible + (j - begin);
     arguments.bias = biased ? scratch.bias + (j - begin) * tile.width : nullptr;
     arguments.weights = scratch.weights + (j - begin) * tile.width;

@@ -39,15 +39,46 @@ inline __attribute__((always_inline)) void accumulate_run(
   }
 }
 
+// The same as accumulate for keys in several pages: as many columns of their values as a tile has lanes are copied to where the biases
+// were, one key after the other.
+__attribute__((noinline)) void accumulate_pages(const Tile& tile, const float* weights, const KeyRange& keys, std::int64_t first_lane,
+                                                std::int64_t lane_count, bool first) {
+  const Kernels& kernels = *tile.attention.kernels;
+  const std::int64_t depth = tile.attention.value_depth, panel = tile.width;
+  const float* places[listed_rows];
+  CopyArguments copy = {nullptr, 0, tile.keys.v.stride, nullptr, panel, 1, 0, 0, places};
+  AccumulateArguments arguments;
+  arguments.weights = weights;
+  arguments.width = tile.width;
+  arguments.lane_count = lane_count;
+  arguments.key_count = keys.end - keys.begin;
+  arguments.values = tile.scratch.bias;
+  arguments.value_row_stride = panel;
+  arguments.accumulation = first ? Accumulation::store : Accumulation::add;
+  arguments.output_stride = tile.plan.value_stride;
+  for (std::int64_t c = 0; c < depth; c += panel) {
+    arguments.columns = copy.columns = smaller(panel, depth - c);
+    for (std::int64_t j = keys.begin; j < keys.end; j += copy.rows) {
+      copy.rows = smaller(keys.end - j, listed_rows);
+      tile.keys.v.list(tile.keys.b, tile.keys.kv_head, tile.keys.first + j, tile.keys.first + j + copy.rows, places);
+      for (std::int64_t r = 0; r < copy.rows; ++r) places[r] += c * tile.keys.v.stride;
+      copy.destination = tile.scratch.bias + (j - keys.begin) * panel;
+      kernels.copy(&copy);
+    }
+    arguments.output = tile.scratch.output + first_lane * tile.plan.value_stride + c;
+    kernels.accumulate(&arguments);
+  }
+}
+
 // Some columns and lanes of a block's sums: they wait where the biases were, as many as there is room for.
-struct Partial {
+struct PartialSums {
   std::int64_t first_lane, lanes, column, columns;
   float* sums;
   std::int64_t stride;
 };
 
 // Adds keys [begin, end) to partial sums.
-void extend(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end, const Partial& partial) {
+void extend(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end, const PartialSums& partial) {
   KeyRange run = {begin, begin};
   while (next_run(tile, end, &run)) {
     const float* const weights = tile.scratch.weights + (run.begin - block) * tile.width + partial.first_lane;
@@ -80,36 +111,34 @@ std::uint32_t poisoned_groups(const Tile& tile, std::int64_t block, std::int64_t
   return bits;
 }
 
-// The same as accumulate for keys that come in several runs; in poisoned groups, a value meets only the lanes that see its key.
-__attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
-                                               std::int64_t first_lane, std::int64_t lane_count, bool first, std::uint32_t poisoned) {
+// Keys [begin, end) of a block for all lanes; in poisoned groups, a value meets only the lanes that see its key.
+void accumulate_groups(const Tile& tile, std::int64_t begin, std::int64_t end, std::uint32_t poisoned) {
   const std::int64_t stride = tile.plan.value_stride, depth = tile.attention.value_depth;
   const std::int64_t step = tile.attention.kernels->lanes, room = tile.plan.key_block * tile.width;
-  for (std::int64_t n = first_lane; n < first_lane + lane_count; n += lane_step) {
-    const std::int64_t lanes = smaller(lane_step, first_lane + lane_count - n);
+  for (std::int64_t n = 0; n < tile.count; n += lane_step) {
+    const std::int64_t lanes = smaller(lane_step, tile.count - n);
     const std::int64_t most = room / lanes / step * step;
     for (std::int64_t c = 0; c < depth; c += most) {
       float* const partial = tile.scratch.bias;
-      const Partial together = {n, lanes, c, smaller(most, depth - c), partial, most};
+      const PartialSums together = {n, lanes, c, smaller(most, depth - c), partial, most};
       tile.attention.kernels->fill(partial, 1, lanes * most, 0.0f);
       // The lanes that a key's value may meet: all, or those that see it.
       const std::uint32_t all = (1u << lanes) - 1;
       const auto meets = [&](std::int64_t j) {
-        return (poisoned >> (j - block) / key_group & 1) == 0 ? all : tile.scratch.visible[j - block] >> n & all;
+        return (poisoned >> (j - begin) / key_group & 1) == 0 ? all : tile.scratch.visible[j - begin] >> n & all;
       };
       for (std::int64_t j = begin; j < end;) {
         const std::int64_t from = j;
         const std::uint32_t some = meets(j);
-        if (poisoned == 0) j = end;
         while (j < end && meets(j) == some) ++j;
-        if (some == all) extend(tile, block, from, j, together);
+        if (some == all) extend(tile, begin, from, j, together);
         for (std::int64_t l = 0; l < lanes && some != all; ++l) {
-          if ((some >> l & 1) != 0) extend(tile, block, from, j, {n + l, 1, c, together.columns, partial + l * most, most});
+          if ((some >> l & 1) != 0) extend(tile, begin, from, j, {n + l, 1, c, together.columns, partial + l * most, most});
         }
       }
       for (std::int64_t l = 0; l < lanes; ++l) {
         float* const output = tile.scratch.output + (n + l) * stride + c;
-        for (std::int64_t i = 0; i < smaller(most, stride - c); ++i) output[i] = partial[l * most + i] + (first ? 0.0f : output[i]);
+        for (std::int64_t i = 0; i < smaller(most, stride - c); ++i) output[i] += partial[l * most + i];
       }
     }
   }
@@ -119,18 +148,16 @@ __attribute__((noinline)) void accumulate_runs(const Tile& tile, std::int64_t bl
 
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
                 std::int64_t first_lane, std::int64_t lane_count, bool first) {
-  KeyRange run = {begin, begin};
-  next_run(tile, end, &run);
-  if (run.end != end) {
-    accumulate_runs(tile, block, begin, end, first_lane, lane_count, first, 0);
-    return;
-  }
-  const std::int64_t stride = tile.plan.value_stride;
   // A lane without a query is computed, too, where three would take longer than four.
   if (first_lane + lane_count == tile.count && lane_count % 4 == 3) ++lane_count;
+  const std::int64_t stride = tile.plan.value_stride;
   const float* const weights = tile.scratch.weights + (begin - block) * tile.width + first_lane;
-  accumulate_run(tile, weights, tile.width, run, lane_count, 0, tile.attention.value_depth, first ? Accumulation::store : Accumulation::add,
-                 tile.scratch.output + first_lane * stride, stride);
+  if (!tile.keys.v.adjacent(tile.keys.first + begin, tile.keys.first + end)) {
+    accumulate_pages(tile, weights, {begin, end}, first_lane, lane_count, first);
+    return;
+  }
+  accumulate_run(tile, weights, tile.width, {begin, end}, lane_count, 0, tile.attention.value_depth,
+                 first ? Accumulation::store : Accumulation::add, tile.scratch.output + first_lane * stride, stride);
 }
 
 void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
@@ -146,7 +173,7 @@ void accumulate_ranges(const Tile& tile, std::int64_t block, std::int64_t end) {
 }
 
 void accumulate_visible(const Tile& tile, std::int64_t block, std::int64_t end) {
-  accumulate_runs(tile, block, block, end, 0, tile.count, false, poisoned_groups(tile, block, end));
+  accumulate_groups(tile, block, end, poisoned_groups(tile, block, end));
 }
 
 void fold(const Tile& tile) {

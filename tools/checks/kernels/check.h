@@ -129,6 +129,14 @@ inline Matrix output_matrix(ArgumentMemory& memory, const char* name, std::int64
   return {memory.output(name, extent(rows, columns, row_stride, stride), alignment), row_stride, stride};
 }
 
+/// Where each row of an input is, for kernels that may be told by a list; two times in three none, and its rows lie a stride apart.
+inline std::vector<const float*> draw_places(Random& random, const Matrix& input, std::int64_t rows) {
+  std::vector<const float*> places;
+  const bool listed = random.one_in(3);
+  for (std::int64_t r = 0; r < rows && listed; ++r) places.push_back(input.at(r, 0));
+  return places;
+}
+
 /// Mostly around the tile's size and its double, sometimes far above.
 inline std::int64_t draw_size(Random& random, std::int64_t least, std::int64_t tile) {
   return random.one_in(16) ? random.between(least, 150) : random.between(least, 2 * tile + 1);

@@ -66,7 +66,9 @@ Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shap
   arguments.query_stride = padded;
   arguments.rows = shape.rows;
   arguments.depth = shape.depth;
-  arguments.keys = keys.data;
+  const std::vector<const float*> places = draw_places(random, keys, shape.keys);
+  arguments.keys = places.empty() ? keys.data : nullptr;
+  arguments.key_rows = places.empty() ? nullptr : places.data();
   arguments.key_row_stride = keys.row_stride;
   arguments.key_stride = keys.stride;
   arguments.key_count = shape.keys;
@@ -174,7 +176,9 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
   arguments.weights = weights.data;
   arguments.rows = shape.rows;
   arguments.columns = shape.columns;
-  arguments.values = values.data;
+  const std::vector<const float*> places = draw_places(random, values, shape.keys);
+  arguments.values = places.empty() ? values.data : nullptr;
+  arguments.value_rows = places.empty() ? nullptr : places.data();
   arguments.value_row_stride = values.row_stride;
   arguments.value_stride = values.stride;
   arguments.key_count = shape.keys;

@@ -5,7 +5,7 @@ namespace attend::checks {
 
 CopyShape draw_copy(const Kernels& kernels, Random& random) {
   CopyShape shape;
-  shape.rows = random.between(0, 4);
+  shape.rows = random.between(0, 12);
   shape.columns = draw_width(random, 0, kernels.lanes);
   shape.source_stride = draw_stride(random, 0);
   shape.source_gap = draw_input_gap(random, shape.columns * shape.source_stride);
@@ -34,7 +34,9 @@ Result check_copy(const Kernels& kernels, const CopyShape& shape, Seed seed, Arg
                                            shape.columns * shape.destination_stride + shape.destination_gap,
                                            shape.destination_stride);
   CopyArguments arguments = {};
-  arguments.source = source.data;
+  const std::vector<const float*> places = draw_places(random, source, shape.rows);
+  arguments.source = places.empty() ? source.data : nullptr;
+  arguments.source_rows = places.empty() ? nullptr : places.data();
   arguments.source_row_stride = source.row_stride;
   arguments.source_stride = source.stride;
   arguments.destination = destination.data;

@@ -77,7 +77,9 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   if (shape.nan_key >= 0 && shape.depth > 0) *keys.at(shape.nan_key, shape.depth / 2) = not_a_number;
 
   ScoreArguments arguments = {};
-  arguments.keys = keys.data;
+  const std::vector<const float*> places = draw_places(random, keys, shape.general ? shape.keys : 0);
+  arguments.keys = places.empty() ? keys.data : nullptr;
+  arguments.key_rows = places.empty() ? nullptr : places.data();
   arguments.key_row_stride = keys.row_stride;
   arguments.key_stride = keys.stride;
   arguments.key_count = shape.keys;
