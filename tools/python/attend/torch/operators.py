@@ -15,11 +15,11 @@ __all__ = ["attention", "mha"]
 _MAX_THREADS = 256
 
 
-def _threads() -> int:
+def thread_count() -> int:
     return min(int(torch.get_num_threads()), _MAX_THREADS)
 
 
-def _plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
+def plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
     """The tensor without its gradient's graph."""
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
@@ -34,9 +34,9 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = N
                window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
                softcap: Optional[float] = None) -> Tensor:
     result: Tensor = _attend_attention(
-        *(_plain(each) for each in (q, k, v, valid_lens)), mask=_plain(mask), additive_mask=_plain(additive_mask), sinks=_plain(sinks),
+        *(plain(each) for each in (q, k, v, valid_lens)), mask=plain(mask), additive_mask=plain(additive_mask), sinks=plain(sinks),
         causal=causal, offset=offset, window_left=window_left, window_right=window_right, scale=scale, softcap=softcap,
-        threads=_threads())
+        threads=thread_count())
     return result
 
 
@@ -88,20 +88,20 @@ def mha(query: Tensor, key: Tensor, value: Tensor, num_heads: int, in_proj_weigh
     """
     layer, packed = packed_of(num_heads, in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias, out_proj_weight,
                               out_proj_bias)
-    queries, keys, values = _plain(query), _plain(key), _plain(value)
+    queries, keys, values = plain(query), plain(key), plain(value)
     assert queries is not None and keys is not None and values is not None
     output = queries.new_empty((*queries.shape[:2], out_proj_weight.shape[0]))
     rows = output
     if not batch_first:
         queries, keys, values, rows = (each.transpose(0, 1) for each in (queries, keys, values, output))
-    options = _visibility(queries.shape[1], keys.shape[1], num_heads, _plain(key_padding_mask), _plain(attn_mask))
+    options = _visibility(queries.shape[1], keys.shape[1], num_heads, plain(key_padding_mask), plain(attn_mask))
     options["causal"] = bool(options.get("causal", False) or is_causal)
     if starts is not None:
         options["query_starts"] = options["key_starts"] = starts
     if add_zero_attn:
         # A key of zeros scores 0, whatever the query, and its value adds nothing: that is a sink of 0.
         options["sinks"] = queries.new_zeros(num_heads)
-    found = layer(queries, keys, values, out=rows, threads=_threads(), attention_weights=need_weights,
+    found = layer(queries, keys, values, out=rows, threads=thread_count(), attention_weights=need_weights,
                   average_weights=need_weights and average_attn_weights, **options)
     packed.count()
     if not need_weights:
@@ -182,7 +182,7 @@ def _causal_mask(queries: int, keys: int, dtype: torch.dtype) -> Tensor:
 def _refuse_gradient(gradient: Tensor, sizes: list[int], operator: str) -> Tensor:
     """Stands in graphs where a gradient of the operator would be computed, and raises when it is."""
     raise RuntimeError(f"{operator} computes no gradients: it is for inference. Call the model under torch.no_grad(), have parameters "
-                       "that do not require_grad, or give the model back to PyTorch by restore()")
+                       "that do not require_grad, or give the model back to PyTorch: by restore(), or by another attn_implementation")
 
 
 @_refuse_gradient.register_fake
@@ -190,7 +190,7 @@ def _(gradient: Tensor, sizes: list[int], operator: str) -> Tensor:
     return gradient.new_empty(sizes)
 
 
-def _refuses_gradients(operator: Any, name: str) -> None:
+def refuses_gradients(operator: Any, name: str) -> None:
     def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.sizes = [each.shape if isinstance(each, Tensor) else None for each in inputs]
 
@@ -201,5 +201,5 @@ def _refuses_gradients(operator: Any, name: str) -> None:
     operator.register_autograd(refuse, setup_context=remember)
 
 
-_refuses_gradients(_attention, "attend::attention")
-_refuses_gradients(mha, "attend::mha")
+refuses_gradients(_attention, "attend::attention")
+refuses_gradients(mha, "attend::mha")
