@@ -2,7 +2,8 @@
 # python.sh BUILD FOLDER: the Python package (tools/python), installed by pip into a fresh environment with numpy and pytest:
 # its library needs and shows nothing but what it should, the wheel's platform is one that has its symbols, the tests pass
 # without PyTorch, mypy --strict has nothing to say. Then the tests with PyTorch, by the Python of $ATTEND_TORCH_PYTHON or
-# build/venv/bin/python where there is one; and the wheel for aarch64 where there is its compiler.
+# build/venv/bin/python where there is one, and with transformers where that has it; and the wheel for aarch64 where there is
+# its compiler. The names of tests that are skipped are printed.
 set -eu
 export BUILD=$1
 folder=$2
@@ -16,7 +17,7 @@ install() { "$python" -m pip install -q --disable-pip-version-check "$@"; }
 install numpy pytest || { echo "skipped: pip finds no numpy and pytest"; exit; }  # no tool: not even a failure where all tools are required
 install ./tools/python
 "$python" -c 'import attend; print(attend.__version__, attend.__file__)' | grep "$folder/"
-test_package() { "$@" -m pytest -q -p no:cacheprovider tools/python/tests; }
+test_package() { "$@" -m pytest -q -rs -p no:cacheprovider tools/python/tests; }
 test_package "$python"
 if install mypy; then
   "$python" -m mypy --strict --no-incremental --config-file tools/python/pyproject.toml -p attend
