@@ -1,6 +1,7 @@
 """Models of transformers whose attention attend computes; skipped without them. All have random weights: nothing is fetched."""
 import copy
 import os
+import pickle
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -378,6 +379,38 @@ def test_compiled_models(padding):
     close(found[sees], expected[sees])
 
 
+def test_an_exported_model():
+    model = decoder("Qwen3")
+    tokens, is_token = tokens_and_padding("left")
+    given = dict(attention_mask=is_token, use_cache=False)
+    with torch.inference_mode():
+        expected = reference(model)(tokens, **given).logits
+    with torch.no_grad():
+        program = torch.export.export(with_attend(model), (tokens,), given, strict=False)
+        calls.clear()
+        found = program.module()(tokens, **given).logits
+    assert_counts(LAYERS, dense=LAYERS)
+    close(found[is_token.bool()], expected[is_token.bool()])
+
+
+def test_defaults_of_pytorch_change_nothing():
+    model = with_attend(decoder("Gemma3"))
+    tokens, is_token = tokens_and_padding("left")
+    with torch.inference_mode():
+        expected = model(tokens, attention_mask=is_token).logits
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            assert torch.equal(model(tokens, attention_mask=is_token).logits, expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        q = torch.randn(1, 2, 3, 8)
+        reach._confirmed.clear()
+        with torch.device("meta"):
+            given = mask_function(1, 3, 3, attention_mask=torch.tensor([[0, 1, 1]], device="cpu").bool())
+            output, _ = attention_function(torch.nn.Identity().eval(), q, q, q, given)
+        assert output.is_cpu and not output[0, 0].any() and output[0, 1:].any()
+
+
 def test_generation_by_a_compiled_forward():
     """Masks are made outside of the graph, and are its arguments."""
     model = decoder("Llama")
@@ -395,7 +428,8 @@ def test_keys_and_values_are_read_where_they_are(monkeypatch):
     compute = attend.transformers.attention.__globals__["_attend_attention"]
 
     def spy(q, k, v, *arguments, **options):
-        seen.append((k.data_ptr(), v.data_ptr(), tuple(k.shape), options["mask"], options["causal"], options["offset"]))
+        seen.append((k.data_ptr(), v.data_ptr(), tuple(k.shape), options.get("mask"), options.get("causal", False),
+                     options.get("offset", 0)))
         return compute(q, k, v, *arguments, **options)
 
     monkeypatch.setitem(attend.transformers.attention.__globals__, "_attend_attention", spy)
@@ -550,6 +584,13 @@ def test_a_mask_that_is_read_or_written_as_a_tensor_is_dense():
     assert torch.equal(torch.where(make(), 0.0, 1.0), torch.where(expected, 0.0, 1.0))
     assert torch.equal(make() & changed, changed) and torch.equal(changed & make(), changed)
     close(torch.nn.functional.scaled_dot_product_attention(q, k, v, make()).transpose(1, 2), plain_attention(q, k, v, expected))
+
+
+def test_copies_of_a_mask_are_dense():
+    given = mask_function(2, 5, 7, q_offset=2, mask_function=masking_utils.sliding_window_causal_mask_function(3))
+    expected = masking_utils.sdpa_mask(2, 5, 7, q_offset=2, mask_function=masking_utils.sliding_window_causal_mask_function(3))
+    for each in (copy.deepcopy(given), pickle.loads(pickle.dumps(given)), given.clone(), given.detach()):
+        assert type(each) is torch.Tensor and torch.equal(each, expected)
 
 
 def test_a_mask_of_other_sizes_is_dense():

@@ -12,7 +12,14 @@ transformers from 5.24 on, which `import attend` alone never imports. Calls use 
 """
 from __future__ import annotations
 
-from transformers import AttentionInterface, AttentionMaskInterface
+import inspect
+
+import transformers
+from transformers import AttentionInterface, AttentionMaskInterface, masking_utils
+
+if "q_offset" not in inspect.signature(masking_utils.sdpa_mask).parameters:
+    raise ImportError(f"attend.transformers needs transformers from 5.24 on, whose mask functions take q_offset; found "
+                      f"{transformers.__version__}")
 
 from .attention import attention
 from .calls import Calls, calls

@@ -10,7 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.utils.import_utils import is_tracing
 
 from ..core import attention as _attend_attention
-from ..torch.operators import plain, refuses_gradients, thread_count
+from ..torch.operators import refuses_gradients, thread_count
 from .calls import calls
 from .masks import Mask
 
@@ -55,10 +55,9 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
         options["causal"] = True
     if attention_mask is not None and attention_mask.dtype != torch.bool and not attention_mask.is_floating_point():
         raise TypeError(f"attention_mask: is of {attention_mask.dtype}, expected bools, of which True attends, or floats")
-    compute = _operator if _needs_operator(query, key, value, attention_mask, s_aux, position_bias) else _rows
-    output, weights = compute(query, key, value, mask=attention_mask, position_bias=position_bias, sinks=s_aux, scale=scaling,
-                              softcap=softcap or None, need_weights=bool(output_attentions), **options)
-    return output, weights if output_attentions else None
+    compute = _recorded_rows if _needs_operator(query, key, value, attention_mask, s_aux, position_bias) else _rows
+    return compute(query, key, value, mask=attention_mask, position_bias=position_bias, sinks=s_aux, scale=scaling, softcap=softcap or None,
+                   need_weights=bool(output_attentions), **options)
 
 
 def _reason_against(module: Any, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Optional[str]:
@@ -90,47 +89,57 @@ def _read(mask: Mask, query: Tensor, key: Tensor, needs_keys: bool) -> tuple[dic
 
 def _needs_operator(*tensors: Optional[Tensor]) -> bool:
     """Whether PyTorch has to see the call: to record it in a graph, or to refuse its gradient."""
-    if is_tracing(tensors[0]):
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return True
-    given = [tensor for tensor in tensors if tensor is not None]
-    return (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)) or any(
-        type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in given)
+    is_grad_enabled = torch.is_grad_enabled()
+    for tensor in tensors:
+        if tensor is not None and (type(tensor) not in (Tensor, torch.nn.Parameter) or (is_grad_enabled and tensor.requires_grad)):
+            return True
+    return False
 
 
-def _rows(query: Tensor, key: Tensor, value: Tensor, valid_lens: Optional[Tensor] = None, valid_starts: Optional[Tensor] = None,
-          key_padding_mask: Optional[Tensor] = None, starts: Optional[Tensor] = None, mask: Optional[Tensor] = None,
-          position_bias: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
-          window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
-          softcap: Optional[float] = None, need_weights: bool = False) -> tuple[Tensor, Tensor]:
-    """Attention with the output's rows one after the other, (B, L, H, Dv), and the weights, (B, H, L, S) or empty.
+def _rows(query: Tensor, key: Tensor, value: Tensor, *, starts: Optional[Tensor] = None, mask: Optional[Tensor] = None,
+          position_bias: Optional[Tensor] = None, need_weights: bool = False, **options: Any) -> tuple[Tensor, Optional[Tensor]]:
+    """Attention with the output's rows one after the other, (B, L, H, Dv), and with need_weights the weights, (B, H, L, S).
 
     starts (N + 1,): rows starts[n] to starts[n + 1] - 1 of all batch entries, laid one after the other, are a sequence of their own.
+    mask: bools, or floats, which are added.
     """
-    query, key, value = (each.detach() for each in (query, key, value))
-    output = torch.empty(query.shape[0], query.shape[2], query.shape[1], value.shape[3])
+    output = query.new_empty((query.shape[0], query.shape[2], query.shape[1], value.shape[3]))
+    weights = query.new_empty((*query.shape[:3], key.shape[2])) if need_weights else None
     out = output.transpose(1, 2)
-    weights = torch.empty((*query.shape[:3], key.shape[2]) if need_weights else 0)
-    shown, added = plain(mask), plain(position_bias)
-    if shown is not None and shown.dtype != torch.bool:
-        shown, added = None, shown if added is None else added + shown
     if starts is not None:
         # One entry of all rows: views, where entries lie one after the other in memory.
         query, key, value, out = (each.transpose(0, 1).flatten(1, 2)[None] for each in (query, key, value, out))
-    _attend_attention(
-        query, key, value, valid_lens, out=out, valid_starts=valid_starts, key_padding_mask=key_padding_mask, query_starts=starts,
-        key_starts=starts, mask=shown, additive_mask=added, sinks=plain(sinks), causal=causal, offset=offset, window_left=window_left,
-        window_right=window_right, scale=scale, softcap=softcap, attention_weights=weights if need_weights else None,
-        threads=thread_count())
+        options["query_starts"] = options["key_starts"] = starts
+    if mask is None:
+        options["additive_mask"] = position_bias
+    elif mask.dtype == torch.bool:
+        options["mask"], options["additive_mask"] = mask, position_bias
+    else:
+        options["additive_mask"] = mask if position_bias is None else mask + position_bias
+    _attend_attention(query, key, value, out=out, attention_weights=weights, threads=thread_count(), **options)
     calls._add(is_dense=mask is not None)
     return output, weights
 
 
-_operator = torch.library.custom_op(
-    "attend::attention_rows", _rows, mutates_args=(), device_types="cpu",
+@torch.library.custom_op(
+    "attend::attention_rows", mutates_args=(), device_types="cpu",
     schema="(Tensor query, Tensor key, Tensor value, Tensor? valid_lens=None, Tensor? valid_starts=None, Tensor? key_padding_mask=None, "
            "Tensor? starts=None, Tensor? mask=None, Tensor? position_bias=None, Tensor? sinks=None, bool causal=False, "
            "SymInt offset=0, SymInt? window_left=None, SymInt? window_right=None, float? scale=None, float? softcap=None, "
            "bool need_weights=False) -> (Tensor, Tensor)")
+def _operator(query: Tensor, key: Tensor, value: Tensor, valid_lens: Optional[Tensor] = None, valid_starts: Optional[Tensor] = None,
+              key_padding_mask: Optional[Tensor] = None, starts: Optional[Tensor] = None, mask: Optional[Tensor] = None,
+              position_bias: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
+              window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
+              softcap: Optional[float] = None, need_weights: bool = False) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        output, weights = _rows(
+            query, key, value, valid_lens=valid_lens, valid_starts=valid_starts, key_padding_mask=key_padding_mask, starts=starts, mask=mask,
+            position_bias=position_bias, sinks=sinks, causal=causal, offset=offset, window_left=window_left, window_right=window_right,
+            scale=scale, softcap=softcap, need_weights=need_weights)
+    return output, query.new_empty(0) if weights is None else weights
 
 
 @_operator.register_fake
@@ -147,6 +156,13 @@ def _(query: Tensor, key: Tensor, value: Tensor, valid_lens: Optional[Tensor] = 
 refuses_gradients(_operator, "attend::attention_rows")
 
 
+def _recorded_rows(query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool = False,
+                   **options: Any) -> tuple[Tensor, Optional[Tensor]]:
+    """_rows by the operator, which PyTorch sees."""
+    output, weights = _operator(query, key, value, need_weights=need_weights, **options)
+    return output, weights if need_weights else None
+
+
 def _by_pytorch(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Optional[Tensor], *, scaling: Optional[float],
                 dropout: float, is_causal: bool, softcap: Optional[float], s_aux: Optional[Tensor], position_bias: Optional[Tensor],
                 output_attentions: Optional[bool], **others: Any) -> tuple[Tensor, Optional[Tensor]]:
@@ -157,9 +173,9 @@ def _by_pytorch(module: Any, query: Tensor, key: Tensor, value: Tensor, attentio
             module, query, key, value, mask, dropout=dropout, scaling=scaling, is_causal=is_causal, position_bias=position_bias, **others)
         return found
     if mask is None and is_causal and query.shape[2] > 1:
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+        mask = query.new_ones((query.shape[2], key.shape[2]), dtype=torch.bool).tril()
     if mask is not None and mask.dtype == torch.bool:
-        mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+        mask = query.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(query.dtype).min)
     given = {"softcap": softcap, "s_aux": s_aux, "position_bias": position_bias}
     found = _eager_of(module)(module, query, key, value, mask, scaling=scaling, dropout=dropout,
                               **{name: each for name, each in given.items() if each is not None}, **others)

@@ -59,6 +59,12 @@ class Mask(Tensor):
         arguments, options = tree_map_only(Mask, Mask._become_dense, (arguments, options or {}))
         return function(*arguments, **options)
 
+    def __deepcopy__(self, memo: Any) -> Tensor:  # type: ignore[override]
+        return self.dense().clone()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.dense().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
     # What torch.compile asks of a tensor subclass that is the argument of a graph.
     def __tensor_flatten__(self) -> tuple[list[str], None]:
         self._become_dense()
@@ -141,7 +147,7 @@ def _options_of_padding(is_token: Tensor) -> Options:
     keys = is_token.shape[1]
     starts = is_token.byte().argmax(1)
     ends = starts + is_token.sum(1)
-    places = torch.arange(keys)
+    places = torch.arange(keys, device=is_token.device)
     if not torch.equal(is_token, (places >= starts[:, None]) & (places < ends[:, None])):
         return {"key_padding_mask": is_token}
     options = {"valid_starts": starts} if bool(starts.any()) else {}

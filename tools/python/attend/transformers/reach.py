@@ -57,8 +57,9 @@ def _has_bounds(function: MaskFunction, reach: Reach) -> bool:
     """Whether a function, which may change from release to release, shows the last key of its reach and hides the next, on both sides."""
     left, right = reach.left, reach.right
     query = 1 + (3 if left is None else left)
-    distances = torch.tensor([-query, -1 if left is None else -left, 0, 1 if right is None else right, query if right is None else right + 1])
-    shown = torch.tensor([left is None, True, True, True, right is None])
+    last = -1 if left is None else -left, 1 if right is None else right
+    distances = torch.tensor([-query, last[0], 0, last[1], query if right is None else right + 1], device="cpu")
+    shown = torch.tensor([left is None, True, True, True, right is None], device="cpu")
     found = function(0, 0, torch.full_like(distances, query), query + distances)
     return torch.equal(found, shown)
 
