@@ -2,6 +2,7 @@
 import copy
 import os
 import pickle
+import threading
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -365,6 +366,28 @@ def test_heads_too_wide_are_left_to_pytorch():
     assert_counts(0, pytorch={"with heads wider than 576": 1})
 
 
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, sinks=None, softcap=None):
+    """As a model's file has it beside its modules."""
+    assert attention_mask.dtype == query.dtype and attention_mask.shape == (3, 3)
+    scores = query @ key.transpose(2, 3) * scaling + attention_mask
+    return (torch.cat([scores, sinks], -1).softmax(-1)[..., :-1] @ value).transpose(1, 2), None
+
+
+class OwnAttention(torch.nn.Module):
+    """A module of this file."""
+
+
+def test_sinks_of_each_query_are_left_to_the_models_own_function():
+    q, k, v = torch.randn(3, 2, 4, 3, 8).unbind(0)
+    sinks = torch.randn(2, 4, 3, 1)
+    output, _ = attention_function(OwnAttention().eval(), q, k, v, None, scaling=0.5, sinks=sinks)
+    assert_counts(0, pytorch={"with sinks of each query": 1})
+    scores = (q @ k.transpose(2, 3) * 0.5).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
+    close(output, (torch.cat([scores, sinks], -1).softmax(-1)[..., :-1] @ v).transpose(1, 2))
+    with pytest.raises(NotImplementedError, match="Identity: has no eager_attention_forward"):
+        attention_function(torch.nn.Identity().eval(), q, k, v, None, scaling=0.5, sinks=sinks)
+
+
 @pytest.mark.parametrize("padding", ["none", "left"])
 def test_compiled_models(padding):
     model = decoder("Gemma3")
@@ -606,6 +629,28 @@ def test_learned_queries_serve_a_batch():
     q, k, v = torch.randn(1, 2, 3, 8), torch.randn(4, 2, 5, 8), torch.randn(4, 2, 5, 8)
     output, _ = attention_function(torch.nn.Identity().eval(), q, k, v, None, is_causal=False)
     close(output, plain_attention(q.expand(4, -1, -1, -1), k, v, None))
+
+
+def test_models_in_threads_are_counted():
+    model = with_attend(decoder("Gemma3"))
+    tokens, is_token = tokens_and_padding("left")
+    with torch.inference_mode():
+        expected = model(tokens, attention_mask=is_token).logits
+    calls.clear()
+    found = []
+
+    def run():
+        with torch.inference_mode():
+            for _ in range(10):
+                found.append(model(tokens, attention_mask=is_token).logits)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 40 and all(torch.equal(each, expected) for each in found)
+    assert_counts(40 * LAYERS)
 
 
 def test_counts_say_who_computed():

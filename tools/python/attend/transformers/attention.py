@@ -21,8 +21,8 @@ _MAX_HEAD_DIM = 576
 
 def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Optional[Tensor] = None,
               scaling: Optional[float] = None, dropout: float = 0.0, is_causal: Optional[bool] = None, softcap: Optional[float] = None,
-              s_aux: Optional[Tensor] = None, position_bias: Optional[Tensor] = None, output_attentions: Optional[bool] = False,
-              **others: Any) -> tuple[Tensor, Optional[Tensor]]:
+              s_aux: Optional[Tensor] = None, sinks: Optional[Tensor] = None, position_bias: Optional[Tensor] = None,
+              output_attentions: Optional[bool] = False, **others: Any) -> tuple[Tensor, Optional[Tensor]]:
     """The attention function that "attend" is in transformers' AttentionInterface.
 
     query (B, H, L, D), key (B, G, S, D), value (B, G, S, Dv), where G divides H. attention_mask is a Mask, or a tensor aligned to the
@@ -30,8 +30,8 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
     unless there is one query. s_aux (H,) are sinks, position_bias floats shaped as the mask. Gives the output (B, L, H, Dv), and with
     output_attentions the weights (B, H, L, S), else None.
 
-    PyTorch computes calls in training, with dropout, under autocast, and of other types than float32, as attend.transformers.calls
-    tells. Tensors on other devices are a ValueError. A gradient is a RuntimeError, in backward(). A row that sees no key gives zeros.
+    PyTorch computes calls in training, with dropout, under autocast, of other types than float32, and with sinks (B, H, L, 1), as
+    attend.transformers.calls tells. Tensors on other devices are a ValueError. A gradient is a RuntimeError, in backward(). A row that sees no key gives zeros.
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if not tensor.is_cpu:
@@ -39,12 +39,13 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
                              'model.set_attn_implementation("sdpa") is for others')
     if is_causal is None:
         is_causal = bool(getattr(module, "is_causal", True))
-    why = _reason_against(module, query, key, value, dropout)
+    why = _reason_against(module, query, key, value, dropout, sinks)
     if why is not None:
         if not is_tracing(query):
             calls._add_left(why)
         return _by_pytorch(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, is_causal=is_causal,
-                           softcap=softcap, s_aux=s_aux, position_bias=position_bias, output_attentions=output_attentions, **others)
+                           softcap=softcap, s_aux=s_aux, sinks=sinks, position_bias=position_bias, output_attentions=output_attentions,
+                           **others)
     if query.shape[0] != key.shape[0]:  # as learned queries may have it
         batch = max(query.shape[0], key.shape[0])
         query, key, value = (each.expand(batch, -1, -1, -1) for each in (query, key, value))
@@ -60,7 +61,7 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
                    need_weights=bool(output_attentions), **options)
 
 
-def _reason_against(module: Any, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Optional[str]:
+def _reason_against(module: Any, query: Tensor, key: Tensor, value: Tensor, dropout: float, sinks: Optional[Tensor]) -> Optional[str]:
     """Why PyTorch computes a call; None: attend does."""
     if getattr(module, "training", False):
         return "in training"
@@ -68,6 +69,8 @@ def _reason_against(module: Any, query: Tensor, key: Tensor, value: Tensor, drop
         return "with dropout"
     if torch.is_autocast_enabled("cpu"):
         return "under autocast"
+    if sinks is not None:
+        return "with sinks of each query"
     for tensor in (query, key, value):
         if tensor.dtype != torch.float32:
             return f"of {tensor.dtype}"
@@ -164,11 +167,11 @@ def _recorded_rows(query: Tensor, key: Tensor, value: Tensor, *, need_weights: b
 
 
 def _by_pytorch(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Optional[Tensor], *, scaling: Optional[float],
-                dropout: float, is_causal: bool, softcap: Optional[float], s_aux: Optional[Tensor], position_bias: Optional[Tensor],
-                output_attentions: Optional[bool], **others: Any) -> tuple[Tensor, Optional[Tensor]]:
+                dropout: float, is_causal: bool, softcap: Optional[float], s_aux: Optional[Tensor], sinks: Optional[Tensor],
+                position_bias: Optional[Tensor], output_attentions: Optional[bool], **others: Any) -> tuple[Tensor, Optional[Tensor]]:
     """Attention by sdpa of transformers, or by the model's own function in case of what sdpa lacks."""
     mask = attention_mask.dense() if isinstance(attention_mask, Mask) else attention_mask
-    if not softcap and s_aux is None and not output_attentions:
+    if not softcap and s_aux is None and sinks is None and not output_attentions:
         found: tuple[Tensor, Optional[Tensor]] = sdpa_attention_forward(
             module, query, key, value, mask, dropout=dropout, scaling=scaling, is_causal=is_causal, position_bias=position_bias, **others)
         return found
@@ -176,7 +179,7 @@ def _by_pytorch(module: Any, query: Tensor, key: Tensor, value: Tensor, attentio
         mask = query.new_ones((query.shape[2], key.shape[2]), dtype=torch.bool).tril()
     if mask is not None and mask.dtype == torch.bool:
         mask = query.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(query.dtype).min)
-    given = {"softcap": softcap, "s_aux": s_aux, "position_bias": position_bias}
+    given = {"softcap": softcap, "s_aux": s_aux, "sinks": sinks, "position_bias": position_bias}
     found = _eager_of(module)(module, query, key, value, mask, scaling=scaling, dropout=dropout,
                               **{name: each for name, each in given.items() if each is not None}, **others)
     return found

@@ -40,7 +40,7 @@ class Mask(Tensor):
         if self._dense is None:
             assert self._make_dense is not None
             # Not expanded: an operation may write it.
-            self._dense, self._make_dense = self._make_dense().contiguous(), None
+            self._dense = self._make_dense().contiguous()
         return self._dense
 
     def _become_dense(self) -> Tensor:
