@@ -239,6 +239,17 @@ def test_t5_adds_its_position_bias():
     close(found[is_token.bool()], expected[is_token.bool()])
 
 
+@pytest.mark.parametrize("kind", ["none", "bools", "floats"])
+def test_a_position_bias_beside_a_mask(kind):
+    q, k, v = torch.randn(2, 2, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
+    bias, shown = torch.randn(1, 2, 5, 7), torch.rand(2, 1, 5, 7) < 0.7
+    mask = {"none": None, "bools": shown, "floats": torch.randn(2, 1, 5, 7)}[kind]
+    added = bias if mask is None else bias.masked_fill(~shown, -torch.inf) if kind == "bools" else bias + mask
+    output, _ = attention_function(torch.nn.Identity().eval(), q, k, v, mask, is_causal=False, position_bias=bias)
+    assert_counts(1, dense=int(mask is not None))
+    close(output, plain_attention(q, k, v, added.double()))
+
+
 @pytest.mark.parametrize("kind", ["bools", "floats"])
 def test_a_mask_of_the_caller_is_dense(kind):
     model = decoder("Llama")
@@ -414,6 +425,37 @@ def test_an_exported_model():
         found = program.module()(tokens, **given).logits
     assert_counts(LAYERS, dense=LAYERS)
     close(found[is_token.bool()], expected[is_token.bool()])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_model():
+    """torch.jit.trace keeps the operator, which computes later inputs, too."""
+    model, (tokens, is_token), (others, _) = bert(), tokens_and_padding("left"), tokens_and_padding("right")
+    with torch.no_grad():
+        expected = reference(model)(others, attention_mask=is_token).logits
+
+        class Logits(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.model = model
+
+            def forward(self, given, shown):
+                return self.model(given, attention_mask=shown, return_dict=False)[0]
+
+        with_attend(model)
+        traced = torch.jit.trace(Logits().eval(), (tokens, is_token), check_trace=False)
+        calls.clear()
+        found = traced(others, is_token)
+    assert_counts(LAYERS, dense=LAYERS)
+    close(found, expected)
+
+
+def test_fake_tensors():
+    with torch._subclasses.FakeTensorMode():
+        q = torch.empty(2, 4, 5, 8)
+        output, weights = attention_function(torch.nn.Identity().eval(), q, q[:, :2], q[:, :2, :, :6], None, output_attentions=True)
+    assert output.shape == (2, 5, 4, 6) and weights.shape == (2, 4, 5, 5)
+    assert_counts(0)
 
 
 def test_defaults_of_pytorch_change_nothing():
