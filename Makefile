@@ -174,10 +174,11 @@ amalgamation:
 
 # The library of the Python package: with the files' reader, and with nothing of the compiler's that it would need beside it.
 python_library := $(BUILD)/python/libattend.so
-$(BUILD)/tools/python/native/views.o: tools/python/native/views.c $(stamp)
+python_objects := $(BUILD)/tools/python/native/views.o $(BUILD)/tools/python/native/openmp.o
+$(python_objects): $(BUILD)/%.o: %.c $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) -x c -std=c99 $(CXXFLAGS) -fPIC -fvisibility=hidden -Iinclude -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -c $< -o $@
-$(python_library): $(BUILD)/tools/python/native/views.o $(call object,$(engine_sources) $(io_sources)) tools/python/native/exports.map
+$(python_library): $(python_objects) $(call object,$(engine_sources) $(io_sources)) tools/python/native/exports.map
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -shared -s -static-libstdc++ -static-libgcc $(link_flags) -Wl,--version-script=tools/python/native/exports.map \
 	  -Wl,--gc-sections -o $@ $(filter %.o,$^)
@@ -229,4 +230,4 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(installed))
 	rmdir $(addprefix $(DESTDIR),$(own_folders)) 2> /dev/null || true
 
--include $(BUILD)/tools/python/native/views.d $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))
+-include $(python_objects:.o=.d) $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))

@@ -1,6 +1,11 @@
 """Tensors and modules of PyTorch; skipped without it."""
 import copy
+import ctypes
+import os
 import pickle
+import signal
+import threading
+import time
 
 import attend
 import numpy as np
@@ -161,3 +166,85 @@ def test_attention_agrees():
     cache.append(k, v)
     close(attend.attention_cached(q, cache), expected)
     assert isinstance(attend.rms_norm(q), torch.Tensor) and isinstance(attend.matmul(q[0, 0], k[0, 0].T), torch.Tensor)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_calls_run_on_the_threads_of_pytorch(two_threads):
+    from attend.torch.threads import OpenMPThreads, threads
+    if not torch.backends.openmp.is_available() or not hasattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel"):
+        pytest.skip("PyTorch has no OpenMP")
+    pool = threads()
+    assert isinstance(pool, OpenMPThreads) and pool.count == 2 and threads() is pool and "2" in repr(pool)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(pool)
+    q, k, v = torch.randn(3, 2, 8, 150, 32)
+    expected = attend.attention(q, k, v, causal=True)
+    before = len(os.listdir("/proc/self/task"))
+    found = []
+
+    def run():
+        found.extend(attend.attention(q, k, v, causal=True, threads=pool) for _ in range(20))
+
+    run()
+    assert len(os.listdir("/proc/self/task")) <= before + 1  # none, or the one of OpenMP: no pool of attend's
+    several = [threading.Thread(target=run) for _ in range(3)]
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join()
+    assert len(found) == 80 and all(torch.equal(each, expected) for each in found)
+    torch.set_num_threads(1)
+    assert threads() == 1
+
+
+def test_tasks_each_run_once_by_as_many_threads_as_there_are():
+    from attend._library import library
+    from attend.torch.threads import OpenMPThreads
+    asked, ran = [], []
+
+    @ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(function, data, count, flags):
+        asked.append((count, flags))
+        for _ in range(count):
+            function(data)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+    def task(context, index):
+        ran.append((context, index))
+
+    pool = OpenMPThreads(3, ctypes.cast(parallel, ctypes.c_void_p).value)
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("attend_python_openmp", library))
+    for count in (0, 1, 2, 3, 7):
+        asked.clear()
+        ran.clear()
+        run(ctypes.addressof(pool._pool), count, ctypes.cast(task, ctypes.c_void_p), 5)
+        assert ran == [(5, index) for index in range(count)] and asked == ([(min(count, 3), 0)] if count > 1 else [])
+
+
+def test_a_child_of_fork_does_without_the_threads_of_pytorch(two_threads):
+    from attend.torch.threads import threads
+    q = torch.randn(1, 4, 64, 16)
+    expected = attend.attention(q, q, q, threads=threads())
+    torch.mm(torch.ones(300, 300), torch.ones(300, 300))  # has the runtime start its threads
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if threads() == 2 and torch.equal(attend.attention(q, q, q, threads=threads()), expected) else 1)
+        except BaseException:
+            os._exit(2)
+    deadline = time.monotonic() + 30
+    ended, status = 0, 0
+    while ended == 0 and time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if ended == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (ended, status) == (child, 0)

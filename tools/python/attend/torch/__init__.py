@@ -9,7 +9,7 @@
     o = attend.torch.attention(q, k, v, causal=True)      # torch.ops.attend.attention: q, k, v (batch, heads, tokens, head width)
 
 On the CPU, in float32, for inference: a gradient that is asked for is a RuntimeError that names the operator. It needs PyTorch from
-2.4 on, which `import attend` alone never imports. Calls use torch.get_num_threads() threads.
+2.4 on, which `import attend` alone never imports. Calls run on PyTorch's threads, torch.get_num_threads() of them.
 """
 from __future__ import annotations
 

@@ -9,14 +9,9 @@ from torch import Tensor
 
 from ..core import attention as _attend_attention
 from .packed import packed_of
+from .threads import threads
 
 __all__ = ["attention", "mha"]
-
-_MAX_THREADS = 256
-
-
-def thread_count() -> int:
-    return min(int(torch.get_num_threads()), _MAX_THREADS)
 
 
 def plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
@@ -36,7 +31,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = N
     result: Tensor = _attend_attention(
         *(plain(each) for each in (q, k, v, valid_lens)), mask=plain(mask), additive_mask=plain(additive_mask), sinks=plain(sinks),
         causal=causal, offset=offset, window_left=window_left, window_right=window_right, scale=scale, softcap=softcap,
-        threads=thread_count())
+        threads=threads())
     return result
 
 
@@ -101,7 +96,7 @@ def mha(query: Tensor, key: Tensor, value: Tensor, num_heads: int, in_proj_weigh
     if add_zero_attn:
         # A key of zeros scores 0, whatever the query, and its value adds nothing: that is a sink of 0.
         options["sinks"] = queries.new_zeros(num_heads)
-    found = layer(queries, keys, values, out=rows, threads=thread_count(), attention_weights=need_weights,
+    found = layer(queries, keys, values, out=rows, threads=threads(), attention_weights=need_weights,
                   average_weights=need_weights and average_attn_weights, **options)
     packed.count()
     if not need_weights:

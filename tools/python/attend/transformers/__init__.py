@@ -8,7 +8,7 @@
 Heads of keys and values that queries share are not repeated, and nothing is transposed by a copy. Padding, causal, sliding windows and
 packed sequences reach attend as what they are; other masks as dense ones, which the count tells. On the CPU, in float32, for inference:
 PyTorch computes what is trained, autocast or of another type, and a tensor on another device is a ValueError. It needs PyTorch and
-transformers from 5.24 on, which `import attend` alone never imports. Calls use torch.get_num_threads() threads.
+transformers from 5.24 on, which `import attend` alone never imports. Calls run on PyTorch's threads.
 """
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.utils.import_utils import is_tracing
 
 from ..core import attention as _attend_attention
-from ..torch.operators import refuses_gradients, thread_count
+from ..torch.operators import refuses_gradients
+from ..torch.threads import threads
 from .calls import calls
 from .masks import Mask
 
@@ -121,7 +122,7 @@ def _rows(query: Tensor, key: Tensor, value: Tensor, *, starts: Optional[Tensor]
         options["mask"], options["additive_mask"] = mask, position_bias
     else:
         options["additive_mask"] = mask if position_bias is None else mask + position_bias
-    _attend_attention(query, key, value, out=out, attention_weights=weights, threads=thread_count(), **options)
+    _attend_attention(query, key, value, out=out, attention_weights=weights, threads=threads(), **options)
     calls._add(is_dense=mask is not None)
     return output, weights
 
