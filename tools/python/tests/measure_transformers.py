@@ -166,7 +166,7 @@ def measure(name, threads, repeats):
                 if repeat > 0:
                     times[each].append(took)
         assert calls.attend and not calls.dense and not calls.pytorch, str(calls)
-        for repeat in range(max(3, repeats // 2)):
+        for repeat in range(repeats):
             for each in NAMES if repeat % 2 else NAMES[::-1]:
                 model.set_attn_implementation("timed_" + each)
                 run, spent[each] = begin(), 0.0
