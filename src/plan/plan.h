@@ -2,8 +2,8 @@
 //
 // Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below. For each thread: a tile; its totals,
 // [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have
-// one query, or few that decode, R of them: R H/G (D + Dv + 512) + 512 floats a thread, R H (Dv + 14) a chunk of 1024 keys, D and Dv
-// rounded up to whole vectors, R H/G but for Dv to a multiple of 4 where it is not 1.
+// one query, or few that decode, R of them: R H/G (D + Dv + 512) + 512 floats and as many pointers a thread, R H (Dv + 14) a chunk of
+// 1024 keys, D and Dv rounded up to whole vectors, R H/G but for Dv to a multiple of 4 where it is not 1.
 // Workspace of a layer's forward: q B H L D, k and v B G S D each, heads B L H D, as floats, each rounded up to 64 bytes; 3 N + 2 row
 // counts for N sequences (entries, or packed ones); a relative bias's table, H (2 (distance + lanes) + 1) floats; attention's for each
 // thread; the call itself, 2.5 KiB. Over a cache k and v take nothing, and there are B + 1 row counts more.
