@@ -4,6 +4,7 @@
 #   make demo       the seed's example and a real layer, computed and verified
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
+#   make bench-sweep    sizes that take longer than others say they should, three minutes (bench/sweep)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
 #   make wheel      the Python package, build/wheel/attend-*.whl (tools/python); WHEELS=folder; CXX=aarch64-linux-gnu-g++ for aarch64
@@ -13,7 +14,7 @@
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
-# NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
+# NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), AXES (of make bench-sweep), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -49,11 +50,12 @@ io_sources := $(wildcard src/io/*.cpp)
 reference_sources := $(wildcard src/reference/*.cpp)
 check_sources := $(wildcard tools/checks/*.cpp tools/checks/kernels/*.cpp)
 tool_sources := $(wildcard tools/*.cpp)
-bench_sources := $(wildcard bench/*.cpp)
+bench_programs := bench/attend_bench.cpp bench/sweep/attend_bench_sweep.cpp
+bench_sources := $(filter-out $(bench_programs),$(wildcard bench/*.cpp bench/sweep/*.cpp))
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check amalgamation wheel python-library python-library-path bench bench-peers bench-neon bench-against install install-debug uninstall clean
+.PHONY: all tests demo test check amalgamation wheel python-library python-library-path bench bench-sweep bench-peers bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -66,7 +68,8 @@ $(file >$(stamp),$(settings))
 endif
 
 $(call object,$(engine_sources)): flags = $(engine_flags)
-$(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources)): flags = $(common)
+$(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources)): flags = $(common)
+$(call object,$(bench_sources) $(bench_programs)): flags = $(common) -Ibench
 # With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
 $(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) $(least_level) \
@@ -82,6 +85,7 @@ $(BUILD)/libattend.a: $(call object,$(engine_sources))
 $(BUILD)/libattend_io.a: $(call object,$(io_sources))
 $(BUILD)/libattend_reference.a: $(call object,$(reference_sources))
 $(BUILD)/libattend_checks.a: $(call object,$(check_sources))
+$(BUILD)/libattend_bench.a: $(call object,$(bench_sources))
 $(BUILD)/%.a:
 	@rm -f $@
 	$(AR) qcs $@ $(filter %.o,$^)
@@ -91,9 +95,11 @@ $(BUILD)/libattend.so: $(call object,$(engine_sources))
 libraries := $(BUILD)/libattend_checks.a $(BUILD)/libattend_reference.a $(BUILD)/libattend_io.a $(BUILD)/libattend.a
 $(BUILD)/attend: $(call object,$(tool_sources)) $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
-$(BUILD)/attend-bench: $(call object,$(bench_sources)) $(libraries)
+$(BUILD)/attend-bench: $(BUILD)/bench/attend_bench.o $(BUILD)/libattend_bench.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
-$(BUILD)/attend-test: $(call object,$(test_sources)) $(libraries)
+$(BUILD)/attend-bench-sweep: $(BUILD)/bench/sweep/attend_bench_sweep.o $(BUILD)/libattend_bench.a $(libraries)
+	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
+$(BUILD)/attend-test: $(call object,$(test_sources)) $(BUILD)/libattend_bench.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
 
 # doctest: a folder that was given or found; else Debian's package, unpacked under build/.
@@ -105,7 +111,7 @@ build/doctest/usr/include/doctest/doctest.h:
 	@cd build/doctest && apt-get download doctest-dev >/dev/null 2>&1 && dpkg -x doctest-dev_*.deb . || \
 	  { echo "make test needs doctest.h: install doctest-dev (as root, apt-get update first where package lists are empty) or give DOCTEST=folder" >&2; exit 1; }
 # They compile in 60 % of the time that -O3 takes.
-$(call object,$(test_sources)): flags = $(common) -O1 -isystem $(dir $(doctest_header))
+$(call object,$(test_sources)): flags = $(common) -O1 -Ibench -isystem $(dir $(doctest_header))
 $(call object,$(test_sources)): | $(doctest_header)
 
 # Programs that are read: tools/examples, and the C++ and C of the guides as it stands there (tests/guide.awk).
@@ -130,6 +136,9 @@ demo: all
 	$(RUN) $(BUILD)/attend demo
 bench: all
 	$(RUN) $(BUILD)/attend-bench
+bench-sweep: $(BUILD)/attend-bench-sweep
+	$(RUN) $< bench/README.md $(BUILD)/sweep.json $(AXES); code=$$?; \
+	  [ $$code = 2 ] || python3 bench/sweep/picture.py $(BUILD)/sweep.json $(BUILD)/sweep.svg; exit $$code
 
 # Packages that cannot be had are left out, and tried again next time. Variables that choose OpenBLAS's kernels slow NumPy down.
 peers := build/venv-peers
@@ -158,10 +167,11 @@ PREPARATIONS ?= 30
 bench-against:
 	@MAKE='$(MAKE)' CXX='$(CXX)' bench/builds/alternate.sh $(BUILD) $(BASE) $(ISA) $(PREPARATIONS) $(CASES)
 
-tests: all $(BUILD)/attend-test $(examples)
+tests: all $(BUILD)/attend-bench-sweep $(BUILD)/attend-test $(examples)
 test: export ATTEND_BUILD := $(BUILD)
 test: export ATTEND_TOOL := $(BUILD)/attend
 test: export ATTEND_BENCH := $(BUILD)/attend-bench
+test: export ATTEND_BENCH_SWEEP := $(BUILD)/attend-bench-sweep
 test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
 test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
@@ -230,4 +240,4 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(installed))
 	rmdir $(addprefix $(DESTDIR),$(own_folders)) 2> /dev/null || true
 
--include $(python_objects:.o=.d) $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(test_sources))
+-include $(python_objects:.o=.d) $(patsubst %.cpp,$(BUILD)/%.d,$(engine_sources) $(io_sources) $(reference_sources) $(check_sources) $(tool_sources) $(bench_sources) $(bench_programs) $(test_sources))

@@ -6,7 +6,6 @@
 #include "bandwidth.h"
 #include "cases.h"
 #include "data.h"
-#include "io/output_file.h"
 #include "machine.h"
 #include "options.h"
 #include "peak.h"
@@ -101,13 +100,7 @@ int run_cases(const Options& options) {
       }
     }
   }
-  if (!options.json.empty()) {
-    const std::string report = json_report(machine, results);
-    io::OutputFile file;
-    require(file.open(options.json));
-    require(file.write(report.data(), report.size()));
-    require(file.commit());
-  }
+  if (!options.json.empty()) write_report(options.json, json_report(machine, results));
   return all_right ? 0 : 1;
 }
 

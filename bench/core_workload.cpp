@@ -23,17 +23,16 @@ class CoreWorkload : public Workload {
     options_.threads = threads;
     options_.isa = isa;
     if (shape.mask == CoreMask::none) return;
-    const std::int64_t masks = shape.mask == CoreMask::each_head ? shape.heads : 1;
-    bias_ = random_floats(masks * shape.length * shape.length, 1.0f, 4);
-    if (shape.mask == CoreMask::additive) {
-      options_.additive_mask = ConstTensorView(bias_.data(), shape.length, shape.length);
+    const std::int64_t masks = shape.mask == CoreMask::each_head ? shape.heads : 1, L = shape.length;
+    bias_ = random_floats(masks * L * L, 1.0f, 4);
+    if (shape.mask != CoreMask::additive) hide();
+    if (shape.mask == CoreMask::additive || shape.mask == CoreMask::causal_additive) {
+      options_.additive_mask = ConstTensorView(bias_.data(), L, L);
       return;
     }
-    for (float& bias : bias_) {
-      mask_.push_back(bias < 0.0f);
-      bias = bias < 0.0f ? 0.0f : -INFINITY;
-    }
-    options_.mask = BoolMaskView(mask_.data(), 1, masks, shape.length, shape.length);
+    for (float bias : bias_) mask_.push_back(bias == 0.0f);
+    if (shape.mask == CoreMask::padding) options_.key_padding_mask = BoolMaskView(mask_.data(), 1, L);
+    else options_.mask = BoolMaskView(mask_.data(), 1, masks, L, L);
   }
 
   void run() override {
@@ -74,6 +73,16 @@ class CoreWorkload : public Workload {
   }
 
  private:
+  // Of random numbers, zeros where a key is visible, else -inf.
+  void hide() {
+    const std::int64_t L = shape_.length;
+    for (std::int64_t at = 0; at < static_cast<std::int64_t>(bias_.size()); ++at) {
+      const std::int64_t i = at / L % L, j = at % L;
+      const bool causal = shape_.mask == CoreMask::causal_bool || shape_.mask == CoreMask::causal_additive;
+      const bool visible = causal ? j <= i : shape_.mask == CoreMask::padding && i > 0 ? bias_[j] == 0.0f : bias_[at] < 0.0f;
+      bias_[at] = visible ? 0.0f : -INFINITY;
+    }
+  }
   ConstTensorView all(const std::vector<float>& x) const {
     ConstTensorView view(x.data(), 1, shape_.heads, shape_.length, shape_.depth);
     view.strides[1] = head_stride_;

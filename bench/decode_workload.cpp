@@ -1,4 +1,7 @@
-// A few queries against a cache, its last tokens: the core, with grouped heads.
+// A few queries against a cache, its last tokens: the core, with grouped heads, over arrays or a KeyValueCache.
+#include <algorithm>
+#include <numeric>
+
 #include "data.h"
 #include "naive.h"
 #include "reference/reference.h"
@@ -10,28 +13,34 @@ namespace {
 class DecodeWorkload : public Workload {
  public:
   DecodeWorkload(const DecodeShape& shape, Isa isa, const Threads& threads) : shape_(shape) {
-    queries_ = random_floats(shape.heads * shape.queries * shape.depth, unit_variance, 1);
-    keys_ = random_floats(shape.groups * shape.keys * shape.depth, unit_variance, 2);
-    values_ = random_floats(shape.groups * shape.keys * shape.depth, unit_variance, 3);
-    result_ = unwritten_floats(shape.heads * shape.queries * shape.depth);
-    options_.causal = shape.queries > 1;  // one query, the last, sees all
-    options_.offset = shape.keys - shape.queries;
+    if (shape_.value_depth == 0) shape_.value_depth = shape_.depth;
+    queries_ = random_floats(shape_.heads * shape_.queries * shape_.depth, unit_variance, 1);
+    keys_ = random_floats(shape_.groups * shape_.keys * shape_.depth, unit_variance, 2);
+    values_ = random_floats(shape_.groups * shape_.keys * shape_.value_depth, unit_variance, 3);
+    result_ = unwritten_floats(shape_.heads * shape_.queries * shape_.value_depth);
+    options_.causal = shape_.queries > 1;  // one query, the last, sees all
+    if (shape_.cached) fill_cache();       // whose queries stand at its end
+    else options_.offset = shape_.keys - shape_.queries;
     options_.threads = threads;
     options_.isa = isa;
   }
 
   void run() override {
-    require(attention(rows(queries_), cache(keys_), cache(values_), LengthsView(), output(), workspace_, options_));
+    const ConstTensorView queries = rows(queries_, shape_.depth);
+    const TensorView output(result_.data(), 1, shape_.heads, shape_.queries, shape_.value_depth);
+    require(shape_.cached ? attention_cached(queries, cache_, IndexView(), output, workspace_, options_)
+                          : attention(queries, keys(), values(), LengthsView(), output, workspace_, options_));
   }
 
   void run_naively() override {
+    if (shape_.value_depth != shape_.depth) throw std::runtime_error("the naive loops have values as wide as keys");
     const std::int64_t D = shape_.depth, shared = shape_.heads / shape_.groups;
-    std::vector<float> keys, values;
+    std::vector<float> head_keys, head_values;
     for (std::int64_t h = 0; h < shape_.heads; ++h) {
-      gather(keys_, h / shared, &keys);
-      gather(values_, h / shared, &values);
+      gather(keys(), h / shared, &head_keys);
+      gather(values(), h / shared, &head_values);
       for (std::int64_t i = 0, row = h * shape_.queries; i < shape_.queries; ++i, ++row) {
-        naive_attention(queries_.data() + row * D, keys.data(), values.data(), result_.data() + row * D, 1,
+        naive_attention(queries_.data() + row * D, head_keys.data(), head_values.data(), result_.data() + row * D, 1,
                         shape_.keys - shape_.queries + i + 1, D, D);
       }
     }
@@ -42,12 +51,12 @@ class DecodeWorkload : public Workload {
     const std::int64_t shared = shape_.heads / shape_.groups;
     reference::AttentionOptions options;
     options.causal = options_.causal;
-    options.offset = options_.offset;
+    options.offset = shape_.keys - shape_.queries;
     reference::Comparison comparison;
     for (std::int64_t g = 0; g < shape_.groups; g += shape_.groups > 1 ? shape_.groups - 1 : 1) {
       const reference::AttentionResult expected =
-          reference::attention(heads(rows(queries_), g * shared, shared), heads(cache(keys_), g, 1), heads(cache(values_), g, 1), options);
-      comparison = reference::compare(heads(rows(result_), g * shared, shared), expected.output,
+          reference::attention(heads(rows(queries_, shape_.depth), g * shared, shared), heads(keys(), g, 1), heads(values(), g, 1), options);
+      comparison = reference::compare(heads(rows(result_, shape_.value_depth), g * shared, shared), expected.output,
                                       reference::core_bounds(expected, shape_.depth, reference::Data::random));
       if (!comparison.ok) break;
     }
@@ -55,13 +64,33 @@ class DecodeWorkload : public Workload {
   }
 
  private:
-  ConstTensorView rows(const std::vector<float>& x) const { return ConstTensorView(x.data(), 1, shape_.heads, shape_.queries, shape_.depth); }
-  TensorView output() { return TensorView(result_.data(), 1, shape_.heads, shape_.queries, shape_.depth); }
-  ConstTensorView cache(const std::vector<float>& x) const {
-    ConstTensorView view(x.data(), 1, shape_.groups, shape_.keys, shape_.depth);
+  void fill_cache() {
+    KeyValueCacheConfig config;
+    config.num_kv_heads = shape_.groups;
+    config.head_dim = shape_.depth;
+    config.value_dim = shape_.value_depth;
+    config.capacity = shape_.keys;
+    if (shape_.page_rows > 0) {
+      pages_.resize(static_cast<std::size_t>((shape_.keys + shape_.page_rows - 1) / shape_.page_rows));
+      std::iota(pages_.begin(), pages_.end(), 0);
+      std::shuffle(pages_.begin(), pages_.end(), std::mt19937(4));
+      config.page_rows = shape_.page_rows;
+      config.page_count = static_cast<std::int64_t>(pages_.size());
+      config.pages = IndexView(pages_.data(), 1, config.page_count);
+    }
+    require(KeyValueCache::make(config, &cache_));
+    require(cache_.append(keys(), values()));
+  }
+  ConstTensorView rows(const std::vector<float>& x, std::int64_t width) const {
+    return ConstTensorView(x.data(), 1, shape_.heads, shape_.queries, width);
+  }
+  ConstTensorView keys() const { return tokens(keys_, shape_.depth); }
+  ConstTensorView values() const { return tokens(values_, shape_.value_depth); }
+  ConstTensorView tokens(const std::vector<float>& x, std::int64_t width) const {
+    ConstTensorView view(x.data(), 1, shape_.groups, shape_.keys, width);
     if (shape_.token_major) {
-      view.strides[1] = shape_.depth;
-      view.strides[2] = shape_.groups * shape_.depth;
+      view.strides[1] = width;
+      view.strides[2] = shape_.groups * width;
     }
     return view;
   }
@@ -70,8 +99,7 @@ class DecodeWorkload : public Workload {
     view.sizes[1] = count;
     return view;
   }
-  void gather(const std::vector<float>& from, std::int64_t group, std::vector<float>* to) const {
-    const ConstTensorView view = cache(from);
+  void gather(const ConstTensorView& view, std::int64_t group, std::vector<float>* to) const {
     to->clear();
     for (std::int64_t j = 0; j < shape_.keys; ++j) {
       const float* row = view.data + group * view.strides[1] + j * view.strides[2];
@@ -81,6 +109,8 @@ class DecodeWorkload : public Workload {
 
   DecodeShape shape_;
   std::vector<float> queries_, keys_, values_, result_;
+  std::vector<std::int64_t> pages_;
+  KeyValueCache cache_;  // empty where the arrays are read
   Workspace workspace_;
   AttentionOptions options_;
 };

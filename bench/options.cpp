@@ -34,8 +34,6 @@ const char* const help_text =
     "second.\n"
     "Exit code: 0, 1 for a wrong result, 2 for bad usage or output.\n";
 
-namespace {
-
 std::string unknown(const char* what, const std::string& word, const std::vector<std::string>& names) {
   const auto distance = [&](const std::string& name) {  // the beginning of a name is near it
     return name.compare(0, word.size(), word) == 0 ? 1 : io::edit_distance(word, name);
@@ -45,6 +43,8 @@ std::string unknown(const char* what, const std::string& word, const std::vector
   });
   return std::string("unknown ") + what + " " + io::quoted(word) + "; the nearest is '" + *nearest + "'";
 }
+
+namespace {
 
 std::vector<const Case*> chosen_cases(const std::string& list) {
   std::vector<const Case*> chosen;

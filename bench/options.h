@@ -27,6 +27,9 @@ struct Options {
 
 extern const char* const help_text;
 
+/// What is wrong with a word that is none of these names, of which there is at least one: "unknown case 'sed'; the nearest is 'seed'".
+std::string unknown(const char* what, const std::string& word, const std::vector<std::string>& names);
+
 /// Throws Failure.
 Options parse_options(int count, const char* const* words);
 

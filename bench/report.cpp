@@ -3,7 +3,9 @@
 
 #include <cstdio>
 
+#include "data.h"
 #include "io/json.h"
+#include "io/output_file.h"
 
 namespace attend::bench {
 
@@ -39,6 +41,13 @@ void print_table_row(const Result& result, int rounds) {
   if (rounds > 1 && !is_cached(result)) std::printf("   %.1f to %.1f", result.percent_lowest, result.percent_highest);
   std::printf("\n");
   std::fflush(stdout);
+}
+
+void write_report(const std::string& path, const std::string& report) {
+  io::OutputFile file;
+  require(file.open(path));
+  require(file.write(report.data(), report.size()));
+  require(file.commit());
 }
 
 std::string json_report(const Machine& machine, const std::vector<Result>& results) {

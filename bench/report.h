@@ -32,6 +32,9 @@ struct Result {
 void print_table_head(const Machine& machine, Isa isa, int threads, int rounds, std::size_t cases, double seconds);
 void print_table_row(const Result& result, int rounds);
 
+/// Throws where the file cannot be written.
+void write_report(const std::string& path, const std::string& report);
+
 std::string json_report(const Machine& machine, const std::vector<Result>& results);
 
 }  // namespace attend::bench

@@ -30,8 +30,9 @@ struct LayerShape {
 struct GemmShape {
   std::int64_t rows, inputs, outputs;
 };
-/// bool: half of it visible, one for all heads, or one each; additive: one for all heads, hides nothing.
-enum class CoreMask { none, shared, each_head, additive };
+/// shared, each_head: a bool mask for all heads, or one each, half of it visible; padding: half of the keys are; additive: numbers for
+/// all heads, which hide nothing; causal_bool, causal_additive: a mask of that kind that hides what `causal` hides.
+enum class CoreMask { none, shared, each_head, padding, additive, causal_bool, causal_additive };
 struct CoreShape {
   std::int64_t heads, length, depth;
   bool causal;
@@ -40,11 +41,14 @@ struct CoreShape {
   std::int64_t row_stride = 0;    // heads side by side in rows so far apart; 0: (H, L, D)
 };
 
-/// A few queries, the last tokens of a cache of `keys` keys.
+/// A few queries, the last tokens of `keys` keys: arrays, or a KeyValueCache.
 struct DecodeShape {
   std::int64_t heads, groups, keys, depth;
   bool token_major;  // (S, G, D) in memory, else (G, S, D)
   std::int64_t queries = 1;
+  std::int64_t value_depth = 0;  // 0: depth
+  bool cached = false;
+  std::int64_t page_rows = 0;  // of a cache, whose pages lie in any order; 0: it has none
 };
 
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results

@@ -1,4 +1,4 @@
-// The benchmark program: its options, its JSON.
+// The benchmark programs: their options, their JSON.
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "doctest.h"
+#include "json_value.h"
 
 namespace {
 
@@ -22,9 +23,8 @@ struct Run {
   std::string text;  // standard output, then standard error's where both were written
 };
 
-Run run_bench(const std::string& arguments) {
-  const std::string command = environment("ATTEND_TOOL_RUN_PREFIX", "") + " " +
-                              environment("ATTEND_BENCH", "build/attend-bench") + " " + arguments + " 2>&1";
+Run run_program(const std::string& program, const std::string& arguments) {
+  const std::string command = environment("ATTEND_TOOL_RUN_PREFIX", "") + " " + program + " " + arguments + " 2>&1";
   std::FILE* pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);
   Run run = {0, ""};
@@ -33,6 +33,11 @@ Run run_bench(const std::string& arguments) {
   const int status = pclose(pipe);
   run.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return run;
+}
+
+Run run_bench(const std::string& arguments) { return run_program(environment("ATTEND_BENCH", "build/attend-bench"), arguments); }
+Run run_sweep(const std::string& arguments) {
+  return run_program(environment("ATTEND_BENCH_SWEEP", "build/attend-bench-sweep"), arguments);
 }
 
 /// Accepts JSON (RFC 8259) without escapes in strings; false at the first thing that is not.
@@ -159,4 +164,42 @@ TEST_CASE("attend-bench --naive compares the scalar ISA with plain loops") {
   const Run run = run_bench("--naive --case seed,core-128-d32 --seconds 0");
   CHECK_MESSAGE(run.exit_code == 0, run.text);
   CHECK(contains(run.text, "\nseed "));
+}
+
+TEST_CASE("attend-bench-sweep --help lists the axes; what it does not know is refused in one line") {
+  const Run run = run_sweep("--help");
+  CHECK(run.exit_code == 0);
+  for (const char* axis : {"queries", "sharing", "key-width", "value-width", "keys", "tokens", "rows", "width", "page-rows", "masks"}) {
+    CAPTURE(axis);
+    CHECK(contains(run.text, "\n  " + std::string(axis) + " "));
+  }
+  const auto refused = [](const char* arguments, const char* expected) {
+    CAPTURE(arguments);
+    const Run refusal = run_sweep(arguments);
+    CHECK(refusal.exit_code == 2);
+    CHECK_MESSAGE(contains(refusal.text, expected), refusal.text);
+    CHECK(refusal.text.find('\n') == refusal.text.size() - 1);
+  };
+  refused("", "usage");
+  refused("nowhere.md /dev/null", "nowhere.md");
+  refused("bench/README.md /dev/null sharin", "'sharing'");
+}
+
+TEST_CASE("attend-bench-sweep times an axis, and exits with 1 for marks without a reason") {
+  const std::string path = environment("TMPDIR", "/tmp") + "/attend-sweep-test-" + std::to_string(getpid()) + ".json";
+  const Run run = run_sweep("bench/README.md " + path + " sharing");
+  std::ostringstream read;
+  read << std::ifstream(path).rdbuf();
+  std::remove(path.c_str());
+  CAPTURE(run.text);
+  CHECK(run.exit_code == (contains(run.text, ", 0 have none") ? 0 : 1));
+  const JsonValue axis = JsonValue::parse(read.str())["axes"].elements.at(0);
+  CHECK(axis["axis"].text == "sharing");
+  CHECK(axis["points"].elements.size() == 12);
+  CHECK(axis["work"].elements.size() == 12);
+  for (const auto& [isa, times] : axis["us"].members) {
+    CAPTURE(isa);
+    CHECK(times.elements.size() == 12);
+    CHECK(times.elements[0].number > 0.0);
+  }
 }
