@@ -54,11 +54,12 @@ class CoreWorkload : public Workload {
   }
 
   reference::Comparison check() const override {
-    const std::int64_t H = shape_.heads, L = shape_.length, step = sampled(all(queries_), 2, 4).strides[2] / row_stride_;
+    const std::int64_t H = shape_.heads, L = shape_.length, rows = L < 4 ? L : 4;
+    const std::int64_t step = sampled(all(queries_), 2, 4).strides[2] / row_stride_;
     reference::AttentionOptions options;
-    options.additive_mask = reference::Array::zeros({1, H, 4, L});  // of the sampled rows, with what hides a key
+    options.additive_mask = reference::Array::zeros({1, H, rows, L});  // of the sampled rows, with what hides a key
     for (std::int64_t h = 0; h < H; ++h) {
-      for (std::int64_t n = 0; n < 4; ++n) {
+      for (std::int64_t n = 0; n < rows; ++n) {
         const std::int64_t i = n * step, end = shape_.causal ? i + 1 : L;
         for (std::int64_t j = 0; j < L; ++j) {
           const double bias = bias_.empty() ? 0.0 : static_cast<double>(bias_row(h, i)[j]);

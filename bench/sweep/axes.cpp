@@ -50,11 +50,8 @@ double whole_width(const DecodeShape& shape, int lanes) {
          whole(shape.value_depth, lanes);
 }
 
-constexpr const char* multiply_adds = "multiply-add";
-constexpr const char* read_bytes = "byte";
-
 /// Queries over a cache; set(&shape, size) makes the shape of a point.
-Axis over_cache(const char* name, const char* what, const char* unit, const DecodeShape& shape, const Sizes& sizes,
+Axis over_cache(const char* name, const char* what, Unit unit, const DecodeShape& shape, const Sizes& sizes,
                 void (*set)(DecodeShape* shape, std::int64_t size)) {
   Axis axis = {name, what, unit, {}};
   for (std::int64_t size : sizes) {
@@ -63,7 +60,7 @@ Axis over_cache(const char* name, const char* what, const char* unit, const Deco
     set(&each, size);
     if (each.value_depth == 0) each.value_depth = each.depth;
     const double width = static_cast<double>(each.depth + each.value_depth);
-    const double work = unit == read_bytes ? bytes(each) : pairs(each) * width;
+    const double work = unit == Unit::byte ? bytes(each) : pairs(each) * width;
     axis.points.push_back({std::to_string(size), work, [=](int lanes) { return work * whole_width(each, lanes) / width; },
                            [each](Isa isa) { return decode_workload(each, isa, Threads()); }});
   }
@@ -81,11 +78,11 @@ void set_keys(DecodeShape* shape, std::int64_t size) { shape->keys = size; }
 void set_page_rows(DecodeShape* shape, std::int64_t size) { shape->page_rows = size; }
 
 Axis self_attention(const char* name, const char* what, std::int64_t heads, std::int64_t depth, const Sizes& lengths) {
-  Axis axis = {name, what, multiply_adds, {}};
+  Axis axis = {name, what, Unit::multiply_add, {}};
   for (std::int64_t length : lengths) {
-    const double products = static_cast<double>(heads * length * length * depth);  // for scores, and as many for values
-    axis.points.push_back({std::to_string(length), 2 * products,
-                           [=](int lanes) { return products * (whole(length, lanes) / static_cast<double>(length) + whole(depth, lanes) / static_cast<double>(depth)); },
+    const double rows = static_cast<double>(heads * length), tokens = static_cast<double>(length), width = static_cast<double>(depth);
+    axis.points.push_back({std::to_string(length), 2 * rows * tokens * width,
+                           [=](int lanes) { return rows * (whole(length, lanes) * width + tokens * whole(depth, lanes)); },
                            [=](Isa isa) { return core_workload({heads, length, depth, false}, isa, Threads()); }});
   }
   return axis;
@@ -99,19 +96,19 @@ Point layer(std::int64_t size, std::int64_t rows, std::int64_t width, std::int64
 }
 
 Axis layer_rows(const char* name, const char* what, std::int64_t width, std::int64_t heads, const Sizes& sizes) {
-  Axis axis = {name, what, multiply_adds, {}};
+  Axis axis = {name, what, Unit::multiply_add, {}};
   for (std::int64_t rows : sizes) axis.points.push_back(layer(rows, rows, width, heads));
   return axis;
 }
 
 Axis layer_width(const char* name, const char* what, std::int64_t rows, std::int64_t depth, const Sizes& sizes) {
-  Axis axis = {name, what, multiply_adds, {}};
+  Axis axis = {name, what, Unit::multiply_add, {}};
   for (std::int64_t width : sizes) axis.points.push_back(layer(width, rows, width, width / depth));
   return axis;
 }
 
 Axis projection_width(const char* name, const char* what, std::int64_t rows, const Sizes& sizes) {
-  Axis axis = {name, what, multiply_adds, {}};
+  Axis axis = {name, what, Unit::multiply_add, {}};
   for (std::int64_t width : sizes) {
     const double inputs = static_cast<double>(rows * width);
     axis.points.push_back({std::to_string(width), inputs * static_cast<double>(width), [=](int lanes) { return inputs * whole(width, lanes); },
@@ -129,7 +126,7 @@ Axis masks(const char* name, const char* what, std::int64_t heads, std::int64_t 
                    return core_workload({heads, length, depth, causal, mask, window_left}, isa, Threads());
                  }};
   };
-  return {name, what, multiply_adds, {
+  return {name, what, Unit::multiply_add, {
       point("window 64", window, window, true, CoreMask::none, 64),
       point("half padding", all / 2, all, false, CoreMask::padding),
       point("half bool", all / 2, all, false, CoreMask::shared),
@@ -149,28 +146,30 @@ Sizes descending(Sizes sizes) {
 
 }  // namespace
 
+const char* unit_name(Unit unit) { return unit == Unit::byte ? "byte" : "multiply-add"; }
+
 const std::vector<Axis>& all_axes() {
   const Sizes page_rows = descending(around({1, 4, 8, 16, 32, 64, 128, 256}, 1, 256));  // the smaller, the larger their table
   const Sizes lengths = around({2, 4, 8, 16, 32, 64, 128, 256, 512}, 1, 513);
   static const std::vector<Axis> axes = {
-      over_cache("queries", "queries over a cache of 1024 keys, 12 heads of 64", multiply_adds, {12, 12, 1024, 64, false}, every(1, 40), set_queries),
-      over_cache("queries-shared", "queries over a cache of 1024 keys, 8 heads of 128, 4 a key head", multiply_adds, {8, 2, 1024, 128, false},
+      over_cache("queries", "queries over a cache of 1024 keys, 12 heads of 64", Unit::multiply_add, {12, 12, 1024, 64, false}, every(1, 40), set_queries),
+      over_cache("queries-shared", "queries over a cache of 1024 keys, 8 heads of 128, 4 a key head", Unit::multiply_add, {8, 2, 1024, 128, false},
                  every(1, 40), set_queries),
-      over_cache("sharing", "heads a key head, one query over a cache of 1024 keys, 2 key heads of 64", multiply_adds, {0, 2, 1024, 64, false},
+      over_cache("sharing", "heads a key head, one query over a cache of 1024 keys, 2 key heads of 64", Unit::multiply_add, {0, 2, 1024, 64, false},
                  every(1, 12), set_sharing),
-      over_cache("sharing-48", "heads a key head, 48 queries over a cache of 512 keys, 2 key heads of 64", multiply_adds,
+      over_cache("sharing-48", "heads a key head, 48 queries over a cache of 512 keys, 2 key heads of 64", Unit::multiply_add,
                  {0, 2, 512, 64, false, 48}, every(1, 12), set_sharing),
-      over_cache("key-width", "D, one query over a cache of 128 keys, 2 heads, values 64 wide", read_bytes, {2, 2, 128, 0, false}, head_widths,
+      over_cache("key-width", "D, one query over a cache of 128 keys, 2 heads, values 64 wide", Unit::byte, {2, 2, 128, 0, false}, head_widths,
                  set_key_width),
-      over_cache("key-width-48", "D, 48 queries over a cache of 256 keys, 4 heads, values 64 wide", multiply_adds,
+      over_cache("key-width-48", "D, 48 queries over a cache of 256 keys, 4 heads, values 64 wide", Unit::multiply_add,
                  {4, 4, 256, 0, false, 48}, head_widths, set_key_width),
-      over_cache("value-width", "Dv, one query over a cache of 128 keys, 2 heads, keys 64 wide", read_bytes, {2, 2, 128, 64, false}, head_widths,
+      over_cache("value-width", "Dv, one query over a cache of 128 keys, 2 heads, keys 64 wide", Unit::byte, {2, 2, 128, 64, false}, head_widths,
                  set_value_width),
-      over_cache("value-width-48", "Dv, 48 queries over a cache of 256 keys, 4 heads, keys 64 wide", multiply_adds,
+      over_cache("value-width-48", "Dv, 48 queries over a cache of 256 keys, 4 heads, keys 64 wide", Unit::multiply_add,
                  {4, 4, 256, 64, false, 48}, head_widths, set_value_width),
-      over_cache("keys", "keys of a cache, one query, 4 heads of 64", read_bytes, {4, 4, 0, 64, false},
+      over_cache("keys", "keys of a cache, one query, 4 heads of 64", Unit::byte, {4, 4, 0, 64, false},
                  around({2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}, 1, 16385), set_keys),
-      over_cache("keys-48", "keys of a cache, 48 queries, 4 heads of 64", multiply_adds, {4, 4, 0, 64, false, 48},
+      over_cache("keys-48", "keys of a cache, 48 queries, 4 heads of 64", Unit::multiply_add, {4, 4, 0, 64, false, 48},
                  around({64, 128, 256, 512, 1024, 2048, 4096}, 48, 4097), set_keys),
       self_attention("tokens", "tokens of self-attention, 8 heads of 64", 8, 64, lengths),
       layer_rows("rows", "tokens of a layer, 768 wide, 12 heads", 768, 12, every(1, 64)),
@@ -178,9 +177,9 @@ const std::vector<Axis>& all_axes() {
                   {64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096}),
       projection_width("projection-width", "inputs and outputs of a projection of 16 rows", 16,
                        around({64, 72, 80, 88, 96, 104, 112, 120, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024}, 64, 1025)),
-      over_cache("page-rows", "rows of a cache's pages, one query, 1024 keys, 4 heads of 64", read_bytes, {4, 4, 1024, 64, false}, page_rows,
+      over_cache("page-rows", "rows of a cache's pages, one query, 1024 keys, 4 heads of 64", Unit::byte, {4, 4, 1024, 64, false}, page_rows,
                  set_page_rows),
-      over_cache("page-rows-48", "rows of a cache's pages, 48 queries, 1024 keys, 4 heads of 64", multiply_adds,
+      over_cache("page-rows-48", "rows of a cache's pages, 48 queries, 1024 keys, 4 heads of 64", Unit::multiply_add,
                  {4, 4, 1024, 64, false, 48}, page_rows, set_page_rows),
       masks("masks", "kinds of masks, 512 tokens of self-attention, 8 heads of 64", 8, 512, 64),
   };

@@ -33,7 +33,7 @@ std::string mark_text(const Axis& axis, const std::vector<Isa>& isas, const Foun
 
 void print_axis(const AxisResult& result, const std::vector<Isa>& isas) {
   const Axis& axis = *result.axis;
-  std::printf("\n%s: %s\n%-16s", axis.name.c_str(), axis.what.c_str(), (std::string("ps a ") + axis.unit).c_str());
+  std::printf("\n%s: %s\n%-16s", axis.name.c_str(), axis.what.c_str(), (std::string("ps a ") + unit_name(axis.unit)).c_str());
   for (Isa isa : isas) std::printf(" %9s", isa_name(isa));
   std::printf("\n");
   for (std::size_t point = 0; point < axis.points.size(); ++point) {
@@ -59,7 +59,7 @@ std::string json_report(const std::string& machine, const std::vector<AxisResult
       times += std::string(isa == 0 ? "" : ", ") + "\"" + isa_name(isas[isa]) + "\": " +
                json_list(result.times.seconds[isa], ", ", [&](double seconds) { return number(seconds * 1e6); });
     }
-    return "{\"axis\": " + io::json_string(axis.name) + ", \"what\": " + io::json_string(axis.what) + ", \"unit\": \"" + axis.unit +
+    return "{\"axis\": " + io::json_string(axis.name) + ", \"what\": " + io::json_string(axis.what) + ", \"unit\": \"" + unit_name(axis.unit) +
            "\",\n \"points\": " + json_list(axis.points, ", ", [](const Point& point) { return io::json_string(point.name); }) +
            ",\n \"work\": " + json_list(result.times.work, ", ", number) + ",\n \"us\": {" + times + "},\n \"marks\": " +
            json_list(result.marks, ",\n  ", [&](const FoundMark& found) {

@@ -19,9 +19,9 @@ double rule_limit(Rule rule);
 
 /// An axis as it was timed: its points in ascending order, its ISAs from the widest.
 struct AxisTimes {
-  std::vector<double> work;                       // [point], of which all is useful
-  std::vector<std::vector<double>> whole_work;    // [isa][point], in whole vectors
-  std::vector<std::vector<double>> seconds;       // [isa][point]
+  std::vector<double> work;                     // [point], useful
+  std::vector<std::vector<double>> whole_work;  // [isa][point], in whole vectors
+  std::vector<std::vector<double>> seconds;     // [isa][point]
 };
 
 struct Sample {
