@@ -218,13 +218,14 @@ ATTEND_INLINE KeyRun run_of(const float* const* list, std::int64_t begin, std::i
   return {begin, end, list[begin], stride};
 }
 
-// `rows` rows by `vectors` vectors of columns; `whole`: all columns exist, side by side.
+// `rows` rows by `vectors` vectors of columns; `whole`: all columns exist, side by side; else the last vector may have fewer, or, where it
+// is the only one, columns that lie apart.
 template <int rows, int vectors, bool whole>
 ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                      const KeyRun& keys, GroupPart part, Stream& stream) {
   const float* weights = a.weights + row * decode_block + keys.begin;
   const float* values = keys.values + column * a.value_stride;
-  const std::int64_t row_stride = keys.stride;
+  const std::int64_t row_stride = keys.stride, last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
   alignas(64) float gathered[lanes];
   Stream ahead = stream;  // a local copy, as in decode_scores
   const std::int64_t left = a.rows - row;
@@ -237,14 +238,14 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins || r >= left ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
   for (const float* const stop = weights + (keys.end - keys.begin); weights != stop; ++weights, values += row_stride) {
-    if (whole) ahead.fetch(vectors * lanes / 16);
+    ahead.fetch((vectors * lanes + 15) / 16);
     Vector value[vectors];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors && whole; ++v) value[v] = load(values + v * lanes);
-    if (!whole && a.value_stride == 1) {
-      value[0] = load_partial(values, a.columns - column);
+    for (int v = 0; v < vectors - !whole; ++v) value[v] = load(values + v * lanes);
+    if (!whole && (vectors > 1 || a.value_stride == 1)) {
+      value[vectors - 1] = load_partial(values + (vectors - 1) * lanes, last);
     } else if (!whole) {
-      gather(values, a.columns - column, a.value_stride, 0.0f, gathered);
+      gather(values, last, a.value_stride, 0.0f, gathered);
       value[0] = load(gathered);
     }
     ATTEND_UNROLL
@@ -272,19 +273,33 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
   stream = ahead;
 }
 
-// Takes columns from `column` on by `vectors` vectors, what is left by half as many, and so on, the last ones by one. (Heads of 64 by two
-// and two vectors rather than four made AVX-512 15 % slower than AVX2.)
+// Takes the columns that are left, at most `vectors` vectors, together: each tile's chains wait for the multiply-adds of all keys.
+template <int rows, int vectors>
+ATTEND_INLINE void decode_value_rest(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
+                                     const KeyRun& keys, GroupPart part, Stream& stream) {
+  if (a.columns - column > (vectors - 1) * lanes) {
+    decode_value_tile<rows, vectors, false>(a, row, column, keys, part, stream);
+  } else if constexpr (vectors > 1) {
+    decode_value_rest<rows, vectors - 1>(a, row, column, keys, part, stream);
+  }
+}
+
+// Takes columns from `column` on by `vectors` vectors, four of what is left by four. (Heads of 64 by two and two vectors made AVX-512 15 %
+// slower than AVX2.)
 template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
                                         const KeyRun& keys, GroupPart part, Stream& stream) {
-  constexpr int least = rows == 1 ? 2 : 4;  // for more rows, one vector has chains enough
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
     decode_value_tile<rows, vectors, true>(a, row, column, keys, part, stream);
   }
-  if constexpr (vectors > least) {
-    decode_value_columns<rows, vectors / 2>(a, row, column, keys, part, stream);
+  if constexpr (vectors > 4) {
+    decode_value_columns<rows, 4>(a, row, column, keys, part, stream);
   } else {
+    constexpr bool together = rows != 2 && decode_rest;  // pairs are too rare for their own code
+    if constexpr (together) {
+      if (a.value_stride == 1 && column < a.columns) return decode_value_rest<rows, vectors>(a, row, column, keys, part, stream);
+    }
     for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, keys, part, stream);
   }
 }
