@@ -24,8 +24,8 @@ ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std
 // Fetches rows of a list, some places after the one that is read next: they may lie anywhere.
 ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::int64_t count, std::int64_t stop, std::int64_t columns) {
   constexpr std::int64_t places = 64;
-  for (std::int64_t k = next + places; k < next + places + count && k < stop; ++k) {
-    for (std::int64_t c = 0; c < columns; c += 16) prefetch(rows[k] + c);
+  for (int k = 0; k < count && next + places + k < stop; ++k) {
+    for (int c = 0; c < columns; c += 16) prefetch(rows[next + places + k] + c);
   }
 }
 // A stream for data that has been fetched already: it fetches one line again and again.

@@ -5,7 +5,7 @@ void copy(const CopyArguments* arguments) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     const float* source = a.source_rows != nullptr ? a.source_rows[r] : a.source + r * a.source_row_stride;
     float* destination = a.destination + r * a.destination_row_stride;
-    for (std::int64_t ahead = 0; a.source_rows != nullptr && r + 8 < a.rows && ahead < a.columns; ahead += 16) {
+    for (int ahead = 0; a.source_rows != nullptr && r + 8 < a.rows && ahead < a.columns; ahead += 16) {
       prefetch(a.source_rows[r + 8] + ahead);  // listed rows may lie anywhere
     }
     std::int64_t c = 0;
