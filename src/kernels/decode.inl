@@ -62,12 +62,13 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
   ATTEND_UNROLL
   for (int first = 0; first < keys; first += at_once) {
     const float* key_rows[at_once];
-    ATTEND_UNROLL
-    for (int i = 0; i < at_once; ++i) {  // the last key stands in for keys that do not exist
-      key_rows[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
-    }
-    for (int i = 0; __builtin_expect(a.key_rows != nullptr, false) && i < at_once; ++i) {
-      key_rows[i] = a.key_rows[key + (first + i < count ? first + i : count - 1)];
+    if (__builtin_expect(a.key_rows != nullptr, false)) {
+      for (int i = 0; i < at_once; ++i) key_rows[i] = a.key_rows[key + (first + i < count ? first + i : count - 1)];
+    } else {
+      ATTEND_UNROLL
+      for (int i = 0; i < at_once; ++i) {  // the last key stands in for keys that do not exist
+        key_rows[i] = a.keys + (key + (first + i < count ? first + i : count - 1)) * a.key_row_stride;
+      }
     }
     std::int64_t d = 0;
     while (d < whole) {
@@ -123,12 +124,12 @@ ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std
 void decode_scores(const DecodeScoresArguments* arguments) {
   const DecodeScoresArguments& a = *arguments;
   constexpr std::int64_t step = 16;
-  Stream ahead = stream_from(a.keys, a.key_row_stride, a.depth, a.ahead), here = stream_of(a.queries);
+  Stream here = stream_of(a.queries), ahead = a.key_rows != nullptr ? here : stream_from(a.keys, a.key_row_stride, a.depth, a.ahead);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
     if (a.key_rows != nullptr) fetch_rows(a.key_rows, key, step, a.key_count, a.depth);
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_score_rows(a, row, key, end, row == 0 && a.key_rows == nullptr ? ahead : here);
+    while (row < a.rows) row = decode_score_rows(a, row, key, end, row == 0 ? ahead : here);
   }
 }
 
@@ -321,24 +322,27 @@ ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std
 void decode_values(const DecodeValuesArguments* arguments) {
   const DecodeValuesArguments& a = *arguments;
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
-  std::int64_t step = one_tile ? decode_group : a.value_row_stride == a.columns ? 4096 / a.columns : 0;
+  std::int64_t step = one_tile ? decode_group : a.value_row_stride - a.columns < 16 ? 4096 / a.columns : 0;
   step = step < 8 ? 8 : step < decode_group ? step : decode_group;
-  Stream ahead = stream_from(a.values, a.value_row_stride, a.columns, a.ahead), here = stream_of(a.output);
+  Stream here = stream_of(a.output);
+  Stream ahead = a.value_rows != nullptr ? here : stream_from(a.values, a.value_row_stride, a.columns, a.ahead);
   std::int64_t left = a.left;
   bool begins = !a.continues;
   for (std::int64_t key = 0; key < a.key_count;) {
     std::int64_t count = step < left ? step : left;
     if (count > a.key_count - key) count = a.key_count - key;
-    KeyRun keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
+    KeyRun keys;
     if (a.value_rows != nullptr) {
       keys = run_of(a.value_rows, key, count);
       count = keys.end - key;
       fetch_rows(a.value_rows, key, count, a.key_count, a.columns);
+    } else {
+      keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
     }
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, row == 0 && a.value_rows == nullptr ? ahead : here);
+    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, row == 0 ? ahead : here);
     begins = left == 0;
     if (begins) left = decode_group;
     key += count;

@@ -49,12 +49,13 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
   const Vector none = broadcast(-__builtin_inff());
   const float* keys[rows];
   Vector scores[rows][vectors];
-  ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
   const bool listed = kind == ScoreKind::general && __builtin_expect(a.key_rows != nullptr, false);
   if (listed) {
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) keys[r] = a.key_rows[key + r];
+  } else {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) keys[r] = a.keys + (key + r) * a.key_row_stride;
   }
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {

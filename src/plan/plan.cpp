@@ -83,10 +83,11 @@ void plan_decoding(const Kernels& kernels, const AttentionShape& shape, std::int
 
 // Decides which keys and values are copied. Returns the bytes that a thread may need for the copies.
 std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int threads, AttentionPlan* plan) {
-  // Rows 4 KiB apart share sets of L1, and long strides cost TLB entries: one copy, read S / tile times, pays from there on.
+  // Rows 4 KiB apart share sets of L1, and long strides cost TLB entries: one copy, read S / tile times, pays from there on. A cache's rows
+  // lie side by side, and maybe in pages, which copies do not know.
   const auto pays = [&](std::int64_t row_stride, std::int64_t depth) {
     const std::int64_t page = 1024;
-    return shape.queries * shape.heads_per_kv_head > kernels.narrow_tile && row_stride != depth && (shape.keys >= 512 || row_stride % page == 0);
+    return shape.source != KeySource::cached && shape.queries * shape.heads_per_kv_head > kernels.narrow_tile && row_stride != depth && (shape.keys >= 512 || row_stride % page == 0);
   };
   plan->copy_keys = pays(shape.key_row_stride, shape.depth);
   plan->copy_values = (shape.value_stride != 1 && shape.value_depth > 1) || pays(shape.value_row_stride, shape.value_depth);

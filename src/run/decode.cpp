@@ -99,6 +99,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.key_rows = nullptr;
   if (keys.page_rows < listed_page_rows) {
     keys.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
+    arguments.keys = nullptr;
     arguments.key_rows = decode.scratch.places;
     arguments.key_count = end - begin;
     arguments.scores = decode.scratch.weights;
@@ -221,8 +222,7 @@ void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std:
 
 // Adds up the values of the keys in `part` that row r sees, run by run.
 void add_visible(const Decode& decode, std::int64_t r, std::int64_t block, const KeyRange& part, float* output) {
-  const float* const bias = decode.scratch.bias - part.begin;
-  const auto sees = [&](std::int64_t j) { return !decode.biased() || bias[j] != -infinity; };
+  const auto sees = [&](std::int64_t j) { return !decode.biased() || decode.scratch.bias[j - part.begin] != -infinity; };
   ValueSum one = {decode, r, 1, output};
   for (std::int64_t j = part.begin; j < part.end;) {
     const std::int64_t from = j;
