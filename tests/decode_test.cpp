@@ -249,6 +249,41 @@ TEST_CASE("decode: few queries at once give the bits of one after another, whate
   }
 }
 
+TEST_CASE("decode: few queries that are a tree see what a mask of their ancestors shows") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    Random random(212);
+    const std::int64_t most = find_kernels(isa)->few_rows;
+    for (int round = 0; round < share_of(30); ++round) {
+      const std::int64_t L = random.between(2, most), shared = random.between(1, most / L);
+      const std::int64_t S = random.one_of<std::int64_t>({16 * L * shared, 200, 511, 515, 1030});
+      const Step step(1, shared, 1, S, 64, 128, random, L);
+      CAPTURE(text_of({L, shared, S}));
+      std::vector<std::int64_t> parents;
+      std::vector<std::uint8_t> shown(static_cast<std::size_t>(L * S));
+      for (std::int64_t i = 0; i < L; ++i) {
+        parents.push_back(random.between(-1, i - 1));
+        for (std::int64_t j = 0; j < S - L; ++j) shown[static_cast<std::size_t>(i * S + j)] = 1;
+        for (std::int64_t node = i; node >= 0; node = parents[static_cast<std::size_t>(node)]) shown[static_cast<std::size_t>(i * S + S - L + node)] = 1;
+      }
+      Tensor lse({1, shared, L}), weights({1, shared, L, S}), masked_lse({1, shared, L}), masked_weights({1, shared, L, S});
+      AttentionOptions tree, masked;
+      tree.tree_parents = IndexView(parents.data(), L);
+      tree.offset = S - L;
+      tree.lse = lse.view;
+      tree.attention_weights = weights.view;
+      masked.mask = BoolMaskView(shown.data(), L, S);
+      masked.lse = masked_lse.view;
+      masked.attention_weights = masked_weights.view;
+      CHECK_SAME_BITS(step.run(tree, isa), step.run(masked, isa));
+      CHECK_SAME_BITS(lse, masked_lse);
+      CHECK_SAME_BITS(weights, masked_weights);
+      const reference::AttentionResult expected = reference::attention(step.q.view, step.k.view, step.v.view, reference_options(masked, {}, 0));
+      CHECK_CLOSE(step.run(masked, isa).view, expected.output, reference::core_bounds(expected, step.D, reference::Data::random));
+    }
+  }
+}
+
 TEST_CASE("decode: packed sequences of one query beside others give the bits of each on its own") {
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));

@@ -177,7 +177,7 @@ const std::map<std::string, std::string> calls = {
     {"fill_visible", "hide_masked hide_infinite hide_strangers gather"},
     {"fill_bias", "fill_rows"},
     {"decode_bias", "fill_rows"},
-    {"fill_rows", "gather"},
+    {"fill_rows", "gather without_strangers"},
     {"accumulate", "accumulate_lanes_from"},
     {"finish", "gather scatter"},
     {"write_weights", "gather scatter"},

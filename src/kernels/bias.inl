@@ -37,7 +37,17 @@ ATTEND_INLINE Vector added_of(const LaneRules& lane, const SequenceRules& sequen
   return multiply_add(additive, zero(), bias);  // NaN of +inf, which makes its row NaN, and of -inf, which hides
 }
 
-// Biases with -inf where a range or a mask hides the key. (A single query's tree hides nothing.)
+// Biases with -inf at the keys, from a tree's root on, that are neither the lane's node nor one of its ancestors.
+ATTEND_NOINLINE Vector without_strangers(Vector bias, const LaneRules& lane, const SequenceRules& sequence, std::int64_t root) {
+  float seen[lanes];
+  for (int i = 0; i < lanes; ++i) seen[i] = i < root ? 1.0f : 0.0f;
+  for (std::int64_t node = lane.node; node >= 0; node = lane.parents[node * sequence.parent_stride]) {
+    if (root + node >= 0 && root + node < lanes) seen[root + node] = 1.0f;
+  }
+  return select(unlike(load(seen), zero()), bias, broadcast(-__builtin_inff()));
+}
+
+// Biases with -inf where a range, a mask or a tree hides the key.
 ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const SequenceRules& sequence, std::int64_t key, std::int64_t count) {
   const Vector none = broadcast(-__builtin_inff());
   if (lane.additive != nullptr) bias = select(unlike(load_additive(lane, sequence, key, count), none), bias, none);
@@ -45,6 +55,8 @@ ATTEND_INLINE Vector hidden_of(Vector bias, const LaneRules& lane, const Sequenc
   if (sequence.padding != nullptr) {
     bias = select(left_by_mask(sequence.padding, sequence.padding_stride, sequence.mask_hides, key, count), bias, none);
   }
+  const std::int64_t root = lane.position - lane.node - key;
+  if (lane.parents != nullptr && root < lanes) bias = without_strangers(bias, lane, sequence, root);
   if (key < lane.begin || key + lanes > lane.end) {
     bias = select(less(load(ascending), broadcast(within(lane.end - key))), bias, none);
     bias = select(less(load(ascending), broadcast(within(lane.begin - key))), none, bias);

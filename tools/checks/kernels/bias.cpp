@@ -67,14 +67,17 @@ Result check_decode_bias(const Kernels& kernels, const DecodeBiasShape& shape, S
   of_lane.relative = shape.relative;
   of_lane.mask_stride = shape.mask_stride;
   of_lane.additive_stride = shape.additive_stride;
+  of_lane.tree = random.one_in(3);
+  if (of_lane.tree) of_lane.width = of_lane.lane_count = 8;  // queries that decode, of which this is one
+  const std::int64_t lane = of_lane.tree ? random.between(0, 7) : 0;
   const RuledLanes lanes(kernels, of_lane, random, memory);
   float* bias = memory.output("bias", shape.keys);
-  const DecodeBiasArguments arguments = {lanes.lanes, lanes.sequence, lanes.key, shape.keys, bias};
+  const DecodeBiasArguments arguments = {lanes.lanes + lane, lanes.sequence, lanes.key, shape.keys, bias};
   const float largest = kernels.decode_bias(&arguments);
   float top = -infinity;
   for (std::int64_t k = 0; k < shape.keys; ++k) {
-    const bool sees = lanes.sees(0, lanes.key + k);
-    const RuledLanes::Added added = lanes.added(0, lanes.key + k);
+    const bool sees = lanes.sees(lane, lanes.key + k);
+    const RuledLanes::Added added = lanes.added(lane, lanes.key + k);
     top = std::max(top, bias[k]);
     report.close("bias", 0, k, bias + k, sees ? added.value : -infinity, sees ? added.tolerance : 0.0);
   }
