@@ -93,6 +93,14 @@ class JsonChecker {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+// Bad usage ends in exit code 2 and one line that names what was expected.
+void check_refused(const Run& run, const char* expected) {
+  CAPTURE(expected);
+  CHECK(run.exit_code == 2);
+  CHECK_MESSAGE(contains(run.text, expected), run.text);
+  CHECK(run.text.find('\n') == run.text.size() - 1);
+}
+
 }  // namespace
 
 TEST_CASE("attend-bench --list names the cases") {
@@ -118,13 +126,7 @@ TEST_CASE("attend-bench --help describes the options") {
 }
 
 TEST_CASE("attend-bench refuses what it does not know, in one line") {
-  const auto refused = [](const char* arguments, const char* expected) {
-    CAPTURE(arguments);
-    const Run run = run_bench(arguments);
-    CHECK(run.exit_code == 2);
-    CHECK_MESSAGE(contains(run.text, expected), run.text);
-    CHECK(run.text.find('\n') == run.text.size() - 1);
-  };
+  const auto refused = [](const char* arguments, const char* expected) { check_refused(run_bench(arguments), expected); };
   refused("--case sed", "'seed'");
   refused("--case seed,exq", "'exp'");
   refused("--isa avx3", "'avx2'");
@@ -175,13 +177,7 @@ TEST_CASE("attend-bench-sweep --help lists the axes; what it does not know is re
     CAPTURE(axis);
     CHECK(contains(run.text, "\n  " + std::string(axis) + " "));
   }
-  const auto refused = [](const char* arguments, const char* expected) {
-    CAPTURE(arguments);
-    const Run refusal = run_sweep(arguments);
-    CHECK(refusal.exit_code == 2);
-    CHECK_MESSAGE(contains(refusal.text, expected), refusal.text);
-    CHECK(refusal.text.find('\n') == refusal.text.size() - 1);
-  };
+  const auto refused = [](const char* arguments, const char* expected) { check_refused(run_sweep(arguments), expected); };
   refused("", "usage");
   refused("nowhere.md /dev/null", "nowhere.md");
   refused((known_reasons + " /dev/null sharin").c_str(), "'sharing'");

@@ -104,8 +104,8 @@ const float* row_of(const CacheState* state, bool of_keys, std::int64_t b, std::
   return (of_keys ? state->keys : state->values).row(b, head, token);
 }
 
-// From huge pages, decoding 32768 keys takes 12.3 ms, not 16.7 (Zen 4), or 22.0, not 23.9 (a busy Xeon). Each head is two areas to the system, which has 65,530 for a process: a cache
-// of more heads than `most` keeps small pages.
+// From huge pages, decoding 32768 keys takes 12.3 ms, not 16.7 (Zen 4), or 22.0, not 23.9 (a busy Xeon). Each head is two areas to the
+// system, which has 65,530 for a process: a cache of more heads than `most` keeps small pages.
 void prefer_huge_rows(const KeyValueCacheConfig& config, const PagedRows<float>& rows) {
   constexpr std::int64_t most = 1024;
   if (config.page_rows > 0 || config.batch * config.num_kv_heads > most) return;

@@ -61,13 +61,9 @@ void plan_tiles(const Kernels& kernels, const AttentionShape& shape, AttentionPl
 // How many queries a sequence that decodes has at most. 0: none decodes.
 std::int64_t decode_queries(const Kernels& kernels, const AttentionShape& shape) {
   if (!shape.may_decode || shape.heads_per_kv_head > decode_rows) return 0;
-  const std::int64_t width = shape.depth + shape.value_depth;
-  std::int64_t queries = shape.mixed || shape.queries == 1 ? 1 : 0;
-  for (std::int64_t more = 2; more <= shape.queries; ++more) {
-    if (!few_rows_decode(kernels, more * shape.heads_per_kv_head, shape.keys, width)) break;
-    if (shape.mixed || more == shape.queries) queries = more;
-  }
-  return queries;
+  const std::int64_t few = larger(most_decoded_rows(kernels, shape.keys, shape.depth + shape.value_depth) / shape.heads_per_kv_head, 1);
+  if (shape.mixed) return larger(smaller(shape.queries, few), 1);
+  return shape.queries <= few ? shape.queries : 0;
 }
 
 // Decoding: chunks of keys are tasks.
@@ -104,8 +100,8 @@ std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int
 
 }  // namespace
 
-bool few_rows_decode(const Kernels& kernels, std::int64_t rows, std::int64_t keys, std::int64_t width) {
-  return rows <= kernels.few_rows && 16 * rows <= smaller(keys, width);
+std::int64_t most_decoded_rows(const Kernels& kernels, std::int64_t keys, std::int64_t width) {
+  return smaller(kernels.few_rows, smaller(keys, width) / 16);
 }
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {

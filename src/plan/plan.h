@@ -58,9 +58,10 @@ struct AttentionShape {
   std::int64_t packed_keys;    // rows of keys in all, where sequences are packed; else 0
 };
 
-/// Whether a sequence of several queries decodes: `rows` queries times heads that share keys, `keys` that any of them sees, `width` D + Dv.
+/// How many rows a sequence of several queries that decodes has at most, queries times heads that share keys: `keys` that any of them sees,
+/// `width` D + Dv.
 /// More rows come nearer to filling a tile's lanes, which do no work beyond a row's; fewer keys do not make up for what a row costs.
-bool few_rows_decode(const Kernels& kernels, std::int64_t rows, std::int64_t keys, std::int64_t width);
+std::int64_t most_decoded_rows(const Kernels& kernels, std::int64_t keys, std::int64_t width);
 
 /// Where a thread would wait for another's copy, values are not copied into panels: neither bits nor bytes a thread depend on `threads`.
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);

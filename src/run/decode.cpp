@@ -338,7 +338,7 @@ bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t
   if (plan.slots == 0 || queries < 1 || rows > plan.decode_rows) return false;
   if (queries == 1) return true;
   const KeyRange keys = attention.visibility.of_sequence(b);
-  return few_rows_decode(*attention.kernels, rows, keys.end - keys.begin, attention.depth + attention.value_depth);
+  return rows <= most_decoded_rows(*attention.kernels, keys.end - keys.begin, attention.depth + attention.value_depth);
 }
 
 void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,

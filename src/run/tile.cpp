@@ -4,8 +4,6 @@
 // Gimelshein 2018), then weights times values into the tile's output; the sum divides at the end.
 #include "run/tile.h"
 
-#include <string.h>
-
 #include "base/arithmetic.h"
 
 namespace attend {
@@ -23,11 +21,9 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = 0; i < (end - begin) * tile.width; ++i) scratch.weights[i] = 1.0f;
     for (std::int64_t lane = 0; lane < tile.width; ++lane) scratch.block_sum[lane] = static_cast<float>(end - begin);
   } else {
-    const bool adjacent = tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
     bool plain = tile.inside(begin, end) && !tile.holes && !tile.biased && tile.attention.softcap <= 0.0f, biased = tile.biased;
     if (plain) {
       scratch.seen = ~std::uint32_t{0};
-      if (!adjacent) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
     } else {
       const int bits = fill_visible(tile, begin, end);
       if ((bits & block_sees) == 0) return Block::hidden;
@@ -36,7 +32,7 @@ Block weigh(const Tile& tile, std::int64_t begin, std::int64_t end) {
       plain = block == Block::plain && !biased && tile.attention.softcap <= 0.0f;
       if (biased) fill_bias(tile, begin, end);
     }
-    outcome = score(tile, begin, end, plain && adjacent, biased);
+    outcome = score(tile, begin, end, plain, biased);
     if ((outcome & block_moves) != 0) settle_frames(tile, begin, end, biased);
   }
   tile.attention.kernels->fold(scratch.block_sum, scratch.sum, tile.width, false);

@@ -78,8 +78,9 @@ double reference_above(const TileScratch& scratch, std::int64_t lane, const Bias
 
 // tile_values.cpp: weights times values, which blocks add to a tile's output.
 
-/// Weights of keys [begin, end), in the block that starts at `block`, times their values, into some lanes. A block's sums start at 0 and are added to the output, or begin it (`first`): no chain is longer than a block, and
-/// the bits do not depend on which lanes and keys go together.
+/// Weights of keys [begin, end), in the block that starts at `block`, times their values, into some lanes. A block's
+/// sums start at 0 and are added to the output, or begin it (`first`): no chain is longer than a block, and the bits do not depend on
+/// which lanes and keys go together.
 void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end,
                 std::int64_t first_lane, std::int64_t lane_count, bool first = false);
 

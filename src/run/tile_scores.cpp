@@ -1,6 +1,8 @@
 // Fills in the arguments of the kernels that score.
 #include "run/tile.h"
 
+#include <string.h>
+
 #include "base/arithmetic.h"
 #include "base/dropout.h"
 
@@ -65,7 +67,10 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   TileScratch& scratch = tile.scratch;
   attention.kernels->fill(scratch.block_sum, 1, tile.width, 0.0f);
   attention.kernels->fill(scratch.block_maximum, 1, tile.width, -infinity);
-  int (*const kernel)(const ScoreArguments*) = plain ? attention.kernels->scores_plain : attention.kernels->scores_general;
+  // Lists are the general kernel's, which gives the bits of the plain one where every lane sees every key.
+  const bool listed = !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
+  if (plain && listed) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
+  int (*const kernel)(const ScoreArguments*) = plain && !listed ? attention.kernels->scores_plain : attention.kernels->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
@@ -79,7 +84,6 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   arguments.block_sum = scratch.block_sum;
   arguments.block_maximum = scratch.block_maximum;
   int bits = 0;
-  const bool listed = !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
   const float* places[listed_rows];
   arguments.key_rows = listed ? places : nullptr;
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
