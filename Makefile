@@ -36,16 +36,21 @@ assembles = $(if $(shell $(CXX) -x assembler $(1) -c -o /dev/null /dev/null 2>&1
 assembler_flags_avx2 := $(call assembles,$(assembler_flags_avx2))
 gcc_flags_kernels := $(if $(findstring clang,$(shell $(CXX) --version)),,$(gcc_flags_kernels))
 
+# The products that need features of a CPU beyond its ISA's come first, as the best.
+product_files := $(foreach isa,$(ISAS),$(products_$(isa)))
+isa_files := $(ISAS) $(product_files)
+
 THREADS ?= 1
 CXXFLAGS ?= $(flags_default) -g
 common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) \
   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
-  '-DATTEND_BUILT_ISAS(ISA)=$(foreach isa,$(ISAS) scalar,ISA($(isa)))' -DATTEND_THREADS=$(THREADS)
+  '-DATTEND_BUILT_ISAS(ISA)=$(foreach isa,$(ISAS) scalar,ISA($(isa)))' \
+  '-DATTEND_BUILT_PRODUCTS(LIST)=$(foreach products,$(product_files) scalar_products,LIST($(products)))' -DATTEND_THREADS=$(THREADS)
 # The engine's frames are in .su files beside the objects, for a test to sum up.
 engine_flags := $(common) $(flags_engine) -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
-engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) src/kernels/scalar.cpp $(ISAS:%=src/kernels/%.cpp)
+engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) src/kernels/scalar.cpp src/kernels/scalar_products.cpp $(isa_files:%=src/kernels/%.cpp)
 io_sources := $(wildcard src/io/*.cpp)
 reference_sources := $(wildcard src/reference/*.cpp)
 check_sources := $(wildcard tools/checks/*.cpp tools/checks/kernels/*.cpp)
@@ -60,7 +65,7 @@ all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
 settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) \
-  $(foreach isa,$(ISAS),$(flags_$(isa)) $(assembler_flags_$(isa))))
+  $(foreach isa,$(isa_files),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
 $(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
 ifneq ($(strip $(file <$(stamp))),$(settings))
@@ -72,11 +77,11 @@ $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources
 $(call object,$(bench_sources) $(bench_programs)): flags = $(common) -Ibench
 # With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
-$(foreach isa,$(ISAS),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) $(least_level) \
+$(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) $(least_level) \
   $(flags_$(isa)) $(assembler_flags_$(isa))))
 small := $(filter-out $(fast_files),$(filter $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
-$(call object,$(filter-out $(small) $(ISAS:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast)
+$(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast)
 $(BUILD)/%.o: %.cpp $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(flags) -c $< -o $@

@@ -23,12 +23,13 @@ class GemmWorkload : public Workload {
 
     const Kernels* kernels = nullptr;
     require(require_kernels(isa, &kernels));
-    const std::size_t floats = static_cast<std::size_t>(PackedProjection::size(*kernels, K, N));
+    const PackedProjection packed(*kernels, nullptr, K, N);
+    const std::size_t floats = static_cast<std::size_t>(packed.size());
     packed_.reset(static_cast<float*>(allocate(floats * sizeof(float))));
     if (packed_ == nullptr) throw std::bad_alloc();
-    pack_projection(*kernels, weights_.data(), 1, N, bias_.data(), 1, K, N, packed_.get());
+    pack_projection(*kernels, packed, weights_.data(), 1, N, bias_.data(), 1, packed_.get());
     projection_.kernels = kernels;
-    projection_.weights = PackedProjection::at(*kernels, packed_.get(), K, N, true);
+    projection_.weights = packed.at(packed_.get(), true);
     rows_before_[1] = M;
     projection_.rows = {1, rows_before_, nullptr};
     projection_.input.data = input_.data();
@@ -36,7 +37,7 @@ class GemmWorkload : public Workload {
     projection_.output.data = output_.data();
     projection_.output.row_stride = N;
     projection_.head_size = N;
-    projection_.rows_per_task = projection_rows(*kernels, K, M);
+    projection_.rows_per_task = projection_rows(*kernels, packed, M);
   }
 
   void run() override {

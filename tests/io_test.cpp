@@ -2,7 +2,7 @@
 #include <doctest.h>
 
 #include "attend/io.hpp"
-#include "io/half_floats.h"
+#include "base/half_floats.h"
 #include "io/json.h"
 #include "io/output_file.h"
 #include "io/text.h"

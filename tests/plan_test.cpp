@@ -25,7 +25,7 @@ const Kernels* const tables[] = {ATTEND_BUILT_ISAS(ATTEND_TABLE)};
 
 bool plan_layer(const Kernels& table, const MultiHeadAttentionConfig& config, const ForwardShape& shape, int threads, ForwardPlan* plan) {
   const LayerSizes sizes(config);
-  return plan_forward(table, sizes, shape, shape_of(describe(table, sizes, {shape, {}})), 0, threads, plan);
+  return plan_forward(table, sizes, LayerLayout(table, config).projections, shape, shape_of(describe(table, sizes, {shape, {}})), 0, threads, plan);
 }
 
 std::string name_of(const Kernels* table) { return isa_name(table->isa); }

@@ -62,6 +62,7 @@ const std::map<std::string, std::string> calls = {
     {"api/c_positions:attend_rotate", "api/c_options:read_options api/positions:rotary_embedding"},
     {"api/multi_head_attention:make_random", "api/multi_head_attention:make"},
     {"api/multi_head_attention:make", "data/layer:pack_layer"},
+    {"api/low_precision:product_instructions", "data/low_precision:find_product"},
     {"api/multi_head_attention:forward", "api/multi_head_attention:run"},
     {"api/multi_head_attention:forward_cached", "api/multi_head_attention:run"},
     {"api/multi_head_attention:project", "api/multi_head_attention:run"},
@@ -86,7 +87,7 @@ const std::map<std::string, std::string> calls = {
     {"api/cache:append", stages_of + "append"},
 
     // Their stages.
-    {stages_of + "layer", "run/forward:run_inputs run/forward:run_head_rows run/forward:run_output"},
+    {stages_of + "layer", "run/forward:run_converted_inputs run/forward:run_inputs run/forward:run_head_rows run/forward:run_converted_heads run/forward:run_output"},
     {stages_of + "attention", "run/attention:run_compute run/attention:run_merge run/attention:run_weights"},
     {stages_of + "matmul", "api/operations:run_pack api/operations:run_product"},
     {stages_of + "sequence_mask", "api/operations:run_sequence_mask"},
@@ -97,6 +98,9 @@ const std::map<std::string, std::string> calls = {
     {stages_of + "append", "api/cache:run_append"},
 
     // Tasks.
+    {"run/forward:run_converted_inputs", "run/converted_rows:run"},
+    {"run/forward:run_converted_heads", "run/converted_rows:run"},
+    {"run/converted_rows:run", "convert_to_shorts convert_to_bytes convert_to_halves convert_to_rounded"},
     {"run/forward:run_inputs", "run/projection:run"},
     {"run/forward:run_output", "run/projection:run"},
     {"run/forward:run_head_rows", "run/head_rows:run"},
@@ -112,9 +116,9 @@ const std::map<std::string, std::string> calls = {
     {"run/rotary_rows:normalize_row", "rms_norm"},
     {"api/cache:run_append", "api/cache:copy_rows"},
     {"api/cache:copy_rows", "copy"},
-    {"data/layer:pack_layer", "data/layer:pack_projection"},
+    {"data/layer:pack_layer", "data/layer:pack_projection data/low_precision:pack_low_precision"},
     {"data/layer:pack_projection", "pack"},
-    {"run/projection:run", "gemm"},
+    {"run/projection:run", "gemm gemm_int8 gemm_bfloat16 gemm_widened_int8 gemm_widened_bfloat16 gemm_widened_float16"},
     {"run/head_rows:run", "run/rotary_rows:fill run/rotary_rows:rotate run/rotary_rows:normalize_row"},
 
     // Attention.
@@ -166,6 +170,15 @@ const std::map<std::string, std::string> calls = {
 
     // Kernels.
     {"gemm", "gemm_tiles"},
+    {"gemm_int8", "gemm_tiles"},
+    {"gemm_bfloat16", "gemm_tiles"},
+    {"gemm_widened_int8", "gemm_tiles"},
+    {"gemm_widened_bfloat16", "gemm_tiles"},
+    {"gemm_widened_float16", "gemm_tiles"},
+    {"convert_to_shorts", "gather"},
+    {"convert_to_bytes", "gather"},
+    {"convert_to_halves", "gather"},
+    {"convert_to_rounded", "gather"},
     {"gemm_tiles", "write_tile"},
     {"write_tile", "scatter"},
     {"pack", "pack_rows pack_strided_rows"},
@@ -299,9 +312,12 @@ TEST_CASE("stack: every chain of calls that ends in a kernel takes at most 8 KiB
     CAPTURE(file);
     REQUIRE(engine.read(std::string(folder) + "/src/" + file + ".su", file + ":"));
   }
+  std::vector<std::string> kernel_files;
+  for (const attend::IsaEntry& entry : attend::isas) kernel_files.push_back(entry.name);
+#define ATTEND_NAME(products) kernel_files.push_back(#products);
+  ATTEND_BUILT_PRODUCTS(ATTEND_NAME)
   int isas = 0;
-  for (const attend::IsaEntry& entry : attend::isas) {
-    const std::string isa = entry.name;
+  for (const std::string& isa : kernel_files) {
     CAPTURE(isa);
     Frames kernels;
     if (!kernels.read(std::string(folder) + "/src/kernels/" + isa + ".su", "")) continue;

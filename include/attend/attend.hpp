@@ -630,6 +630,34 @@ ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
 // ---------------------------------------------------------------------------------------------
 // The layer
 
+/// How the weights of a layer's projections are stored. make converts those that it is given; biases and norms stay float32.
+enum class WeightType : int {
+  float32 = 0,
+  bfloat16,  // to nearest, ties to even
+  float16,   // to nearest, ties to even; 65,520 and beyond become infinity
+  int8,      // a float32 scale for each output channel, the channel's largest |w| / 127; integers to nearest, ties to even
+};
+
+/// What a layer's projections compute with. Products of a type take weights of that type.
+enum class Arithmetic : int {
+  float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end
+  /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
+  /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA.
+  bfloat16,
+  /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
+  /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. The same bits on
+  /// every ISA.
+  int8,
+};
+
+/// The kernels of low precision, which a program links only if it calls low_precision().
+struct LowPrecision;
+ATTEND_API const LowPrecision* low_precision() noexcept;
+
+/// The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; null where there are none, for
+/// arithmetic does not take the weights, or the CPU lacks the ISA.
+ATTEND_API const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
+
 /// What a layer is: the arguments of D2L's MultiHeadAttention in its order, then what later models ask for.
 struct MultiHeadAttentionConfig {
   std::int64_t key_size = 0;     // 0: query_size
@@ -650,6 +678,11 @@ struct MultiHeadAttentionConfig {
   bool qk_norm = false;          // whether each head's projected query and key pass through rms_norm first
   float norm_epsilon = 1e-6f;    // the epsilon of rms_norm, 0 or more
   bool norm_queries = true, norm_keys = true;  // false leaves one side out of qk_norm
+
+  WeightType weight_type = WeightType::float32;
+  Arithmetic arithmetic = Arithmetic::float32;
+  /// low_precision(), where weight_type is not float32: so a program of float32 alone links none of it.
+  const LowPrecision* low_precision = nullptr;
 };
 
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; make alone reads them.

@@ -86,7 +86,7 @@ std::int64_t relative_floats(const Kernels& kernels, const AttentionOptions& opt
 
 bool plan_call(const Kernels& kernels, const MultiHeadAttentionConfig& config, const LayerCall& call, ForwardPlan* plan) {
   const LayerSizes sizes(config);
-  return plan_forward(kernels, sizes, call.shape, largest_shape_of(describe(kernels, sizes, call)), relative_floats(kernels, call.options),
+  return plan_forward(kernels, sizes, LayerLayout(kernels, config).projections, call.shape, largest_shape_of(describe(kernels, sizes, call)), relative_floats(kernels, call.options),
                       call.options.threads.count, plan);
 }
 
@@ -114,15 +114,56 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
     Projection& projection = forward->projections[which];
     const bool of_keys = which == key_projection || which == value_projection;
     projection.kernels = &layer.kernels;
-    projection.weights = PackedProjection::at(layer.kernels, layer.packed + layer.layout.projections[which], sizes.inputs[which], sizes.outputs[which], layer.config.bias);
+    projection.weights = layer.layout.projections[which].at(layer.packed + layer.layout.starts[which], layer.config.bias);
     projection.rows = of_keys ? rows.keys : which == query_projection ? rows.queries : rows.outputs;
-    projection.rows_per_task = projection_rows(layer.kernels, sizes.inputs[which], projection.rows.total());
+    projection.rows_per_task = projection_rows(layer.kernels, projection.weights, projection.rows.total());
     projection.input = inputs[which];
     projection.output = outputs[which];
     projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
     if (visibility.sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
     projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
     if (which != output_projection) forward->input_tasks[which] = projection.tasks();
+  }
+}
+
+bool same_rows(const Rows<const float>& a, const Rows<const float>& b) {
+  return a.data == b.data && a.batch_stride == b.batch_stride && a.row_stride == b.row_stride && a.stride == b.stride;
+}
+
+// Makes the rows that projections of low precision read: inputs that are the same view are converted once. Keys may be rows that no
+// query is, so queries serve them only where all their rows take part.
+void add_converted_rows(const LayerCall& call, const ForwardPlan& plan, char* memory, Forward* forward) {
+  const bool packed = forward->call.attention.visibility.sequences.packed();
+  const bool all_queries = call.shape.queries == call.shape.keys && forward->projections[query_projection].rows.total() == call.shape.batch * call.shape.queries;
+  Rows<const float> inputs[projection_count];
+  for (int which = 0; which < projection_count; ++which) {
+    Projection& projection = forward->projections[which];
+    ConvertedRows& converted = forward->converted[which];
+    converted = ConvertedRows();
+    inputs[which] = projection.input;
+    const std::int64_t row_floats = projection.weights.row_floats();
+    if (row_floats == 0) continue;
+    const bool of_keys = which == key_projection || which == value_projection;
+    int before = 0;
+    while (before < which && !(same_rows(inputs[before], projection.input) && projection.weights.inputs == forward->projections[before].weights.inputs &&
+                               (before != query_projection || all_queries))) {
+      ++before;
+    }
+    if (before < which) {
+      projection.input = forward->projections[before].input;
+      continue;
+    }
+    const std::int64_t rows = of_keys ? call.shape.keys : call.shape.queries;
+    Rows<float> output;
+    output.data = reinterpret_cast<float*>(memory + plan.converted[which]) + row_header;
+    output.row_stride = row_floats;
+    output.batch_stride = packed ? 0 : rows * row_floats;
+    converted.product = projection.weights.product;
+    converted.rows = projection.rows;
+    converted.input = projection.input;
+    converted.output = output;
+    converted.depth = projection.weights.inputs;
+    projection.input = output;
   }
 }
 
@@ -358,7 +399,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   Threads threads = options.threads;
   if (forward_work(config_, shape, cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
   ForwardPlan plan;
-  if (!plan_forward(layer.kernels, layer.sizes, shape, largest_shape_of(attention), relative_floats(layer.kernels, options), threads.count, &plan)) {
+  if (!plan_forward(layer.kernels, layer.sizes, layer.layout.projections, shape, largest_shape_of(attention), relative_floats(layer.kernels, options), threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",
                          static_cast<long long>(shape.batch), static_cast<long long>(shape.queries),
                          static_cast<long long>(shape.keys));
@@ -375,6 +416,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   forward.call.memory = memory + plan.attention_memory;
   const Rows<const float> inputs[] = {by_entries(call.queries), by_entries(call.keys), by_entries(call.values)};
   add_projections(layer, inputs, by_entries(call.output), call.layer, plan, memory, &forward);
+  add_converted_rows(call.layer, plan, memory, &forward);
   add_head_rows(layer, call.layer, &forward);
   add_operands(layer, options, plan, &forward);
   write_padding(forward.call.attention);

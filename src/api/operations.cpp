@@ -43,7 +43,7 @@ struct Matmul {
 
 // The workspace of matmul: the packed b, then the rows before each entry.
 std::size_t packed_bytes(const Kernels& kernels, std::int64_t depth, std::int64_t columns) {
-  return aligned_bytes(static_cast<std::size_t>(PackedProjection::size(kernels, depth, columns)) * sizeof(float));
+  return aligned_bytes(static_cast<std::size_t>(PackedProjection(kernels, nullptr, depth, columns).size()) * sizeof(float));
 }
 
 std::size_t matmul_bytes(const Kernels& kernels, std::int64_t batch, std::int64_t depth, std::int64_t columns) {
@@ -52,9 +52,8 @@ std::size_t matmul_bytes(const Kernels& kernels, std::int64_t batch, std::int64_
 
 void run_pack(const void* context, std::int64_t, int) {
   const Matmul& matmul = *static_cast<const Matmul*>(context);
-  pack_projection(*matmul.projection.kernels, matmul.b, matmul.n_stride, matmul.k_stride, matmul.bias,
-                  matmul.bias_stride, matmul.projection.weights.inputs, matmul.projection.weights.outputs,
-                  matmul.packed);
+  pack_projection(*matmul.projection.kernels, matmul.projection.weights, matmul.b, matmul.n_stride, matmul.k_stride, matmul.bias,
+                  matmul.bias_stride, matmul.packed);
 }
 
 void run_product(const void* context, std::int64_t task, int) {
@@ -94,7 +93,7 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   product.packed = reinterpret_cast<float*>(memory);
   Projection& projection = product.projection;
   projection.kernels = kernels;
-  projection.weights = PackedProjection::at(*kernels, product.packed, depth, columns, bias.data != nullptr);
+  projection.weights = PackedProjection(*kernels, nullptr, depth, columns).at(product.packed, bias.data != nullptr);
   projection.input = matrices(a);
   projection.output = matrices(output);
   projection.head_size = columns;
@@ -103,7 +102,7 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   const std::int64_t products = b.rank == 3 ? batch : 1, entries = batch / products;
   for (std::int64_t i = 0; i <= entries; ++i) before[i] = i * rows;
   projection.rows = {entries, before, nullptr};
-  projection.rows_per_task = projection_rows(*kernels, depth, projection.rows.total());
+  projection.rows_per_task = projection_rows(*kernels, projection.weights, projection.rows.total());
   for (std::int64_t p = 0; p < products; ++p) {
     const Stage stages[] = {{1, run_pack, &product}, {projection.tasks(), run_product, &product}};
     run_stages(options.threads, stages, 2);

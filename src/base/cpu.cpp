@@ -16,7 +16,7 @@ static unsigned detect_features() noexcept {
   const bool amd = b == signature_AMD_ebx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
   const unsigned family = (a >> 8 & 15) + (a >> 20 & 255), zen = amd && family >= 0x17 && family <= 0x19 ? cpu_zen_1_to_4 : 0;
-  const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28);
+  const bool fma = c & (1u << 12), osxsave = c & (1u << 27), avx = c & (1u << 28), f16c = c & (1u << 29);
   if (!osxsave || !avx) return zen;
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -25,7 +25,12 @@ static unsigned detect_features() noexcept {
   const bool avx2 = fma && (b & (1u << 5));
   const unsigned needed = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
   const bool avx512 = avx2 && zmm && (b & needed) == needed;
-  return zen | (avx2 ? cpu_avx2 : 0) | (avx512 ? cpu_avx512 : 0);
+  unsigned features = zen | (avx2 ? cpu_avx2 : 0) | (avx2 && f16c ? cpu_f16c : 0);
+  if (!avx512) return features;
+  features |= cpu_avx512;
+  if (c & (1u << 11)) features |= cpu_avx512_vnni;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5))) features |= cpu_avx512_bf16;
+  return features;
 }
 
 FloatingPointMode::FloatingPointMode() noexcept : caller_(_mm_getcsr()) {

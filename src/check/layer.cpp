@@ -1,6 +1,7 @@
 // Checks a layer's sizes and weights, its calls, and what goes into a cache.
 #include "check/calls.h"
 
+#include "base/dispatch.h"
 #include "call/describe.h"
 #include "check/parts.h"
 #include "data/cache_state.h"
@@ -10,6 +11,7 @@ namespace attend {
 
 namespace {
 
+constexpr std::int64_t most_int8_depth = 65536;  // sums of 255 * 128 stay below 2^31
 constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // columns of a row: the product of two fits into 63 bits
 
 Status check_no_positions(const AttentionOptions& options) {
@@ -51,6 +53,42 @@ Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensor
   return validate_room(state, counts, keys.sizes[1]);
 }
 
+const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8"};
+const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
+
+template <int count, class Enum>
+Status check_listed(const char* name, Enum value, const char* const (&)[count]) {
+  if (static_cast<unsigned>(value) < unsigned{count}) return Status();
+  return Status::error(invalid, "%s: %d is none that there is", name, static_cast<int>(value));
+}
+
+// Checks what projections are stored as and compute with, and that their sums are exact.
+Status check_precision(const MultiHeadAttentionConfig& config) {
+  ATTEND_CHECK(check_listed("weight_type", config.weight_type, weight_types));
+  ATTEND_CHECK(check_listed("arithmetic", config.arithmetic, arithmetics));
+  const char* const weights = weight_types[static_cast<int>(config.weight_type)];
+  const char* const arithmetic = arithmetics[static_cast<int>(config.arithmetic)];
+  const WeightType multiplied = config.arithmetic == Arithmetic::int8 ? WeightType::int8 : WeightType::bfloat16;
+  if (config.arithmetic != Arithmetic::float32 && config.weight_type != multiplied) {
+    return Status::error(invalid, "arithmetic: %s takes weights of %s, but weight_type is %s", arithmetic, arithmetic, weights);
+  }
+  if (config.weight_type == WeightType::float32) return Status();
+  if (config.low_precision == nullptr) {
+    return Status::error(invalid, "low_precision: null, but weight_type is %s: expected low_precision(), which links its kernels", weights);
+  }
+  const Kernels* const kernels = find_kernels(config.isa);
+  if (kernels != nullptr && product_of(*kernels, config) == nullptr) {
+    return Status::error(StatusCode::unsupported, "weight_type: this CPU or this build has no kernel for weights of %s on %s", weights, isa_name(kernels->isa));
+  }
+  if (config.arithmetic != Arithmetic::int8) return Status();
+  const LayerSizes sizes(config);
+  for (const std::int64_t width : sizes.inputs) {
+    if (width <= most_int8_depth) continue;
+    return Status::error(invalid, "arithmetic: int8 takes rows of at most %lld, but one is %lld wide", Number{most_int8_depth}, Number{width});
+  }
+  return Status();
+}
+
 }  // namespace
 
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
@@ -88,6 +126,7 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
     return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", Number{layer.heads},
                          Number{layer.depth}, Number{largest_size});
   }
+  ATTEND_CHECK(check_precision(config));
   ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
   if (rotates(config.rotary)) {
     ATTEND_CHECK(check_rotary("rotary.", config.rotary, "a head", layer.depth));

@@ -3,44 +3,60 @@
 
 namespace attend {
 
-std::int64_t PackedProjection::size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs) {
-  return round_up((inputs + 1) * round_up(outputs, kernels.lanes), 16);
+PackedProjection::PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs)
+    : inputs(inputs), outputs(outputs), product(product) {
+  const std::int64_t padded = round_up(inputs, depth_step);
+  column_floats = product == nullptr ? inputs : padded * product->weight_bytes / 4;
+  steps = product == nullptr || product->row_bytes == 0 ? inputs : padded / product->group;
+  columns = {kernels.lanes, steps_to(outputs, kernels.lanes), steps_to(outputs, kernels.gemm_columns)};
+  if (product == nullptr) return;
+  const std::int64_t widest = product->columns / kernels.lanes;
+  columns.vectors = widest > product_least_vectors ? larger(columns.vectors, product_least_vectors) : round_up(columns.vectors, product_least_vectors);
+  columns.panels = steps_to(columns.vectors, widest);
 }
 
-PackedProjection PackedProjection::at(const Kernels& kernels, const float* memory, std::int64_t inputs,
-                                      std::int64_t outputs, bool bias) {
-  PackedProjection projection;
-  projection.inputs = inputs;
-  projection.outputs = outputs;
+std::int64_t PackedProjection::size() const {
+  const std::int64_t vectors = product != nullptr && product->weight_bytes == 1 ? 3 : 1;  // biases; scales, sums
+  return round_up((column_floats + vectors) * columns.vectors * columns.lanes, 16);
+}
+
+PackedProjection PackedProjection::at(const float* memory, bool bias) const {
+  PackedProjection projection = *this;
+  const std::int64_t padded = columns.vectors * columns.lanes;
+  const float* const biases_at = memory + column_floats * padded;
   projection.panels = memory;
-  projection.biases = bias ? memory + inputs * round_up(outputs, kernels.lanes) : nullptr;
-  projection.columns = {kernels.lanes, steps_to(outputs, kernels.lanes), steps_to(outputs, kernels.gemm_columns)};
+  projection.biases = bias ? biases_at : nullptr;
+  projection.scales = biases_at + padded;
+  projection.sums = reinterpret_cast<const std::int32_t*>(biases_at + 2 * padded);
   return projection;
 }
 
-void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
-                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
-                     std::int64_t inputs, std::int64_t outputs, float* memory) {
-  const std::int64_t padded = round_up(outputs, kernels.lanes);
-  const PanelColumns columns = PackedProjection::at(kernels, memory, inputs, outputs, true).columns;
+std::int64_t PackedProjection::row_floats() const {
+  if (product == nullptr || product->row_bytes == 0) return 0;
+  return row_header + round_up(round_up(inputs, depth_step) * product->row_bytes, 64) / 4;
+}
+
+void pack_projection(const Kernels& kernels, const PackedProjection& packed, const float* weight, std::int64_t output_stride,
+                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride, float* memory) {
+  const PanelColumns& columns = packed.columns;
   for (std::int64_t panel = 0; panel < columns.panels; ++panel) {
     const std::int64_t column = columns.first(panel);
     PackArguments arguments;
     arguments.source = weight + column * output_stride;
     arguments.k_stride = input_stride;
     arguments.n_stride = output_stride;
-    arguments.depth = inputs;
+    arguments.depth = packed.inputs;
     arguments.width = columns.first(panel + 1) - column;
-    arguments.columns = outputs - column < arguments.width ? outputs - column : arguments.width;
-    arguments.panel = memory + inputs * column;
+    arguments.columns = packed.outputs - column < arguments.width ? packed.outputs - column : arguments.width;
+    arguments.panel = memory + packed.inputs * column;
     kernels.pack(&arguments);
   }
-  float* biases = memory + inputs * padded;
+  const std::int64_t padded = columns.vectors * columns.lanes;
+  float* biases = memory + packed.inputs * padded;
   for (std::int64_t n = 0; n < padded; ++n) {
-    biases[n] = bias != nullptr && n < outputs ? bias[n * bias_stride] : 0.0f;
+    biases[n] = bias != nullptr && n < packed.outputs ? bias[n * bias_stride] : 0.0f;
   }
-  const std::int64_t end = PackedProjection::size(kernels, inputs, outputs);
-  for (std::int64_t i = (inputs + 1) * padded; i < end; ++i) memory[i] = 0.0f;
+  for (float* rest = biases + padded; rest < memory + packed.size(); ++rest) *rest = 0.0f;
 }
 
 namespace {
@@ -68,13 +84,15 @@ LayerSizes::LayerSizes(const MultiHeadAttentionConfig& config)
 
 LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig& config) : size(0) {
   const LayerSizes sizes(config);
+  const Product* const product = product_of(kernels, config);
   const auto take = [this](std::int64_t floats) {
     const std::int64_t start = size;
     size += floats;
     return start;
   };
   for (int which = 0; which < projection_count; ++which) {
-    projections[which] = take(PackedProjection::size(kernels, sizes.inputs[which], sizes.outputs[which]));
+    projections[which] = PackedProjection(kernels, product, sizes.inputs[which], sizes.outputs[which]);
+    starts[which] = take(projections[which].size());
   }
   query_norm = take(norms_queries(config) ? whole_lines(sizes.depth) : 0);
   key_norm = take(norms_keys(config) ? whole_lines(sizes.depth) : 0);
@@ -88,9 +106,14 @@ void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, 
   const ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
   const ConstTensorView* biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
   for (int which = 0; which < projection_count; ++which) {
-    pack_projection(kernels, matrices[which]->data, matrices[which]->strides[0], matrices[which]->strides[1],
-                    biases[which]->data, biases[which]->strides[0], sizes.inputs[which], sizes.outputs[which],
-                    memory + layout.projections[which]);
+    const PackedProjection& packed = layout.projections[which];
+    const ConstTensorView &matrix = *matrices[which], &bias = *biases[which];
+    float* const place = memory + layout.starts[which];
+    if (packed.product == nullptr) {
+      pack_projection(kernels, packed, matrix.data, matrix.strides[0], matrix.strides[1], bias.data, bias.strides[0], place);
+    } else {
+      config.low_precision->pack(*packed.product, packed, matrix.data, matrix.strides[0], matrix.strides[1], bias.data, bias.strides[0], place);
+    }
   }
   if (norms_queries(config)) pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);
   if (norms_keys(config)) pack_vector(weights.key_norm, sizes.depth, memory + layout.key_norm);

@@ -6,6 +6,7 @@
 
 #include "attend/attend.hpp"
 #include "base/arithmetic.h"
+#include "data/low_precision.h"
 #include "kernels/kernels.h"
 
 namespace attend {
@@ -18,26 +19,36 @@ struct PanelColumns {
   std::int64_t first(std::int64_t panel) const { return quotient(vectors * panel, panels) * lanes; }
 };
 
-/// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then padding to 64 bytes.
+/// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then the scales of int8 weights and the sums of their
+/// columns, then padding to 64 bytes. Counted in floats, as whatever stands for 32 bits.
 struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
-  const float* panels = nullptr;  // 64-byte aligned
-  const float* biases = nullptr;  // null: none; else rounded up to whole vectors
+  std::int64_t column_floats = 0;        // of a column of a panel
+  std::int64_t steps = 0;                // that a tile takes through a panel
+  const Product* product = nullptr;      // null: float32
+  const float* panels = nullptr;         // 64-byte aligned
+  const float* biases = nullptr;         // null: none; else rounded up to whole vectors
+  const float* scales = nullptr;         // of int8 weights
+  const std::int32_t* sums = nullptr;    // of int8 weights
   PanelColumns columns = {};
 
+  /// Its sizes; what a product null stands for is float32.
+  PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs);
+  PackedProjection() = default;
   /// Floats that the packed form takes.
-  static std::int64_t size(const Kernels& kernels, std::int64_t inputs, std::int64_t outputs);
+  std::int64_t size() const;
   /// A view of what pack has written.
-  static PackedProjection at(const Kernels& kernels, const float* memory, std::int64_t inputs,
-                             std::int64_t outputs, bool bias);
+  PackedProjection at(const float* memory, bool bias) const;
+  int tile_rows(const Kernels& kernels) const { return product != nullptr ? product->rows : kernels.gemm_rows; }
+  /// Floats of a converted row, its header included; 0: rows are read where they are.
+  std::int64_t row_floats() const;
 };
 
-/// Writes the packed form of weight[n * output_stride + k * input_stride]; bias null: zeros.
-void pack_projection(const Kernels& kernels, const float* weight, std::int64_t output_stride,
-                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride,
-                     std::int64_t inputs, std::int64_t outputs, float* memory);
-
 enum LayerProjection { query_projection, key_projection, value_projection, output_projection, projection_count };
+
+/// Writes the packed form of weight[n * output_stride + k * input_stride], of float32; bias null: zeros.
+void pack_projection(const Kernels& kernels, const PackedProjection& packed, const float* weight, std::int64_t output_stride,
+                     std::int64_t input_stride, const float* bias, std::int64_t bias_stride, float* memory);
 
 /// The sizes of a layer: those of a valid config, its zeros filled in.
 struct LayerSizes {
@@ -48,6 +59,12 @@ struct LayerSizes {
   explicit LayerSizes(const MultiHeadAttentionConfig& config);
 };
 
+/// The product of a valid config; null: float32.
+inline const Product* product_of(const Kernels& kernels, const MultiHeadAttentionConfig& config) {
+  if (config.weight_type == WeightType::float32 || config.low_precision == nullptr) return nullptr;
+  return config.low_precision->find(config.weight_type, config.arithmetic, kernels.isa);
+}
+
 inline bool rotates(const RotaryEmbedding& rotary) {
   return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();
 }
@@ -57,7 +74,8 @@ inline bool norms_keys(const MultiHeadAttentionConfig& config) { return config.q
 
 /// Where the parts lie, in floats from the start of the packed weights; each begins a cache line.
 struct LayerLayout {
-  std::int64_t projections[projection_count];
+  PackedProjection projections[projection_count];  // sizes alone
+  std::int64_t starts[projection_count];
   std::int64_t query_norm, key_norm;  // (D,) each, where the config norms that side
   std::int64_t frequencies;
   std::int64_t size;

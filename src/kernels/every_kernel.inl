@@ -4,6 +4,7 @@
 #include "kernels/strided.inl"
 #include "kernels/product.inl"
 #include "kernels/pack.inl"
+#include "kernels/row_tiles.inl"
 #include "kernels/gemm.inl"
 #include "kernels/scores.inl"
 #include "kernels/visible.inl"

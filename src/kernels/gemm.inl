@@ -1,119 +1,29 @@
-// The projection GEMM: packed panels times rows read in place, bias added, heads split on the way out.
+// The projection GEMM of float32: packed panels times rows read in place, bias added.
 
-// Where a panel's columns go. `by_vectors`: each vector is stored as it is, for no head begins or ends within one. Else tiles of all
-// sizes pass through `tile`: rows side by side, then one vector more, for the columns of a head are read by whole vectors.
-struct Columns {
-  std::int64_t first_head, within;  // where the head of the first column begins in the output, and the column's place there
-  bool by_vectors;
-  std::int64_t destinations[gemm_vectors];
-  float* tile;
-};
+struct Floats {
+  static constexpr int tile_rows = gemm_rows, tile_vectors = gemm_vectors, least_vectors = 1;
+  static constexpr int rest_rows(int rows) { return fewer(rows); }
 
-// Stores the rows of a tile where they belong. One for all tiles: inlined into each, it was three quarters of their code.
-ATTEND_NOINLINE void write_tile(const GemmArguments& arguments, std::int64_t row, std::int64_t rows, std::int64_t tile_stride,
-                                const Columns& columns) {
-  std::int64_t head = columns.first_head, within = columns.within;
-  for (std::int64_t start = 0; start < arguments.columns; head += arguments.head_stride, within = 0) {
-    const std::int64_t left = arguments.columns - start, in_head = arguments.head_size - within;
-    const std::int64_t count = in_head < left ? in_head : left;
-    for (std::int64_t c = 0; c < count; c += lanes) {
-      const std::int64_t destination = head + (within + c) * arguments.element_stride;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        copy_out(load(columns.tile + r * tile_stride + start + c), count - c, arguments.outputs[row + r] + destination, arguments.element_stride);
-      }
-    }
-    start += count;
-  }
-}
-
-template <int rows, int vectors>
-ATTEND_INLINE void gemm_tile(const GemmArguments& arguments, std::int64_t row, const Columns& columns, const float* ahead) {
-  constexpr bool whole = rows == gemm_rows && vectors + 1 >= gemm_vectors;  // a panel's two widths; others are too rare for their own code
-  const float* a[rows];
-  Vector accumulators[rows][vectors];
-  ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    a[r] = arguments.rows[row + r];
-    ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) accumulators[r][v] = zero();
-  }
-  multiply_tile<whole ? gemm_steps : 1, true>(accumulators, a, arguments.k_stride, arguments.depth, arguments.panel,
-                                              {ahead, arguments.ahead_end});
-  if (arguments.bias != nullptr) {
-    ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) {
-      const Vector bias = load(arguments.bias + v * lanes);
-      ATTEND_UNROLL
-      for (int r = 0; r < rows; ++r) accumulators[r][v] = add(accumulators[r][v], bias);
-    }
-  }
-  if (whole && columns.by_vectors) {
-    // Looked up before any store: after one a compiler would look again.
-    std::int64_t destinations[vectors];
-    ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) destinations[v] = columns.destinations[v];
+  template <bool whole, int rows, int vectors>
+  static ATTEND_INLINE void compute(const GemmArguments& arguments, std::int64_t row, const float* ahead, Vector (&results)[rows][vectors]) {
+    const float* a[rows];
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
-      float* const output = arguments.outputs[row + r];
+      a[r] = arguments.rows[row + r];
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) store(output + destinations[v], accumulators[r][v]);
+      for (int v = 0; v < vectors; ++v) results[r][v] = zero();
     }
-    return;
+    multiply_tile<whole ? gemm_steps : 1, true>(results, a, arguments.k_stride, arguments.depth, arguments.panel,
+                                                {ahead, arguments.ahead_end});
+    if (arguments.bias != nullptr) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        const Vector bias = load(arguments.bias + v * lanes);
+        ATTEND_UNROLL
+        for (int r = 0; r < rows; ++r) results[r][v] = add(results[r][v], bias);
+      }
+    }
   }
-  float* const tile = columns.tile;
-  ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) store(tile + (r * vectors + v) * lanes, accumulators[r][v]);
-  }
-  store(tile + rows * vectors * lanes, zero());
-  write_tile(arguments, row, rows, vectors * lanes, columns);
-}
+};
 
-// A function for each size of tiles: inlined into gemm, their registers took 5.6 KiB of its frame (g++ -O1).
-template <int rows, int vectors>
-ATTEND_NOINLINE void gemm_tiles(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
-  for (; row + rows <= a.row_count; row += rows) {
-    gemm_tile<rows, vectors>(a, row, columns, ahead);
-    ahead += fetched_by_tile(a.depth);
-  }
-}
-
-// Runs tiles of `rows` rows, then tiles of half as many for what is left.
-template <int rows, int vectors>
-ATTEND_INLINE void gemm_rows_from(const GemmArguments& a, std::int64_t row, const Columns& columns, const float* ahead) {
-  const std::int64_t tiles = (a.row_count - row) / rows;
-  if (tiles > 0) gemm_tiles<rows, vectors>(a, row, columns, ahead);
-  if constexpr (rows > 1) {
-    row += tiles * rows;
-    if (row < a.row_count) gemm_rows_from<fewer(rows), vectors>(a, row, columns, ahead + tiles * fetched_by_tile(a.depth));
-  }
-}
-
-template <int vectors>
-ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Columns& columns) {
-  if (a.width == vectors * lanes) {
-    gemm_rows_from<gemm_rows, vectors>(a, 0, columns, a.ahead);
-  } else if constexpr (vectors > 1) {
-    gemm_width_from<vectors - 1>(a, columns);
-  }
-}
-
-void gemm(const GemmArguments* arguments) {
-  const GemmArguments& a = *arguments;
-  alignas(64) float tile[(gemm_rows * gemm_vectors + 1) * lanes];
-  Columns columns;
-  columns.tile = tile;
-  columns.first_head = a.first_column / a.head_size * a.head_stride;
-  columns.within = a.first_column % a.head_size;
-  columns.by_vectors = a.element_stride == 1 && a.columns == a.width;
-  std::int64_t head = columns.first_head, within = columns.within;
-  for (int start = 0; start < a.columns && columns.by_vectors; head += a.head_stride, within = 0) {
-    const std::int64_t left = a.columns - start, in_head = a.head_size - within;
-    const int count = static_cast<int>(in_head < left ? in_head : left);
-    columns.by_vectors = count % lanes == 0;
-    for (int c = 0; c < count && columns.by_vectors; c += lanes) columns.destinations[(start + c) / lanes] = head + within + c;
-    start += count;
-  }
-  gemm_width_from<gemm_vectors>(a, columns);
-}
+void gemm(const GemmArguments* arguments) { gemm_of<Floats>(arguments); }

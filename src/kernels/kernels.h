@@ -46,6 +46,8 @@ struct GemmArguments {
   const float* bias;         // null, or `width` values
   std::int64_t first_column, head_size, head_stride, element_stride;
   const float *ahead, *ahead_end;  // what a later call reads: each row tile fetches fetched_by_tile floats of it
+  const float* scales = nullptr;       // [width], of integer weights
+  const std::int32_t* sums = nullptr;  // [width], of int8 weights
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.

@@ -123,8 +123,8 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 
 std::int64_t most_keys(const KeyValueCacheConfig& cache) { return cache.capacity + (cache.ring ? decode_chunk : 0); }
 
-bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const ForwardShape& shape, const AttentionShape& attention,
-                  std::int64_t relative_floats, int threads, ForwardPlan* plan) {
+bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const PackedProjection (&projections)[projection_count], const ForwardShape& shape,
+                  const AttentionShape& attention, std::int64_t relative_floats, int threads, ForwardPlan* plan) {
   // If this fits into 63 bits, so does all that follows.
   const double most = 8.0 * static_cast<double>(sizes.heads * sizes.depth) * static_cast<double>(shape.batch) *
                       (static_cast<double>(shape.queries) + static_cast<double>(shape.keys));
@@ -145,6 +145,10 @@ bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const Forward
   plan->keys = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
   plan->values = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
   plan->heads = take_rows(shape.queries, sizes.heads);
+  for (int which = 0; which < projection_count; ++which) {
+    const std::int64_t rows = which == key_projection || which == value_projection ? shape.keys : shape.queries;
+    plan->converted[which] = take(static_cast<std::size_t>(shape.batch * rows * projections[which].row_floats()) * sizeof(float));
+  }
   plan->query_rows = take((count + 1) * sizeof(std::int64_t));
   plan->key_rows = take((count + 1) * sizeof(std::int64_t));
   plan->output_rows = take(cached ? (count + 1) * sizeof(std::int64_t) : 0);
@@ -167,10 +171,11 @@ double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& 
   return static_cast<double>(shape.batch) * work;
 }
 
-std::int64_t projection_rows(const Kernels& kernels, std::int64_t depth, std::int64_t rows) {
-  const std::int64_t floats = 48 * 1024, fit = larger(floats / larger(depth, 1), 4 * kernels.gemm_rows);
+std::int64_t projection_rows(const Kernels& kernels, const PackedProjection& projection, std::int64_t rows) {
+  const std::int64_t row_floats = projection.row_floats() > 0 ? projection.row_floats() : projection.inputs, tile_rows = projection.tile_rows(kernels);
+  const std::int64_t floats = 48 * 1024, fit = larger(floats / larger(row_floats, 1), 4 * tile_rows);
   const std::int64_t tasks = larger(steps_to(rows, fit), 1);
-  return larger(round_up(steps_to(rows, tasks), kernels.gemm_rows), 1);
+  return larger(round_up(steps_to(rows, tasks), tile_rows), 1);
 }
 
 }  // namespace attend

@@ -5,6 +5,16 @@ namespace attend {
 
 namespace {
 
+void run_converted_inputs(const void* context, std::int64_t task, int) {
+  const ConvertedRows* converted = static_cast<const Forward*>(context)->converted;
+  for (; task >= converted->tasks(); ++converted) task -= converted->tasks();
+  converted->run(task);
+}
+
+void run_converted_heads(const void* context, std::int64_t task, int) {
+  static_cast<const Forward*>(context)->converted[output_projection].run(task);
+}
+
 void run_inputs(const void* context, std::int64_t task, int) {
   const Forward& forward = *static_cast<const Forward*>(context);
   int which = 0;
@@ -28,11 +38,16 @@ void run_output(const void* context, std::int64_t task, int) {
 void add_forward_stages(Forward& forward, bool queries) {
   Stage* const stages = forward.stages;
   int& count = forward.stage_count;
+  std::int64_t converted = 0;
+  for (int which = 0; which < output_projection; ++which) converted += forward.converted[which].tasks();
+  if (converted > 0) stages[count++] = {converted, run_converted_inputs, &forward};
   stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward};
   const std::int64_t head_tasks = forward.query_rows.tasks() + forward.key_rows.tasks();
   if (head_tasks > 0) stages[count++] = {head_tasks, run_head_rows, &forward};
   if (!queries) return;
   count += add_attention_stages(forward.call, stages + count);
+  const std::int64_t converted_heads = forward.converted[output_projection].tasks();
+  if (converted_heads > 0) stages[count++] = {converted_heads, run_converted_heads, &forward};
   stages[count++] = {forward.projections[output_projection].tasks(), run_output, &forward};
 }
 

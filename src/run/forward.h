@@ -1,4 +1,4 @@
-// What the tasks of a layer's forward share. It stands in the workspace: no stack is to hold its 2.3 KiB under the kernels.
+// What the tasks of a layer's forward share. It stands in the workspace: no stack is to hold its 3.2 KiB under the kernels.
 #pragma once
 
 #include <cstdint>
@@ -6,14 +6,16 @@
 #include "base/parallel.h"
 #include "plan/plan.h"
 #include "run/attention.h"
+#include "run/converted_rows.h"
 #include "run/head_rows.h"
 #include "run/projection.h"
 
 namespace attend {
 
-/// The three projections, the norms and rotations of their rows, the attention, and the projection of its output.
+/// The three projections, with rows converted where a product of low precision asks for it, the norms and rotations of their rows, the attention, and the projection of its output.
 struct Forward {
   Projection projections[projection_count];
+  ConvertedRows converted[projection_count];  // a projection's inputs; null product: read as they are, or converted for one before
   std::int64_t input_tasks[3];
   HeadRows query_rows, key_rows;
   AttentionCall call;

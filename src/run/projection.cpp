@@ -26,6 +26,8 @@ void Projection::run(std::int64_t task) const {
   std::int64_t row = chunk * rows_per_task;
   const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
 
+  void (*const gemm)(const GemmArguments*) = weights.product != nullptr ? weights.product->gemm : kernels->gemm;
+  const int tile_rows = weights.tile_rows(*kernels);
   constexpr int most = 24;  // rows a call, for their pointers live on the stack: 384 bytes
   const float* inputs[most];
   float* outputs[most];
@@ -33,18 +35,22 @@ void Projection::run(std::int64_t task) const {
   arguments.rows = inputs;
   arguments.outputs = outputs;
   arguments.k_stride = input.stride;
-  arguments.depth = weights.inputs;
-  arguments.panel = weights.panels + weights.inputs * column;
+  arguments.depth = weights.steps;
+  arguments.panel = weights.panels + weights.column_floats * column;
   arguments.width = next_column - column;
   arguments.columns = smaller(arguments.width, weights.outputs - column);
   arguments.bias = weights.biases ? weights.biases + column : nullptr;
+  if (weights.product != nullptr) {
+    arguments.scales = weights.scales + column;
+    arguments.sums = weights.sums + column;
+  }
   arguments.first_column = column;
   arguments.head_size = head_size;
   arguments.head_stride = output.head_stride;
   arguments.element_stride = output.stride;
   // While rows pass through this panel, kernels fetch the next one; at the last, nothing.
-  arguments.ahead = weights.panels + weights.inputs * next_column;
-  arguments.ahead_end = weights.panels + weights.inputs * (panel + 1 < columns.panels ? columns.first(panel + 2) : next_column);
+  arguments.ahead = weights.panels + weights.column_floats * next_column;
+  arguments.ahead_end = weights.panels + weights.column_floats * (panel + 1 < columns.panels ? columns.first(panel + 2) : next_column);
 
   std::int64_t b = rows.entry_of(row);
   while (row < end) {
@@ -64,14 +70,15 @@ void Projection::run(std::int64_t task) const {
       }
     }
     // The last row once more, to the same result: 3 rows take 10 % longer than 4, and on AVX-512 5 to 7 a tenth to a third longer than 8.
-    while (count % 4 == 3 || (count > kernels->gemm_rows / 2 && count < kernels->gemm_rows)) {
+    // Products have no tiles of 2.
+    while (count % 4 == 3 || (count > tile_rows / 2 && count < tile_rows) || (weights.product != nullptr && !weights.product->takes(count))) {
       inputs[count] = inputs[count - 1];
       outputs[count] = outputs[count - 1];
       ++count;
     }
     arguments.row_count = count;
-    kernels->gemm(&arguments);
-    arguments.ahead += (count + kernels->gemm_rows - 1) / kernels->gemm_rows * fetched_by_tile(weights.inputs);
+    gemm(&arguments);
+    arguments.ahead += (count + tile_rows - 1) / tile_rows * fetched_by_tile(weights.steps);
   }
 }
 

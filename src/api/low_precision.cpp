@@ -1,0 +1,19 @@
+// What links the kernels of low precision.
+#include "attend/attend.hpp"
+#include "base/dispatch.h"
+#include "data/low_precision.h"
+
+namespace attend {
+
+const LowPrecision* low_precision() noexcept {
+  static constexpr LowPrecision linked = {find_product, pack_low_precision};
+  return &linked;
+}
+
+const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa) noexcept {
+  const Kernels* const kernels = find_kernels(isa);
+  const Product* const product = kernels == nullptr ? nullptr : find_product(weights, arithmetic, kernels->isa);
+  return product == nullptr ? nullptr : product->instructions;
+}
+
+}  // namespace attend

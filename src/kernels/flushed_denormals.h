@@ -1,0 +1,45 @@
+// A thread's mode in which denormals become zeros, as the instructions of bfloat16 have it.
+#pragma once
+
+#include "kernels/compiler.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace attend {
+
+/// While this lives, results of vector instructions that are denormal are signed zeros.
+class FlushedDenormals {
+ public:
+#if defined(__x86_64__)
+  ATTEND_INLINE FlushedDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8000); }
+  ATTEND_INLINE ~FlushedDenormals() { _mm_setcsr(before_); }
+  /// Keeps what makes x before the mode ends.
+  template <class Vector>
+  ATTEND_INLINE void keep(Vector& x) const {
+    asm volatile("" : "+v"(x));
+  }
+
+ private:
+  unsigned before_;
+#elif defined(__aarch64__)
+  ATTEND_INLINE FlushedDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" : : "r"(before_ | 1ull << 24));
+  }
+  ATTEND_INLINE ~FlushedDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+  template <class Vector>
+  ATTEND_INLINE void keep(Vector& x) const {
+    asm volatile("" : "+w"(x));
+  }
+
+ private:
+  unsigned long long before_;
+#else
+  template <class Vector>
+  ATTEND_INLINE void keep(Vector&) const {}
+#endif
+};
+
+}  // namespace attend
