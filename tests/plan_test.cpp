@@ -32,7 +32,7 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, KeySource::given, false, false, false, false, 0};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, KeySource::given, false, false, false, false, 0, false};
 }
 
 }  // namespace

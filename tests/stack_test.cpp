@@ -126,11 +126,12 @@ const std::map<std::string, std::string> calls = {
     {"run/attention:run_merge", "run/decode:merge_decode_chunks"},
     {"run/attention:run_weights", "run/decode:write_decode_weights"},
     {"run/tiles:run_tiles", "run/tiles:copy_keys run/tiles:run_rows"},
-    {"run/tiles:copy_keys", "run/tiles:copy_rows"},
+    {"run/tiles:copy_keys", "run/tiles:copy_rows run/tiles:copy_pairs"},
+    {"run/tiles:copy_pairs", "round_keys pair_values"},
     {"run/tiles:copy_rows", "copy"},
     {"run/tiles:run_rows", "run/tile:run_tile run/tiles:take_seeing"},
     {"run/tiles:take_seeing", "data/attention:write_empty_row"},
-    {"run/tile:run_tile", "pack_queries run/tile_scores:describe_lanes run/tile:run_blocks run/tile:finish run/tile:write_weights"},
+    {"run/tile:run_tile", "pack_queries pair_queries run/tile_scores:describe_lanes run/tile:run_blocks run/tile:finish run/tile:write_weights"},
     {"run/tile_scores:describe_lanes", "data/attention:rules_of"},
     {"run/tile:run_blocks", "run/tile:weigh run/tile_values:accumulate_visible run/tile_values:accumulate_ranges run/tile_values:accumulate run/tile_values:fold unfold run/tile_frames:add_sinks"},
     {"run/tile:weigh", "run/tile_scores:fill_visible run/tile_scores:fill_bias run/tile_scores:score run/tile_frames:settle_frames"},
@@ -170,6 +171,8 @@ const std::map<std::string, std::string> calls = {
 
     // Kernels.
     {"gemm", "gemm_tiles"},
+    {"round_keys", "gather"},
+    {"pair_values", "gather"},
     {"gemm_int8", "gemm_tiles"},
     {"gemm_bfloat16", "gemm_tiles"},
     {"gemm_widened_int8", "gemm_tiles"},

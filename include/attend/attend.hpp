@@ -329,6 +329,37 @@ struct RelativePositionBias {
   std::int64_t max_distance = 128;
 };
 
+// ---------------------------------------------------------------------------------------------
+// Low precision
+
+/// How the weights of a layer's projections are stored. make converts those that it is given; biases and norms stay float32.
+enum class WeightType : int {
+  float32 = 0,
+  bfloat16,  // to nearest, ties to even
+  float16,   // to nearest, ties to even; 65,520 and beyond become infinity
+  int8,      // a float32 scale for each output channel, the channel's largest |w| / 127; integers to nearest, ties to even
+};
+
+/// What products of floats are computed with: a layer's projections, with weights of that type, and attention itself, which takes no int8.
+enum class Arithmetic : int {
+  float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end
+  /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
+  /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA.
+  bfloat16,
+  /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
+  /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. The same bits on
+  /// every ISA.
+  int8,
+};
+
+/// The kernels of low precision, which a program links only if it calls low_precision().
+struct LowPrecision;
+ATTEND_API const LowPrecision* low_precision() noexcept;
+
+/// The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; null where there are none, for
+/// arithmetic does not take the weights, or the CPU lacks the ISA.
+ATTEND_API const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
+
 /// What a query may attend to, what is added to its scores, and what else a call gives.
 ///
 /// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position bias; hidden
@@ -398,6 +429,13 @@ struct AttentionOptions {
   TensorView lse;
   Threads threads;
   Isa isa = Isa::best;  // a layer's calls take best, or the ISA that the layer is bound to
+
+  /// With bfloat16, queries (times the scale), keys, values and the exponentials of scores are rounded to bfloat16 before they are
+  /// multiplied; scores, sums and outputs stay float32, and the softmax's denominator sums what was rounded. Calls that take keys and
+  /// values, without dropout, on CPUs with AVX-512 BF16.
+  Arithmetic core_arithmetic = Arithmetic::float32;
+  /// low_precision(), where core_arithmetic is not float32.
+  const LowPrecision* low_precision = nullptr;
 };
 
 /// Attention on given queries, keys and values: the core of every layer.
@@ -629,34 +667,6 @@ ATTEND_API float rotary_attention_factor(const RotaryScaling& scaling) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // The layer
-
-/// How the weights of a layer's projections are stored. make converts those that it is given; biases and norms stay float32.
-enum class WeightType : int {
-  float32 = 0,
-  bfloat16,  // to nearest, ties to even
-  float16,   // to nearest, ties to even; 65,520 and beyond become infinity
-  int8,      // a float32 scale for each output channel, the channel's largest |w| / 127; integers to nearest, ties to even
-};
-
-/// What a layer's projections compute with. Products of a type take weights of that type.
-enum class Arithmetic : int {
-  float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end
-  /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
-  /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA.
-  bfloat16,
-  /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
-  /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. The same bits on
-  /// every ISA.
-  int8,
-};
-
-/// The kernels of low precision, which a program links only if it calls low_precision().
-struct LowPrecision;
-ATTEND_API const LowPrecision* low_precision() noexcept;
-
-/// The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; null where there are none, for
-/// arithmetic does not take the weights, or the CPU lacks the ISA.
-ATTEND_API const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
 
 /// What a layer is: the arguments of D2L's MultiHeadAttention in its order, then what later models ask for.
 struct MultiHeadAttentionConfig {

@@ -111,7 +111,7 @@ void run(const AttentionCall& call, Threads threads) {
 // The workspace of a call with keys and values; 0 if it is not valid.
 std::size_t call_bytes(const Kernels& kernels, const ConstTensorView& q, const ConstTensorView& k, const ConstTensorView& v,
                        const AttentionOptions& options) {
-  if (!validate_core_operands(q, k, v).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
+  if (!validate_core_operands(q, k, v).ok() || !validate_core_arithmetic(kernels, options).ok() || !validate_scoring(options, q.sizes[1]).ok() ||
       !validate_sequences(options, {q.sizes[0], q.sizes[2], k.sizes[2]}).ok()) {
     return 0;
   }
@@ -132,6 +132,7 @@ Status attention(const ConstTensorView& q, const ConstTensorView& k, const Const
                  const TensorView& output, Workspace& workspace, const AttentionOptions& options) noexcept {
   const Kernels* kernels = nullptr;
   ATTEND_CHECK(require_kernels(options.isa, &kernels));
+  ATTEND_CHECK(validate_core_arithmetic(*kernels, options));
   ATTEND_CHECK(validate_core(q, k, v, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;

@@ -5,6 +5,7 @@
 
 #include "base/arithmetic.h"
 #include "data/cache_state.h"
+#include "data/low_precision.h"
 
 namespace attend {
 
@@ -24,6 +25,7 @@ Attention of_sizes(const Kernels& kernels, std::int64_t heads, std::int64_t kv_h
 void apply_options(const AttentionOptions& options, const LengthsView& valid_lens, Attention* attention) {
   attention->scale = options.scale != 0.0f ? options.scale : static_cast<float>(1.0 / sqrt(static_cast<double>(attention->depth)));
   attention->softcap = options.softcap;
+  if (options.core_arithmetic != Arithmetic::float32) attention->core = options.low_precision->find_core(attention->kernels->isa);
   attention->average_weights = options.average_weights;
   attention->biases.slopes = numbers_of(options.alibi_slopes);
   attention->biases.sinks = numbers_of(options.sinks);
@@ -113,7 +115,8 @@ AttentionShape shape_of(const Attention& attention) {
   shape.source = attention.source;
   shape.ring = sequences.ring;
   shape.average_weights = attention.average_weights;
-  shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero;
+  shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero && attention.core == nullptr;
+  shape.in_pairs = attention.core != nullptr;
   shape.mixed = sequences.packed_keys > 0 || (sequences.queries > 1 && !sequences.query_counts.absent());
   shape.packed_keys = sequences.packed_keys;
   return shape;

@@ -124,7 +124,7 @@ Status check_outputs(const Operands& operands, const LengthsView& valid_lens, co
                      std::initializer_list<Memory> others) {
   const auto& [scale, softcap, causal, offset, offsets, window_left, window_right, mask, key_padding_mask, mask_hides, valid_starts, additive_mask, tree_parents, empty_rows,
                alibi_slopes, relative_position_bias, sinks, query_starts, key_starts, query_positions, key_positions, training,
-               dropout_seed, attention_weights, average_weights, lse, threads, isa] = options;
+               dropout_seed, attention_weights, average_weights, lse, threads, isa, core_arithmetic, low_precision] = options;
   if (!query_positions.absent()) ATTEND_CHECK(check_view("query_positions", query_positions));
   if (!key_positions.absent()) ATTEND_CHECK(check_view("key_positions", key_positions));
   const std::initializer_list<Memory> outputs = {memory_of("output", output), memory_of("attention_weights", attention_weights), memory_of("lse", lse)};

@@ -3,6 +3,7 @@
 
 #include "base/dispatch.h"
 #include "check/views.h"
+#include "data/low_precision.h"
 
 namespace attend {
 
@@ -58,6 +59,7 @@ constexpr OptionUse option_uses[] = {
     {"attention_weights", [](const Options& o) { return !o.attention_weights.absent(); }, project_call},
     {"average_weights", [](const Options& o) { return o.average_weights; }, dot_product_call | project_call},
     {"lse", [](const Options& o) { return !o.lse.absent(); }, project_call},
+    {"core_arithmetic", [](const Options& o) { return o.core_arithmetic != none.core_arithmetic; }, cached_calls | project_call},
 };
 
 }  // namespace
@@ -70,8 +72,23 @@ Status validate_use(CallKind call, const AttentionOptions& options) noexcept {
   return Status();
 }
 
+Status validate_core_arithmetic(const Kernels& kernels, const AttentionOptions& options) noexcept {
+  if (options.core_arithmetic == Arithmetic::float32) return Status();
+  if (options.core_arithmetic != Arithmetic::bfloat16) {
+    return Status::error(invalid, "core_arithmetic: %d, expected float32 or bfloat16", static_cast<int>(options.core_arithmetic));
+  }
+  if (options.low_precision == nullptr) {
+    return Status::error(invalid, "low_precision: null, but core_arithmetic is bfloat16: expected low_precision(), which links its kernels");
+  }
+  if (options.low_precision->find_core(kernels.isa) == nullptr) {
+    return Status::error(StatusCode::unsupported, "core_arithmetic: this CPU or this build has no attention in bfloat16 on %s", isa_name(kernels.isa));
+  }
+  if (options.training) return Status::error(invalid, "training: given, with core_arithmetic bfloat16, which has no dropout");
+  return Status();
+}
+
 Status validate_isa(const Kernels* made_for, const AttentionOptions& options) noexcept {
-  if (options.isa == Isa::best || find_kernels(options.isa) == made_for) return Status();
+  if (options.isa == Isa::best || find_kernels(options.isa) == made_for) return validate_core_arithmetic(*made_for, options);
   return Status::error(invalid, "isa: %s, expected the one that this was made for, or best", isa_name(options.isa));
 }
 

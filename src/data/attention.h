@@ -7,6 +7,7 @@
 #include "data/rows.h"
 #include "data/visibility.h"
 #include "kernels/kernels.h"
+#include "kernels/products.h"
 
 namespace attend {
 
@@ -16,6 +17,7 @@ enum class KeySource { given, projected, cached };
 /// softmax(scale q k^T, as far as visible) v, for every sequence, head and query.
 struct Attention {
   const Kernels* kernels = nullptr;
+  const CoreKernels* core = nullptr;  // of bfloat16; null: all is float32
   std::int64_t heads = 1, kv_heads = 1, depth = 0, value_depth = 0;
   Rows<const float> q;
   PagedRows<const float> k, v;
@@ -33,6 +35,9 @@ struct Attention {
   /// A score, in log2 units, is (query times this) . key; with a cap, the cap times tanh of that.
   float query_scale() const { return softcap > 0.0f ? scale / softcap : scale * log2_e; }
   float cap() const { return softcap * log2_e; }
+
+  /// What a query and a key have columns of, floats or words of bfloat16.
+  std::int64_t score_depth() const { return core != nullptr ? (depth + 1) / 2 : depth; }
 
   const Sequences& sequences() const { return visibility.sequences; }
 

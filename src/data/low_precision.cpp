@@ -57,6 +57,14 @@ const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) 
   return nullptr;
 }
 
+const CoreKernels* find_core(Isa isa) {
+  for (const Products* products : built) {
+    const CoreKernels* const core = products->isa == isa ? products->core : nullptr;
+    if (core != nullptr && (cpu_features() & core->features) == core->features) return core;
+  }
+  return nullptr;
+}
+
 void pack_low_precision(const Product& product, const PackedProjection& packed, const float* weight, std::int64_t output_stride,
                         std::int64_t input_stride, const float* bias, std::int64_t bias_stride, float* memory) {
   const std::int64_t padded = packed.columns.lanes * packed.columns.vectors, depth = round_up(packed.inputs, depth_step);

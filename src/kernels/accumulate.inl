@@ -143,6 +143,16 @@ void accumulate(const AccumulateArguments* arguments) {
   if (column < a.columns) accumulate_tail_from<value_vectors>(a, column);
 }
 
+void rescale(const RescaleArguments* arguments) {
+  const RescaleArguments& a = *arguments;
+  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
+    if (a.factors[lane] == 1.0f) continue;
+    const Vector factor = broadcast(a.factors[lane]);
+    float* output = a.output + lane * a.output_stride;
+    for (std::int64_t c = 0; c < a.columns; c += lanes) store(output + c, multiply(load(output + c), factor));
+  }
+}
+
 void fold(const float* __restrict source, double* __restrict totals, std::int64_t count, bool first) {
   if (first) {
     for (std::int64_t i = 0; i < count; ++i) totals[i] = static_cast<double>(source[i]);

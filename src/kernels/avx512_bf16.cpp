@@ -1,4 +1,4 @@
-// The products of AVX-512 BF16: rows rounded to bfloat16, in pairs.
+// The products of AVX-512 BF16: rows rounded to bfloat16, in pairs; and attention in bfloat16.
 #include "kernels/compiler.h"
 #include "kernels/flushed_denormals.h"
 #include "base/cpu.h"
@@ -10,8 +10,22 @@
 
 namespace attend { namespace avx512 { namespace bf16 { namespace {
 
+// The sizes of the tiles of the kernel table.
+constexpr int score_rows = 8, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
+
+// Pairs times pairs, in place of the float32 of the kernels below.
+ATTEND_INLINE Vector multiply_add_scalar(Scalars word, int, Vector pairs, Vector sum) {
+#if defined(__clang__)
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(word), reinterpret_cast<__m512bh>(pairs));
+#else
+  asm("vdpbf16ps %1, %2, %0" : "+v"(sum) : "v"(pairs), "v"(word));
+  return sum;
+#endif
+}
+
 #include "kernels/integers_avx512.inl"
 #include "kernels/formats.inl"
+#include "kernels/bfloat16_core.inl"
 
 struct Bfloat16 : Format<Bfloat16, FloatSums, 8, 3> {
   static constexpr int vector_bytes = 4 * lanes;
@@ -19,14 +33,7 @@ struct Bfloat16 : Format<Bfloat16, FloatSums, 8, 3> {
   static ATTEND_INLINE Vector nothing() { return zero(); }
   static ATTEND_INLINE Vector load_row(const float* word, int) { return broadcast(*word); }
   static ATTEND_INLINE Vector load_weights(const char* panel, int) { return _mm512_loadu_ps(panel); }
-  static ATTEND_INLINE Vector multiply_add(Vector word, Vector weights, Vector sum) {
-#if defined(__clang__)
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(word), reinterpret_cast<__m512bh>(weights));
-#else
-    asm("vdpbf16ps %1, %2, %0" : "+v"(sum) : "v"(weights), "v"(word));
-    return sum;
-#endif
-  }
+  static ATTEND_INLINE Vector multiply_add(Vector word, Vector weights, Vector sum) { return multiply_add_scalar(word, 0, weights, sum); }
   template <int rows, int vectors>
   static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
                                    Vector (&results)[rows][vectors]) {
@@ -44,7 +51,10 @@ void convert_to_halves(const ConvertRowArguments* arguments) { round_row<store_h
 
 constexpr Product bfloat16_product = {WeightType::bfloat16, Arithmetic::bfloat16, cpu_avx512_bf16, "vdpbf16ps", Bfloat16::tile_vectors * lanes, Bfloat16::tile_rows, 2, 2, 2, convert_to_halves, gemm_bfloat16};
 
-constexpr Products products = {Isa::avx512, &bfloat16_product, 1};
+constexpr CoreKernels core = {Isa::avx512,  cpu_avx512_bf16, "vdpbf16ps",    pair_queries, round_keys,
+                              pair_values, scores_plain,    scores_general, accumulate};
+
+constexpr Products products = {Isa::avx512, &bfloat16_product, 1, &core};
 
 }}}  // namespace avx512::bf16
 

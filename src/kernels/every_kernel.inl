@@ -6,6 +6,8 @@
 #include "kernels/pack.inl"
 #include "kernels/row_tiles.inl"
 #include "kernels/gemm.inl"
+
+ATTEND_INLINE Vector stored_weight(Vector weight) { return weight; }  // bfloat16's are rounded
 #include "kernels/scores.inl"
 #include "kernels/visible.inl"
 #include "kernels/bias.inl"

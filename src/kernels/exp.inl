@@ -9,7 +9,7 @@ ATTEND_INLINE Vector exp2(Vector x) {
   return scale_by_exponent(multiply_add(p, f, broadcast(1.0f)), x);
 }
 
-void exp2_array(const float* source, float* destination, std::int64_t count) {
+[[maybe_unused]] void exp2_array(const float* source, float* destination, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + lanes <= count; i += lanes) store(destination + i, exp2(load(source + i)));
   if (i < count) {

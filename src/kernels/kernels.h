@@ -160,6 +160,7 @@ struct AccumulateArguments {
   Accumulation accumulation;
   float* output;         // [lane_count][output_stride], aligned for speed alone
   std::int64_t output_stride;  // at least columns rounded up to lanes
+  bool odd = false;      // of values in pairs alone: the first key is the second of its pair
 };
 
 /// destinations[lane][c * stride] = source[lane][c] * factors[lane], factors[lane] = 1 / sums[lane]. Returns whether all are finite.

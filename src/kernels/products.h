@@ -47,11 +47,42 @@ struct Product {
   }
 };
 
+/// Rows of values to words of two keys: word c of pair p is (value of key 2 p, of key 2 p + 1); 0 stands for a key that is not there.
+struct PairValuesArguments {
+  const float* source;  // the first row
+  std::int64_t source_row_stride, source_stride;
+  std::int64_t rows, columns;
+  bool odd;             // the first row is the second of its pair
+  float* destination;   // the first pair
+  std::int64_t destination_row_stride;  // columns rounded up to whole vectors, all of which are written
+};
+
+/// Attention in bfloat16: what its tiles take in place of the table's kernels. A word holds two elements, of neighbouring columns of a
+/// query and a key, of neighbouring keys of weights and values. Weights are floats that bfloat16 can hold.
+struct CoreKernels {
+  Isa isa;
+  unsigned features;         // what a CPU must have beside the ISA
+  const char* instructions;  // that multiply
+  /// A panel of queries [depth][width] to words [(depth + 1) / 2][width], in place.
+  void (*pair_queries)(float* panel, std::int64_t depth, std::int64_t width);
+  /// Rows of keys to words; a destination row has whole vectors of them.
+  void (*round_keys)(const CopyArguments*);
+  void (*pair_values)(const PairValuesArguments*);
+  int (*scores_plain)(const ScoreArguments*);    // depth counts words
+  int (*scores_general)(const ScoreArguments*);
+  void (*accumulate)(const AccumulateArguments*);  // value_row_stride: half of a pair's
+};
+
 /// The products of one ISA, best first.
 struct Products {
   Isa isa;
   const Product* list;
   int count;
+  const CoreKernels* core = nullptr;  // null: none
 };
+
+/// Words of a row of keys, and of a pair of values, in floats.
+inline constexpr std::int64_t words_of_keys(std::int64_t depth) { return ((depth + 1) / 2 + 15) / 16 * 16; }
+inline constexpr std::int64_t words_of_values(std::int64_t columns) { return (columns + 15) / 16 * 16; }
 
 }  // namespace attend

@@ -31,7 +31,7 @@ ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const V
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
       top = maximum(scores[r][v], top);  // a NaN leaves it, and reaches the sum
-      const Vector weight = exp2(scores[r][v]);
+      const Vector weight = stored_weight(exp2(scores[r][v]));
       sum = add(sum, weight);
       store(weights + r * (vectors * lanes) + v * lanes, weight);
     }
@@ -95,7 +95,7 @@ void weigh_chains(const ScoreArguments& a, std::int64_t first) {
       top = maximum(s, top);
       // Scores above the headroom call for a move; after it rounding alone puts them there, far beyond 2^24. +inf makes its row NaN.
       s = select(both(less(most, s), less(s, broadcast(__builtin_inff()))), most, s);
-      const Vector weight = exp2(s);
+      const Vector weight = stored_weight(exp2(s));
       sum = add(sum, weight);
       store(a.weights + at, weight);
     }
@@ -164,13 +164,3 @@ int scores(const ScoreArguments* arguments) {
 
 int scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
 int scores_general(const ScoreArguments* arguments) { return scores<ScoreKind::general>(arguments); }
-
-void rescale(const RescaleArguments* arguments) {
-  const RescaleArguments& a = *arguments;
-  for (std::int64_t lane = 0; lane < a.lane_count; ++lane) {
-    if (a.factors[lane] == 1.0f) continue;
-    const Vector factor = broadcast(a.factors[lane]);
-    float* output = a.output + lane * a.output_stride;
-    for (std::int64_t c = 0; c < a.columns; c += lanes) store(output + c, multiply(load(output + c), factor));
-  }
-}

@@ -4,6 +4,7 @@
 #include "base/arithmetic.h"
 #include "base/dispatch.h"
 #include "base/memory.h"
+#include "kernels/products.h"
 #include "plan/scratch.h"
 
 namespace attend {
@@ -79,6 +80,11 @@ void plan_decoding(const Kernels& kernels, const AttentionShape& shape, std::int
 
 // Decides which keys and values are copied. Returns the bytes that a thread may need for the copies.
 std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int threads, AttentionPlan* plan) {
+  if (shape.in_pairs) {
+    plan->copy_keys = plan->copy_values = true;
+    const auto bytes = [](std::int64_t rows, std::int64_t words) { return aligned_bytes(static_cast<std::size_t>(rows) * static_cast<std::size_t>(words) * sizeof(float)); };
+    return bytes(shape.keys, words_of_keys(shape.depth)) + bytes(steps_to(shape.keys, 2), words_of_values(shape.value_depth));
+  }
   // Rows 4 KiB apart share sets of L1, and long strides cost TLB entries: one copy, read S / tile times, pays from there on. A cache's rows
   // lie side by side, and maybe in pages, which copies do not know.
   const auto pays = [&](std::int64_t row_stride, std::int64_t depth) {

@@ -1,7 +1,8 @@
 // Plans: from shapes to tile sizes, task counts and bytes of workspace. Arithmetic, but for how far this CPU fetches ahead.
 //
 // Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below. For each thread: a tile; its totals,
-// [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied. Where sequences have
+// [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied; in bfloat16
+// W S + Vw (S + 1) / 2, W half of D and Vw Dv, rounded up to 16. Where sequences have
 // one query, or few that decode, R of them: R H/G (D + Dv + 512) + 512 floats and as many pointers a thread, R H (Dv + 14) a chunk of
 // 1024 keys, D and Dv rounded up to whole vectors, R H/G but for Dv to a multiple of 4 where it is not 1.
 // Workspace of a layer's forward: q B H L D, k and v B G S D each, heads B L H D, as floats, each rounded up to 64 bytes; 3 N + 2 row
@@ -58,6 +59,7 @@ struct AttentionShape {
   bool may_decode;             // rows that see no key give 0, not the mean of all values
   bool mixed;                  // sequences differ in their queries: any may have a single one
   std::int64_t packed_keys;    // rows of keys in all, where sequences are packed; else 0
+  bool in_pairs;               // attention in bfloat16: keys and values are copied, rounded
 };
 
 /// How many rows a sequence of several queries that decodes has at most, queries times heads that share keys: `keys` that any of them sees,

@@ -210,6 +210,7 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
     arguments.scale = attention.query_scale();
     arguments.panel = scratch.queries;
     attention.kernels->pack_queries(&arguments);
+    if (attention.core != nullptr) attention.core->pair_queries(scratch.queries, attention.depth, tile.width);
   }
   if (tile.described()) describe_lanes(tile);
   // Both ways give the same bits; what tells them apart is what hidden values cost. A tile in which they are not finite runs twice, all

@@ -70,11 +70,12 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   // Lists are the general kernel's, which gives the bits of the plain one where every lane sees every key.
   const bool listed = !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
   if (plain && listed) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
-  int (*const kernel)(const ScoreArguments*) = plain && !listed ? attention.kernels->scores_plain : attention.kernels->scores_general;
+  int (*kernel)(const ScoreArguments*) = plain && !listed ? attention.kernels->scores_plain : attention.kernels->scores_general;
+  if (attention.core != nullptr) kernel = plain ? attention.core->scores_plain : attention.core->scores_general;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
-  arguments.depth = attention.depth;
+  arguments.depth = attention.score_depth();
   arguments.fetches = tile.plan.tiles <= few_tiles;
   arguments.queries = scratch.queries;
   arguments.width = tile.width;

@@ -26,7 +26,10 @@ inline __attribute__((always_inline)) void accumulate_run(
   arguments.width = width;
   arguments.lane_count = lane_count;
   arguments.key_count = run.end - run.begin;
-  arguments.value_row_stride = arguments.key_count > 1 ? tile.keys.v.row_stride : 0;  // the stride of one row may be anything
+  const CoreKernels* const core = tile.attention.core;
+  arguments.value_row_stride = arguments.key_count > 1 || core != nullptr ? tile.keys.v.row_stride : 0;  // the stride of one row may be anything
+  arguments.odd = core != nullptr && run.begin % 2 != 0;
+  void (*const kernel)(const AccumulateArguments*) = core != nullptr ? core->accumulate : tile.attention.kernels->accumulate;
   arguments.accumulation = accumulation;
   arguments.output_stride = output_stride;
   const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.kv_head, tile.keys.first + run.begin);
@@ -35,7 +38,7 @@ inline __attribute__((always_inline)) void accumulate_run(
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
     arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // the stride of one panel, too
     arguments.output = output + (c - column);
-    tile.attention.kernels->accumulate(&arguments);
+    kernel(&arguments);
   }
 }
 

@@ -113,12 +113,43 @@ PagedRows<const float> copied_rows(const float* data, std::int64_t columns) {
   return rows;
 }
 
+// Copies keys and values as bfloat16, in words of two elements. A pair of values with one key that the sequence may read has 0 for the other.
+void copy_pairs(const Attention& attention, std::int64_t count, const KeyRange& range, Cursor* cursor, HeadKeys* keys) {
+  const std::int64_t key_words = words_of_keys(attention.depth), value_words = words_of_values(attention.value_depth);
+  float* const k = cursor->take<float>(count * key_words);
+  float* const v = cursor->take<float>(steps_to(count, 2) * value_words);
+  if (!range.empty()) {
+    const std::int64_t first = keys->first + range.begin, rows = range.end - range.begin;
+    CopyArguments copy;
+    copy.source = keys->k.row(keys->b, keys->kv_head, first);
+    copy.source_row_stride = keys->k.row_stride;
+    copy.source_stride = keys->k.stride;
+    copy.destination = k + range.begin * key_words;
+    copy.destination_row_stride = key_words;
+    copy.rows = rows;
+    copy.columns = attention.depth;
+    attention.core->round_keys(&copy);
+    const float* const values = keys->v.row(keys->b, keys->kv_head, first);
+    const PairValuesArguments pair = {values, keys->v.row_stride, keys->v.stride, rows, attention.value_depth, range.begin % 2 != 0,
+                                      v + range.begin / 2 * value_words, value_words};
+    attention.core->pair_values(&pair);
+  }
+  keys->k = copied_rows(k, key_words);
+  keys->v = copied_rows(v, value_words / 2);  // an even row is where its pair is
+  keys->value_panel_stride = 0;
+  keys->first = 0;
+}
+
 // Copies keys and values to `memory` as the plan says. A function of its own, for all kernels stand on the stack of run_tiles.
 __attribute__((noinline)) void copy_keys(const Attention& attention, const AttentionPlan& plan, std::int64_t b, void* memory, HeadKeys* keys) {
   const Kernels& kernels = *attention.kernels;
   const std::int64_t count = attention.sequences().keys;
   Cursor cursor = {reinterpret_cast<std::uintptr_t>(memory)};
   const KeyRange visible = attention.visibility.of_sequence(b);
+  if (attention.core != nullptr) {
+    copy_pairs(attention, count, visible, &cursor, keys);
+    return;
+  }
   float* k = plan.copy_keys ? cursor.take<float>(count * attention.depth) : nullptr;
   float* v = plan.copy_values ? cursor.take<float>(count * attention.value_depth) : nullptr;
   if (k != nullptr) copy_rows(kernels, *keys, keys->k, visible, attention.depth, attention.depth, 0, k);
