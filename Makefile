@@ -77,8 +77,8 @@ $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources
 $(call object,$(bench_sources) $(bench_programs)): flags = $(common) -Ibench
 # With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
-$(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) $(least_level) \
-  $(flags_$(isa)) $(assembler_flags_$(isa))))
+$(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) \
+  $(if $(filter $(isa),$(ISAS)),$(least_level),$(flags_fast)) $(flags_$(isa)) $(assembler_flags_$(isa))))
 small := $(filter-out $(fast_files),$(filter $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
 $(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast)
