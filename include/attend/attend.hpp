@@ -695,6 +695,15 @@ struct MultiHeadAttentionConfig {
   const LowPrecision* low_precision = nullptr;
 };
 
+/// A matrix (out, in) of low precision as a file holds it: `halves` the bits of bfloat16 or float16, or `integers` with a scale for each
+/// row, (out,). make takes it as it is where config.weight_type is its type, and refuses it elsewhere.
+struct StoredMatrix {
+  View<const std::uint16_t> halves;
+  View<const std::int8_t> integers;
+  ConstTensorView scales;
+  constexpr bool absent() const noexcept { return halves.absent() && integers.absent() && scales.absent(); }
+};
+
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; make alone reads them.
 ///
 /// query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias has an
@@ -704,6 +713,8 @@ struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
   ConstTensorView query_bias = {}, key_bias = {}, value_bias = {}, output_bias = {};
   ConstTensorView query_norm = {}, key_norm = {};
+  /// In place of query, key, value or output.
+  StoredMatrix stored_query = {}, stored_key = {}, stored_value = {}, stored_output = {};
 };
 
 /// The shape of a call, for workspace_bytes. Packed sequences are a batch of 1, with all rows.

@@ -89,6 +89,19 @@ Status check_precision(const MultiHeadAttentionConfig& config) {
   return Status();
 }
 
+// Checks a matrix of low precision: of the config's type, and of the projection's shape.
+Status check_stored(const char* name, const StoredMatrix& stored, WeightType type, std::int64_t outputs, std::int64_t inputs) {
+  const bool has_integers = !stored.integers.absent() || !stored.scales.absent(), has_halves = !stored.halves.absent();
+  const bool wants_integers = type == WeightType::int8, wants_halves = type == WeightType::bfloat16 || type == WeightType::float16;
+  if (has_integers != wants_integers || has_halves != wants_halves) {
+    return Status::error(invalid, "%s: %s, but weight_type is %s", name, has_integers && has_halves ? "integers and halves" : has_integers ? "integers" : "halves",
+                         weight_types[static_cast<int>(type)]);
+  }
+  if (wants_halves) return check_view(name, stored.halves, outputs, inputs);
+  ATTEND_CHECK(check_view(name, stored.integers, outputs, inputs));
+  return check_view(name, stored.scales, outputs);
+}
+
 }  // namespace
 
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
@@ -140,14 +153,23 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
   const struct {
     const char* name;
     const ConstTensorView& view;
+    const char* stored_name;
+    const StoredMatrix& stored;
     const char* bias_name;
     const ConstTensorView& bias;
-  } projections[] = {{"weights.query", weights.query, "weights.query_bias", weights.query_bias},
-                     {"weights.key", weights.key, "weights.key_bias", weights.key_bias},
-                     {"weights.value", weights.value, "weights.value_bias", weights.value_bias},
-                     {"weights.output", weights.output, "weights.output_bias", weights.output_bias}};
+  } projections[] = {{"weights.query", weights.query, "weights.stored_query", weights.stored_query, "weights.query_bias", weights.query_bias},
+                     {"weights.key", weights.key, "weights.stored_key", weights.stored_key, "weights.key_bias", weights.key_bias},
+                     {"weights.value", weights.value, "weights.stored_value", weights.stored_value, "weights.value_bias", weights.value_bias},
+                     {"weights.output", weights.output, "weights.stored_output", weights.stored_output, "weights.output_bias", weights.output_bias}};
   for (int which = 0; which < projection_count; ++which) {
-    ATTEND_CHECK(check_view(projections[which].name, projections[which].view, sizes.outputs[which], sizes.inputs[which]));
+    const auto& projection = projections[which];
+    if (projection.stored.absent()) {
+      ATTEND_CHECK(check_view(projection.name, projection.view, sizes.outputs[which], sizes.inputs[which]));
+    } else if (!projection.view.absent()) {
+      return Status::error(invalid, "%s: given, as is %s, expected one of them", projection.stored_name, projection.name);
+    } else {
+      ATTEND_CHECK(check_stored(projection.stored_name, projection.stored, config.weight_type, sizes.outputs[which], sizes.inputs[which]));
+    }
   }
   for (int which = 0; which < projection_count; ++which) {
     const auto& projection = projections[which];

@@ -19,11 +19,33 @@ namespace {
 const Products* const built[] = {ATTEND_BUILT_PRODUCTS(ATTEND_ENTRY)};
 #undef ATTEND_ENTRY
 
+// A channel in the order of its elements.
+template <class Element>
+struct Channel {
+  const Element* first;
+  std::int64_t stride;
+  Element operator[](std::int64_t k) const { return first[k * stride]; }
+};
+template <class Element>
+Channel<Element> channel_of(const View<const Element>& matrix, std::int64_t n) {
+  return {matrix.data + n * matrix.strides[0], matrix.strides[1]};
+}
+
+// Writes column n of a panel, zeros beyond its depth, by element(k).
+template <class Stored, class ElementOf>
+void pack_column(const Product& product, std::int64_t depth, std::int64_t n, std::int64_t width, char* panel, const ElementOf& element) {
+  const std::int64_t group = product.group;
+  for (std::int64_t k = 0; k < round_up(depth, depth_step); ++k) {
+    const Stored stored = k < depth ? element(k) : Stored{};
+    __builtin_memcpy(panel + ((k / group * width + n) * group + k % group) * static_cast<std::int64_t>(sizeof stored), &stored, sizeof stored);
+  }
+}
+
 // A channel that is not finite has a scale of NaN.
-float int8_scale(const float* channel, std::int64_t stride, std::int64_t count) {
+float int8_scale(const Channel<float>& channel, std::int64_t count) {
   float largest = 0.0f;
   for (std::int64_t k = 0; k < count; ++k) {
-    const float magnitude = fabsf(channel[k * stride]);
+    const float magnitude = fabsf(channel[k]);
     if (!(magnitude < infinity)) return __builtin_nanf("");
     if (magnitude > largest) largest = magnitude;
   }
@@ -37,10 +59,13 @@ std::int8_t quantized(float weight, float scale) {
 }
 
 std::uint16_t half_bits(const Product& product, float weight) {
-  if (product.weights == WeightType::float16) return float16_from_float(weight);
-  const std::uint16_t bits = bfloat16_from_float(weight);
-  const bool denormal = (bits & 0x7f80) == 0;  // zeros to products of bfloat16
-  return product.arithmetic == Arithmetic::bfloat16 && denormal ? bits & 0x8000 : bits;
+  return product.weights == WeightType::float16 ? float16_from_float(weight) : bfloat16_from_float(weight);
+}
+
+// Denormals are zeros to products of bfloat16.
+std::uint16_t kept(const Product& product, std::uint16_t bits) {
+  const bool denormal = product.arithmetic == Arithmetic::bfloat16 && (bits & 0x7f80) == 0;
+  return static_cast<std::uint16_t>(denormal ? bits & 0x8000 : bits);
 }
 
 }  // namespace
@@ -65,42 +90,49 @@ const CoreKernels* find_core(Isa isa) {
   return nullptr;
 }
 
-void pack_low_precision(const Product& product, const PackedProjection& packed, const float* weight, std::int64_t output_stride,
-                        std::int64_t input_stride, const float* bias, std::int64_t bias_stride, float* memory) {
-  const std::int64_t padded = packed.columns.lanes * packed.columns.vectors, depth = round_up(packed.inputs, depth_step);
+void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix& stored, const ConstTensorView& bias,
+                        float* memory) {
+  const Product& product = *packed.product;
+  const bool integers = product.weight_bytes == 1;
+  const std::int64_t padded = packed.columns.lanes * packed.columns.vectors, depth = packed.inputs;
   float* const biases = memory + packed.column_floats * padded;
-  float* const scales = biases + padded;
-  float* const sums = scales + padded;
-  for (std::int64_t n = 0; n < padded; ++n) {
-    const bool stored = n < packed.outputs;
-    biases[n] = stored && bias != nullptr ? bias[n * bias_stride] : 0.0f;
-    if (product.weight_bytes != 1) continue;
-    scales[n] = stored ? int8_scale(weight + n * output_stride, input_stride, packed.inputs) : 0.0f;
-  }
+  float *const scales = biases + padded, *const sums = scales + padded;
+  for (float* rest = biases; rest < memory + packed.size(); ++rest) *rest = 0.0f;
   for (std::int64_t panel = 0; panel < packed.columns.panels; ++panel) {
     const std::int64_t column = packed.columns.first(panel), width = packed.columns.first(panel + 1) - column;
     char* const start = reinterpret_cast<char*>(memory + packed.column_floats * column);
     for (std::int64_t n = 0; n < width; ++n) {
-      const bool stored = column + n < packed.outputs;
-      const float* const channel = stored ? weight + (column + n) * output_stride : nullptr;
-      std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < depth; ++k) {
-        const float w = stored && k < packed.inputs ? channel[k * input_stride] : 0.0f;
-        const std::int64_t at = (k / product.group * width + n) * product.group + k % product.group;
-        if (product.weight_bytes == 1) {
-          const std::int8_t integer = quantized(w, scales[column + n]);
-          sum += integer;
-          __builtin_memcpy(start + at, &integer, sizeof integer);
+      const std::int64_t channel = column + n;
+      const bool outside = channel >= packed.outputs;
+      if (!outside && !bias.absent()) biases[channel] = bias.data[channel * bias.strides[0]];
+      if (!integers) {
+        if (outside) {
+          pack_column<std::uint16_t>(product, 0, n, width, start, [](std::int64_t) { return std::uint16_t{0}; });
+        } else if (!stored.halves.absent()) {
+          const auto halves = channel_of(stored.halves, channel);
+          pack_column<std::uint16_t>(product, depth, n, width, start, [&](std::int64_t k) { return kept(product, halves[k]); });
         } else {
-          const std::uint16_t half = half_bits(product, w);
-          __builtin_memcpy(start + 2 * at, &half, sizeof half);
+          const auto weights = channel_of(matrix, channel);
+          pack_column<std::uint16_t>(product, depth, n, width, start, [&](std::int64_t k) { return kept(product, half_bits(product, weights[k])); });
         }
+        continue;
       }
-      if (product.weight_bytes == 1) __builtin_memcpy(sums + column + n, &sum, sizeof sum);
+      std::int32_t sum = 0;
+      const auto counted = [&sum](std::int8_t integer) { return sum += integer, integer; };
+      if (outside) {
+        pack_column<std::int8_t>(product, 0, n, width, start, counted);
+      } else if (!stored.integers.absent()) {
+        scales[channel] = stored.scales.data[channel * stored.scales.strides[0]];
+        const auto given = channel_of(stored.integers, channel);
+        pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(given[k]); });
+      } else {
+        const auto weights = channel_of(matrix, channel);
+        const float scale = scales[channel] = int8_scale(weights, depth);
+        pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(quantized(weights[k], scale)); });
+      }
+      __builtin_memcpy(sums + channel, &sum, sizeof sum);
     }
   }
-  float* const end = memory + packed.size(), *const last = biases + (product.weight_bytes == 1 ? 3 : 1) * padded;
-  for (float* rest = last; rest < end; ++rest) *rest = 0.0f;
 }
 
 }  // namespace attend
