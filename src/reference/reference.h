@@ -6,6 +6,7 @@
 #include "reference/attention.h"
 #include "reference/bounds.h"
 #include "reference/compare.h"
+#include "reference/low_precision.h"
 #include "reference/merge.h"
 #include "reference/multi_head_attention.h"
 #include "reference/operations.h"
