@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reference/low_precision.h"
 #include "reference/operations.h"
 
 namespace attend {
@@ -136,6 +137,121 @@ Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data
   return bounds;
 }
 
+namespace {
+
+/// Numbers of which one is right.
+struct Interval {
+  double low, high;
+
+  static Interval around(double x, double error) { return {x - error, x + error}; }
+  double farthest_from(double x) const { return std::max(high - x, x - low); }
+};
+
+/// Adds what errors of the rows x become: |weight x_errors|.
+void add_row_errors(const Array& x_errors, const Array& weight, Data data, Array* bounds) {
+  const std::int64_t N = weight.size(0), K = weight.size(1);
+  for (std::int64_t at = 0; at < bounds->count(); ++at) {
+    ErrorSum from_row(data);
+    for (std::int64_t k = 0; k < K; ++k) {
+      from_row.add(weight.at(at % N, k) * x_errors.values[static_cast<std::size_t>(at / N * K + k)]);
+    }
+    bounds->values[static_cast<std::size_t>(at)] += from_row.value();
+  }
+}
+
+/// The bounds of one row of bfloat16 products: x, its errors.
+std::vector<double> bfloat16_bounds(const std::vector<float>& x, const std::vector<double>& errors, const StoredWeights& weights,
+                                    const Array& bias, Data data) {
+  const auto rounded = [](double number) { return static_cast<double>(to_bfloat16(static_cast<float>(number))); };
+  const std::int64_t N = weights.numbers.size(0), K = weights.numbers.size(1);
+  std::vector<double> bounds;
+  for (std::int64_t n = 0; n < N; ++n) {
+    double from_row = 0.0, magnitude = bias.absent() ? 0.0 : std::abs(bias.at(n));
+    for (std::int64_t k = 0; k < K; ++k) {
+      const double number = static_cast<double>(x[static_cast<std::size_t>(k)]), error = errors[static_cast<std::size_t>(k)];
+      const Interval ends = {rounded(number - error), rounded(number + error)};
+      const double w = std::abs(weights.numbers.at(n, k));
+      from_row += w * (ends.farthest_from(rounded(number)) + 0x1p-126);
+      magnitude += w * std::abs(rounded(number));
+    }
+    bounds.push_back(from_row + 2.0 * linear_bound(magnitude + from_row, K, data) + static_cast<double>(K) * 0x1p-125);
+  }
+  return bounds;
+}
+
+/// The bounds of one row of int8 products.
+std::vector<double> int8_bounds(const std::vector<float>& x, const std::vector<double>& errors, const StoredWeights& weights,
+                                const Array& bias) {
+  const std::int64_t N = weights.numbers.size(0), K = weights.numbers.size(1);
+  Interval lo = {0.0, 0.0}, hi = {0.0, 0.0};
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    const Interval element = Interval::around(static_cast<double>(x[k]), errors[k]);
+    lo = {std::min(lo.low, element.low), std::min(lo.high, element.high)};
+    hi = {std::max(hi.low, element.low), std::max(hi.high, element.high)};
+  }
+  const Interval range = {(hi.low - lo.high) * (1.0 - u), (hi.high - lo.low) * (1.0 + u)};
+  const Interval r = {255.0 / range.high * (1.0 - u), 255.0 / range.low * (1.0 + u)};
+  const Interval s = {range.low / 255.0 * (1.0 - u), range.high / 255.0 * (1.0 + u)};
+  /// x r, rounded to a whole number.
+  const auto steps = [&r](Interval number) {
+    const Interval product = {number.low * (number.low < 0.0 ? r.high : r.low), number.high * (number.high < 0.0 ? r.low : r.high)};
+    return Interval{std::nearbyint(product.low - u * std::abs(product.low)), std::nearbyint(product.high + u * std::abs(product.high))};
+  };
+  const QuantisedRow row = quantise(x);
+  const bool resolved = range.low > 0x1p-118;
+  const Interval zero = steps({-lo.high, -lo.low});
+  std::vector<double> quantised, off;  // q - z, and how far that may be off
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    const Interval element = steps(Interval::around(static_cast<double>(x[k]), errors[k]));
+    const Interval between = {std::min(element.low, 255.0 - zero.high), std::min(element.high, 255.0 - zero.low)};
+    quantised.push_back(static_cast<double>(row.integers[k] - row.zero));
+    off.push_back(resolved ? between.farthest_from(quantised.back()) : 255.0);
+  }
+  const double scale = static_cast<double>(row.scale), scale_error = s.farthest_from(scale);
+  std::vector<double> bounds;
+  for (std::int64_t n = 0; n < N; ++n) {
+    const double weight_scale = weights.scales.at(n);
+    double sum = 0.0, from_row = 0.0;
+    for (std::int64_t k = 0; k < K; ++k) {
+      sum += quantised[static_cast<std::size_t>(k)] * weights.numbers.at(n, k);
+      from_row += off[static_cast<std::size_t>(k)] * std::abs(weights.numbers.at(n, k));
+    }
+    const double b = bias.absent() ? 0.0 : std::abs(bias.at(n));
+    const double error = weight_scale * (s.high * from_row + scale_error * std::abs(sum));
+    bounds.push_back(error + 6.0 * u * (weight_scale * scale * std::abs(sum) + error + b));
+  }
+  return bounds;
+}
+
+}  // namespace
+
+Array project_bounds(const Array& x, const Array& x_errors, const Array& weight, const Array& bias, WeightType type,
+                     Arithmetic arithmetic, Data data) {
+  const StoredWeights stored = store(weight, type);
+  if (arithmetic == Arithmetic::float32) {
+    const Array restored = restore(stored);
+    Array bounds = linear_bounds(x, restored, bias, data);
+    if (!x_errors.absent()) add_row_errors(x_errors, restored, data, &bounds);
+    return bounds;
+  }
+  const std::int64_t N = weight.size(0), K = weight.size(1);
+  Shape shape = x.shape;
+  shape.back() = N;
+  Array bounds = Array::zeros(shape);
+  for (std::int64_t i = 0; i < bounds.count() / N && !x_errors.absent(); ++i) {
+    std::vector<float> row;
+    std::vector<double> errors;
+    for (std::int64_t at = i * K; at < (i + 1) * K; ++at) {
+      row.push_back(static_cast<float>(x.values[static_cast<std::size_t>(at)]));
+      errors.push_back(x_errors.values[static_cast<std::size_t>(at)] + u * std::abs(x.values[static_cast<std::size_t>(at)]));
+    }
+    const std::vector<double> of_row =
+        arithmetic == Arithmetic::int8 ? int8_bounds(row, errors, stored, bias) : bfloat16_bounds(row, errors, stored, bias, data);
+    std::copy(of_row.begin(), of_row.end(), bounds.values.begin() + i * N);
+  }
+  return bounds;
+}
+
 Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data) {
   Array bounds = masked_softmax(x, valid_lens);
   const std::int64_t B = x.size(0), L = x.size(1), S = x.size(2);
@@ -225,14 +341,14 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
   const auto split_heads = [](const Array& x, const Shape& shape) {
     return transpose_qkv(x, shape[1]).reshaped(shape);
   };
-  bounds.query = head_rows_bounds(
-      split_heads(linear_bounds(queries, weights.query, weights.query_bias, data), q.shape),
-      result.query_rows, weights.query_norm, weights, options.query_positions, options.offset, data);
-  bounds.key = head_rows_bounds(
-      split_heads(linear_bounds(keys, weights.key, weights.key_bias, data), k.shape), result.key_rows,
-      weights.key_norm, weights, options.key_positions, 0, data);
-  bounds.value =
-      split_heads(linear_bounds(values, weights.value, weights.value_bias, data), v.shape);
+  const auto projected = [&](const Array& x, const Array& x_errors, const Array& weight, const Array& bias) {
+    return project_bounds(x, x_errors, weight, bias, weights.weight_type, weights.arithmetic, data);
+  };
+  bounds.query = head_rows_bounds(split_heads(projected(queries, {}, weights.query, weights.query_bias), q.shape),
+                                  result.query_rows, weights.query_norm, weights, options.query_positions, options.offset, data);
+  bounds.key = head_rows_bounds(split_heads(projected(keys, {}, weights.key, weights.key_bias), k.shape), result.key_rows,
+                                weights.key_norm, weights, options.key_positions, 0, data);
+  bounds.value = split_heads(projected(values, {}, weights.value, weights.value_bias), v.shape);
   bounds.weights = Array::zeros({B, H, L, S});
   bounds.lse = Array::zeros({B, H, L});
   bounds.heads = Array::zeros({B, L, H * D});
@@ -307,19 +423,7 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
     }
   }
 
-  // Through W_o: what the heads' errors become, and the projection's own.
-  bounds.output = linear_bounds(result.heads, weights.output, weights.output_bias, data);
-  const std::int64_t E = weights.output.size(0), width = H * D;
-  for (std::int64_t b = 0; b < B; ++b) {
-    for (std::int64_t i = 0; i < L; ++i) {
-      for (std::int64_t e = 0; e < E; ++e) {
-        ErrorSum from_heads(data);
-        for (std::int64_t n = 0; n < width; ++n)
-          from_heads.add(weights.output.at(e, n) * bounds.heads.at(b, i, n));
-        bounds.output.at(b, i, e) += from_heads.value();
-      }
-    }
-  }
+  bounds.output = projected(result.heads, bounds.heads, weights.output, weights.output_bias);
   return bounds;
 }
 

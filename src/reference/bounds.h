@@ -77,6 +77,21 @@ Array matmul_bounds(const Array& a, const Array& b, bool b_transposed, const Arr
                     Data data);
 /// The shape of linear(x, weight, bias).
 Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data data);
+/// The shape of project(x, weight, bias, type, arithmetic), where x itself may be off by x_errors, of its shape; absent: it is
+/// exact, and floats.
+///
+/// Arithmetic::float32: linear_bound on the weights that are stored, + |W x_errors|. Exact rows give exact results in the others,
+/// so 0. Else an element of a row may have been rounded to the next number, and it matters which elements can have been: with
+/// w the stored weights, each x_k in x_k +- (x_errors_k + u |x_k|),
+///
+///   bfloat16  sum |w_k| (dx_k + 2^-126), dx_k how far the ends of that interval, rounded, are from x_k, rounded
+///             + twice linear_bound, for all roundings may differ then, + K 2^-125: denormals become zeros
+///   int8      scale (s' sum |w_k| dq_k + ds |t|) + 6 u (scale s |t| + |bias|), dq_k how far q_k - z may be off, ds how far s,
+///             s' the largest s: each from the ends of the intervals of lo, hi, x_k r and z
+///
+/// Most elements are far from where rounding jumps, so dq_k is 0 but for a few. A row that is no larger than its errors has dq_k 255.
+Array project_bounds(const Array& x, const Array& x_errors, const Array& weight, const Array& bias, WeightType type,
+                     Arithmetic arithmetic, Data data);
 /// (B, L, S), for masked_softmax(x, valid_lens): weight_bound with D = 0, S' = the row's max|x|.
 Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data);
 /// (B, H, L, D), for rotary_embedding; 0 where an element passes.
@@ -119,6 +134,8 @@ struct LayerBounds {
 ///   heads    e^2m (|w_j (e^ds_j - 1) (v_j - o)| + |w_j dv_j|)
 ///              + (2 sqrt(S) + 12) u sum w_j abs(v_j)
 ///   output   |W_o dheads| + the bound of the linear layer W_o
+///
+/// Projections of low precision have the bounds of project_bounds, W_o's from dheads.
 ///
 /// Scores that are off by d_j give o' - o = sum w_j (e^d_j - 1) (v_j - o) / sum w_j e^d_j, exactly:
 /// the error of a score matters as far as its value is from the average o, and e^m bounds the

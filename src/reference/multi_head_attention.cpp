@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "reference/low_precision.h"
 #include "reference/operations.h"
 
 namespace attend {
@@ -72,6 +73,8 @@ LayerWeights::LayerWeights(const MultiHeadAttentionConfig& config,
                            const MultiHeadAttentionWeights& weights)
     : LayerWeights(weights) {
   rotary = config.rotary;
+  weight_type = config.weight_type;
+  arithmetic = config.arithmetic;
   if (!config.qk_norm) return;
   const std::int64_t width = query.size(0) / config.num_heads;
   const auto norm = [width](const ConstTensorView& given) {
@@ -93,19 +96,22 @@ LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_h
           "multi_head_attention: key and value weights have rows for as many heads");
   const std::int64_t key_value_heads = weights.key.size(0) / width;
 
+  const auto projected = [&weights](const Array& x, const Array& weight, const Array& bias) {
+    return project(x, weight, bias, weights.weight_type, weights.arithmetic);
+  };
   LayerResult result;
   result.query_rows =
-      head_rows(split_heads(linear(queries, weights.query, weights.query_bias), num_heads),
+      head_rows(split_heads(projected(queries, weights.query, weights.query_bias), num_heads),
                 weights.query_norm, weights, options.query_positions, options.offset);
   result.key_rows =
-      head_rows(split_heads(linear(keys, weights.key, weights.key_bias), key_value_heads),
+      head_rows(split_heads(projected(keys, weights.key, weights.key_bias), key_value_heads),
                 weights.key_norm, weights, options.key_positions, 0);
   result.query = result.query_rows.rotated.output;
   result.key = result.key_rows.rotated.output;
-  result.value = split_heads(linear(values, weights.value, weights.value_bias), key_value_heads);
+  result.value = split_heads(projected(values, weights.value, weights.value_bias), key_value_heads);
   result.attention = attention(result.query, result.key, result.value, options);
   result.heads = join_heads(result.attention.output);
-  result.output = linear(result.heads, weights.output, weights.output_bias);
+  result.output = projected(result.heads, weights.output, weights.output_bias);
   return result;
 }
 

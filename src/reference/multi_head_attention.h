@@ -30,6 +30,8 @@ struct LayerWeights {
   Array query_norm, key_norm;  // (D,); absent: no norm
   double norm_epsilon = 0.0;
   Rotary rotary;               // without frequencies and tables: no rotation
+  WeightType weight_type = WeightType::float32;  // how the matrices are stored; here they are not yet
+  Arithmetic arithmetic = Arithmetic::float32;   // what their projections compute with
 
   LayerWeights() = default;
   LayerWeights(const MultiHeadAttentionWeights& weights)
@@ -41,7 +43,7 @@ struct LayerWeights {
         key_bias(weights.key_bias),
         value_bias(weights.value_bias),
         output_bias(weights.output_bias) {}
-  /// With the norms and the rotation that the config asks for.
+  /// With the norms, the rotation and the precision that the config asks for.
   LayerWeights(const MultiHeadAttentionConfig& config, const MultiHeadAttentionWeights& weights);
 };
 
@@ -68,7 +70,8 @@ struct LayerResult {
 /// is weights.query's rows / num_heads; weights.key and .value with fewer rows have G = rows / D
 /// heads. Each head's row of projected queries and keys is normed, then rotated, where the weights
 /// say so: query i by its position i + offset, key j by j, or as options give them. Lengths, empty
-/// rows and all else come in options; a row that sees no key gives W_o's bias.
+/// rows and all else come in options; a row that sees no key gives W_o's bias. Each of the four projections is what project()
+/// makes of the stage before it, in weights.arithmetic.
 LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_heads,
                                  const Array& queries, const Array& keys, const Array& values,
                                  const AttentionOptions& options = {});
