@@ -1,6 +1,7 @@
 // Tests of what must hold whatever the numbers are: no oracle, but witnesses, invariants, equal bits, poison.
 
 #include "engine_test.h"
+#include "flush_denormals.h"
 #include "kernels/kernels.h"
 
 #include <algorithm>
@@ -8,9 +9,6 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 using namespace engine_test;
 using reference::Array;
@@ -588,37 +586,6 @@ TEST_CASE("bits: keys beyond the length change none, whether they are there or n
     });
   }
 }
-
-namespace {
-
-/// What the caller may have set: denormals flushed, as audio and game code does.
-class FlushDenormals {
- public:
-#if defined(__x86_64__)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
-  ~FlushDenormals() { _mm_setcsr(before_); }
-  static bool active() { return (_mm_getcsr() & 0x8040u) == 0x8040u; }
-
- private:
-  unsigned before_;
-#elif defined(__aarch64__)
-  FlushDenormals() : before_(read()) { write(before_ | flush); }
-  ~FlushDenormals() { write(before_); }
-  static bool active() { return (read() & flush) != 0; }
-
- private:
-  static constexpr std::uint64_t flush = 1u << 24;
-  static std::uint64_t read() {
-    std::uint64_t mode;
-    asm volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
-  }
-  static void write(std::uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
-  std::uint64_t before_;
-#endif
-};
-
-}  // namespace
 
 TEST_CASE("bits: the caller's flushing of denormals changes none, and stays as it was") {
   for (Isa isa : usable_isas()) {
