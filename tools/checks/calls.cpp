@@ -485,6 +485,25 @@ class Calls {
             agrees(call + ", weights", fault(status, weights, expected.weights, bounds.weights)));
   }
 
+  /// Gives a layer a low precision that its CPU has, and says which.
+  const char* draw_precision(MultiHeadAttentionConfig& config) {
+    const struct {
+      WeightType type;
+      Arithmetic arithmetic;
+      const char* name;
+    } all[] = {{WeightType::int8, Arithmetic::int8, " int8"},
+               {WeightType::bfloat16, Arithmetic::bfloat16, " bfloat16"},
+               {WeightType::int8, Arithmetic::float32, " int8 weights"},
+               {WeightType::bfloat16, Arithmetic::float32, " bfloat16 weights"},
+               {WeightType::float16, Arithmetic::float32, " float16 weights"}};
+    const auto& drawn = all[draw_.between(0, 4)];
+    if (product_instructions(drawn.type, drawn.arithmetic, isa_) == nullptr) return "";
+    config.weight_type = drawn.type;
+    config.arithmetic = drawn.arithmetic;
+    config.low_precision = low_precision();
+    return drawn.name;
+  }
+
   /// A layer with any of its options, sequence by sequence against the reference. Keys that nobody sees, and
   /// their values, are NaN.
   bool layer() {
@@ -506,6 +525,7 @@ class Calls {
     config.norm_queries = !draw_.one_in(4);
     config.norm_keys = !draw_.one_in(4);
     config.norm_epsilon = 1e-5f;
+    const char* const precision = draw_.one_in(2) ? draw_precision(config) : "";
     const std::int64_t outputs = config.output_size > 0 ? config.output_size : config.num_hiddens;
     const auto projection = [&](std::int64_t out, std::int64_t in) {
       return Tensor::random(draw_, {out, in}, 2.0f / std::sqrt(static_cast<float>(in)));
@@ -604,10 +624,10 @@ class Calls {
       status = attention.forward(queries.view, keys.view, values.view, given.lengths.view, output.view, workspace_, options);
     }
     const std::string all =
-        text("MultiHeadAttention %d%s sequences L %d S %d key, query, value size %d %d %d output %d H %d G %d D %d R %d%s%s%s", N, packed ? " packed" : "",
+        text("MultiHeadAttention %d%s sequences L %d S %d key, query, value size %d %d %d output %d H %d G %d D %d R %d%s%s%s%s", N, packed ? " packed" : "",
              L, S, config.key_size, config.query_size, config.value_size, outputs, H, G, D, rotation < 2 ? 0 : 2 * pairs,
              config.bias ? " bias" : "", config.qk_norm && config.norm_queries ? " norm_queries" : "",
-             config.qk_norm && config.norm_keys ? " norm_keys" : "") +
+             config.qk_norm && config.norm_keys ? " norm_keys" : "", precision) +
         given.asked;
     if (!status.ok()) return agrees(all, status.message());
     for (std::int64_t b = 0; b < N; ++b) {
