@@ -37,7 +37,7 @@ struct Bfloat16 : Format<Bfloat16, FloatSums, 8, 3> {
   template <int rows, int vectors>
   static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
                                    Vector (&results)[rows][vectors]) {
-    finish_floats(arguments, sums, results);
+    finish_floats<false>(arguments, sums, results);
   }
 };
 

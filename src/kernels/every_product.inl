@@ -10,7 +10,7 @@ struct WidenedFormat : Format<Rest, FloatSums, gemm_rows, gemm_vectors> {
   template <int rows, int vectors>
   static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
                                    Vector (&results)[rows][vectors]) {
-    finish_floats(arguments, sums, results);
+    finish_floats<true>(arguments, sums, results);
   }
 };
 
@@ -52,7 +52,7 @@ struct RoundedBfloat16 : Format<RoundedBfloat16, FloatSums, gemm_rows, gemm_vect
   template <int rows, int vectors>
   static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
                                    Vector (&results)[rows][vectors]) {
-    finish_floats(arguments, sums, results);
+    finish_floats<false>(arguments, sums, results);
   }
 };
 

@@ -39,20 +39,20 @@ ATTEND_INLINE void multiply_words(typename Format::Sum (&sums)[rows][vectors], c
   }
 }
 
-// Sums of floats are results, but for the bias.
-template <int rows, int vectors>
+ATTEND_INLINE Vector bias_of(const GemmArguments& arguments, int v) {
+  return arguments.bias != nullptr ? load(arguments.bias + v * lanes) : zero();
+}
+
+// Sums of floats are results, but for the bias. An absent one is 0, which makes a sum of -0 a 0, or `keeps` sums as they are.
+template <bool keeps, int rows, int vectors>
 ATTEND_INLINE void finish_floats(const GemmArguments& arguments, const Vector (&sums)[rows][vectors], Vector (&results)[rows][vectors]) {
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
-    const bool biased = arguments.bias != nullptr;
-    const Vector bias = biased ? load(arguments.bias + v * lanes) : zero();
+    const bool added = !keeps || arguments.bias != nullptr;
+    const Vector bias = bias_of(arguments, v);
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) results[r][v] = biased ? add(sums[r][v], bias) : sums[r][v];
+    for (int r = 0; r < rows; ++r) results[r][v] = added ? add(sums[r][v], bias) : sums[r][v];
   }
-}
-
-ATTEND_INLINE Vector bias_of(const GemmArguments& arguments, int v) {
-  return arguments.bias != nullptr ? load(arguments.bias + v * lanes) : zero();
 }
 
 struct FloatSums {
