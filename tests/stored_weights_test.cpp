@@ -97,10 +97,10 @@ TEST_CASE("stored weights: the bits of a layer that stores the same weights itse
         files.reserve(4);
         for (const Tensor* matrix : matrices) files.emplace_back(reference::store(matrix->array(), precision.type), precision.type, transposed);
         MultiHeadAttentionWeights weights;
-        weights.stored_query = files[0].matrix;
-        weights.stored_key = files[1].matrix;
+        weights.stored_query = &files[0].matrix;
+        weights.stored_key = &files[1].matrix;
         weights.value = layer.weights.value;  // floats beside stored matrices
-        weights.stored_output = files[3].matrix;
+        weights.stored_output = &files[3].matrix;
         MultiHeadAttention stored;
         REQUIRE_OK(MultiHeadAttention::make(layer.config, weights, &stored));
         Tensor x({2, 5, 24}), keys({2, 5, 17});
@@ -122,8 +122,10 @@ TEST_CASE("stored weights: integers of -128 and scales of any sign are taken as 
     config.low_precision = low_precision();
     MultiHeadAttentionWeights weights;
     weights.query = weights.key = weights.output = ConstTensorView(identity, 2, 2);
-    weights.stored_value.integers = View<const std::int8_t>(integers, 2, 2);
-    weights.stored_value.scales = ConstTensorView(scales, 2);
+    StoredMatrix value;
+    value.integers = View<const std::int8_t>(integers, 2, 2);
+    value.scales = ConstTensorView(scales, 2);
+    weights.stored_value = &value;
     for (const Arithmetic arithmetic : {Arithmetic::float32, Arithmetic::int8}) {
       config.arithmetic = arithmetic;
       MultiHeadAttention attention;
@@ -151,7 +153,8 @@ TEST_CASE("errors: stored weights of another type or shape, or beside floats") {
     return std::string(status.message());
   };
   MultiHeadAttentionWeights weights = layer.weights;
-  weights.stored_query = integers.matrix;
+  StoredMatrix stored = integers.matrix;
+  weights.stored_query = &stored;
   CHECK(message(layer.config, weights) == "weights.stored_query: given, as is weights.query, expected one of them");
   weights.query = {};
   MultiHeadAttentionConfig config = layer.config;
@@ -160,14 +163,14 @@ TEST_CASE("errors: stored weights of another type or shape, or beside floats") {
   CHECK(message(config, weights) == "weights.stored_query: integers, but weight_type is bfloat16");
   config.weight_type = WeightType::float32;
   CHECK(message(config, weights) == "weights.stored_query: integers, but weight_type is float32");
-  weights.stored_query = halves.matrix;
+  stored = halves.matrix;
   CHECK(message(layer.config, weights) == "weights.stored_query: halves, but weight_type is int8");
-  weights.stored_query.integers = integers.matrix.integers;
+  stored.integers = integers.matrix.integers;
   CHECK(message(layer.config, weights) == "weights.stored_query: integers and halves, but weight_type is int8");
-  weights.stored_query = integers.matrix;
-  weights.stored_query.scales = {};
+  stored = integers.matrix;
+  stored.scales = {};
   CHECK(message(layer.config, weights).substr(0, 21) == "weights.stored_query:");
-  weights.stored_query = integers.matrix;
-  weights.stored_query.integers.sizes[1] = 23;
+  stored = integers.matrix;
+  stored.integers.sizes[1] = 23;
   CHECK(message(layer.config, weights).substr(0, 21) == "weights.stored_query:");
 }

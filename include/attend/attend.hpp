@@ -360,6 +360,9 @@ ATTEND_API const LowPrecision* low_precision() noexcept;
 /// arithmetic does not take the weights, or the CPU lacks the ISA.
 ATTEND_API const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
 
+/// The instructions that attention of an arithmetic takes, as "vdpbf16ps"; null where there are none.
+ATTEND_API const char* core_instructions(Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
+
 /// What a query may attend to, what is added to its scores, and what else a call gives.
 ///
 /// For one row: s_j = scale q.k_j; softcap c tanh(s_j / c); + additive mask, ALiBi, relative position bias; hidden
@@ -701,7 +704,6 @@ struct StoredMatrix {
   View<const std::uint16_t> halves;
   View<const std::int8_t> integers;
   ConstTensorView scales;
-  constexpr bool absent() const noexcept { return halves.absent() && integers.absent() && scales.absent(); }
 };
 
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; make alone reads them.
@@ -713,8 +715,8 @@ struct MultiHeadAttentionWeights {
   ConstTensorView query, key, value, output;
   ConstTensorView query_bias = {}, key_bias = {}, value_bias = {}, output_bias = {};
   ConstTensorView query_norm = {}, key_norm = {};
-  /// In place of query, key, value or output.
-  StoredMatrix stored_query = {}, stored_key = {}, stored_value = {}, stored_output = {};
+  /// In place of query, key, value or output; null: none.
+  const StoredMatrix *stored_query = nullptr, *stored_key = nullptr, *stored_value = nullptr, *stored_output = nullptr;
 };
 
 /// The shape of a call, for workspace_bytes. Packed sequences are a batch of 1, with all rows.

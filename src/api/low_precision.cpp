@@ -16,4 +16,10 @@ const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa 
   return product == nullptr ? nullptr : product->instructions;
 }
 
+const char* core_instructions(Arithmetic arithmetic, Isa isa) noexcept {
+  const Kernels* const kernels = find_kernels(isa);
+  const CoreKernels* const core = kernels == nullptr || arithmetic != Arithmetic::bfloat16 ? nullptr : find_core(kernels->isa);
+  return core == nullptr ? nullptr : core->instructions;
+}
+
 }  // namespace attend

@@ -91,7 +91,7 @@ Status check_precision(const MultiHeadAttentionConfig& config) {
 
 // Checks a matrix of low precision: of the config's type, and of the projection's shape.
 Status check_stored(const char* name, const StoredMatrix& stored, WeightType type, std::int64_t outputs, std::int64_t inputs) {
-  const bool has_integers = !stored.integers.absent() || !stored.scales.absent(), has_halves = !stored.halves.absent();
+  const bool has_halves = !stored.halves.absent(), has_integers = !stored.integers.absent() || !stored.scales.absent() || !has_halves;
   const bool wants_integers = type == WeightType::int8, wants_halves = type == WeightType::bfloat16 || type == WeightType::float16;
   if (has_integers != wants_integers || has_halves != wants_halves) {
     return Status::error(invalid, "%s: %s, but weight_type is %s", name, has_integers && has_halves ? "integers and halves" : has_integers ? "integers" : "halves",
@@ -154,7 +154,7 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
     const char* name;
     const ConstTensorView& view;
     const char* stored_name;
-    const StoredMatrix& stored;
+    const StoredMatrix* stored;
     const char* bias_name;
     const ConstTensorView& bias;
   } projections[] = {{"weights.query", weights.query, "weights.stored_query", weights.stored_query, "weights.query_bias", weights.query_bias},
@@ -163,12 +163,12 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
                      {"weights.output", weights.output, "weights.stored_output", weights.stored_output, "weights.output_bias", weights.output_bias}};
   for (int which = 0; which < projection_count; ++which) {
     const auto& projection = projections[which];
-    if (projection.stored.absent()) {
+    if (projection.stored == nullptr) {
       ATTEND_CHECK(check_view(projection.name, projection.view, sizes.outputs[which], sizes.inputs[which]));
     } else if (!projection.view.absent()) {
       return Status::error(invalid, "%s: given, as is %s, expected one of them", projection.stored_name, projection.name);
     } else {
-      ATTEND_CHECK(check_stored(projection.stored_name, projection.stored, config.weight_type, sizes.outputs[which], sizes.inputs[which]));
+      ATTEND_CHECK(check_stored(projection.stored_name, *projection.stored, config.weight_type, sizes.outputs[which], sizes.inputs[which]));
     }
   }
   for (int which = 0; which < projection_count; ++which) {

@@ -104,17 +104,16 @@ void pack_layer(const Kernels& kernels, const MultiHeadAttentionConfig& config, 
   const LayerSizes sizes(config);
   const LayerLayout layout(kernels, config);
   const ConstTensorView* matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
-  const StoredMatrix* stored_matrices[] = {&weights.stored_query, &weights.stored_key, &weights.stored_value, &weights.stored_output};
+  const StoredMatrix* stored[] = {weights.stored_query, weights.stored_key, weights.stored_value, weights.stored_output};
   const ConstTensorView* biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
   for (int which = 0; which < projection_count; ++which) {
     const PackedProjection& packed = layout.projections[which];
     const ConstTensorView &matrix = *matrices[which], &bias = *biases[which];
-    const StoredMatrix& stored = *stored_matrices[which];
     float* const place = memory + layout.starts[which];
     if (packed.product == nullptr) {
       pack_projection(kernels, packed, matrix.data, matrix.strides[0], matrix.strides[1], bias.data, bias.strides[0], place);
     } else {
-      config.low_precision->pack(packed, matrix, stored, bias, place);
+      config.low_precision->pack(packed, matrix, stored[which], bias, place);
     }
   }
   if (norms_queries(config)) pack_vector(weights.query_norm, sizes.depth, memory + layout.query_norm);

@@ -90,7 +90,7 @@ const CoreKernels* find_core(Isa isa) {
   return nullptr;
 }
 
-void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix& stored, const ConstTensorView& bias,
+void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                         float* memory) {
   const Product& product = *packed.product;
   const bool integers = product.weight_bytes == 1;
@@ -108,8 +108,8 @@ void pack_low_precision(const PackedProjection& packed, const ConstTensorView& m
       if (!integers) {
         if (outside) {
           pack_column<std::uint16_t>(product, 0, n, width, start, [](std::int64_t) { return std::uint16_t{0}; });
-        } else if (!stored.halves.absent()) {
-          const auto halves = channel_of(stored.halves, channel);
+        } else if (stored != nullptr) {
+          const auto halves = channel_of(stored->halves, channel);
           pack_column<std::uint16_t>(product, depth, n, width, start, [&](std::int64_t k) { return kept(product, halves[k]); });
         } else {
           const auto weights = channel_of(matrix, channel);
@@ -121,9 +121,9 @@ void pack_low_precision(const PackedProjection& packed, const ConstTensorView& m
       const auto counted = [&sum](std::int8_t integer) { return sum += integer, integer; };
       if (outside) {
         pack_column<std::int8_t>(product, 0, n, width, start, counted);
-      } else if (!stored.integers.absent()) {
-        scales[channel] = stored.scales.data[channel * stored.scales.strides[0]];
-        const auto given = channel_of(stored.integers, channel);
+      } else if (stored != nullptr) {
+        scales[channel] = stored->scales.data[channel * stored->scales.strides[0]];
+        const auto given = channel_of(stored->integers, channel);
         pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(given[k]); });
       } else {
         const auto weights = channel_of(matrix, channel);

@@ -16,14 +16,14 @@ struct LowPrecision {
   const Product* (*find)(WeightType weights, Arithmetic arithmetic, Isa isa);
   /// The kernels of attention in bfloat16 on such an ISA; null if there are none.
   const CoreKernels* (*find_core)(Isa isa);
-  /// Writes the packed form of a matrix, of floats or stored in the product's type; an absent bias is zeros.
-  void (*pack)(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix& stored, const ConstTensorView& bias,
+  /// Writes the packed form of a matrix, of floats, or (not null) stored in the product's type; an absent bias is zeros.
+  void (*pack)(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                float* memory);
 };
 
 const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa);
 const CoreKernels* find_core(Isa isa);
-void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix& stored, const ConstTensorView& bias,
+void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                         float* memory);
 
 }  // namespace attend

@@ -658,11 +658,19 @@ class Calls {
     options.threads = options_.threads;
     options.isa = options_.isa;
 
+    const bool in_bfloat16 = draw_.one_in(3) && core_instructions(Arithmetic::bfloat16, isa_) != nullptr;
+    if (in_bfloat16) {
+      options.core_arithmetic = Arithmetic::bfloat16;
+      options.low_precision = low_precision();
+    }
+    const double rounding = in_bfloat16 ? 0x1p-8 : 0.0;  // of a weight
+
     std::vector<reference::AttentionResult> expected;
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionOptions same = given.of_sequence(b, L, S);
       const TensorView keys = part_of(k.view, 0, b, 1), values = part_of(v.view, 0, b, 1);
-      expected.push_back(reference::attention(part_of(q.view, 0, b, 1), keys, values, same));
+      expected.push_back(in_bfloat16 ? rounded_attention(part_of(q.view, 0, b, 1), keys, values, same)
+                                     : reference::attention(part_of(q.view, 0, b, 1), keys, values, same));
       for (std::int64_t g = 0; g < G && options.empty_rows == EmptyRows::zero; ++g) {
         for (std::int64_t j = 0; j < S; ++j) {
           bool seen = false;
@@ -682,14 +690,15 @@ class Calls {
     options.attention_weights = weights.view;
     options.lse = lse.view;
     const Status status = attend::attention(q.view, k.view, v.view, given.lengths.view, output.view, workspace_, options);
-    const std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d", B, H, G, L, S, D, Dv) + given.asked;
+    const std::string call = text("attention B %d H %d G %d L %d S %d D %d Dv %d%s", B, H, G, L, S, D, Dv, in_bfloat16 ? " bfloat16" : "") + given.asked;
     if (!status.ok()) return agrees(call, status.message());
     for (std::int64_t b = 0; b < B; ++b) {
       const reference::AttentionResult& entry = expected[static_cast<std::size_t>(b)];
-      if (!entry_agrees(call, part_of(output.view, 0, b, 1), part_of(lse.view, 0, b, 1), entry, D)) return false;
+      if (!entry_agrees(call, part_of(output.view, 0, b, 1), part_of(lse.view, 0, b, 1), entry, D, rounding)) return false;
       if (weights.view.absent()) continue;
-      if (!agrees(call + ", weights", weights_difference(part_of(weights.view, 0, b, 1), options.average_weights, entry.weights,
-                                                         reference::weight_bounds(entry, D, Data::random)))) {
+      Array tolerance = reference::weight_bounds(entry, D, Data::random);
+      for (std::size_t n = 0; n < tolerance.values.size(); ++n) tolerance.values[n] += 2.1 * rounding * std::abs(entry.weights.values[n]);
+      if (!agrees(call + ", weights", weights_difference(part_of(weights.view, 0, b, 1), options.average_weights, entry.weights, tolerance))) {
         return false;
       }
     }
@@ -781,9 +790,30 @@ class Calls {
   }
 
   /// The output and the LSE of one entry.
-  bool entry_agrees(const std::string& call, const TensorView& output, const TensorView& lse, const reference::AttentionResult& entry, std::int64_t D) {
-    return agrees(call, difference(output, entry.output, reference::core_bounds(entry, D, Data::random))) &&
-           agrees(call + ", lse", difference(lse, entry.lse, reference::lse_bounds(entry, D, Data::random)));
+  /// `rounding`: how far, relatively, each weight may be off, and so the sum of them: an output by twice as much of its values.
+  bool entry_agrees(const std::string& call, const TensorView& output, const TensorView& lse, const reference::AttentionResult& entry, std::int64_t D,
+                    double rounding = 0.0) {
+    Array output_bounds = reference::core_bounds(entry, D, Data::random), lse_bounds = reference::lse_bounds(entry, D, Data::random);
+    for (std::size_t n = 0; n < lse_bounds.values.size(); ++n) {
+      output_bounds.values[n] += 2.1 * rounding * entry.value_magnitude.values[n];
+      lse_bounds.values[n] += 1.1 * rounding;
+    }
+    return agrees(call, difference(output, entry.output, output_bounds)) && agrees(call + ", lse", difference(lse, entry.lse, lse_bounds));
+  }
+
+  /// Attention in bfloat16 but for the rounding of its weights: queries come with the factor that makes their scores powers of two, or
+  /// what tanh takes.
+  static reference::AttentionResult rounded_attention(const TensorView& q, const TensorView& k, const TensorView& v, reference::AttentionOptions options) {
+    const float scale = options.scale ? static_cast<float>(*options.scale) : static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.sizes[3])));
+    const bool capped = options.softcap > 0.0;
+    const float factor = capped ? scale / static_cast<float>(options.softcap) : scale * 0x1.715476p+0f;
+    options.scale = capped ? options.softcap : std::log(2.0);
+    const auto rounded = [](const TensorView& view, float times) {
+      Array array = view;
+      for (double& x : array.values) x = static_cast<double>(reference::to_bfloat16(static_cast<float>(x) * times));
+      return array;
+    };
+    return reference::attention(rounded(q, factor), rounded(k, 1.0f), rounded(v, 1.0f), options);
   }
 
   static std::string difference(const TensorView& actual, const Array& expected, const Array& tolerance) {
