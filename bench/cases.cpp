@@ -40,9 +40,17 @@ Case core(const char* name, const CoreShape& shape) {
 Case decode(const char* name, const DecodeShape& shape) {
   const std::int64_t L = shape.queries;
   const double pairs = static_cast<double>(shape.keys * L - L * (L - 1) / 2);
-  const double bytes = 2.0 * sizeof(float) * static_cast<double>(shape.groups * shape.keys * shape.depth);
+  const double element = shape.type == CacheType::float32 ? 4 : shape.type == CacheType::int8 ? 1 : 2;
+  const double bytes = 2.0 * element * static_cast<double>(shape.groups * shape.keys * shape.depth);
   return {name, 4 * static_cast<double>(shape.heads * shape.depth) * pairs, L == 1 ? bytes : 0, true,
           [shape](Isa isa, const Threads& threads) { return decode_workload(shape, isa, threads); }};
+}
+
+// Over a KeyValueCache.
+Case cached(const char* name, DecodeShape shape, CacheType type) {
+  shape.cached = true;
+  shape.type = type;
+  return decode(name, shape);
 }
 
 // Only the five multiply-adds of a polynomial of degree 5 count: what 2^x costs beyond them, in
@@ -92,6 +100,9 @@ const std::vector<Case>& all_cases() {
       decode("decode-512", {32, 8, 512, 128, false}),
       decode("decode-4096", {32, 8, 4096, 128, false}),
       decode("decode-32768", {32, 8, 32768, 128, false}),
+      cached("decode-32768-bf16-cache", {32, 8, 32768, 128}, CacheType::bfloat16),
+      cached("decode-32768-fp16-cache", {32, 8, 32768, 128}, CacheType::float16),
+      cached("decode-32768-int8-cache", {32, 8, 32768, 128}, CacheType::int8),
       decode("decode-32768-token-major", {32, 8, 32768, 128, true}),
       decode("decode-mha-128", {12, 12, 128, 64, false}),
       decode("decode-mha-1024", {12, 12, 1024, 64, false}),

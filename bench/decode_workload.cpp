@@ -78,8 +78,19 @@ class DecodeWorkload : public Workload {
       config.page_count = static_cast<std::int64_t>(pages_.size());
       config.pages = IndexView(pages_.data(), 1, config.page_count);
     }
+    config.type = shape_.type;
+    if (shape_.type != CacheType::float32) config.low_precision = low_precision();
     require(KeyValueCache::make(config, &cache_));
     require(cache_.append(keys(), values()));
+    round(&keys_, shape_.depth);
+    round(&values_, shape_.value_depth);
+  }
+  // What is checked is attention over what the cache holds.
+  void round(std::vector<float>* rows, std::int64_t width) const {
+    if (shape_.type == CacheType::float32) return;
+    const std::int64_t count = static_cast<std::int64_t>(rows->size());
+    const reference::Array stored = reference::stored(ConstTensorView(rows->data(), count / width, width), shape_.type);
+    std::transform(stored.values.begin(), stored.values.end(), rows->begin(), [](double x) { return static_cast<float>(x); });
   }
   ConstTensorView rows(const std::vector<float>& x, std::int64_t width) const {
     return ConstTensorView(x.data(), 1, shape_.heads, shape_.queries, width);

@@ -44,11 +44,12 @@ struct CoreShape {
 /// A few queries, the last tokens of `keys` keys: arrays, or a KeyValueCache.
 struct DecodeShape {
   std::int64_t heads, groups, keys, depth;
-  bool token_major;  // (S, G, D) in memory, else (G, S, D)
+  bool token_major = false;  // (S, G, D) in memory, else (G, S, D)
   std::int64_t queries = 1;
   std::int64_t value_depth = 0;  // 0: depth
   bool cached = false;
   std::int64_t page_rows = 0;  // of a cache, whose pages lie in any order; 0: it has none
+  CacheType type = CacheType::float32;  // of a cache
 };
 
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results

@@ -32,12 +32,12 @@ std::string name_of(const Kernels* table) { return isa_name(table->isa); }
 
 /// One head, contiguous.
 AttentionShape shape_of(std::int64_t queries, std::int64_t keys, std::int64_t depth, std::int64_t value_depth) {
-  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, KeySource::given, false, false, false, false, 0, false};
+  return {1, 1, 1, queries, keys, depth, value_depth, depth, value_depth, 1, KeySource::given, false, false, false, false, false, 0, false};
 }
 
 }  // namespace
 
-TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D + Dv > 512") {
+TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D + Dv > 512, and 16 KiB more over caches of low precision") {
   for (const Kernels* table : tables) {
     CAPTURE(name_of(table));
     std::size_t largest_narrow = 0, largest_wide = 0;
@@ -55,6 +55,11 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
           wrong += plan.value_stride < Dv || plan.value_stride % table->lanes != 0;
           wrong += plan.tiles * plan.tile < queries || (plan.tiles - 1) * plan.tile >= queries;
           wrong += plan.tasks != plan.tiles;
+          AttentionShape stored = shape_of(queries, 1000, D, Dv);  // what a tile widens of a cache that is not float32 comes on top
+          stored.source = KeySource::cached;
+          stored.stored = true;
+          wrong += plan_attention(*table, stored).thread_bytes != plan.thread_bytes + 16 * 1024;
+          wrong += widened_rows(plan.value_stride) * plan.value_stride > widened_floats;
         }
       }
     }

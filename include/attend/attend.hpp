@@ -505,6 +505,17 @@ class ATTEND_API DotProductAttention {
 // ---------------------------------------------------------------------------------------------
 // The KV cache
 
+/// How a KeyValueCache stores its keys and values. Those of bfloat16, float16 and int8 are rounded once, when they are appended: they
+/// take a half or a quarter of the memory, which is what decoding many tokens waits for. Queries, weights and sums stay float32.
+enum class CacheType : int {
+  float32 = 0,
+  bfloat16,  // to nearest, ties to even
+  float16,   // to nearest, ties to even; 65,520 and beyond become infinity
+  /// A float32 scale for each token and head of keys, and of values: the row's largest |x| / 127; integers to nearest, ties to even, within
+  /// +-127. A row with NaN or infinity is NaN to all who see it.
+  int8,
+};
+
 /// The shape of a KeyValueCache, and which tokens it keeps.
 ///
 /// Three kinds: a contiguous cache, with neither `ring` nor pages, is full when an entry has `capacity` tokens; a
@@ -522,6 +533,9 @@ struct KeyValueCacheConfig {
   /// caller's and outlives the cache, which reads it in each call; between calls it may change. Numbers that a call
   /// needs have to be in [0, page_count) by then. Entries may share pages that no call writes.
   IndexView pages;
+  CacheType type = CacheType::float32;
+  /// low_precision(), where type is not float32: so a program of float32 alone links none of it.
+  const struct LowPrecision* low_precision = nullptr;
 };
 
 /// Keys and values of past tokens, for each entry of a batch and each key/value head.
@@ -563,7 +577,7 @@ class ATTEND_API KeyValueCache {
   /// The first token of entry b that is kept: 0 but on a ring.
   std::int64_t first(std::int64_t b) const noexcept;
   /// The D elements of a token's key, or the Dv of its value; null for a token that the cache does not hold, or whose
-  /// page is not in the pool.
+  /// page is not in the pool, and in a cache that is not float32.
   const float* key(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
   const float* value(std::int64_t b, std::int64_t head, std::int64_t token) const noexcept;
 

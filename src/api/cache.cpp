@@ -10,13 +10,14 @@
 #include "base/status.h"
 #include "check/calls.h"
 #include "data/cache_state.h"
+#include "run/append.h"
 
 namespace attend {
 
 namespace {
 
-// Rows of `width` floats: their strides, and all that they take. Each head begins on a cache line, and so does each row where that takes
-// at most an eighth more: rows across cache lines take decoding up to 1.4 times as long (255 rather than 256 wide, AVX-512).
+// Rows of `width` floats, or of what takes as many bits: their strides, and all that they take. Each head begins on a cache line, and so
+// does each row where that takes at most an eighth more: rows across cache lines take decoding up to 1.4 times as long (255 rather than 256 wide, AVX-512).
 struct RowLayout {
   std::int64_t row_stride, head_stride, batch_stride, page_stride, count;
 
@@ -57,47 +58,33 @@ KeyValueCacheConfig filled_in(const KeyValueCacheConfig& given) {
 
 std::size_t float_bytes(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
 
-std::size_t size_of(const KeyValueCacheConfig& config, std::size_t* counts, std::size_t* keys, std::size_t* values) {
-  *counts = aligned_bytes(sizeof(CacheState));
-  *keys = *counts + aligned_bytes(static_cast<std::size_t>(config.batch) * 4 * sizeof(std::int64_t));
-  *values = *keys + float_bytes(RowLayout(config, config.head_dim).count);
-  return *values + float_bytes(RowLayout(config, config.value_dim).count);
+// 32 bits that a row of `width` elements takes.
+std::int64_t row_words(const KeyValueCacheConfig& config, std::int64_t width) {
+  if (config.type == CacheType::float32) return width;
+  return round_up(width, stored_step) * (config.type == CacheType::int8 ? 1 : 2) / 4;
 }
 
-// Appends rows head by head.
-struct Append {
-  const Kernels* kernels;
-  const CacheState* state;
-  ConstTensorView k, v;
+// Where the parts of a cache lie, in bytes from its start.
+struct CacheLayout {
+  RowLayout keys, values, scales;
+  std::size_t counts_at, keys_at, values_at, key_scales_at, value_scales_at, bytes;
+
+  explicit CacheLayout(const KeyValueCacheConfig& config)
+      : keys(config, row_words(config, config.head_dim)), values(config, row_words(config, config.value_dim)), scales(config, 1) {
+    const std::size_t scale_bytes = config.type == CacheType::int8 ? float_bytes(scales.count) : 0;
+    counts_at = aligned_bytes(sizeof(CacheState));
+    keys_at = counts_at + aligned_bytes(static_cast<std::size_t>(config.batch) * 4 * sizeof(std::int64_t));
+    values_at = keys_at + float_bytes(keys.count);
+    key_scales_at = values_at + float_bytes(values.count);
+    value_scales_at = key_scales_at + scale_bytes;
+    bytes = value_scales_at + scale_bytes;
+  }
 };
 
-void copy_rows(const Append& append, const ConstTensorView& from, const PagedRows<float>& to, std::int64_t b, std::int64_t g) {
-  const CacheState& state = *append.state;
-  const std::int64_t before = state.lengths[b], end = state.next_lengths[b];
-  CopyArguments arguments;
-  arguments.source_row_stride = from.strides[2];
-  arguments.source_stride = from.strides[3];
-  arguments.destination_row_stride = to.row_stride;
-  arguments.destination_stride = 1;
-  arguments.columns = from.sizes[3];
-  // A ring keeps the last rows that it has room for.
-  for (std::int64_t j = before < state.next_firsts[b] ? state.next_firsts[b] : before; j < end; j += arguments.rows) {
-    arguments.source = from.data + b * from.strides[0] + g * from.strides[1] + (j - before) * from.strides[2];
-    arguments.destination = to.row(b, g, j);
-    arguments.rows = to.end_of_run(j, end) - j;
-    append.kernels->copy(&arguments);
-  }
-}
-
-void run_append(const void* context, std::int64_t task, int) {
-  const Append& append = *static_cast<const Append*>(context);
-  const std::int64_t heads = append.state->config.num_kv_heads;
-  copy_rows(append, append.k, append.state->keys, task / heads, task % heads);
-  copy_rows(append, append.v, append.state->values, task / heads, task % heads);
-}
+void run_append(const void* context, std::int64_t task, int) { static_cast<const Append*>(context)->run(task); }
 
 const float* row_of(const CacheState* state, bool of_keys, std::int64_t b, std::int64_t head, std::int64_t token) {
-  if (state == nullptr || b < 0 || b >= state->config.batch || head < 0 || head >= state->config.num_kv_heads ||
+  if (state == nullptr || state->config.type != CacheType::float32 || b < 0 || b >= state->config.batch || head < 0 || head >= state->config.num_kv_heads ||
       token < state->firsts[b] || token >= state->lengths[b] || stray_page(*state, b, {token, token + 1}) >= 0) {
     return nullptr;
   }
@@ -134,8 +121,7 @@ KeyValueCache& KeyValueCache::operator=(KeyValueCache&& other) noexcept {
 
 std::size_t KeyValueCache::bytes(const KeyValueCacheConfig& config) noexcept {
   if (!validate_cache_config(config).ok()) return 0;
-  std::size_t counts, keys, values;
-  return size_of(filled_in(config), &counts, &keys, &values) + alignment - 1;
+  return CacheLayout(filled_in(config)).bytes + alignment - 1;
 }
 
 Status KeyValueCache::make(const KeyValueCacheConfig& config, KeyValueCache* cache, void* memory,
@@ -143,8 +129,8 @@ Status KeyValueCache::make(const KeyValueCacheConfig& config, KeyValueCache* cac
   ATTEND_CHECK(validate_cache_config(config));
   if (cache == nullptr) return Status::error(StatusCode::invalid_argument, "cache: null");
   const KeyValueCacheConfig filled = filled_in(config);
-  std::size_t counts, keys, values;
-  const std::size_t bytes = size_of(filled, &counts, &keys, &values);
+  const CacheLayout layout(filled);
+  const std::size_t bytes = layout.bytes;
   KeyValueCache made;
   if (memory == nullptr) {
     made.owned_ = memory = allocate(bytes);
@@ -156,12 +142,17 @@ Status KeyValueCache::make(const KeyValueCacheConfig& config, KeyValueCache* cac
   char* const start = static_cast<char*>(align_up(memory));
   CacheState* state = made.state_ = new (start) CacheState;
   state->config = filled;
-  state->lengths = reinterpret_cast<std::int64_t*>(start + counts);
+  state->lengths = reinterpret_cast<std::int64_t*>(start + layout.counts_at);
   state->firsts = state->lengths + filled.batch;
   state->next_lengths = state->firsts + filled.batch;
   state->next_firsts = state->next_lengths + filled.batch;
-  state->keys = RowLayout(filled, filled.head_dim).at(filled, reinterpret_cast<float*>(start + keys));
-  state->values = RowLayout(filled, filled.value_dim).at(filled, reinterpret_cast<float*>(start + values));
+  const auto floats = [start](std::size_t at) { return reinterpret_cast<float*>(start + at); };
+  state->keys = layout.keys.at(filled, floats(layout.keys_at));
+  state->values = layout.values.at(filled, floats(layout.values_at));
+  if (filled.type == CacheType::int8) {
+    state->key_scales = layout.scales.at(filled, floats(layout.key_scales_at));
+    state->value_scales = layout.scales.at(filled, floats(layout.value_scales_at));
+  }
   state->memory = ConstTensorView(reinterpret_cast<const float*>(start), static_cast<std::int64_t>(bytes / sizeof(float)));
   if (made.owned_ != nullptr) {
     prefer_huge_rows(filled, state->keys);
@@ -179,8 +170,8 @@ Status KeyValueCache::append(const ConstTensorView& k, const ConstTensorView& v,
   ATTEND_CHECK(require_kernels(options.isa, &kernels));
   ATTEND_CHECK(validate_append(*state_, k, v, counts, options));
   state_->plan_append(counts, k.sizes[2]);
-  const Append append = {kernels, state_, k, v};
-  const Stage stage = {state_->config.batch * state_->config.num_kv_heads, run_append, &append};
+  const Append append = {kernels, cache_kernels_of(state_->config, kernels->isa), state_, by_heads(k), by_heads(v)};
+  const Stage stage = {append.tasks(), run_append, &append};
   run_stages(options.threads, &stage, 1);
   state_->commit_append();
   return Status();

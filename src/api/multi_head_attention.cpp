@@ -95,6 +95,7 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
                      const ForwardPlan& plan, char* memory, Forward* forward) {
   const LayerSizes& sizes = layer.sizes;
   const CacheState* const cache = call.cache;
+  const bool in_place = cache != nullptr && forward->call.attention.stored == nullptr;  // keys and values go where they stay
   const Visibility& visibility = forward->call.attention.visibility;
   const ProjectedRows rows = projected_rows(visibility, cache, call.appends, memory, plan);
   const auto part = [memory](std::size_t at) { return reinterpret_cast<float*>(memory + at); };
@@ -107,8 +108,8 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
   const Rows<const float> inputs[] = {operands[0], operands[1], operands[2], heads};
   const PagedRows<float> outputs[] = {
       split_heads(part(plan.queries), sizes.heads, call.shape.queries, sizes.depth),
-      cache != nullptr ? cache->keys : split_heads(part(plan.keys), sizes.kv_heads, call.shape.keys, sizes.depth),
-      cache != nullptr ? cache->values : split_heads(part(plan.values), sizes.kv_heads * sizes.depth / value_panel, call.shape.keys, value_panel),
+      in_place ? cache->keys : split_heads(part(plan.keys), sizes.kv_heads, call.shape.keys, sizes.depth),
+      in_place ? cache->values : split_heads(part(plan.values), sizes.kv_heads * sizes.depth / value_panel, call.shape.keys, value_panel),
       output};
   for (int which = 0; which < projection_count; ++which) {
     Projection& projection = forward->projections[which];
@@ -119,7 +120,7 @@ void add_projections(const Layer& layer, const Rows<const float> (&operands)[3],
     projection.rows_per_task = projection_rows(layer.kernels, projection.weights, projection.rows.total());
     projection.input = inputs[which];
     projection.output = outputs[which];
-    projection.output_rows = of_keys && cache != nullptr ? cache->lengths : nullptr;
+    projection.output_rows = of_keys && in_place ? cache->lengths : nullptr;
     if (visibility.sequences.packed()) projection.input.batch_stride = projection.output.batch_stride = 0;
     projection.head_size = which == output_projection ? sizes.outputs[which] : which == value_projection ? value_panel : sizes.depth;
     if (which != output_projection) forward->input_tasks[which] = projection.tasks();
@@ -183,15 +184,20 @@ void add_head_rows(const Layer& layer, const LayerCall& call, Forward* forward) 
 }
 
 // Makes the attention: what it reads, and what it writes beside the heads.
-void add_operands(const Layer& layer, const AttentionOptions& options, const ForwardPlan& plan, Forward* forward) {
+void add_operands(const Layer& layer, const LayerCall& call, const ForwardPlan& plan, Forward* forward) {
   Attention& attention = forward->call.attention;
   attention.q = forward->projections[query_projection].output;
-  attention.k = forward->projections[key_projection].output;
-  attention.v = forward->projections[value_projection].output;
+  const PagedRows<float>&keys = forward->projections[key_projection].output, &values = forward->projections[value_projection].output;
+  forward->appended = attention.stored != nullptr && call.appends ? call.cache : nullptr;
+  if (attention.stored == nullptr) {
+    attention.k = keys;
+    attention.v = values;
+  }
   if (plan.attention.value_panel > 0) {  // a panel is a head to the projection
     attention.value_panel_stride = attention.v.head_stride;
     attention.v.head_stride *= layer.sizes.depth / plan.attention.value_panel;
   }
+  const AttentionOptions& options = call.options;
   if (!options.attention_weights.absent()) attention.weights = weights_output(options);
   if (!options.lse.absent()) attention.lse = by_heads(options.lse);
 }
@@ -418,7 +424,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   add_projections(layer, inputs, by_entries(call.output), call.layer, plan, memory, &forward);
   add_converted_rows(call.layer, plan, memory, &forward);
   add_head_rows(layer, call.layer, &forward);
-  add_operands(layer, options, plan, &forward);
+  add_operands(layer, call.layer, plan, &forward);
   write_padding(forward.call.attention);
   add_forward_stages(forward, shape.queries > 0);
   *prepared = &forward;

@@ -15,7 +15,7 @@ struct Stage {
   const void* context;
 };
 
-inline constexpr int max_stages = 8;
+inline constexpr int max_stages = 9;
 
 /// Runs the stages, one parallel region for all of them. With one thread: plain loops, no lock, no
 /// atomic operation.

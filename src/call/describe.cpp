@@ -57,6 +57,16 @@ void place_in_cache(const CacheState& cache, bool appends, Visibility* visibilit
   visibility->queries_at_end = true;
 }
 
+void read_cache(const CacheState& cache, Attention* attention) {
+  attention->source = KeySource::cached;
+  attention->k = cache.keys;
+  attention->v = cache.values;
+  attention->stored = cache_kernels_of(cache.config, attention->kernels->isa);
+  if (cache.key_scales.data == nullptr) return;
+  attention->k_scales = &cache.key_scales;
+  attention->v_scales = &cache.value_scales;
+}
+
 // Positions (n,) or (B, n), one for each row; absent: none. Packed sequences are rows of one entry.
 Numbers<std::int64_t> positions_by_row(const IndexView& positions, bool packed) {
   if (positions.absent()) return {};
@@ -113,6 +123,7 @@ AttentionShape shape_of(const Attention& attention) {
   shape.value_row_stride = attention.v.row_stride;
   shape.value_stride = attention.v.stride;
   shape.source = attention.source;
+  shape.stored = attention.stored != nullptr;
   shape.ring = sequences.ring;
   shape.average_weights = attention.average_weights;
   shape.may_decode = attention.visibility.empty_rows == EmptyRows::zero && attention.core == nullptr;
@@ -143,9 +154,7 @@ Attention describe(const Kernels& kernels, const ConstTensorView& q, const Cache
                   const AttentionOptions& options) {
   Attention attention = of_sizes(kernels, q.sizes[1], state.config.num_kv_heads, q.sizes[3], state.config.value_dim);
   attention.q = by_heads(q);
-  attention.k = state.keys;
-  attention.v = state.values;
-  attention.source = KeySource::cached;
+  read_cache(state, &attention);
   attention.visibility.sequences = sequences_of(options, q.sizes[0], q.sizes[2], state.longest());
   attention.visibility.sequences.query_counts = numbers_of(query_counts);
   place_in_cache(state, false, &attention.visibility);
@@ -157,10 +166,11 @@ Attention describe(const Kernels& kernels, const LayerSizes& sizes, const LayerC
   Attention attention = of_sizes(kernels, sizes.heads, sizes.kv_heads, sizes.depth, sizes.depth);
   attention.k.row_stride = attention.v.row_stride = sizes.depth;
   const CacheState* const cache = call.cache;
-  attention.source = cache == nullptr ? KeySource::projected : KeySource::cached;
+  attention.source = KeySource::projected;
   const std::int64_t keys = cache == nullptr ? call.shape.keys : cache->longest(call.counts, call.shape.keys);
   attention.visibility.sequences = sequences_of(call.options, call.shape.batch, call.shape.queries, keys);
   if (cache != nullptr) {
+    read_cache(*cache, &attention);
     place_in_cache(*cache, call.appends, &attention.visibility);
     if (call.shape.queries > 0) attention.visibility.sequences.query_counts = numbers_of(call.counts);
   }

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "base/dispatch.h"
 #include "check/parts.h"
 #include "data/cache_state.h"
 #include "data/visibility.h"
@@ -33,6 +34,16 @@ Status check_apart_from_cache(const char* name, const ConstTensorView& view, con
   return check_apart({memory_of(name, view)}, {memory_of("the cache", state.memory)});
 }
 
+static const char* const cache_types[] = {"float32", "bfloat16", "float16", "int8"};
+
+Status check_cache_kernels(const CacheState& state, Isa isa) {
+  const CacheType type = state.config.type;
+  const Kernels* const kernels = find_kernels(isa);
+  if (type == CacheType::float32 || kernels == nullptr || cache_kernels_of(state.config, kernels->isa) != nullptr) return Status();
+  return Status::error(StatusCode::unsupported, "cache: this CPU or this build has no kernels for a cache of %s on %s", cache_types[static_cast<int>(type)],
+                       isa_name(kernels->isa));
+}
+
 Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
   const std::int64_t most = std::int64_t{1} << 24;
   ATTEND_CHECK(check_size("batch", config.batch, 1, most));
@@ -56,6 +67,11 @@ Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
     rows = static_cast<double>(config.page_count) * static_cast<double>(config.page_rows);
   } else if (config.page_count != 0 || !config.pages.absent()) {
     return Status::error(invalid, "%s: given, but page_rows is 0", config.page_count != 0 ? "page_count" : "pages");
+  }
+  const unsigned type = static_cast<unsigned>(config.type);
+  if (type >= sizeof cache_types / sizeof *cache_types) return Status::error(invalid, "type: %d is none that there is", static_cast<int>(config.type));
+  if (type != 0 && config.low_precision == nullptr) {
+    return Status::error(invalid, "low_precision: null, but type is %s, expected low_precision(), which links its kernels", cache_types[type]);
   }
   const double widest = 64.0 + static_cast<double>(config.head_dim + largest_head);
   if (rows * static_cast<double>(config.num_kv_heads) * widest <= 0x1p58) return Status();
@@ -86,6 +102,7 @@ Status validate_append(const CacheState& state, const ConstTensorView& k, const 
   ATTEND_CHECK(check_apart_from_cache("k", k, state));
   ATTEND_CHECK(check_apart_from_cache("v", v, state));
   ATTEND_CHECK(validate_room(state, counts, rows));
+  ATTEND_CHECK(check_cache_kernels(state, options.isa));
   return check_threads(options.threads);
 }
 

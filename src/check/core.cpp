@@ -78,6 +78,7 @@ Status validate_cached_core(const ConstTensorView& q, const CacheState& state, c
   ATTEND_CHECK(validate_cached_queries(q, state));
   ATTEND_CHECK(validate_use(cached_attention_call, options));
   ATTEND_CHECK(check_view("output", output, q.sizes[0], q.sizes[1], q.sizes[2], state.config.value_dim));
+  ATTEND_CHECK(check_cache_kernels(state, options.isa));
   ATTEND_CHECK(check_counts("query_counts", query_counts, q.sizes[0], q.sizes[2]));
   const Operands operands = {{"q", q}, {"the cache", state.memory}, {"the cache", state.memory}, q.sizes[0], q.sizes[1], q.sizes[2], state.longest()};
   return check_attention(operands, {}, output, options, true, {memory_of("query_counts", query_counts), memory_of("pages", state.config.pages)});

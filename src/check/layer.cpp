@@ -214,7 +214,7 @@ Status validate_layer_cache(const MultiHeadAttentionConfig& config, const CacheS
     return Status::error(invalid, "cache: %lld heads of %lld and %lld, expected %lld of %lld and %lld", Number{held.num_kv_heads},
                          Number{held.head_dim}, Number{held.value_dim}, Number{sizes.kv_heads}, Number{sizes.depth}, Number{sizes.depth});
   }
-  if (batch == held.batch) return Status();
+  if (batch == held.batch) return check_cache_kernels(state, config.isa);
   return Status::error(invalid, "cache: a batch of %lld, expected %lld", Number{held.batch}, Number{batch});
 }
 

@@ -38,5 +38,7 @@ Status check_positions(const char* name, const IndexView& positions, std::int64_
 Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows);
 /// Whether rows that go into a cache lie outside of it.
 Status check_apart_from_cache(const char* name, const ConstTensorView& view, const CacheState& state);
+/// Whether there are kernels for what the cache holds.
+Status check_cache_kernels(const CacheState& state, Isa isa);
 
 }  // namespace attend

@@ -6,6 +6,7 @@
 #include "data/biases.h"
 #include "data/rows.h"
 #include "data/visibility.h"
+#include "kernels/cache_kernels.h"
 #include "kernels/kernels.h"
 #include "kernels/products.h"
 
@@ -22,6 +23,8 @@ struct Attention {
   Rows<const float> q;
   PagedRows<const float> k, v;
   KeySource source = KeySource::given;
+  const CacheKernels* stored = nullptr;  // of a cache that is not float32
+  const PagedRows<float>*k_scales = nullptr, *v_scales = nullptr;  // the scales of int8
   std::int64_t value_panel_stride = 0;  // from one panel of columns to the next; values that stay rows: unused
   Rows<float> output, weights, lse;
   bool average_weights = false;

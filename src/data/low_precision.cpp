@@ -1,4 +1,4 @@
-// Finds the product of a config, and packs weights of low precision, panel by panel.
+// Finds the product of a config and the kernels of a cache, and packs weights of low precision, panel by panel.
 #include "data/low_precision.h"
 
 #include <math.h>
@@ -77,6 +77,16 @@ const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) 
       const Product& product = products->list[i];
       const bool asked = product.weights == weights && product.arithmetic == arithmetic;
       if (asked && (cpu_features() & product.features) == product.features) return &product;
+    }
+  }
+  return nullptr;
+}
+
+const CacheKernels* find_cache_kernels(CacheType type, Isa isa) {
+  for (const Products* products : built) {
+    for (int i = 0; products->isa == isa && i < products->cache_count; ++i) {
+      const CacheKernels& kernels = products->caches[i];
+      if (kernels.type == type && (cpu_features() & kernels.features) == kernels.features) return &kernels;
     }
   }
   return nullptr;

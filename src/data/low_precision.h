@@ -1,4 +1,4 @@
-// Low precision as a layer sees it: the product that its projections take, and how their weights are packed.
+// Low precision as layers and caches see it: the product that projections take, how their weights are packed, the kernels of a cache.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,13 @@ struct LowPrecision {
   /// Writes the packed form of a matrix, of floats, or (not null) stored in the product's type; an absent bias is zeros.
   void (*pack)(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                float* memory);
+  /// The kernels of a cache's type on an ISA that this CPU has; null if there are none.
+  const CacheKernels* (*find_cache)(CacheType type, Isa isa);
 };
 
 const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa);
 const CoreKernels* find_core(Isa isa);
+const CacheKernels* find_cache_kernels(CacheType type, Isa isa);
 void pack_low_precision(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                         float* memory);
 

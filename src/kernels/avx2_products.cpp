@@ -2,6 +2,7 @@
 #include "kernels/compiler.h"
 #include "kernels/flushed_denormals.h"
 #include "base/cpu.h"
+#include "kernels/cache_kernels.h"
 #include "kernels/products.h"
 #if !defined(ATTEND_REGIONS) && (!defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__))
 #error "compile this file with -mavx2 -mfma -mf16c"
@@ -12,6 +13,7 @@ namespace attend { namespace avx2 { namespace products { namespace {
 
 constexpr Isa isa = Isa::avx2;
 constexpr int gemm_rows = 4, gemm_vectors = 3;
+constexpr int stored_rows = 4, stored_vectors = 2, stored_keys = 2;
 
 using Integers = __m256i;
 ATTEND_INLINE Vector to_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
@@ -31,15 +33,30 @@ ATTEND_INLINE Vector odd_bfloat16(const char* p) {
 ATTEND_INLINE Vector even_bfloat16(const char* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
 }
-ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
+ATTEND_INLINE Vector nearest_bfloat16(Vector x) {
   const __m256i bits = _mm256_castps_si256(x), high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
   const __m256i rounded = _mm256_and_si256(_mm256_add_epi32(_mm256_add_epi32(bits, odd), _mm256_set1_epi32(0x7fff)), high);
   const __m256i quiet = _mm256_and_si256(_mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), high);
-  const __m256i exponent = _mm256_and_si256(rounded, _mm256_set1_epi32(0x7f800000));
+  return _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+// Denormals to zero.
+ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
+  const __m256i rounded = _mm256_castps_si256(nearest_bfloat16(x)), exponent = _mm256_and_si256(rounded, _mm256_set1_epi32(0x7f800000));
   const __m256i denormal = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
-  const __m256i flushed = _mm256_andnot_si256(_mm256_and_si256(denormal, _mm256_set1_epi32(0x7fffffff)), rounded);
-  return _mm256_blendv_ps(_mm256_castsi256_ps(flushed), _mm256_castsi256_ps(quiet), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_and_si256(denormal, _mm256_set1_epi32(0x7fffffff)), rounded));
+}
+ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
+  const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(nearest_bfloat16(x)), 16);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
+}
+ATTEND_INLINE void store_int8(char* p, Vector x) {
+  const __m256i integers = _mm256_cvtps_epi32(x);
+  const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
+}
+ATTEND_INLINE void store_float16(char* p, Vector x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
 #include "kernels/formats.inl"
@@ -75,8 +92,9 @@ constexpr const char* float_instructions = "vfmadd231ps";
 constexpr unsigned float16_features = cpu_f16c;
 
 #include "kernels/every_product.inl"
+#include "kernels/cache.inl"
 
-constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0]};
+constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0], nullptr, every_cache, sizeof every_cache / sizeof every_cache[0]};
 
 }}}  // namespace avx2::products
 

@@ -1,6 +1,7 @@
 // The products of low precision of AVX-512 without VNNI and BF16.
 #include "kernels/compiler.h"
 #include "kernels/flushed_denormals.h"
+#include "kernels/cache_kernels.h"
 #include "kernels/products.h"
 #if !defined(ATTEND_REGIONS) && (!defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || !defined(__AVX512VL__))
 #error "compile this file with -mavx512f -mavx512dq -mavx512bw -mavx512vl"
@@ -11,6 +12,7 @@ namespace attend { namespace avx512 { namespace products { namespace {
 
 constexpr Isa isa = Isa::avx512;
 constexpr int gemm_rows = 8, gemm_vectors = 3;
+constexpr int stored_rows = 4, stored_vectors = 4, stored_keys = 4;
 
 #include "kernels/integers_avx512.inl"
 
@@ -30,6 +32,16 @@ ATTEND_INLINE Vector odd_bfloat16(const char* p) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 ATTEND_INLINE Vector even_bfloat16(const char* p) { return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, _mm512_loadu_si512(p), 16)); }
+ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
+  const __m512i high = _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(nearest_bfloat16(x)), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtepi32_epi16(0xffff, high));
+}
+ATTEND_INLINE void store_int8(char* p, Vector x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xffff, _mm512_maskz_cvtps_epi32(0xffff, x)));
+}
+ATTEND_INLINE void store_float16(char* p, Vector x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, x, _MM_FROUND_TO_NEAREST_INT));
+}
 
 #include "kernels/formats.inl"
 
@@ -62,8 +74,9 @@ constexpr const char* float_instructions = "vfmadd231ps";
 constexpr unsigned float16_features = 0;
 
 #include "kernels/every_product.inl"
+#include "kernels/cache.inl"
 
-constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0]};
+constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0], nullptr, every_cache, sizeof every_cache / sizeof every_cache[0]};
 
 }}}  // namespace avx512::products
 

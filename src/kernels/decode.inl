@@ -1,36 +1,6 @@
 // Decoding: a few rows, queries of heads that share keys. The width of a row stands in lanes: keys and values are read as they lie,
 // once for all rows, in the order of their addresses.
 
-// Fetches the rows of a matrix ahead of their use, cache line after cache line.
-struct Stream {
-  const float* line;
-  std::int64_t left, lines, step;  // lines that are left of this row; of a row; from its last line to the next row's first, floats
-
-  // `count` lines at a time, for a check of each costs as much as all else does.
-  ATTEND_INLINE void fetch(int count) {
-    ATTEND_UNROLL
-    for (int i = 0; i < count; ++i) prefetch(line + 16 * i);
-    line += 16 * count;
-    left -= count;
-    if (left > 0) return;
-    line += step + 16 * left;
-    left = lines;
-  }
-};
-ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns, std::int64_t ahead) {
-  const std::int64_t lines = (columns + 15) / 16;
-  return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
-}
-// Fetches rows of a list, some places after the one that is read next: they may lie anywhere.
-ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::int64_t count, std::int64_t stop, std::int64_t columns) {
-  constexpr std::int64_t places = 64;
-  for (int k = 0; k < count && next + places + k < stop; ++k) {
-    for (int c = 0; c < columns; c += 16) prefetch(rows[next + places + k] + c);
-  }
-}
-// A stream for data that has been fetched already: it fetches one line again and again.
-ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
-
 // Elements d .. d + lanes - 1 of each key, `left` of which exist, times those of each query.
 template <int rows, int keys, int at_once, bool partial>
 ATTEND_INLINE void decode_score_step(Vector (&sums)[lanes], int first, const float* const (&key)[at_once],
@@ -203,21 +173,6 @@ void decode_weights(DecodeWeightsArguments* arguments) {
 struct GroupPart {
   bool begins, completes;
 };
-
-// Keys [begin, end), whose values lie a stride apart from `values` on.
-struct KeyRun {
-  std::int64_t begin, end;
-  const float* values;
-  std::int64_t stride;
-};
-
-// The keys from `begin` on whose rows the list has a stride apart, at most `count`.
-ATTEND_INLINE KeyRun run_of(const float* const* list, std::int64_t begin, std::int64_t count) {
-  const std::int64_t stride = count > 1 ? list[begin + 1] - list[begin] : 0;
-  std::int64_t end = begin + 1;
-  while (end < begin + count && list[end] - list[end - 1] == stride) ++end;
-  return {begin, end, list[begin], stride};
-}
 
 // `rows` rows by `vectors` vectors of columns; `whole`: all columns exist, side by side; else the last vector may have fewer, or, where it
 // is the only one, columns that lie apart.

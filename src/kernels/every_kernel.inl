@@ -12,6 +12,7 @@ ATTEND_INLINE Vector stored_weight(Vector weight) { return weight; }  // bfloat1
 #include "kernels/visible.inl"
 #include "kernels/bias.inl"
 #include "kernels/accumulate.inl"
+#include "kernels/decode_rows.inl"
 #include "kernels/decode.inl"
 #include "kernels/reshape.inl"
 #include "kernels/softmax.inl"

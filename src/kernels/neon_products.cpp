@@ -1,6 +1,7 @@
 // The products of low precision of NEON as every aarch64 has it.
 #include "kernels/compiler.h"
 #include "kernels/flushed_denormals.h"
+#include "kernels/cache_kernels.h"
 #include "kernels/products.h"
 #if !defined(__aarch64__)
 #error "this file is for aarch64"
@@ -11,6 +12,7 @@ namespace attend { namespace neon { namespace products { namespace {
 
 constexpr Isa isa = Isa::neon;
 constexpr int gemm_rows = 8, gemm_vectors = 2;
+constexpr int stored_rows = 4, stored_vectors = 4, stored_keys = 1;
 
 using Integers = int32x4_t;
 ATTEND_INLINE Vector to_floats(Integers x) { return vcvtq_f32_s32(x); }
@@ -28,14 +30,28 @@ ATTEND_INLINE Vector widen_int8(const char* p) {
 }
 ATTEND_INLINE Vector odd_bfloat16(const char* p) { return vreinterpretq_f32_u32(vandq_u32(load_words(p), vdupq_n_u32(0xffff0000u))); }
 ATTEND_INLINE Vector even_bfloat16(const char* p) { return vreinterpretq_f32_u32(vshlq_n_u32(load_words(p), 16)); }
-ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
+ATTEND_INLINE Vector nearest_bfloat16(Vector x) {
   const uint32x4_t bits = vreinterpretq_u32_f32(x), high = vdupq_n_u32(0xffff0000u);
   const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
   const uint32x4_t rounded = vandq_u32(vaddq_u32(vaddq_u32(bits, odd), vdupq_n_u32(0x7fff)), high);
-  const uint32x4_t normal = vtstq_u32(rounded, vdupq_n_u32(0x7f800000u));
-  const uint32x4_t flushed = vbslq_u32(normal, rounded, vandq_u32(rounded, vdupq_n_u32(0x80000000u)));
   const uint32x4_t quiet = vandq_u32(vorrq_u32(bits, vdupq_n_u32(0x400000)), high);
-  return vreinterpretq_f32_u32(vbslq_u32(vceqq_f32(x, x), flushed, quiet));
+  return vreinterpretq_f32_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet));
+}
+// Denormals to zero.
+ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
+  const uint32x4_t rounded = vreinterpretq_u32_f32(nearest_bfloat16(x)), normal = vtstq_u32(rounded, vdupq_n_u32(0x7f800000u));
+  return vreinterpretq_f32_u32(vbslq_u32(normal, rounded, vandq_u32(rounded, vdupq_n_u32(0x80000000u))));
+}
+ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
+  vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(vshrn_n_u32(vreinterpretq_u32_f32(nearest_bfloat16(x)), 16)));
+}
+ATTEND_INLINE void store_int8(char* p, Vector x) {
+  const int16x4_t shorts = vmovn_s32(vcvtnq_s32_f32(x));
+  const std::int32_t bytes = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(shorts, shorts))), 0);
+  __builtin_memcpy(p, &bytes, sizeof bytes);
+}
+ATTEND_INLINE void store_float16(char* p, Vector x) {
+  vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_f16(vcvt_f16_f32(x)));
 }
 
 #include "kernels/formats.inl"
@@ -65,8 +81,9 @@ constexpr const char* float_instructions = "fmla";
 constexpr unsigned float16_features = 0;
 
 #include "kernels/every_product.inl"
+#include "kernels/cache.inl"
 
-constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0]};
+constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0], nullptr, every_cache, sizeof every_cache / sizeof every_cache[0]};
 
 }}}  // namespace neon::products
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "attend/attend.hpp"
+#include "kernels/cache_kernels.h"
 #include "kernels/kernels.h"
 
 namespace attend {
@@ -73,12 +74,14 @@ struct CoreKernels {
   void (*accumulate)(const AccumulateArguments*);  // value_row_stride: half of a pair's
 };
 
-/// The products of one ISA, best first.
+/// The products of one ISA, best first, and its kernels of caches.
 struct Products {
   Isa isa;
   const Product* list;
   int count;
   const CoreKernels* core = nullptr;  // null: none
+  const CacheKernels* caches = nullptr;
+  int cache_count = 0;
 };
 
 /// Words of a row of keys, and of a pair of values, in floats.

@@ -2,6 +2,7 @@
 #include "kernels/compiler.h"
 #include "base/half_floats.h"
 #include "kernels/flushed_denormals.h"
+#include "kernels/cache_kernels.h"
 #include "kernels/products.h"
 
 #include "kernels/vec_scalar.h"
@@ -10,6 +11,7 @@ namespace attend { namespace scalar { namespace products { namespace {
 
 constexpr Isa isa = Isa::scalar;
 constexpr int gemm_rows = 4, gemm_vectors = 2;
+constexpr int stored_rows = 1, stored_vectors = 2, stored_keys = 2;
 
 using Integers = std::int32_t __attribute__((vector_size(16)));
 ATTEND_INLINE Vector to_floats(Integers x) { return __builtin_convertvector(x, Vector); }
@@ -35,7 +37,7 @@ using Words = std::uint32_t __attribute__((vector_size(16)));
 ATTEND_INLINE Vector widen_bfloat16(const char* p) {
   return reinterpret_cast<Vector>(__builtin_convertvector(load_elements<Shorts>(p), Integers) << 16);
 }
-ATTEND_INLINE Vector widen_float16(const char* p) {
+ATTEND_NOINLINE Vector widen_float16(const char* p) {
   Vector x = zero();
   for (int i = 0; i < lanes; ++i) x[i] = float_from_float16(static_cast<std::uint16_t>(load_elements<Shorts>(p)[i]));
   return x;
@@ -49,6 +51,22 @@ ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
     x[i] = float_of((bits & 0x7f800000u) != 0 ? bits : bits & 0x80000000u);
   }
   return x;
+}
+ATTEND_NOINLINE void store_bfloat16(char* p, Vector x) {
+  for (int i = 0; i < lanes; ++i) {
+    const std::uint16_t half = bfloat16_from_float(x[i]);
+    __builtin_memcpy(p + 2 * i, &half, sizeof half);
+  }
+}
+ATTEND_NOINLINE void store_float16(char* p, Vector x) {
+  for (int i = 0; i < lanes; ++i) {
+    const std::uint16_t half = float16_from_float(x[i]);
+    __builtin_memcpy(p + 2 * i, &half, sizeof half);
+  }
+}
+ATTEND_INLINE void store_int8(char* p, Vector x) {
+  const Bytes bytes = __builtin_convertvector(x, Bytes);
+  __builtin_memcpy(p, &bytes, sizeof bytes);
 }
 
 #include "kernels/formats.inl"
@@ -82,8 +100,9 @@ constexpr const char* float_instructions = "C++";
 constexpr unsigned float16_features = 0;
 
 #include "kernels/every_product.inl"
+#include "kernels/cache.inl"
 
-constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0]};
+constexpr Products products = {isa, every_product, sizeof every_product / sizeof every_product[0], nullptr, every_cache, sizeof every_cache / sizeof every_cache[0]};
 
 }}}  // namespace scalar::products
 

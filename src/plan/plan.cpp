@@ -78,7 +78,7 @@ void plan_decoding(const Kernels& kernels, const AttentionShape& shape, std::int
   plan->parts = plan->chunks;
 }
 
-// Decides which keys and values are copied. Returns the bytes that a thread may need for the copies.
+// Decides which keys and values are copied. Returns the bytes that a thread may need for the copies, or for widened rows.
 std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int threads, AttentionPlan* plan) {
   if (shape.in_pairs) {
     plan->copy_keys = plan->copy_values = true;
@@ -101,6 +101,7 @@ std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int
   if (may_copy && (shape.average_weights ? 1 : shape.kv_heads) % threads == 0) plan->copy_values = true;
   if (panels && (plan->copy_values || shape.source == KeySource::projected)) plan->value_panel = kernels.value_panel;
   const auto bytes = [&](std::int64_t depth) { return aligned_bytes(static_cast<std::size_t>(shape.keys) * static_cast<std::size_t>(depth) * sizeof(float)); };
+  if (shape.stored) return widened_floats * sizeof(float);
   return (plan->copy_keys ? bytes(shape.depth) : 0) + (plan->copy_values || may_copy ? bytes(shape.value_depth) : 0);
 }
 
@@ -148,8 +149,9 @@ bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const PackedP
   };
   const std::size_t count = static_cast<std::size_t>(attention.batch);
   plan->queries = take_rows(shape.queries, sizes.heads);
-  plan->keys = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
-  plan->values = take_rows(cached ? 0 : shape.keys, sizes.kv_heads);
+  const std::int64_t keys = cached && !attention.stored ? 0 : shape.keys;
+  plan->keys = take_rows(keys, sizes.kv_heads);
+  plan->values = take_rows(keys, sizes.kv_heads);
   plan->heads = take_rows(shape.queries, sizes.heads);
   for (int which = 0; which < projection_count; ++which) {
     const std::int64_t rows = which == key_projection || which == value_projection ? shape.keys : shape.queries;

@@ -2,12 +2,12 @@
 //
 // Workspace of attention: the call itself, 1 KiB, and the table of a relative bias, as below. For each thread: a tile; its totals,
 // [lanes][Dv] doubles, where S is more than a span; (D + Dv) S floats where keys or values are, or may be, copied; in bfloat16
-// W S + Vw (S + 1) / 2, W half of D and Vw Dv, rounded up to 16. Where sequences have
+// W S + Vw (S + 1) / 2, W half of D and Vw Dv, rounded up to 16; 16 KiB where a cache is not float32, for rows as floats. Where sequences have
 // one query, or few that decode, R of them: R H/G (D + Dv + 512) + 512 floats and as many pointers a thread, R H (Dv + 14) a chunk of
 // 1024 keys, D and Dv rounded up to whole vectors, R H/G but for Dv to a multiple of 4 where it is not 1.
 // Workspace of a layer's forward: q B H L D, k and v B G S D each, heads B L H D, as floats, each rounded up to 64 bytes; 3 N + 2 row
 // counts for N sequences (entries, or packed ones); a relative bias's table, H (2 (distance + lanes) + 1) floats; attention's for each
-// thread; the call itself, 3.25 KiB. Over a cache k and v take nothing, and there are B + 1 row counts more. Where a
+// thread; the call itself, 3.25 KiB. Over a cache of float32 k and v take nothing, and over any there are B + 1 row counts more. Where a
 // product of low precision takes converted rows: those of B L queries, B S keys and values each, and B L heads, R E + 64 bytes a row, R
 // bytes an element, R E rounded up to 64.
 #pragma once
@@ -22,7 +22,8 @@
 
 namespace attend {
 
-/// How the attention of one call is cut up. A tile's scratch is at most 64 KiB for D + Dv <= 512, else 80.
+/// How the attention of one call is cut up. A tile's scratch is at most 64 KiB for D + Dv <= 512, else 80; over a cache that is not float32
+/// 16 KiB more.
 struct AttentionPlan {
   std::int64_t tile;           // query lanes
   std::int64_t key_block;      // the step of the absolute grid of key blocks: the order of sums
@@ -54,6 +55,7 @@ struct AttentionShape {
   std::int64_t queries, keys, depth, value_depth;
   std::int64_t key_row_stride, value_row_stride, value_stride;
   KeySource source;
+  bool stored;                 // in a cache that is not float32: tiles widen its rows, a few at a time
   bool ring;                   // the cache is a ring: its keys may begin and end within any span
   bool average_weights;
   bool may_decode;             // rows that see no key give 0, not the mean of all values

@@ -26,6 +26,7 @@ TileScratch::TileScratch(void* memory, std::int64_t tile, std::int64_t key_block
   lanes = cursor.take<Lane>(tile);
   lane_rules = cursor.take<LaneRules>(tile);
   totals = reinterpret_cast<double*>(cursor.at);
+  widened = nullptr;
   seen = unseen = 0;
   folded = referenced = described = false;
 }

@@ -8,6 +8,9 @@
 
 namespace attend {
 
+/// Rows of several pages, and rows to widen, are taken from lists of their places: so many at a time, for those stand on the stack.
+inline constexpr std::int64_t listed_rows = 32;
+
 /// One query of a tile: where it reads and writes.
 struct Lane {
   const float* query;
@@ -37,6 +40,7 @@ struct TileScratch {
   float** rows;          // queries, then outputs, then weights
   Lane* lanes;
   LaneRules* lane_rules;  // what each lane sees
+  float* widened;        // of a cache that is not float32: widened_floats, not part of the tile
   double* totals;        // [tile][Dv rounded up], not part of the tile: outputs of the spans before this one
   std::uint32_t seen;    // a bit for each lane that has seen a key
   std::uint32_t unseen;  // a bit for each lane whose sum is still 0
@@ -49,6 +53,13 @@ struct TileScratch {
     return reinterpret_cast<std::uintptr_t>(TileScratch(nullptr, tile, key_block, depth, value_stride).totals);
   }
 };
+
+/// Rows of a cache that is not float32 are widened so many at a time: 16 KiB of floats.
+inline constexpr std::int64_t widened_floats = 4096;
+inline constexpr std::int64_t widened_rows(std::int64_t width) {
+  const std::int64_t fit = widened_floats / (4 * width) * 4;
+  return fit < 4 ? 4 : fit < listed_rows ? fit : listed_rows;
+}
 
 /// What sums and outputs of a row are relative to.
 struct Frame {

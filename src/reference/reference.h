@@ -11,3 +11,4 @@
 #include "reference/multi_head_attention.h"
 #include "reference/operations.h"
 #include "reference/positions.h"
+#include "reference/stored.h"

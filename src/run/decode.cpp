@@ -84,6 +84,17 @@ void take_queries(const Decode& decode) {
 // Pages of fewer rows are taken row by row, from a list: a call for each takes longer.
 constexpr std::int64_t listed_page_rows = 64;
 
+// Multiplies what row r has for keys [begin, end) of a block, scores or weights, by the scales of integers; null: there are none.
+void scale_row(const Decode& decode, const PagedRows<float>* scales, std::int64_t r, std::int64_t begin, std::int64_t end) {
+  if (scales == nullptr) return;
+  const std::int64_t first = decode.sequences().first_key(decode.b);
+  for (std::int64_t j = begin; j < end;) {
+    const std::int64_t count = scales->end_of_run(first + j, first + end) - (first + j);
+    decode.attention.stored->scale(decode.scratch.weights + r * decode_block + (j - begin), scales->row(decode.entry(), decode.kv_head, first + j), count);
+    j += count;
+  }
+}
+
 // Scores of all rows against keys [begin, end), at most a block.
 void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   const PagedRows<const float>& keys = decode.attention.k;
@@ -97,21 +108,23 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.key_stride = keys.stride;
   arguments.ahead = ahead_of(decode, end - begin, arguments.depth);
   arguments.key_rows = nullptr;
+  const CacheKernels* const stored = decode.attention.stored;
+  void (*const kernel)(const DecodeScoresArguments*) = stored != nullptr ? stored->decode_scores : decode.attention.kernels->decode_scores;
   if (keys.page_rows < listed_page_rows) {
     keys.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
     arguments.keys = nullptr;
     arguments.key_rows = decode.scratch.places;
     arguments.key_count = end - begin;
     arguments.scores = decode.scratch.weights;
-    decode.attention.kernels->decode_scores(&arguments);
-    return;
+    kernel(&arguments);
   }
-  for (std::int64_t j = begin; j < end; j += arguments.key_count) {
+  for (std::int64_t j = begin; j < end && arguments.key_rows == nullptr; j += arguments.key_count) {
     arguments.keys = keys.row(decode.entry(), decode.kv_head, first + j);
     arguments.key_count = keys.end_of_run(first + j, first + end) - (first + j);
     arguments.scores = decode.scratch.weights + (j - begin);
-    decode.attention.kernels->decode_scores(&arguments);
+    kernel(&arguments);
   }
+  for (std::int64_t r = 0; r < decode.rows; ++r) scale_row(decode, decode.attention.k_scales, r, begin, end);
 }
 
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where the largest is far from it, the frame takes that
@@ -189,6 +202,8 @@ struct ValueSum {
     arguments.partial = decode.scratch.partial + r * stride;
     arguments.output = output + r * stride;
     arguments.output_stride = stride;
+    const CacheKernels* const stored = decode.attention.stored;
+    void (*const kernel)(const DecodeValuesArguments*) = stored != nullptr ? stored->decode_values : decode.attention.kernels->decode_values;
     const bool listed = values.page_rows < listed_page_rows;
     arguments.value_rows = listed ? decode.scratch.places : nullptr;
     if (listed) values.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
@@ -201,7 +216,7 @@ struct ValueSum {
       arguments.key_count = (listed ? first + end : values.end_of_run(first + j, first + end)) - (first + j);
       const std::int64_t next = j + arguments.key_count;
       arguments.ends = ends && next == end;
-      decode.attention.kernels->decode_values(&arguments);
+      kernel(&arguments);
       open = next % decode_group != 0 && !arguments.ends ? next / decode_group : -1;
     }
   }
@@ -252,6 +267,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
       drop_weights(decode, r, begin, end);
+      scale_row(decode, decode.attention.v_scales, r, begin, end);
       if (visible_only) add_visible(decode, r, begin, decode.part(r, begin, end), output);
     }
     if (!visible_only) all.add(begin, begin, end, end == range.end);

@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "plan/plan.h"
+#include "run/append.h"
 #include "run/attention.h"
 #include "run/converted_rows.h"
 #include "run/head_rows.h"
@@ -18,6 +19,7 @@ struct Forward {
   ConvertedRows converted[projection_count];  // a projection's inputs; null product: read as they are, or converted for one before
   std::int64_t input_tasks[3];
   HeadRows query_rows, key_rows;
+  const struct CacheState* appended;   // a cache that is not float32, to which projected keys and values are appended; else null
   AttentionCall call;
   Threads threads;
   Stage stages[max_stages];
@@ -26,7 +28,8 @@ struct Forward {
 
 static_assert(sizeof(Forward) <= forward_bytes);
 
-/// Fills in the stages: projections of the inputs, norms and rotations; where `queries` is true, attention and the last projection too.
+/// Fills in the stages: projections of the inputs, norms and rotations, appending; where `queries` is true, attention and the last
+/// projection too.
 void add_forward_stages(Forward& forward, bool queries);
 
 }  // namespace attend

@@ -45,9 +45,6 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
 
 // tile_scores.cpp: which lanes see a key, what is added to its scores, and its weights.
 
-/// Rows of several pages are taken from lists of their places: so many at a time, for those stand on the stack.
-inline constexpr std::int64_t listed_rows = 32;
-
 /// Fills lane_rules, before the first block that needs them: in most tiles none does.
 void describe_lanes(const Tile& tile);
 

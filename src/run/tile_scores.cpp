@@ -5,6 +5,7 @@
 
 #include "base/arithmetic.h"
 #include "base/dropout.h"
+#include "run/widened_rows.h"
 
 namespace attend {
 
@@ -13,6 +14,17 @@ namespace {
 // Keys that so few tiles read come from memory: kernels fetch them while they score the keys before. Two queries over a cache of 4096
 // take 3.2 ms, not 4.7, eight 8.4, not 10.3; where more tiles read them, fetching costs 1 % (Zen 3).
 constexpr std::int64_t few_tiles = 4;
+
+// Widens as many keys from row `row` on as there is room for, at most key_count.
+__attribute__((noinline)) void widen_keys(const Tile& tile, std::int64_t row, ScoreArguments* arguments) {
+  const Attention& attention = tile.attention;
+  const std::int64_t stride = round_up(attention.depth, attention.kernels->lanes);
+  arguments->key_count = smaller(arguments->key_count, widened_rows(stride));
+  arguments->keys = tile.scratch.widened;
+  arguments->key_row_stride = stride;
+  widen_rows(*attention.stored, tile.keys.k, attention.k_scales, tile.keys.b, tile.keys.kv_head, row, arguments->key_count, 0, attention.depth,
+             tile.scratch.widened, stride);
+}
 
 }  // namespace
 
@@ -68,7 +80,7 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   attention.kernels->fill(scratch.block_sum, 1, tile.width, 0.0f);
   attention.kernels->fill(scratch.block_maximum, 1, tile.width, -infinity);
   // Lists are the general kernel's, which gives the bits of the plain one where every lane sees every key.
-  const bool listed = !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
+  const bool listed = attention.stored == nullptr && !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
   if (plain && listed) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
   int (*kernel)(const ScoreArguments*) = plain && !listed ? attention.kernels->scores_plain : attention.kernels->scores_general;
   if (attention.core != nullptr) kernel = plain ? attention.core->scores_plain : attention.core->scores_general;
@@ -90,7 +102,9 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   for (std::int64_t j = begin; j < end; j += arguments.key_count) {
     const std::int64_t row = tile.keys.first + j;
     arguments.key_count = end - j;
-    if (listed) {
+    if (attention.stored != nullptr) {
+      widen_keys(tile, row, &arguments);
+    } else if (listed) {
       arguments.key_count = smaller(arguments.key_count, listed_rows);
       tile.keys.k.list(tile.keys.b, tile.keys.kv_head, row, row + arguments.key_count, places);
     } else {

@@ -2,6 +2,7 @@
 #include "run/tile.h"
 
 #include "base/arithmetic.h"
+#include "run/widened_rows.h"
 
 namespace attend {
 
@@ -9,41 +10,64 @@ namespace {
 
 constexpr std::int64_t lane_step = 8;  // lanes whose keys are trimmed together
 
-// Finds the keys after `run` and before `end` that lie in one page.
-bool next_run(const Tile& tile, std::int64_t end, KeyRange* run) {
-  run->begin = run->end;
-  const std::int64_t row = tile.keys.first + run->begin;
-  if (run->begin < end) run->end += tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
-  return run->begin < end;
+// Values of some keys, one after the other.
+struct ValueRun {
+  KeyRange keys;
+  const float* values;
+  std::int64_t row_stride;
+};
+
+// Values of keys that lie in one page.
+inline __attribute__((always_inline)) ValueRun run_in_place(const Tile& tile, const KeyRange& keys) {
+  // The stride of one row may be anything.
+  return {keys, tile.keys.v.row(tile.keys.b, tile.keys.kv_head, tile.keys.first + keys.begin), keys.end - keys.begin > 1 || tile.attention.core != nullptr ? tile.keys.v.row_stride : 0};
+}
+
+// Finds the keys after `run` and before `end` that lie in one page, or widens as many as there is room for.
+bool next_run(const Tile& tile, std::int64_t end, ValueRun* run) {
+  KeyRange keys = {run->keys.end, run->keys.end};
+  if (keys.begin >= end) return false;
+  const Attention& attention = tile.attention;
+  const std::int64_t row = tile.keys.first + keys.begin;
+  if (attention.stored == nullptr) {
+    keys.end += tile.keys.v.end_of_run(row, tile.keys.first + end) - row;
+    *run = run_in_place(tile, keys);
+    return true;
+  }
+  const std::int64_t stride = tile.plan.value_stride;
+  keys.end = smaller(end, keys.begin + widened_rows(stride));
+  widen_rows(*attention.stored, tile.keys.v, attention.v_scales, tile.keys.b, tile.keys.kv_head, row, keys.end - keys.begin, 0, attention.value_depth,
+             tile.scratch.widened, stride);
+  *run = {keys, tile.scratch.widened, stride};
+  return true;
 }
 
 // `weights` [keys of the run][width], of some lanes, times columns [column, column + columns) of values. Inline: 1 % of a short tile.
 inline __attribute__((always_inline)) void accumulate_run(
-    const Tile& tile, const float* weights, std::int64_t width, const KeyRange& run, std::int64_t lane_count,
+    const Tile& tile, const float* weights, std::int64_t width, const ValueRun& run, std::int64_t lane_count,
     std::int64_t column, std::int64_t columns, Accumulation accumulation, float* output, std::int64_t output_stride) {
   AccumulateArguments arguments;
   arguments.weights = weights;
   arguments.width = width;
   arguments.lane_count = lane_count;
-  arguments.key_count = run.end - run.begin;
+  arguments.key_count = run.keys.end - run.keys.begin;
   const CoreKernels* const core = tile.attention.core;
-  arguments.value_row_stride = arguments.key_count > 1 || core != nullptr ? tile.keys.v.row_stride : 0;  // the stride of one row may be anything
-  arguments.odd = core != nullptr && run.begin % 2 != 0;
+  arguments.value_row_stride = run.row_stride;
+  arguments.odd = core != nullptr && run.keys.begin % 2 != 0;
   void (*const kernel)(const AccumulateArguments*) = core != nullptr ? core->accumulate : tile.attention.kernels->accumulate;
   arguments.accumulation = accumulation;
   arguments.output_stride = output_stride;
-  const float* const values = tile.keys.v.row(tile.keys.b, tile.keys.kv_head, tile.keys.first + run.begin);
   std::int64_t panel = quotient(column, tile.keys.value_columns), within = column - panel * tile.keys.value_columns;
   for (std::int64_t c = column; c < column + columns; c += arguments.columns, ++panel, within = 0) {
     arguments.columns = smaller(column + columns - c, tile.keys.value_columns - within);
-    arguments.values = values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // the stride of one panel, too
+    arguments.values = run.values + (panel > 0 ? panel * tile.keys.value_panel_stride : 0) + within;  // the stride of one panel, too
     arguments.output = output + (c - column);
     kernel(&arguments);
   }
 }
 
-// The same as accumulate for keys in several pages: as many columns of their values as a tile has lanes are copied to where the biases
-// were, one key after the other.
+// The same as accumulate for keys in several pages, or in a cache that is not float32: as many columns of their values as a tile has lanes
+// are copied, or widened, to where the biases were, one key after the other.
 __attribute__((noinline)) void accumulate_pages(const Tile& tile, const float* weights, const KeyRange& keys, std::int64_t first_lane,
                                                 std::int64_t lane_count, bool first) {
   const Kernels& kernels = *tile.attention.kernels;
@@ -63,9 +87,14 @@ __attribute__((noinline)) void accumulate_pages(const Tile& tile, const float* w
     arguments.columns = copy.columns = smaller(panel, depth - c);
     for (std::int64_t j = keys.begin; j < keys.end; j += copy.rows) {
       copy.rows = smaller(keys.end - j, listed_rows);
+      copy.destination = tile.scratch.bias + (j - keys.begin) * panel;
+      if (tile.attention.stored != nullptr) {
+        widen_rows(*tile.attention.stored, tile.keys.v, tile.attention.v_scales, tile.keys.b, tile.keys.kv_head, tile.keys.first + j, copy.rows, c,
+                   copy.columns, copy.destination, panel);
+        continue;
+      }
       tile.keys.v.list(tile.keys.b, tile.keys.kv_head, tile.keys.first + j, tile.keys.first + j + copy.rows, places);
       for (std::int64_t r = 0; r < copy.rows; ++r) places[r] += c * tile.keys.v.stride;
-      copy.destination = tile.scratch.bias + (j - keys.begin) * panel;
       kernels.copy(&copy);
     }
     arguments.output = tile.scratch.output + first_lane * tile.plan.value_stride + c;
@@ -82,9 +111,9 @@ struct PartialSums {
 
 // Adds keys [begin, end) to partial sums.
 void extend(const Tile& tile, std::int64_t block, std::int64_t begin, std::int64_t end, const PartialSums& partial) {
-  KeyRange run = {begin, begin};
+  ValueRun run = {{begin, begin}, nullptr, 0};
   while (next_run(tile, end, &run)) {
-    const float* const weights = tile.scratch.weights + (run.begin - block) * tile.width + partial.first_lane;
+    const float* const weights = tile.scratch.weights + (run.keys.begin - block) * tile.width + partial.first_lane;
     accumulate_run(tile, weights, tile.width, run, partial.lanes, partial.column, partial.columns, Accumulation::extend, partial.sums, partial.stride);
   }
 }
@@ -102,7 +131,7 @@ std::uint32_t poisoned_groups(const Tile& tile, std::int64_t block, std::int64_t
     for (std::int64_t c = 0; c < depth; c += most) {
       const std::int64_t columns = smaller(most, depth - c);
       float* const sums = tile.scratch.bias;
-      KeyRange run = {begin, begin};
+      ValueRun run = {{begin, begin}, nullptr, 0};
       for (bool begins = true; next_run(tile, smaller(begin + key_group, end), &run); begins = false) {
         accumulate_run(tile, zeros, 1, run, 1, c, columns, begins ? Accumulation::store : Accumulation::extend, sums, most);
       }
@@ -155,11 +184,11 @@ void accumulate(const Tile& tile, std::int64_t block, std::int64_t begin, std::i
   if (first_lane + lane_count == tile.count && lane_count % 4 == 3) ++lane_count;
   const std::int64_t stride = tile.plan.value_stride;
   const float* const weights = tile.scratch.weights + (begin - block) * tile.width + first_lane;
-  if (!tile.keys.v.adjacent(tile.keys.first + begin, tile.keys.first + end)) {
+  if (tile.attention.stored != nullptr || !tile.keys.v.adjacent(tile.keys.first + begin, tile.keys.first + end)) {
     accumulate_pages(tile, weights, {begin, end}, first_lane, lane_count, first);
     return;
   }
-  accumulate_run(tile, weights, tile.width, {begin, end}, lane_count, 0, tile.attention.value_depth,
+  accumulate_run(tile, weights, tile.width, run_in_place(tile, {begin, end}), lane_count, 0, tile.attention.value_depth,
                  first ? Accumulation::store : Accumulation::add, tile.scratch.output + first_lane * stride, stride);
 }
 

@@ -171,6 +171,7 @@ void run_tiles(const Attention& attention, const AttentionPlan& plan, std::int64
                std::int64_t tile, void* memory) {
   if (plan.whole_sequences && tile > 0) return;  // a sequence that decodes has as many tasks as chunks
   TileScratch scratch(memory, plan.tile, plan.key_block, attention.depth, plan.value_stride);
+  if (attention.stored != nullptr) scratch.widened = reinterpret_cast<float*>(static_cast<char*>(memory) + plan.tile_bytes);
   const Sequences& sequences = attention.sequences();
   const std::int64_t last_kv_head = plan.all_kv_heads ? attention.kv_heads : kv_head + 1;
 

@@ -1,0 +1,286 @@
+// Rows of a cache of low precision, over the operations that an ISA's file gives: floats to what is stored and back, and decoding.
+
+#include "kernels/decode_rows.inl"
+
+// What an element is: its bytes, whether it is an integer with a scale, a vector of them as floats, and a vector of floats as them.
+template <int bytes_>
+struct StoredElements {
+  static constexpr bool scaled = false;
+  static constexpr int bytes = bytes_;
+  static ATTEND_INLINE const char* at(const float* row, std::int64_t n) { return reinterpret_cast<const char*>(row) + n * bytes; }
+};
+
+struct StoredBfloat16 : StoredElements<2> {
+  static ATTEND_INLINE Vector widened(const float* row, std::int64_t n) { return widen_bfloat16(at(row, n)); }
+  static ATTEND_INLINE void store_rounded(char* p, Vector x) { store_bfloat16(p, x); }
+};
+
+struct StoredFloat16 : StoredElements<2> {
+  static ATTEND_INLINE Vector widened(const float* row, std::int64_t n) { return widen_float16(at(row, n)); }
+  static ATTEND_INLINE void store_rounded(char* p, Vector x) { store_float16(p, x); }
+};
+
+struct StoredInt8 : StoredElements<1> {
+  static constexpr bool scaled = true;
+  static ATTEND_INLINE Vector widened(const float* row, std::int64_t n) { return widen_int8(at(row, n)); }
+  static ATTEND_INLINE void store_rounded(char* p, Vector x) { store_int8(p, x); }
+};
+
+// The largest |x| / 127; NaN for a row that is not finite.
+ATTEND_INLINE float symmetric_scale(const StoreRowArguments& a) {
+  Vector largest = zero(), unlike_zero = zero();
+  for (std::int64_t d = 0; d < a.columns; d += lanes) {
+    const Vector x = copy_in(a.source + d * a.stride, a.columns - d, a.stride, 0.0f);
+    largest = maximum(maximum(x, subtract(zero(), x)), largest);
+    unlike_zero = multiply_add(x, zero(), unlike_zero);
+  }
+  if (any(unlike(unlike_zero, zero()))) return __builtin_nanf("");
+  float all[lanes];
+  store(all, largest);
+  ATTEND_UNROLL_BY(1)
+  for (int i = 1; i < lanes; ++i) all[0] = all[i] > all[0] ? all[i] : all[0];
+  return all[0] / 127.0f;
+}
+
+template <class Elements>
+ATTEND_INLINE void store_row_of(const StoreRowArguments& a) {
+  float scale = 1.0f;
+  if (Elements::scaled) *a.scale = scale = symmetric_scale(a);
+  const Vector divisor = broadcast(scale), magic = broadcast(integer_magic), most = broadcast(127.0f);
+  for (std::int64_t d = 0; d < a.columns || d % stored_step != 0; d += lanes) {
+    Vector x = d < a.columns && scale > 0.0f ? copy_in(a.source + d * a.stride, a.columns - d, a.stride, 0.0f) : zero();
+    if (Elements::scaled && scale > 0.0f) {
+      x = subtract(add(divide(x, divisor), magic), magic);
+      x = minimum(maximum(x, subtract(zero(), most)), most);
+    }
+    Elements::store_rounded(reinterpret_cast<char*>(a.row) + d * Elements::bytes, x);
+  }
+}
+
+template <class Elements>
+ATTEND_INLINE void widen_rows_of(const WidenRowsArguments& a) {
+  for (std::int64_t r = 0; r < a.row_count; ++r) {
+    float* const destination = a.destination + r * a.destination_stride;
+    const Vector scale = broadcast(Elements::scaled && a.scales != nullptr ? *a.scales[r] : 1.0f);
+    for (std::int64_t c = 0; c < a.columns; c += lanes) {
+      const Vector x = Elements::widened(a.rows[r], a.first + c);
+      store(destination + c, Elements::scaled ? multiply(x, scale) : x);
+    }
+  }
+}
+
+void scale_numbers(float* numbers, const float* scales, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += lanes) {
+    const std::int64_t left = count - i;
+    store_partial(numbers + i, multiply(load_partial(numbers + i, left), load_partial(scales + i, left)), left);
+  }
+}
+
+// Chains of multiply-adds, the only loops that know what elements are: of scores, rows[r] . keys[i] lane by lane, to sums[r * tile_keys + i];
+// of values, sums[r][c] over ascending keys.
+struct ValueChains {
+  const float* weights;   // [rows][decode_block]
+  std::int64_t key_count;
+  const float* values;    // in the first column
+  std::int64_t row_stride;
+  float* sums[stored_rows];  // of each row, in the first column; in and out
+  const float* ahead;     // what is fetched with the first key
+  std::int64_t lines;     // cache lines of each key's that are
+};
+struct Chains {
+  int bytes;  // of an element
+  // [0]: of one row; [1]: of stored_rows.
+  void (*scores[2])(const float* queries, std::int64_t width, const float* const* keys, Vector* sums);
+  void (*values[2])(const ValueChains&);   // stored_vectors vectors of columns
+  void (*columns[2])(const ValueChains&);  // one
+};
+
+template <class Elements, int rows, int keys>
+void score_chains(const float* queries, std::int64_t width, const float* const* key, Vector* destination) {
+  Vector sums[rows][keys];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int i = 0; i < keys; ++i) sums[r][i] = zero();
+  }
+  const float* rows_of_keys[keys];
+  ATTEND_UNROLL
+  for (int i = 0; i < keys; ++i) rows_of_keys[i] = key[i];
+  std::int64_t d = 0;
+  do {  // at least once
+    Vector query[rows];
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) query[r] = load(queries + r * width + d);
+    ATTEND_UNROLL
+    for (int i = 0; i < keys; ++i) {
+      const Vector k = Elements::widened(rows_of_keys[i], d);
+      ATTEND_UNROLL
+      for (int r = 0; r < rows; ++r) sums[r][i] = multiply_add(query[r], k, sums[r][i]);
+    }
+    d += lanes;
+  } while (d < width);
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int i = 0; i < keys; ++i) destination[r * (lanes / rows) + i] = sums[r][i];
+  }
+}
+
+template <class Elements, int rows, int vectors>
+void value_chains(const ValueChains& a) {
+  Vector sums[rows][vectors];
+  float* places[rows];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    places[r] = a.sums[r];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) sums[r][v] = load(places[r] + v * lanes);
+  }
+  const float *values = a.values, *ahead = a.ahead, *weights = a.weights;
+  const std::int64_t row_stride = a.row_stride, lines = a.lines;
+  const float* const stop = weights + a.key_count;
+  do {  // at least one key
+    ATTEND_UNROLL_BY(1)
+    for (std::int64_t line = 0; line < lines; ++line) prefetch(ahead + 16 * line);
+    Vector value[vectors];
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) value[v] = Elements::widened(values, v * lanes);
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const Vector weight = broadcast(weights[r * decode_block]);
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
+    }
+    values += row_stride;
+    ahead += row_stride;
+  } while (++weights != stop);
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) store(places[r] + v * lanes, sums[r][v]);
+  }
+}
+
+// How many rows a tile takes: stored_rows, of which some may not exist, or one.
+ATTEND_INLINE int tile_of(std::int64_t rows) { return rows > 1 ? stored_rows : 1; }
+ATTEND_INLINE std::int64_t words_of(const Chains& chains, std::int64_t elements) { return (elements * chains.bytes + 3) / 4; }
+
+ATTEND_NOINLINE void add_lanes(const Vector (&sums)[lanes], float* scores) { store(scores, sum_lanes(sums)); }
+
+// Scores of a tile of `rows` rows with as many keys as a vector has lanes, `count` of which exist. `ahead`: rows to fetch, or null.
+template <int rows>
+ATTEND_INLINE void score_stored_block(const DecodeScoresArguments& a, const Chains& chains, std::int64_t row, std::int64_t key, std::int64_t count,
+                               const float* const (&keys)[lanes], const float* ahead, std::int64_t words) {
+  constexpr int tile_keys = lanes / rows;
+  alignas(64) float scores[rows * lanes], tile[lanes];
+  for (int first = 0; first < count; first += tile_keys) {
+    Vector sums[lanes];
+    ATTEND_UNROLL_BY(1)
+    for (int i = first; i < first + tile_keys; i += stored_keys) {
+      for (int k = i; ahead != nullptr && k < i + stored_keys; ++k) {
+        const float* const line = ahead + k * a.key_row_stride;
+        ATTEND_UNROLL_BY(1)
+        for (std::int64_t c = 0; c < words; c += 16) prefetch(line + c);
+      }
+      chains.scores[rows > 1](a.queries + row * a.query_stride, a.query_stride, keys + i, sums + (i - first));
+    }
+    add_lanes(sums, tile);
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) __builtin_memcpy(scores + r * lanes + first, tile + r * tile_keys, tile_keys * sizeof(float));
+  }
+  for (int r = 0; r < rows && r < a.rows - row; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
+}
+
+// As decode_scores, over rows of other elements.
+ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chains& chains) {
+  const std::int64_t words = words_of(chains, a.depth);
+  const bool listed = a.key_rows != nullptr;
+  const float* ahead = listed ? nullptr : a.keys + (a.ahead + words - 1) / words * a.key_row_stride;
+  for (std::int64_t key = 0; key < a.key_count; key += lanes) {
+    const std::int64_t count = a.key_count - key < lanes ? a.key_count - key : lanes;
+    if (listed) fetch_rows(a.key_rows, key, lanes, a.key_count, words);
+    const float* keys[lanes];
+    ATTEND_UNROLL_BY(1)
+    for (std::int64_t i = 0; i < lanes; ++i) {  // the last key stands in for keys that do not exist
+      const std::int64_t j = key + (i < count ? i : count - 1);
+      keys[i] = listed ? a.key_rows[j] : a.keys + j * a.key_row_stride;
+    }
+    for (std::int64_t row = 0; row < a.rows; row += tile_of(a.rows - row)) {
+      const float* const fetched = row == 0 ? ahead : nullptr;
+      if (tile_of(a.rows - row) == 1) score_stored_block<1>(a, chains, row, key, count, keys, fetched, words);
+      else score_stored_block<stored_rows>(a, chains, row, key, count, keys, fetched, words);
+    }
+    if (!listed) ahead += lanes * a.key_row_stride;
+  }
+}
+
+// As decode_values. The sums of a group stand in `partial` from its first key to its last.
+ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chains& chains) {
+  const std::int64_t words = words_of(chains, a.columns), sums = a.rows * a.output_stride, most = 4096 / words;
+  const std::int64_t step = most < 8 ? 8 : most < decode_group ? most : decode_group, lines = (words + 15) / 16;
+  const std::int64_t ahead = a.value_rows == nullptr ? (a.ahead + words - 1) / words * a.value_row_stride : 0;
+  std::int64_t left = a.left;
+  bool begins = !a.continues;
+  for (std::int64_t key = 0; key < a.key_count;) {
+    std::int64_t count = step < left ? step : left;
+    if (count > a.key_count - key) count = a.key_count - key;
+    KeyRun keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
+    if (a.value_rows != nullptr) {
+      keys = run_of(a.value_rows, key, count);
+      count = keys.end - key;
+      fetch_rows(a.value_rows, key, count, a.key_count, words);
+    }
+    left -= count;
+    if (a.ends && key + count == a.key_count) left = 0;
+    for (std::int64_t i = 0; begins && i < sums; i += lanes) store(a.partial + i, zero());
+    int rows = 0;
+    for (std::int64_t row = 0; row < a.rows; row += rows) {
+      rows = tile_of(a.rows - row);
+      float spare[stored_vectors * lanes];  // of rows that do not exist
+      ATTEND_UNROLL_BY(1)
+      for (int v = 0; v < stored_vectors; ++v) store(spare + v * lanes, zero());
+      int vectors = 0;
+      for (std::int64_t column = 0; column < a.output_stride; column += vectors * lanes) {
+        vectors = column + stored_vectors * lanes <= a.output_stride ? stored_vectors : 1;
+        ValueChains chain = {a.weights + row * decode_block + key, count, keys.values + column * chains.bytes / 4, keys.stride, {}, nullptr, 0};
+        if (row == 0 && column == 0 && a.value_rows == nullptr) chain.ahead = keys.values + ahead, chain.lines = lines;
+        ATTEND_UNROLL_BY(1)
+        for (int r = 0; r < rows; ++r) chain.sums[r] = row + r < a.rows ? a.partial + (row + r) * a.output_stride + column : spare;
+        (vectors > 1 ? chains.values : chains.columns)[rows > 1](chain);
+      }
+    }
+    begins = left == 0;
+    if (begins) left = decode_group;
+    for (std::int64_t i = 0; begins && i < sums; i += lanes) store(a.output + i, add(load(a.output + i), load(a.partial + i)));
+    key += count;
+  }
+}
+
+template <class Elements>
+constexpr Chains chains = {
+    Elements::bytes,
+    {score_chains<Elements, 1, stored_keys>, score_chains<Elements, stored_rows, stored_keys>},
+    {value_chains<Elements, 1, stored_vectors>, value_chains<Elements, stored_rows, stored_vectors>},
+    {value_chains<Elements, 1, 1>, value_chains<Elements, stored_rows, 1>},
+};
+
+template <class Elements>
+void store_row(const StoreRowArguments* arguments) { store_row_of<Elements>(*arguments); }
+template <class Elements>
+void widen_rows(const WidenRowsArguments* arguments) { widen_rows_of<Elements>(*arguments); }
+template <class Elements>
+void decode_stored_scores(const DecodeScoresArguments* arguments) { decode_scores_by(*arguments, chains<Elements>); }
+template <class Elements>
+void decode_stored_values(const DecodeValuesArguments* arguments) { decode_values_by(*arguments, chains<Elements>); }
+
+template <class Elements>
+constexpr CacheKernels cache_kernels(CacheType type, unsigned features) {
+  return {type, features, Elements::bytes, store_row<Elements>, widen_rows<Elements>, decode_stored_scores<Elements>, decode_stored_values<Elements>,
+          Elements::scaled ? scale_numbers : nullptr};
+}
+
+constexpr CacheKernels every_cache[] = {
+    cache_kernels<StoredBfloat16>(CacheType::bfloat16, 0),
+    cache_kernels<StoredFloat16>(CacheType::float16, float16_features),
+    cache_kernels<StoredInt8>(CacheType::int8, 0),
+};
