@@ -37,7 +37,7 @@ struct TwinCaches {
       config.pages = IndexView::strided(pages.data(), {B, columns}, {2 * columns, 2});
     }
     sizes = {sizeof sizes, config.batch, config.num_kv_heads, config.head_dim, config.value_dim == config.head_dim ? 0 : config.value_dim,
-             config.capacity, config.ring, config.page_rows, config.page_count, numbers(config.pages)};
+             config.capacity, config.ring, config.page_rows, config.page_count, numbers(config.pages), ATTEND_CACHE_FLOAT32, nullptr};
     REQUIRE_OK(KeyValueCache::make(config, &twin));
     const std::size_t bytes = attend_kv_cache_bytes(&sizes);
     REQUIRE(bytes > KeyValueCache::bytes(config));
@@ -370,6 +370,9 @@ TEST_CASE("C API: each field of a cache's config is in what config() gives, or i
   refused(paged.sizes, [](attend_kv_cache_config& c) { c.pages.data = nullptr; }, "pages: data is null");
   CHECK(none == nullptr);
 
+  refused(plain.sizes, [](attend_kv_cache_config& c) { c.type = 4; }, "type: 4 is none that there is");
+  refused(plain.sizes, [](attend_kv_cache_config& c) { c.type = ATTEND_CACHE_INT8; }, "low_precision: null, but type is int8, expected low_precision()");
+
   // From the heap, with what is not given filled in.
   attend_kv_cache_config sizes = plain.sizes;
   sizes.batch = 0;
@@ -385,6 +388,25 @@ TEST_CASE("C API: each field of a cache's config is in what config() gives, or i
   CHECK(sizes.capacity == 6);
   attend_kv_cache_destroy(none);
   none = nullptr;
+
+  // A cache of low precision is what C++ makes.
+  for (const auto& [type, same] : {std::pair{ATTEND_CACHE_BFLOAT16, CacheType::bfloat16}, {ATTEND_CACHE_FLOAT16, CacheType::float16}, {ATTEND_CACHE_INT8, CacheType::int8}}) {
+    sizes = plain.sizes;
+    sizes.type = type;
+    sizes.low_precision = reinterpret_cast<const attend_low_precision*>(low_precision());
+    KeyValueCacheConfig wanted = plain.config;
+    wanted.type = same;
+    wanted.low_precision = low_precision();
+    CHECK(attend_kv_cache_bytes(&sizes) - attend_kv_cache_bytes(&plain.sizes) == KeyValueCache::bytes(wanted) - KeyValueCache::bytes(plain.config));
+    require_done(attend_kv_cache_make(&sizes, nullptr, 0, &none, &problem));
+    attend_kv_cache_config made = {};
+    made.size = sizeof made;
+    require_done(attend_kv_cache_get_config(none, &made, &problem));
+    CHECK(made.type == type);
+    CHECK(made.low_precision == sizes.low_precision);
+    attend_kv_cache_destroy(none);
+    none = nullptr;
+  }
 
   // Where the heap has nothing, memory of the caller's does.
   std::vector<unsigned char> memory(attend_kv_cache_bytes(&plain.sizes));

@@ -490,6 +490,10 @@ ATTEND_C_API size_t attend_mha_workspace_bytes(const attend_mha *layer, const at
  * write a cache at a time, and none may read it meanwhile; any number may read it at once. */
 typedef struct attend_kv_cache attend_kv_cache;
 
+/* The types of a cache. BFLOAT16, FLOAT16: to nearest, ties to even. INT8: a float32 scale for each token and head of keys, and of values,
+ * the row's largest |x| / 127; a row with NaN or infinity is NaN to all who see it. Queries, weights and sums stay float32. */
+typedef enum attend_cache_type { ATTEND_CACHE_FLOAT32 = 0, ATTEND_CACHE_BFLOAT16, ATTEND_CACHE_FLOAT16, ATTEND_CACHE_INT8 } attend_cache_type;
+
 /* The shape of a cache, and which tokens it keeps: with neither `ring` nor pages, each entry has room for `capacity`
  * tokens and is full then; a ring keeps the newest `capacity`; a paged one has its rows in a pool of pages. */
 typedef struct attend_kv_cache_config {
@@ -506,6 +510,8 @@ typedef struct attend_kv_cache_config {
    * outlives the cache, which reads it in each call; between calls it may change. Numbers that a call needs have to be
    * in [0, page_count) by then. Entries may share pages that no call writes. */
   attend_indices pages;
+  int type;             /* an attend_cache_type: how keys and values are stored, rounded once, when they are appended */
+  const struct attend_low_precision *low_precision; /* attend_get_low_precision(), where type is not float32 */
 } attend_kv_cache_config;
 
 /* Bytes of memory for attend_kv_cache_make; 0 if the config is not a valid one. */

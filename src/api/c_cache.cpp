@@ -16,6 +16,8 @@ namespace attend {
 
 namespace {
 
+static_assert(static_cast<int>(CacheType::int8) == ATTEND_CACHE_INT8, "the types are the same");
+
 Status read_config(const attend_kv_cache_config* given, KeyValueCacheConfig* config) {
   attend_kv_cache_config whole;
   ATTEND_CHECK(complete("config", "attend_kv_cache_config", given, &whole));
@@ -28,6 +30,8 @@ Status read_config(const attend_kv_cache_config* given, KeyValueCacheConfig* con
   config->page_rows = whole.page_rows;
   config->page_count = whole.page_count;
   config->pages = view_of(whole.pages);
+  config->type = static_cast<CacheType>(whole.type);
+  config->low_precision = reinterpret_cast<const LowPrecision*>(whole.low_precision);
   return Status();
 }
 
@@ -162,6 +166,8 @@ attend_code attend_kv_cache_get_config(const attend_kv_cache* cache, attend_kv_c
   whole.page_rows = made.page_rows;
   whole.page_count = made.page_count;
   whole.pages = c_view_of<attend_indices>(made.pages);
+  whole.type = static_cast<int>(made.type);
+  whole.low_precision = reinterpret_cast<const attend_low_precision*>(made.low_precision);
   return report(give_back("config", "attend_kv_cache_config", &whole, sizeof whole, config), error);
 }
 
