@@ -8,19 +8,12 @@
 #include <algorithm>
 #include <iterator>
 
-#include "base/cpu.h"
 #include "data/low_precision.h"
 #include "flush_denormals.h"
 
 using namespace engine_test;
 using reference::Array;
 using reference::Data;
-
-namespace attend {
-#define ATTEND_DECLARE(products) extern const Products products;
-ATTEND_BUILT_PRODUCTS(ATTEND_DECLARE)
-#undef ATTEND_DECLARE
-}  // namespace attend
 
 namespace {
 
@@ -49,10 +42,6 @@ MultiHeadAttentionConfig in(const Precision& precision, MultiHeadAttentionConfig
   return config;
 }
 
-#define ATTEND_ENTRY(products) &products,
-const Products* const built_products[] = {ATTEND_BUILT_PRODUCTS(ATTEND_ENTRY)};
-#undef ATTEND_ENTRY
-
 // A product that another may be better than on this CPU, in the place of the best.
 const Product* chosen_product = nullptr;
 LowPrecision with_chosen_product() {
@@ -69,16 +58,12 @@ void for_each(const Precisions& precisions, Visit visit) {
     CAPTURE(name_of(isa));
     for (Precision precision : precisions) {
       CAPTURE(name_of_precision(precision));
-      for (const Products* products : built_products) {
-        for (int n = 0; n < products->count && products->isa == isa; ++n) {
-          const Product& product = products->list[n];
-          if (product.weights != precision.type || product.arithmetic != precision.arithmetic) continue;
-          if ((cpu_features() & product.features) != product.features) continue;
-          CAPTURE(std::string(product.instructions));
-          chosen_product = &product;
-          precision.products = find_product(precision.type, precision.arithmetic, isa) == &product ? low_precision() : &chosen;
-          visit(isa, precision);
-        }
+      for (int n = 0; const Product* product = usable_product(isa, n); ++n) {
+        if (product->weights != precision.type || product->arithmetic != precision.arithmetic) continue;
+        CAPTURE(std::string(product->instructions));
+        chosen_product = product;
+        precision.products = find_product(precision.type, precision.arithmetic, isa) == product ? low_precision() : &chosen;
+        visit(isa, precision);
       }
     }
   }

@@ -31,12 +31,12 @@ Channel<Element> channel_of(const View<const Element>& matrix, std::int64_t n) {
   return {matrix.data + n * matrix.strides[0], matrix.strides[1]};
 }
 
-// Writes column n of a panel, zeros beyond its depth, by element(k).
+// Writes column n of a panel of zeros by element(k).
 template <class Stored, class ElementOf>
 void pack_column(const Product& product, std::int64_t depth, std::int64_t n, std::int64_t width, char* panel, const ElementOf& element) {
   const std::int64_t group = product.group;
-  for (std::int64_t k = 0; k < round_up(depth, depth_step); ++k) {
-    const Stored stored = k < depth ? element(k) : Stored{};
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const Stored stored = element(k);
     __builtin_memcpy(panel + ((k / group * width + n) * group + k % group) * static_cast<std::int64_t>(sizeof stored), &stored, sizeof stored);
   }
 }
@@ -70,13 +70,12 @@ std::uint16_t kept(const Product& product, std::uint16_t bits) {
 
 }  // namespace
 
-const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) {
+const Product* usable_product(Isa isa, int index) {
   for (const Products* products : built) {
     if (products->isa != isa) continue;
     for (int i = 0; i < products->count; ++i) {
       const Product& product = products->list[i];
-      const bool asked = product.weights == weights && product.arithmetic == arithmetic;
-      if (asked && (cpu_features() & product.features) == product.features) return &product;
+      if ((cpu_features() & product.features) == product.features && index-- == 0) return &product;
     }
   }
   return nullptr;
@@ -88,6 +87,13 @@ const CacheKernels* find_cache_kernels(CacheType type, Isa isa) {
       const CacheKernels& kernels = products->caches[i];
       if (kernels.type == type && (cpu_features() & kernels.features) == kernels.features) return &kernels;
     }
+  }
+  return nullptr;
+}
+
+const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) {
+  for (int i = 0; const Product* product = usable_product(isa, i); ++i) {
+    if (product->weights == weights && product->arithmetic == arithmetic) return product;
   }
   return nullptr;
 }
@@ -107,18 +113,15 @@ void pack_low_precision(const PackedProjection& packed, const ConstTensorView& m
   const std::int64_t padded = packed.columns.lanes * packed.columns.vectors, depth = packed.inputs;
   float* const biases = memory + packed.column_floats * padded;
   float *const scales = biases + padded, *const sums = scales + padded;
-  for (float* rest = biases; rest < memory + packed.size(); ++rest) *rest = 0.0f;
+  for (float* each = memory; each < memory + packed.size(); ++each) *each = 0.0f;
   for (std::int64_t panel = 0; panel < packed.columns.panels; ++panel) {
     const std::int64_t column = packed.columns.first(panel), width = packed.columns.first(panel + 1) - column;
     char* const start = reinterpret_cast<char*>(memory + packed.column_floats * column);
-    for (std::int64_t n = 0; n < width; ++n) {
+    for (std::int64_t n = 0; n < width && column + n < packed.outputs; ++n) {
       const std::int64_t channel = column + n;
-      const bool outside = channel >= packed.outputs;
-      if (!outside && !bias.absent()) biases[channel] = bias.data[channel * bias.strides[0]];
+      if (!bias.absent()) biases[channel] = bias.data[channel * bias.strides[0]];
       if (!integers) {
-        if (outside) {
-          pack_column<std::uint16_t>(product, 0, n, width, start, [](std::int64_t) { return std::uint16_t{0}; });
-        } else if (stored != nullptr) {
+        if (stored != nullptr) {
           const auto halves = channel_of(stored->halves, channel);
           pack_column<std::uint16_t>(product, depth, n, width, start, [&](std::int64_t k) { return kept(product, halves[k]); });
         } else {
@@ -129,9 +132,7 @@ void pack_low_precision(const PackedProjection& packed, const ConstTensorView& m
       }
       std::int32_t sum = 0;
       const auto counted = [&sum](std::int8_t integer) { return sum += integer, integer; };
-      if (outside) {
-        pack_column<std::int8_t>(product, 0, n, width, start, counted);
-      } else if (stored != nullptr) {
+      if (stored != nullptr) {
         scales[channel] = stored->scales.data[channel * stored->scales.strides[0]];
         const auto given = channel_of(stored->integers, channel);
         pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(given[k]); });

@@ -23,6 +23,9 @@ struct LowPrecision {
   const CacheKernels* (*find_cache)(CacheType type, Isa isa);
 };
 
+/// The products of an ISA that this CPU has, best first: several may be of the same weights and arithmetic. Null from their number on.
+const Product* usable_product(Isa isa, int index);
+/// The first of them of such weights and arithmetic.
 const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa);
 const CoreKernels* find_core(Isa isa);
 const CacheKernels* find_cache_kernels(CacheType type, Isa isa);
