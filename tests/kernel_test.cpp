@@ -22,6 +22,7 @@
 #include "../tools/checks/kernels/every_kernel.h"
 #include "base/dispatch.h"
 #include "base/isas.h"
+#include "data/low_precision.h"
 #include "guarded_memory.h"
 
 using namespace attend;
@@ -35,6 +36,13 @@ std::vector<const Kernels*> usable_kernels() {
     if (const Kernels* kernels = find_kernels(entry.isa)) tables.push_back(kernels);
   }
   return tables;
+}
+
+/// The products of an ISA that this CPU has: also those that others come before.
+std::vector<const Product*> usable_products(const Kernels& kernels) {
+  std::vector<const Product*> products;
+  for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) products.push_back(product);
+  return products;
 }
 
 std::string name_of(const Kernels& kernels) { return isa_name(kernels.isa); }
@@ -121,9 +129,8 @@ struct Dimension {
 
 /// Goes through one dimension at a time, twice. `complete` sets what depends on the sizes, and varies
 /// the rest with its second argument, a random number.
-template <class Shape, class Complete>
-void sweep(const Kernels& kernels, Check<Shape> check, const std::vector<Dimension<Shape>>& dimensions,
-           Complete complete) {
+template <class Shape, class Checker, class Complete>
+void sweep(const Kernels& kernels, Checker check, const std::vector<Dimension<Shape>>& dimensions, Complete complete) {
   CheckMemory memory;
   const std::uint64_t share = test_share();
   std::uint64_t count = 0;
@@ -242,6 +249,69 @@ TEST_CASE("kernels: gemm") {
                        shape.head_major = random % 4 > 1;
                        shape.bias = random % 2 == 0;
                      });
+  }
+}
+
+TEST_CASE("kernels: products of low precision") {
+  for (const Kernels* kernels : usable_kernels()) {
+    const std::int64_t lanes = kernels->lanes;
+    for (const Product* product : usable_products(*kernels)) {
+      const auto check = [product](const Kernels& table, const GemmShape& shape, Seed seed, ArgumentMemory& memory) {
+        return check_product_gemm(table, *product, shape, seed, memory);
+      };
+      const std::int64_t rows = product->rows, columns = product->columns;
+      sweep<GemmShape>(*kernels, check,
+                       {{&GemmShape::rows, range(0, 3 * rows + 1), {1, 2 * rows - 1}},
+                        {&GemmShape::depth, sizes(*kernels, 0, 64), {1, 8, 21}},
+                        {&GemmShape::columns, range(1, columns), {1, lanes + 1, columns}},
+                        {&GemmShape::head_size, sizes(*kernels, 1, lanes), {5, 1000}}},
+                       [&](GemmShape& shape, std::int64_t random) {
+                         shape.width = random % 7 == 0 ? columns : larger(round_up(shape.columns, lanes), product_least_vectors * lanes);
+                         shape.k_stride = random % 5 < 3 ? 1 : random % 5 == 3 ? 2 : 0;
+                         shape.gap = random % 3;
+                         shape.first_column = random % 2 * 2 * columns + random % 11 / 10;
+                         shape.element_stride = random % 4 == 3 ? 2 : 1;
+                         shape.output_gap = random % 3;
+                         shape.head_major = random % 4 > 1;
+                         shape.bias = random % 2 == 0;
+                       });
+    }
+  }
+}
+
+TEST_CASE("kernels: rows that products convert") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const Product* product : usable_products(*kernels)) {
+      const auto check = [product](const Kernels& table, const ConvertRowShape& shape, Seed seed, ArgumentMemory& memory) {
+        return check_convert_row(table, *product, shape, seed, memory);
+      };
+      sweep<ConvertRowShape>(*kernels, check,
+                             {{&ConvertRowShape::depth, sizes(*kernels, 0, 64), {1, 2, 19}},
+                              {&ConvertRowShape::stride, {0, 1, 2, 3}, {1, 2}},
+                              {&ConvertRowShape::kind, range(0, row_kinds - 1), range(0, row_kinds - 1)}},
+                             [](ConvertRowShape&, std::int64_t) {});
+    }
+  }
+}
+
+TEST_CASE("kernels: weights that products take") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const Product* product : usable_products(*kernels)) {
+      const auto check = [product](const Kernels& table, const PackWeightsShape& shape, Seed seed, ArgumentMemory& memory) {
+        return check_pack_weights(table, *product, shape, seed, memory);
+      };
+      sweep<PackWeightsShape>(*kernels, check,
+                              {{&PackWeightsShape::inputs, range(1, 17), {1, 6, 16}},
+                               {&PackWeightsShape::outputs, sizes(*kernels, 1, product->columns), {1, 2 * product->columns + 1}},
+                               {&PackWeightsShape::stride, {0, 1, 2, 3}, {1, 2}}},
+                              [](PackWeightsShape& shape, std::int64_t random) {
+                                shape.gap = random % 3;
+                                shape.bias_stride = random % 4;
+                                shape.transposed = random % 2 == 0;
+                                shape.stored = random % 7 < 2;
+                                shape.bias = random % 5 < 3;
+                              });
+    }
   }
 }
 
@@ -595,6 +665,61 @@ TEST_CASE("kernels: the checks see a count that is one too small") {
     bool seen = false;
     for (std::uint64_t seed = 0; seed < 50 && !seen; ++seed) seen = !check_random_shapes(kernels, seed, memory).ok;
     CHECK_MESSAGE(seen, std::string(broken.what));
+  }
+}
+
+namespace {
+
+const Product* sound_product;
+template <std::int64_t GemmArguments::*count>
+void gemm_one_less(const GemmArguments* arguments) {
+  GemmArguments fewer = *arguments;
+  if (fewer.*count > 1) --(fewer.*count);
+  sound_product->gemm(&fewer);
+}
+void convert_one_less(const ConvertRowArguments* arguments) {
+  ConvertRowArguments fewer = *arguments;
+  if (fewer.depth > 1) --fewer.depth;
+  sound_product->convert_row(&fewer);
+}
+
+}  // namespace
+
+TEST_CASE("kernels: the checks of products see a count that is one too small") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const Product* product : usable_products(*kernels)) {
+      sound_product = product;
+      Product broken[] = {*product, *product, *product, *product};
+      broken[0].gemm = gemm_one_less<&GemmArguments::row_count>;
+      broken[1].gemm = gemm_one_less<&GemmArguments::depth>;
+      broken[2].gemm = gemm_one_less<&GemmArguments::columns>;
+      broken[3].convert_row = convert_one_less;
+      for (const Product& each : broken) {
+        if (product->row_bytes == 0 && &each == &broken[3]) continue;
+        HeapMemory memory(0);
+        bool seen = false;
+        for (std::uint64_t seed = 0; seed < 50 && !seen; ++seed) {
+          Random random(seed);
+          seen = !check_product(*kernels, each, random, memory).ok;
+        }
+        CHECK_MESSAGE(seen, name_of(*kernels), " ", name_of("each", *product), " ", &each - broken);
+      }
+    }
+  }
+}
+
+TEST_CASE("kernels: sums of int8 are exact in the longest rows") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (const Product* product : usable_products(*kernels)) {
+      if (product->arithmetic != Arithmetic::int8) continue;
+      GemmShape shape;
+      shape.rows = product->rows;
+      shape.depth = 65536;
+      shape.columns = shape.width = shape.head_size = product_least_vectors * kernels->lanes;
+      HeapMemory memory(0);
+      const Result result = check_product_gemm(*kernels, *product, shape, 1, memory);
+      CHECK_MESSAGE(result.ok, std::string(result.message));
+    }
   }
 }
 

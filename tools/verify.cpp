@@ -55,7 +55,8 @@ const Verb verify_verb = {
     "verify",
     "checks every ISA of this CPU against the scalar reference",
     "Each round draws random shapes and values from a seed, and checks every kernel and whole calls\n"
-    "of the library against plain double-precision loops, within the error bounds of each operation.\n"
+    "of the library against plain double-precision loops, within the error bounds of each operation;\n"
+    "projections in int8 and bfloat16 arithmetic bit for bit.\n"
     "If one fails, its shape and seed are printed, and the exit code is 1.\n",
     {
         {"--seconds", "N", "how long each ISA is checked, at least for one round; default: 5"},

@@ -9,8 +9,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <initializer_list>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "../argument_memory.h"
@@ -40,7 +40,7 @@ class Report {
     std::int64_t value;
   };
 
-  Report(const Kernels& kernels, const char* kernel, std::initializer_list<Size> shape, Seed seed,
+  Report(const Kernels& kernels, const std::string& kernel, const std::vector<Size>& shape, Seed seed,
          ArgumentMemory& memory)
       : memory_(memory), kernels_(kernels), kernel_(kernel), shape_(shape), seed_(seed) {
     memory.clear();
@@ -50,16 +50,22 @@ class Report {
   void close(const char* array, std::int64_t i, std::int64_t j, float* element, double expected, double tolerance) {
     const double got = *element;
     const bool same = std::isnan(expected) ? std::isnan(got) : got == expected || std::abs(got - expected) <= tolerance;
-    if (!same || ArgumentMemory::untouched(element)) {
-      char text[128];
-      std::snprintf(text, sizeof(text), "%s[%lld][%lld] is %.9g, not %.9g", array, static_cast<long long>(i),
-                    static_cast<long long>(j), got, expected);
-      fail(text);
-    }
+    if (!same || ArgumentMemory::untouched(element)) fail(array, i, j, got, expected);
     ArgumentMemory::restore(element);
   }
   void equal(const char* array, std::int64_t i, std::int64_t j, float* element, double expected) {
     close(array, i, j, element, expected, 0.0);
+  }
+  /// The same number, of the same sign even where it is 0, or both NaN.
+  void identical(const char* array, std::int64_t i, std::int64_t j, float* element, double expected) {
+    if (ArgumentMemory::untouched(element)) fail(array, i, j, *element, expected);
+    identical(array, i, j, static_cast<double>(*element), expected);
+    ArgumentMemory::restore(element);
+  }
+  /// Of an element that is no float; its memory is to be restored when all were looked at.
+  void identical(const char* array, std::int64_t i, std::int64_t j, double got, double expected) {
+    const bool same = std::isnan(expected) ? std::isnan(got) : got == expected && std::signbit(got) == std::signbit(expected);
+    if (!same) fail(array, i, j, got, expected);
   }
 
   void returned(bool got, bool expected) {
@@ -78,7 +84,6 @@ class Report {
     return result_;
   }
 
- private:
   void fail(const char* text) {
     if (!result_.ok) return;
     result_.ok = false;
@@ -90,14 +95,22 @@ class Report {
                                                        static_cast<long long>(size.value)));
     }
     const int written = std::snprintf(result_.message, sizeof(result_.message), "%s %s: %s;%s, data seed %llu",
-                                      isa_name(kernels_.isa), kernel_, text, sizes,
+                                      isa_name(kernels_.isa), kernel_.c_str(), text, sizes,
                                       static_cast<unsigned long long>(seed_));
     static_cast<void>(written);  // cut where it does not fit
   }
 
+ private:
+  void fail(const char* array, std::int64_t i, std::int64_t j, double got, double expected) {
+    char text[128];
+    std::snprintf(text, sizeof(text), "%s[%lld][%lld] is %.9g, not %.9g", array, static_cast<long long>(i),
+                  static_cast<long long>(j), got, expected);
+    fail(text);
+  }
+
   ArgumentMemory& memory_;
   const Kernels& kernels_;
-  const char* kernel_;
+  std::string kernel_;
   std::vector<Size> shape_;
   Seed seed_;
   Result result_;

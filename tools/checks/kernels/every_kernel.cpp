@@ -1,7 +1,8 @@
-// From the list of kernels to their checks: one without a check does not compile.
+// From the lists of kernels and products to their checks: a kernel without a check does not compile.
 #include "every_kernel.h"
 
 #include "base/dispatch.h"
+#include "data/low_precision.h"
 
 namespace attend::checks {
 
@@ -26,6 +27,9 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   Result result;
 #define ATTEND_CHECK_KERNEL(returned, kernel, parameters) check_some(check_##kernel, draw_##kernel, kernels, random, memory, result);
   ATTEND_KERNELS(ATTEND_CHECK_KERNEL)
+  for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) {
+    if (result.ok) result = check_product(kernels, *product, random, memory);
+  }
   return result;
 }
 

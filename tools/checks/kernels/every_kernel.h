@@ -7,6 +7,7 @@
 #include "exp.h"
 #include "gemm.h"
 #include "pack.h"
+#include "product.h"
 #include "reshape.h"
 #include "rms_norm.h"
 #include "rotate.h"
@@ -19,7 +20,7 @@ namespace attend::checks {
 template <class Shape>
 using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
-/// Checks each kernel at a few random shapes.
+/// Checks each kernel, and each product that this CPU has, at a few random shapes.
 Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);
 
 }  // namespace attend::checks

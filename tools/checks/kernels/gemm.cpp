@@ -4,12 +4,16 @@
 namespace attend::checks {
 
 GemmShape draw_gemm(const Kernels& kernels, Random& random) {
+  return draw_gemm(random, kernels.lanes, kernels.gemm_rows, kernels.lanes, kernels.gemm_columns);
+}
+
+GemmShape draw_gemm(Random& random, std::int64_t lanes, std::int64_t tile_rows, std::int64_t least_width, std::int64_t most_width) {
   GemmShape shape;
-  shape.rows = draw_size(random, 0, kernels.gemm_rows);
+  shape.rows = draw_size(random, 0, tile_rows);
   shape.depth = draw_size(random, 0, 8);
-  shape.columns = random.between(1, kernels.gemm_columns);
-  shape.width = round_up(shape.columns, kernels.lanes);
-  if (random.one_in(8)) shape.width = kernels.gemm_columns;
+  shape.columns = random.between(1, most_width);
+  shape.width = larger(round_up(shape.columns, lanes), least_width);
+  if (random.one_in(8)) shape.width = most_width;
   shape.k_stride = draw_stride(random, 0);
   shape.gap = draw_input_gap(random, shape.depth * shape.k_stride);
   shape.first_column = random.one_in(2) ? 0 : random.between(0, 100);
@@ -21,13 +25,36 @@ GemmShape draw_gemm(const Kernels& kernels, Random& random) {
   return shape;
 }
 
+std::vector<Report::Size> sizes_of(const GemmShape& shape) {
+  return {{"rows", shape.rows}, {"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
+          {"k_stride", shape.k_stride}, {"gap", shape.gap}, {"first_column", shape.first_column},
+          {"head_size", shape.head_size}, {"element_stride", shape.element_stride},
+          {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias}};
+}
+
+GemmOutputs::GemmOutputs(const GemmShape& shape, Seed seed, ArgumentMemory& memory)
+    : first_column(shape.first_column), head_size(shape.head_size), element_stride(shape.element_stride) {
+  const std::int64_t end = shape.first_column + shape.columns;
+  const std::int64_t heads = round_up(end, head_size) / head_size;
+  const std::int64_t head = head_size * element_stride + shape.output_gap;
+  const std::int64_t row_stride = shape.head_major ? head : heads * head + shape.output_gap;
+  head_stride = shape.head_major ? shape.rows * row_stride : head;
+  const std::int64_t last = (end - 1) / head_size * head_stride + (end - 1) % head_size * element_stride;
+  float* output = memory.output("output", shape.rows == 0 ? 0 : (shape.rows - 1) * row_stride + last + 1);
+  rows = memory.input<float*>("outputs", shape.rows);
+  for (std::int64_t r = 0; r < shape.rows; ++r) rows[r] = output + (seed % 2 == 0 ? r : shape.rows - 1 - r) * row_stride;
+}
+
+void GemmOutputs::put_into(GemmArguments& arguments) const {
+  arguments.outputs = rows;
+  arguments.first_column = first_column;
+  arguments.head_size = head_size;
+  arguments.head_stride = head_stride;
+  arguments.element_stride = element_stride;
+}
+
 Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, ArgumentMemory& memory) {
-  Report report(kernels, "gemm",
-                {{"rows", shape.rows}, {"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
-                 {"k_stride", shape.k_stride}, {"gap", shape.gap}, {"first_column", shape.first_column},
-                 {"head_size", shape.head_size}, {"element_stride", shape.element_stride},
-                 {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias}},
-                seed, memory);
+  Report report(kernels, "gemm", sizes_of(shape), seed, memory);
   Random random(seed);
   const Matrix a = input_matrix(memory, random, "a", shape.rows, shape.depth,
                                 shape.depth * shape.k_stride + shape.gap, shape.k_stride);
@@ -40,26 +67,11 @@ Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, Arg
     if (bias) bias[n] = random.value();
   }
 
-  // All columns of all heads have their place, also those before and after the panel's.
-  const std::int64_t end = shape.first_column + shape.columns;
-  const std::int64_t heads = round_up(end, shape.head_size) / shape.head_size;
-  const std::int64_t head = shape.head_size * shape.element_stride + shape.output_gap;
-  const std::int64_t row_stride = shape.head_major ? head : heads * head + shape.output_gap;
-  const std::int64_t head_stride = shape.head_major ? shape.rows * row_stride : head;
-  const auto place = [&](std::int64_t c) {
-    return c / shape.head_size * head_stride + c % shape.head_size * shape.element_stride;
-  };
-  float* output = memory.output("output", shape.rows == 0 ? 0 : (shape.rows - 1) * row_stride + place(end - 1) + 1);
-
   const float** rows = memory.input<const float*>("rows", shape.rows);
-  float** outputs = memory.input<float*>("outputs", shape.rows);
-  for (std::int64_t r = 0; r < shape.rows; ++r) {
-    rows[r] = a.at(r, 0);
-    outputs[r] = output + (seed % 2 == 0 ? r : shape.rows - 1 - r) * row_stride;
-  }
+  for (std::int64_t r = 0; r < shape.rows; ++r) rows[r] = a.at(r, 0);
+  const GemmOutputs outputs(shape, seed, memory);
   GemmArguments arguments = {};
   arguments.rows = rows;
-  arguments.outputs = outputs;
   arguments.row_count = shape.rows;
   arguments.k_stride = shape.k_stride;
   arguments.depth = shape.depth;
@@ -67,10 +79,7 @@ Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, Arg
   arguments.width = shape.width;
   arguments.columns = shape.columns;
   arguments.bias = bias;
-  arguments.first_column = shape.first_column;
-  arguments.head_size = shape.head_size;
-  arguments.head_stride = head_stride;
-  arguments.element_stride = shape.element_stride;
+  outputs.put_into(arguments);
   arguments.ahead = panel.data;
   kernels.gemm(&arguments);
 
@@ -82,8 +91,7 @@ Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, Arg
         sum += term;
         magnitude += std::abs(term);
       }
-      report.close("c", r, n, outputs[r] + place(shape.first_column + n), sum,
-                   linear_bound(magnitude, shape.depth, Data::random));
+      report.close("c", r, n, outputs.at(r, n), sum, linear_bound(magnitude, shape.depth, Data::random));
     }
   }
   return report.result();

@@ -13,6 +13,23 @@ struct GemmShape {
   bool bias = false;
 };
 
+std::vector<Report::Size> sizes_of(const GemmShape& shape);
+
+/// Where a gemm stores: all columns of all heads have their place, also those before and after the panel's.
+struct GemmOutputs {
+  std::int64_t first_column, head_size, head_stride, element_stride;
+  float** rows;
+
+  GemmOutputs(const GemmShape& shape, Seed seed, ArgumentMemory& memory);
+  float* at(std::int64_t r, std::int64_t n) const {
+    const std::int64_t c = first_column + n;
+    return rows[r] + c / head_size * head_stride + c % head_size * element_stride;
+  }
+  void put_into(GemmArguments& arguments) const;
+};
+
+/// Rows of `depth` elements times panels of `least_width` to `most_width` columns; tiles have `tile_rows` rows.
+GemmShape draw_gemm(Random& random, std::int64_t lanes, std::int64_t tile_rows, std::int64_t least_width, std::int64_t most_width);
 GemmShape draw_gemm(const Kernels& kernels, Random& random);
 Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, ArgumentMemory& memory);
 

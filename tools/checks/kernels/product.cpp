@@ -1,0 +1,220 @@
+// The check of a product's gemm: its formats as products.h lays them out, and sums in the order of the contract.
+#include "product.h"
+
+#include <cstring>
+
+namespace attend::checks {
+
+namespace {
+
+/// A power of two for the elements of a row, or of a column: now and then such that products of bfloat16 become denormal.
+float draw_level(Random& random) { return random.one_of({1.0f, 1.0f, 0x1p-62f, 0x1p-64f}); }
+
+/// Rows in the format of a product.
+struct ProductRows {
+  std::vector<float> elements;  // [rows][depth]; of int8 q - z
+  std::vector<float> scales;    // of int8
+  std::int64_t depth;
+  const float** pointers;
+
+  ProductRows(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) : depth(shape.depth) {
+    pointers = memory.input<const float*>("rows", shape.rows);
+    product.row_bytes == 0 ? read(shape, random, memory) : convert(product, shape, random, memory);
+  }
+  float at(std::int64_t r, std::int64_t k) const { return elements[static_cast<std::size_t>(r * depth + k)]; }
+
+ private:
+  void read(const GemmShape& shape, Random& random, ArgumentMemory& memory) {
+    const Matrix a = input_matrix(memory, random, "a", shape.rows, depth, depth * shape.k_stride + shape.gap, shape.k_stride);
+    for (std::int64_t r = 0; r < shape.rows; ++r) {
+      pointers[r] = a.at(r, 0);
+      for (std::int64_t k = 0; k < depth; ++k) elements.push_back(*a.at(r, k));
+    }
+  }
+
+  /// Each behind its header, of which a gemm reads the scale and the zero point alone, and followed by nothing but its padding to steps.
+  void convert(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) {
+    const std::int64_t padded = round_up(depth, depth_step), row_stride = row_header + padded * product.row_bytes / 4 + larger(shape.gap, 0);
+    float* const first = memory.input<float>("a", extent(shape.rows, row_stride - larger(shape.gap, 0), row_stride, 1));
+    for (std::int64_t r = 0; r < shape.rows; ++r) {
+      float* const header = first + r * row_stride;
+      pointers[r] = header + row_header;
+      auto* const bytes = reinterpret_cast<unsigned char*>(header + row_header);
+      std::memset(bytes, 0, static_cast<std::size_t>(padded * product.row_bytes));
+      product.weights == WeightType::int8 ? quantize(product, header, bytes, random) : round(product, bytes, random);
+    }
+  }
+  void quantize(const Product& product, float* header, unsigned char* bytes, Random& random) {
+    const std::int64_t kind = random.between(0, 3);  // largest sums; smallest ones; any
+    const std::int32_t zero = kind == 0 ? 0 : kind == 1 ? 255 : static_cast<std::int32_t>(random.between(0, 255));
+    scales.push_back(random.one_in(16) ? not_a_number : random.uniform(0.001f, 0.1f));
+    header[0] = scales.back();
+    std::memcpy(header + 1, &zero, sizeof zero);
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const std::int64_t q = kind == 0 ? 255 : kind == 1 ? 0 : random.between(0, 255);
+      const auto integer = static_cast<std::int16_t>(q - zero);
+      if (product.row_bytes == 1) bytes[k] = static_cast<unsigned char>(q);
+      else std::memcpy(bytes + 2 * k, &integer, sizeof integer);
+      elements.push_back(integer);
+    }
+  }
+  void round(const Product& product, unsigned char* bytes, Random& random) {
+    const float level = draw_level(random);
+    const std::int64_t special = random.one_in(16) && depth > 0 ? random.between(0, depth - 1) : -1;
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const float x = k == special ? random.one_of({infinity, not_a_number, 0.0f, -0.0f}) : reference::to_bfloat16(level * random.value());
+      const auto half = static_cast<std::uint16_t>(bits_of(x) >> 16);
+      if (product.row_bytes == 2) std::memcpy(bytes + 2 * k, &half, sizeof half);
+      else std::memcpy(bytes + 4 * k, &x, sizeof x);
+      elements.push_back(x);
+    }
+  }
+};
+
+/// A panel in the format of a product; columns from `columns` on hold anything.
+struct ProductPanel {
+  std::vector<float> elements;  // [columns][depth]
+  std::int64_t depth;
+  float *panel, *scales = nullptr, *bias = nullptr;
+  std::int32_t* sums = nullptr;
+
+  ProductPanel(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) : depth(shape.depth) {
+    const std::int64_t padded = product.row_bytes == 0 ? depth : round_up(depth, depth_step);
+    panel = memory.input<float>("panel", padded * shape.width * product.weight_bytes / 4);
+    if (product.weight_bytes == 1) {
+      scales = memory.input<float>("scales", shape.width);
+      sums = memory.input<std::int32_t>("sums", shape.width);
+    }
+    if (shape.bias) bias = memory.input<float>("bias", shape.width);
+    for (std::int64_t n = 0; n < shape.columns; ++n) {
+      const float level = product.arithmetic == Arithmetic::bfloat16 ? draw_level(random) : 1.0f;
+      // Smallest weights; largest ones; any, for the bound of floats is one of terms that differ.
+      const std::int64_t kind = product.arithmetic == Arithmetic::int8 ? random.between(0, 7) : 7;
+      std::int32_t sum = 0;
+      for (std::int64_t k = 0; k < padded; ++k) {
+        auto* const place = reinterpret_cast<unsigned char*>(panel) + panel_place(product, shape.width, k, n);
+        if (k >= depth) {
+          std::memset(place, 0, static_cast<std::size_t>(product.weight_bytes));
+        } else if (product.weights == WeightType::int8) {
+          const std::int64_t w = kind == 0 ? -128 : kind == 1 ? 127 : random.between(-128, 127);
+          *place = static_cast<unsigned char>(w);
+          sum += static_cast<std::int32_t>(w);
+          elements.push_back(static_cast<float>(w));
+        } else {
+          // Any float16 that is finite, denormals included.
+          const std::int64_t half = product.weights == WeightType::float16
+                                        ? random.between(0, 1) << 15 | random.between(0, 0x7bff)
+                                        : bits_of(reference::to_bfloat16(level * random.value())) >> 16;
+          const auto bits = static_cast<std::uint16_t>(half);
+          std::memcpy(place, &bits, sizeof bits);
+          elements.push_back(from_half(product, bits));
+        }
+      }
+      if (scales != nullptr) scales[n] = random.uniform(0.001f, 0.1f);
+      if (sums != nullptr) sums[n] = sum;
+      if (bias != nullptr) bias[n] = level * random.value();
+    }
+  }
+  float at(std::int64_t k, std::int64_t n) const { return elements[static_cast<std::size_t>(n * depth + k)]; }
+};
+
+/// fma(the exact sum, the row's scale times the column's, bias).
+float int8_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n) {
+  std::int64_t sum = 0;
+  for (std::int64_t k = 0; k < rows.depth; ++k) sum += static_cast<std::int64_t>(rows.at(r, k)) * static_cast<std::int64_t>(panel.at(k, n));
+  const float scale = rows.scales[static_cast<std::size_t>(r)] * panel.scales[n];
+  return std::fma(static_cast<float>(sum), scale, panel.bias != nullptr ? panel.bias[n] : 0.0f);
+}
+
+/// Denormals become zeros: what rounds to less than 2^-126 with as many digits as a normal number has.
+float flushed_fma(float a, float b, float c) {
+  const double exact = std::fma(static_cast<double>(a), static_cast<double>(b), static_cast<double>(c));
+  return std::abs(exact) < 0x1p-126 - 0x1p-151 ? static_cast<float>(std::copysign(0.0, exact)) : std::fma(a, b, c);
+}
+
+/// One chain: of each pair the odd element, then the even one; what pads both takes part.
+float bfloat16_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n) {
+  float sum = 0.0f;
+  const auto add = [&](std::int64_t k) {
+    sum = k < rows.depth ? flushed_fma(rows.at(r, k), panel.at(k, n), sum) : sum + 0.0f;
+  };
+  for (std::int64_t k = 0; k < round_up(rows.depth, depth_step); k += 2) {
+    add(k + 1);
+    add(k);
+  }
+  return sum + (panel.bias != nullptr ? panel.bias[n] : 0.0f);
+}
+
+void check_widened(Report& report, const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n, float* element) {
+  const double scale = panel.scales != nullptr ? panel.scales[n] : 1.0;
+  double sum = panel.bias != nullptr ? panel.bias[n] : 0.0, magnitude = std::abs(sum);
+  for (std::int64_t k = 0; k < rows.depth; ++k) {
+    const double term = scale * rows.at(r, k) * panel.at(k, n);
+    sum += term;
+    magnitude += std::abs(term);
+  }
+  report.close("c", r, n, element, sum, linear_bound(magnitude, rows.depth, Data::random));
+}
+
+}  // namespace
+
+std::string name_of(const char* kernel, const Product& product) {
+  const auto type = [](bool int8, bool bfloat16, const char* other) { return std::string(int8 ? "int8" : bfloat16 ? "bfloat16" : other); };
+  return std::string(kernel) + " of " + type(product.weights == WeightType::int8, product.weights == WeightType::bfloat16, "float16") + " x " +
+         type(product.arithmetic == Arithmetic::int8, product.arithmetic == Arithmetic::bfloat16, "float32") + " (" + product.instructions + ")";
+}
+
+GemmShape draw_product_gemm(const Kernels& kernels, const Product& product, Random& random) {
+  return draw_gemm(random, kernels.lanes, product.rows, product_least_vectors * kernels.lanes, product.columns);
+}
+
+Result check_product_gemm(const Kernels& kernels, const Product& product, const GemmShape& shape, Seed seed, ArgumentMemory& memory) {
+  Report report(kernels, name_of("gemm", product), sizes_of(shape), seed, memory);
+  Random random(seed);
+  const ProductRows rows(product, shape, random, memory);
+  const ProductPanel panel(product, shape, random, memory);
+  const GemmOutputs outputs(shape, seed, memory);
+  GemmArguments arguments = {};
+  arguments.rows = rows.pointers;
+  arguments.row_count = shape.rows;
+  arguments.k_stride = product.row_bytes == 0 ? shape.k_stride : 1;
+  arguments.depth = product.row_bytes == 0 ? shape.depth : round_up(shape.depth, depth_step) / product.group;
+  arguments.panel = panel.panel;
+  arguments.width = shape.width;
+  arguments.columns = shape.columns;
+  arguments.bias = panel.bias;
+  arguments.scales = panel.scales;
+  arguments.sums = panel.sums;
+  outputs.put_into(arguments);
+  arguments.ahead = panel.panel;
+  product.gemm(&arguments);
+
+  for (std::int64_t r = 0; r < shape.rows; ++r) {
+    for (std::int64_t n = 0; n < shape.columns; ++n) {
+      float* const element = outputs.at(r, n);
+      switch (product.arithmetic) {
+        case Arithmetic::int8: report.identical("c", r, n, element, int8_result(rows, panel, r, n)); break;
+        case Arithmetic::bfloat16: report.identical("c", r, n, element, bfloat16_result(rows, panel, r, n)); break;
+        case Arithmetic::float32: check_widened(report, rows, panel, r, n, element); break;
+      }
+    }
+  }
+  return report.result();
+}
+
+Result check_product(const Kernels& kernels, const Product& product, Random& random, ArgumentMemory& memory) {
+  constexpr int shapes = 4;
+  Result result;
+  const auto check_some = [&](auto check, auto draw) {
+    for (int n = 0; n < shapes && result.ok; ++n) {
+      const auto shape = draw(kernels, product, random);
+      result = check(kernels, product, shape, static_cast<Seed>(random.between(0, 999999)), memory);
+    }
+  };
+  check_some(check_convert_row, draw_convert_row);
+  check_some(check_pack_weights, draw_pack_weights);
+  check_some(check_product_gemm, draw_product_gemm);
+  return result;
+}
+
+}  // namespace attend::checks
