@@ -90,6 +90,17 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   const attend_rotary_embedding given_rotary = c_rotary(rotary);
   changes("dropout", [](attend_load_options& o, io::LoadOptions& twin) { o.dropout = twin.dropout = 0.5f; });
   changes("rotary", [&](attend_load_options& o, io::LoadOptions& twin) { o.rotary = &given_rotary, twin.rotary = rotary; });
+  const auto store = [](attend_load_options& o, io::LoadOptions& twin, const Precision& precision) {
+    o.weight_type = static_cast<int>(twin.weight_type = precision.weights);
+    o.arithmetic = static_cast<int>(twin.arithmetic = precision.arithmetic);
+    o.low_precision = attend_get_low_precision();
+    twin.low_precision = low_precision();
+  };
+  const Precision stored = {WeightType::int8, Arithmetic::float32}, multiplied = {WeightType::int8, Arithmetic::int8};
+  if (usable(stored)) {
+    changes("weight_type", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, stored); });
+    changes("arithmetic", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, multiplied); });
+  }
 
   // What is refused, in the caller's words.
   attend_loaded_layer* none = nullptr;
@@ -105,6 +116,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   refused([](attend_load_options& o) { o.num_kv_heads = 3; }, "3 heads");
   refused([](attend_load_options& o) { o.isa = 9; }, "isa: ");
   refused([](attend_load_options& o) { o.norm_epsilon = -1.0f; }, "norm_epsilon");
+  refused([](attend_load_options& o) { o.weight_type = ATTEND_WEIGHTS_INT8; }, "low_precision: null");
   refused([](attend_load_options& o) { o.relative_bias = "b.missing"; }, "b.missing");
   refused([](attend_load_options& o) { o.size = 0; }, "options.size: 0, expected sizeof (attend_load_options)");
   check_invalid(attend_load_layer(nullptr, "a", 2, nullptr, &none, &problem), "path: null");

@@ -51,6 +51,43 @@ TEST_CASE("C API: a layer gives the bits of the C++ one for random calls, in the
   }
 }
 
+TEST_CASE("C API: a layer of low precision gives the bits of the C++ one, and is refused where there is no kernel for it") {
+  CHECK(attend_get_low_precision() == reinterpret_cast<const attend_low_precision*>(low_precision()));
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for (const Precision& precision : precisions) {
+      const int weight_type = static_cast<int>(precision.weights), arithmetic = static_cast<int>(precision.arithmetic);
+      CAPTURE(weight_type);
+      CAPTURE(arithmetic);
+      const char* const instructions = product_instructions(precision.weights, precision.arithmetic, isa);
+      CHECK(attend_product_instructions(static_cast<attend_weight_type>(weight_type), static_cast<attend_arithmetic>(arithmetic), static_cast<attend_isa>(isa)) ==
+            instructions);
+      Random random(43);
+      Tensor frequencies({3}), x({2, 5, 20}), output({2, 5, 9}), expected({2, 5, 9});
+      const MultiHeadAttentionConfig sizes = with_precision(rich_config(isa, frequencies.fill(random)), precision);
+      if (instructions == nullptr) {
+        attend_mha* none = nullptr;
+        const Config given(sizes);
+        check_refused(attend_mha_make_random(&given.value, 1, nullptr, 0, &none, &problem), ATTEND_UNSUPPORTED,
+                      "weight_type: this CPU or this build has no kernel for ");
+        continue;
+      }
+      const Layer layer(sizes, random, &random);
+      const CLayer made(layer);
+      x.fill(random);
+      REQUIRE_OK(layer.forward(x, x, x, {}, expected));
+      const Options options{AttentionOptions()};
+      attend_mha_call call = call_of(x, x, x, {}, output, options);
+      const std::size_t bytes = attend_mha_workspace_bytes(made.layer, &call);
+      CHECK(bytes == layer.attention.workspace_bytes({2, 5, 5}));
+      run_in(bytes, &call.workspace, [&] { return attend_mha_forward(made.layer, &call, &problem); });
+      CHECK_SAME_BITS(output, expected);
+    }
+  }
+  CHECK(attend_product_instructions(ATTEND_WEIGHTS_FLOAT16, ATTEND_ARITHMETIC_INT8, ATTEND_ISA_BEST) == nullptr);
+  CHECK(attend_product_instructions(ATTEND_WEIGHTS_INT8, ATTEND_ARITHMETIC_INT8, static_cast<attend_isa>(77)) == nullptr);
+}
+
 TEST_CASE("C API: each option of a layer changes what the call gives, as in C++") {
   Random random(42);
   constexpr std::int64_t B = 2, H = 4, L = 5, S = 7;
@@ -194,7 +231,7 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
     const char* field;
     Change change;
   };
-  const Case cases[] = {
+  std::vector<Case> cases = {
       {"num_heads", [](MultiHeadAttentionConfig& c) { c.num_heads = 1; }},
       {"dropout", [](MultiHeadAttentionConfig& c) { c.dropout = 0.25f; }},
       {"norm_epsilon", [](MultiHeadAttentionConfig& c) { c.norm_epsilon = 0.5f; }},
@@ -207,6 +244,11 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
       {"attention_factor", [](MultiHeadAttentionConfig& c) { c.rotary.attention_factor = 2.0f; }},
       {"cosines", [&](MultiHeadAttentionConfig& c) { c.rotary = RotaryEmbedding(); c.rotary.cosines = cosines.view; c.rotary.sines = sines.view; }},
   };
+  const Precision stored = {WeightType::bfloat16, Arithmetic::float32}, multiplied = {WeightType::bfloat16, Arithmetic::bfloat16};
+  if (usable(stored)) {
+    cases.push_back({"weight_type", [&](MultiHeadAttentionConfig& c) { c = with_precision(c, stored); }});
+    cases.push_back({"arithmetic", [&](MultiHeadAttentionConfig& c) { c = with_precision(c, multiplied); }});
+  }
   const auto run = [&](const MultiHeadAttentionConfig& config, Tensor& result) {
     Random same(45);
     const Layer layer(config, same);
@@ -228,7 +270,8 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
     const auto all = [](const attend_mha_config& c) {
       return std::vector<double>{double(c.key_size), double(c.query_size), double(c.value_size), double(c.num_hiddens), double(c.num_heads), c.dropout,
                                  double(c.bias), double(c.isa), c.norm_epsilon, double(c.norm_queries), double(c.norm_keys), double(c.num_kv_heads),
-                                 double(c.head_dim), double(c.output_size), double(c.rotary != nullptr)};
+                                 double(c.head_dim), double(c.output_size), double(c.rotary != nullptr), double(c.weight_type), double(c.arithmetic),
+                                 double(c.low_precision != nullptr)};
     };
     attend_mha_config wanted = Config(twin).value;
     wanted.key_size = wanted.query_size = wanted.value_size = 20;
@@ -275,6 +318,12 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
   refused([](attend_mha_config& c, attend_mha_weights&) { c.num_hiddens = 0; }, "num_hiddens: 0");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.num_heads = 3; }, "num_heads: 3");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.isa = 9; }, "isa: ");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = 4; }, "weight_type: 4 is none that there is");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.arithmetic = -1; }, "arithmetic: -1 is none that there is");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.arithmetic = ATTEND_ARITHMETIC_INT8; },
+          "arithmetic: int8 takes weights of int8, but weight_type is float32");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = ATTEND_WEIGHTS_FLOAT16; },
+          "low_precision: null, but weight_type is float16");
   refused([](attend_mha_config&, attend_mha_weights& w) { w.query_bias.sizes[0] = 19; }, "weights.query_bias: shape (19)");
   refused([](attend_mha_config&, attend_mha_weights& w) { w.key_bias.sizes[0] = 19; }, "weights.key_bias: shape (19)");
   refused([](attend_mha_config&, attend_mha_weights& w) { w.value_bias.sizes[0] = 19; }, "weights.value_bias: shape (19)");

@@ -136,6 +136,9 @@ struct Config {
     c.num_kv_heads = twin.num_kv_heads;
     c.head_dim = twin.head_dim;
     c.output_size = twin.output_size;
+    c.weight_type = static_cast<int>(twin.weight_type);
+    c.arithmetic = static_cast<int>(twin.arithmetic);
+    if (twin.low_precision != nullptr) c.low_precision = attend_get_low_precision();
     const RotaryEmbedding& r = twin.rotary;
     if (!r.inverse_frequencies.absent() || !r.cosines.absent() || !r.sines.absent()) c.rotary = &rotary;
   }
@@ -175,6 +178,27 @@ inline MultiHeadAttentionConfig rich_config(Isa isa, const Tensor& frequencies) 
   config.qk_norm = true;
   config.norm_epsilon = 0.25f;
   return config;
+}
+
+/// What projections may be stored as and compute with, beside float32.
+struct Precision {
+  WeightType weights;
+  Arithmetic arithmetic;
+};
+inline constexpr Precision precisions[] = {{WeightType::bfloat16, Arithmetic::float32}, {WeightType::float16, Arithmetic::float32},
+                                           {WeightType::int8, Arithmetic::float32},     {WeightType::bfloat16, Arithmetic::bfloat16},
+                                           {WeightType::int8, Arithmetic::int8}};
+
+inline MultiHeadAttentionConfig with_precision(MultiHeadAttentionConfig config, const Precision& precision) {
+  config.weight_type = precision.weights;
+  config.arithmetic = precision.arithmetic;
+  config.low_precision = low_precision();
+  return config;
+}
+
+/// Whether this build and this CPU have it.
+inline bool usable(const Precision& precision, Isa isa = Isa::best) {
+  return product_instructions(precision.weights, precision.arithmetic, isa) != nullptr;
 }
 
 /// The scores of a call; what it has a use for.

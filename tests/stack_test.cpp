@@ -64,6 +64,7 @@ const std::map<std::string, std::string> calls = {
     {"api/multi_head_attention:make", "data/layer:pack_layer"},
     {"api/low_precision:product_instructions", "data/low_precision:find_product"},
     {"data/low_precision:find_product", "data/low_precision:usable_product"},
+    {"api/c_low_precision:attend_product_instructions", "api/low_precision:product_instructions"},
     {"api/multi_head_attention:forward", "api/multi_head_attention:run"},
     {"api/multi_head_attention:forward_cached", "api/multi_head_attention:run"},
     {"api/multi_head_attention:project", "api/multi_head_attention:run"},

@@ -405,6 +405,32 @@ ATTEND_C_API size_t attend_dot_product_workspace_bytes(const attend_dot_product_
  * attend::MultiHeadAttention: in C++, a pointer to one may be cast to const attend_mha *.) */
 typedef struct attend_mha attend_mha;
 
+/* How the weights of a layer's projections are stored. Making a layer converts those that it is given; biases and norms
+ * stay float32. */
+typedef enum attend_weight_type {
+  ATTEND_WEIGHTS_FLOAT32 = 0,
+  ATTEND_WEIGHTS_BFLOAT16, /* to nearest, ties to even */
+  ATTEND_WEIGHTS_FLOAT16,  /* to nearest, ties to even; 65,520 and beyond become infinity */
+  ATTEND_WEIGHTS_INT8      /* a float32 scale for each output channel, the channel's largest |w| / 127; ties to even */
+} attend_weight_type;
+
+/* What a layer's projections compute with; products of bfloat16 and int8 take weights of that type. attend.hpp says which
+ * bits they give. */
+typedef enum attend_arithmetic {
+  ATTEND_ARITHMETIC_FLOAT32 = 0,
+  ATTEND_ARITHMETIC_BFLOAT16, /* rows are rounded to bfloat16, sums are float32 */
+  ATTEND_ARITHMETIC_INT8      /* each row, of at most 65,536 elements, is quantised to 8 bits; sums are exact */
+} attend_arithmetic;
+
+/* The kernels of low precision, which a program links only if it calls attend_get_low_precision. */
+typedef struct attend_low_precision attend_low_precision;
+ATTEND_C_API const attend_low_precision *attend_get_low_precision(void);
+
+/* The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; NULL where there
+ * are none, for arithmetic does not take the weights, or the CPU or the build lacks them. */
+ATTEND_C_API const char *attend_product_instructions(attend_weight_type weights, attend_arithmetic arithmetic,
+                                                     attend_isa isa);
+
 typedef struct attend_mha_config {
   size_t size;
   int64_t key_size, query_size, value_size; /* 0: query_size, num_hiddens, query_size */
@@ -422,6 +448,11 @@ typedef struct attend_mha_config {
   /* Rotates projected queries and keys; NULL: none does. inverse_frequencies are copied with the weights; the data of
    * cosines and sines is read where it is, and has to outlive the layer. */
   const attend_rotary_embedding *rotary;
+
+  int weight_type; /* an attend_weight_type */
+  int arithmetic;  /* an attend_arithmetic */
+  /* attend_get_low_precision(), where weight_type is not float32: so a program of float32 alone links none of it. */
+  const attend_low_precision *low_precision;
 } attend_mha_config;
 
 /* The weights of a layer, matrices (out, in) as model files hold them; read while making only.

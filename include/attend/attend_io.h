@@ -29,6 +29,8 @@ typedef struct attend_load_options {
   /* (num_ignored): tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or
    * behind it. */
   const char *const *ignored;
+  int weight_type, arithmetic; /* as in attend_mha_config, as the next */
+  const attend_low_precision *low_precision;
 } attend_load_options;
 
 /* Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer whose names

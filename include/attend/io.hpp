@@ -271,7 +271,10 @@ struct LoadOptions {
   Isa isa = Isa::best;
   float dropout = 0.0f;
   RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
-  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig
+  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig, as the next three
+  WeightType weight_type = WeightType::float32;
+  Arithmetic arithmetic = Arithmetic::float32;
+  const LowPrecision* low_precision = nullptr;
   /// The name of T5's table, where another layer of the file holds it; or "none".
   std::string relative_bias;
   /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.

@@ -36,6 +36,9 @@ Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* con
   if (whole.norm_epsilon != 0.0f) config->norm_epsilon = whole.norm_epsilon;
   config->norm_queries = whole.norm_queries != 0;
   config->norm_keys = whole.norm_keys != 0;
+  config->weight_type = static_cast<WeightType>(whole.weight_type);
+  config->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
+  config->low_precision = low_precision_of(whole.low_precision);
   return read_rotary(whole.rotary, &config->rotary);
 }
 
@@ -101,6 +104,9 @@ attend_mha_config c_config_of(const MultiHeadAttentionConfig& config) {
   given.num_kv_heads = config.num_kv_heads;
   given.head_dim = config.head_dim;
   given.output_size = config.output_size;
+  given.weight_type = static_cast<int>(config.weight_type);
+  given.arithmetic = static_cast<int>(config.arithmetic);
+  given.low_precision = c_low_precision_of(config.low_precision);
   return given;
 }
 

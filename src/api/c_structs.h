@@ -1,4 +1,5 @@
-// Structs of the C API as C++ takes them: of whatever size their caller knew, views, rotary embeddings; and what calls come to.
+// Structs of the C API as C++ takes them: of whatever size their caller knew, views, rotary embeddings, low precision; and what calls
+// come to.
 //
 // All inline: libattend_io, which links nothing of the engine but its interface, takes them too.
 #pragma once
@@ -119,5 +120,11 @@ inline Status read_rotary(const attend_rotary_embedding* given, RotaryEmbedding*
   rotary->interleaved = whole.interleaved != 0;
   return status;
 }
+
+// ---------------------------------------------------------------------------------------------
+// Low precision: the same pointer, in either language.
+
+inline const LowPrecision* low_precision_of(const attend_low_precision* given) { return reinterpret_cast<const LowPrecision*>(given); }
+inline const attend_low_precision* c_low_precision_of(const LowPrecision* given) { return reinterpret_cast<const attend_low_precision*>(given); }
 
 }  // namespace attend

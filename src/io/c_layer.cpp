@@ -28,6 +28,9 @@ Status read_options(const attend_load_options* given, LoadOptions* options) {
   options->isa = static_cast<Isa>(whole.isa);
   options->dropout = whole.dropout;
   if (whole.norm_epsilon != 0.0f) options->norm_epsilon = whole.norm_epsilon;
+  options->weight_type = static_cast<WeightType>(whole.weight_type);
+  options->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
+  options->low_precision = low_precision_of(whole.low_precision);
   if (whole.relative_bias != nullptr) options->relative_bias = whole.relative_bias;
   for (int n = 0; n < whole.num_ignored; ++n) {
     if (whole.ignored == nullptr || whole.ignored[n] == nullptr) {

@@ -498,6 +498,9 @@ Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t 
     found.config.dropout = options.dropout;
     found.config.rotary = options.rotary;
     found.config.norm_epsilon = options.norm_epsilon;
+    found.config.weight_type = options.weight_type;
+    found.config.arithmetic = options.arithmetic;
+    found.config.low_precision = options.low_precision;
     status = MultiHeadAttention::make(found.config, found.weights, &loaded.attention);
     if (!status.ok()) return status;
     loaded.convention = found.convention;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # embed_size.sh BUILD: C programs that embed the layer link with plain cc and work, and those that were compiled with the oldest
-# headers that are supported (tests/c/oldest) work with this library, static and shared; one that uses no KV cache links no C API of
-# it, and is at most 320 KB larger than an empty one, both stripped.
+# headers that are supported (tests/c/oldest) work with this library, static and shared; one that uses no KV cache and no low precision
+# links nothing of them, and is at most 320 KB larger than an empty one, both stripped; one of int8 is at most 120 KB larger than that.
 set -eu
 build=$1
 mkdir -p "$build/oldest"
@@ -16,13 +16,17 @@ for program in embed grouped cache; do
   cc "$build/$program-oldest.o" "$build/libattend.so" -lm -o "$build/$program-oldest-shared"
   LD_LIBRARY_PATH=$build/oldest "$build/$program-oldest-shared"
 done
+cc "${flags[@]}" -Iinclude tests/c/int8.c "$build/libattend.a" -lm -lpthread -o "$build/int8"
+"$build/int8"
 for headers in include tests/c/oldest; do
   cc "${flags[@]}" -I$headers tests/c/load.c "$build/libattend_io.a" "$build/libattend.a" -lstdc++ -lm -lpthread -o "$build/load"
   "$build/load" tests/data/minilm "$build/load.npy"
 done
-if nm "$build/embed" | grep attend_kv_cache; then exit 1; fi
+if nm "$build/embed" | grep -e attend_kv_cache -e low_precision -e product; then exit 1; fi
 cc -O2 tests/c/empty.c -o "$build/empty"
-strip "$build/embed" "$build/empty"
-size=$(($(stat -c %s "$build/embed") - $(stat -c %s "$build/empty")))
-echo "embedding attend takes $size bytes"
-[ $size -le 320000 ]
+strip "$build/embed" "$build/empty" "$build/int8"
+size_of() { stat -c %s "$build/$1"; }
+size=$(($(size_of embed) - $(size_of empty)))
+more=$(($(size_of int8) - $(size_of embed)))
+echo "embedding attend takes $size bytes, and a layer of int8 $more more"
+[ $size -le 320000 ] && [ $more -le 120000 ]

@@ -24,11 +24,14 @@ FIELDS = {  # a C++ field's name in C; None: what stands for it is among the oth
 }
 C_FIELDS = {"attend_options.windowed": "-1 is no zero", "attend_load_options.num_ignored": "a vector's size"}
 ENUMS = {"StatusCode": ("attend_code", "ATTEND_"), "Isa": ("attend_isa", "ATTEND_ISA_"), "EmptyRows": ("attend_empty_rows", "ATTEND_EMPTY_"),
-         "CacheType": ("attend_cache_type", "ATTEND_CACHE_"), "RotaryScalingKind": ("attend_rotary_scaling_kind", "ATTEND_ROTARY_")}
+         "CacheType": ("attend_cache_type", "ATTEND_CACHE_"),
+         "RotaryScalingKind": ("attend_rotary_scaling_kind", "ATTEND_ROTARY_"), "WeightType": ("attend_weight_type", "ATTEND_WEIGHTS_"),
+         "Arithmetic": ("attend_arithmetic", "ATTEND_ARITHMETIC_")}
 CLASSES = {"ThreadPool": "attend_thread_pool_", "Workspace": "attend_workspace_", "DotProductAttention": "attend_dot_product_",
            "KeyValueCache": "attend_kv_cache_", "MultiHeadAttention": "attend_mha_"}
 FUNCTIONS = {  # else a function is attend_ and its name, a method its class's prefix and its name; None: not in C
     "rotary_embedding": "attend_rotate",  # the struct has that name
+    "low_precision": "attend_get_low_precision",  # so has this one
     "DotProductAttention::make": None,    # it holds nothing: its call has dropout and isa
     "DotProductAttention::forward": "attend_dot_product_attention",
     "MultiHeadAttention::packed_bytes": "attend_mha_bytes", "MultiHeadAttention::config": "attend_mha_get_config",
