@@ -11,7 +11,7 @@
 #   make amalgamation    the engine as one source file, build/attend.cpp, and its headers (tools/amalgamate.py)
 #   make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=    stripped; make install-debug keeps symbols; make uninstall
 #
-# CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, WERROR=1,
+# CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, LOW_PRECISION=0 (float32 alone), WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
 # NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), AXES (of make bench-sweep), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
@@ -30,27 +30,28 @@ BUILD ?= build$(if $(filter $(host),$(arch)),,/$(triple))
 
 include src/build.mk
 ISAS ?= $(isas_$(arch))
-unknown := $(strip $(foreach isa,$(ISAS),$(if $(filter undefined,$(origin flags_$(isa))),$(isa))))
+unknown := $(filter-out $(isas_$(arch)),$(ISAS))
 $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
 assembles = $(if $(shell $(CXX) -x assembler $(1) -c -o /dev/null /dev/null 2>&1),,$(1))
 assembler_flags_avx2 := $(call assembles,$(assembler_flags_avx2))
 gcc_flags_kernels := $(if $(findstring clang,$(shell $(CXX) --version)),,$(gcc_flags_kernels))
 
-# The products that need features of a CPU beyond its ISA's come first, as the best.
-product_files := $(foreach isa,$(ISAS),$(products_$(isa)))
-isa_files := $(ISAS) $(product_files)
-
 THREADS ?= 1
+LOW_PRECISION ?= 1
+# The products that need features of a CPU beyond its ISA's come first, as the best.
+products := $(if $(filter-out 0,$(LOW_PRECISION)),$(foreach isa,$(ISAS) scalar,$(products_$(isa))))
+isa_files := $(ISAS) $(filter-out $(products_scalar),$(products))
+
 CXXFLAGS ?= $(flags_default) -g
 common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) \
   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
   '-DATTEND_BUILT_ISAS(ISA)=$(foreach isa,$(ISAS) scalar,ISA($(isa)))' \
-  '-DATTEND_BUILT_PRODUCTS(LIST)=$(foreach products,$(product_files) scalar_products,LIST($(products)))' -DATTEND_THREADS=$(THREADS)
+  '-DATTEND_BUILT_PRODUCTS(LIST)=$(foreach product,$(products),LIST($(product)))' -DATTEND_THREADS=$(THREADS)
 # The engine's frames are in .su files beside the objects, for a test to sum up.
 engine_flags := $(common) $(flags_engine) -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
-engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) src/kernels/scalar.cpp src/kernels/scalar_products.cpp $(isa_files:%=src/kernels/%.cpp)
+engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) $(patsubst %,src/kernels/%.cpp,scalar $(ISAS) $(products))
 io_sources := $(wildcard src/io/*.cpp)
 reference_sources := $(wildcard src/reference/*.cpp)
 check_sources := $(wildcard tools/checks/*.cpp tools/checks/kernels/*.cpp)

@@ -1,10 +1,11 @@
 # What the libraries are made of and compiled with: lines NAME := WORDS, read by the Makefile, tools/cmake and tools/amalgamate.py.
 
-# The engine's floors, from the lowest up: a floor includes none above it (tests/check/floors.sh). The engine is their files,
-# src/kernels/scalar.cpp, the file of each ISA of the architecture, and the files of low precision: scalar_products.cpp, and those named here.
+# The engine's floors, from the lowest up: a floor includes none above it (tests/check/floors.sh). The engine is their files and those
+# of kernels: scalar and the ISAs of the architecture, and of each its products of low precision.
 floors := base data plan run call check api
 isas_x86_64 := avx2 avx512
 isas_aarch64 := neon
+products_scalar := scalar_products
 products_avx2 := avx2_products
 products_avx512 := avx512_vnni avx512_bf16 avx512_products
 products_neon := neon_products

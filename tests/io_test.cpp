@@ -2,10 +2,10 @@
 #include <doctest.h>
 
 #include "attend/io.hpp"
-#include "base/half_floats.h"
 #include "io/json.h"
 #include "io/output_file.h"
 #include "io/text.h"
+#include "kernels/half_floats.h"
 
 #include <algorithm>
 #include <cmath>

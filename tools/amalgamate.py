@@ -20,12 +20,17 @@ HEAD = """\
 // Programs include attend.hpp, or attend.h in C, and link with -lpthread -lm. Results have the bits of the library that make builds.
 //
 // Of use: -fno-exceptions -fno-rtti, with which C programs link it by cc, without libstdc++; -DATTEND_THREADS=0, without the
-// thread pool; -Os, for a quarter less code, and calls of microseconds that take a tenth longer.
+// thread pool; -DATTEND_LOW_PRECISION=0, without the kernels of bfloat16, float16 and int8, 100 KB; -Os, for a quarter less code, and calls of microseconds that take a tenth longer.
 // To be left out: -ffast-math, an error; clang's -ffp-contract=fast, which changes bits; -march, with which older CPUs do not get
 // as far as the choice of the ISA.
 
 #if !defined(ATTEND_THREADS)
 #define ATTEND_THREADS 1
+#endif
+#if !defined(ATTEND_LOW_PRECISION)
+#define ATTEND_LOW_PRECISION 1
+#elif !ATTEND_LOW_PRECISION
+#define ATTEND_BUILT_PRODUCTS(LIST)
 #endif
 #define ATTEND_REGIONS  // what an ISA's files may use is said by pragmas, of which g++ 12 tells no macros
 
@@ -88,17 +93,27 @@ def expand(path):
     return f"\n// ---- src/{path}\n" + re.sub(r'^#include "(.*)".*\n', replace, text, flags=re.MULTILINE)
 
 
-def region(isa, settings):
-    """The files of an ISA, compiled as with its flags; clang's pragma knows none that have a value, which only tune, and no level."""
-    flags = [flag.removeprefix("-m") for flag in settings[f"flags_{isa}"]]
+def region(file, settings):
+    """A kernel file, compiled as with its flags; clang's pragma knows none that have a value, which only tune, and no level."""
+    flags = [flag.removeprefix("-m") for flag in settings[f"flags_{file}"]]
     names = ",".join(flag for flag in flags if "=" not in flag)
     levels = [flag.removeprefix("-").removeprefix("f") for flag in settings["flags_default"] + settings["gcc_flags_kernels"]]
     return REGION.format(
         clang=f'(__attribute__((target("{names}"))), apply_to = function)' if names else "",
         gcc=f'\n#pragma GCC target("{",".join(flags)}")' if flags else "",
         levels=", ".join(f'"{level}"' for level in levels),
-        text=expand(f"kernels/{isa}.cpp"),
+        text=expand(f"kernels/{file}.cpp"),
     )
+
+
+def with_low_precision(text):
+    return f"#if ATTEND_LOW_PRECISION\n{text}#endif\n"
+
+
+def built(isas, products):
+    """The lists of what is built, as macros: ISAs, and files of products."""
+    isas, products = (" ".join(f"{macro}({name})" for name in names) for macro, names in (("ISA", isas), ("LIST", products)))
+    return f"#define ATTEND_BUILT_ISAS(ISA) {isas}\n" + with_low_precision(f"#define ATTEND_BUILT_PRODUCTS(LIST) {products}\n")
 
 
 def system_headers(text):
@@ -120,15 +135,17 @@ def amalgamate():
 
     # Scalar's kernels before the others': what all ISAs include then stands before the condition of one architecture.
     engine = "".join(map(expand, [*files, "kernels/scalar.cpp"]))
+    engine += with_low_precision("".join(expand(f"kernels/{file}.cpp") for file in settings["products_scalar"]))
     headers, kernels, conditional = system_headers("".join(public) + engine), "", "#if"
     for architecture in sorted(name for name in settings if name.startswith("isas_")):
         isas, condition = settings[architecture], f"{conditional} defined(__{architecture.removeprefix('isas_')}__)\n"
+        products = [file for isa in isas for file in settings[f"products_{isa}"]]
         text = "".join(region(isa, settings) for isa in isas)
-        built = " ".join(f"ISA({isa})" for isa in [*isas, "scalar"])
-        headers += f"{condition}{system_headers(text)}#define ATTEND_BUILT_ISAS(ISA) {built}\n"
+        text += with_low_precision("".join(region(file, settings) for file in products))
+        headers += condition + system_headers(text) + built([*isas, "scalar"], products + settings["products_scalar"])
         kernels += f"{condition}{text}"
         conditional = "#elif"
-    headers += "#else\n#define ATTEND_BUILT_ISAS(ISA) ISA(scalar)\n#endif\n"
+    headers += "#else\n" + built(["scalar"], settings["products_scalar"]) + "#endif\n"
     return HEAD.format(version=version, headers=headers) + without_headers(f"{engine}\n{kernels}#endif\n") + TAIL
 
 

@@ -1,16 +1,9 @@
 // What the CPU and the operating system let a program use, and the floating-point mode of a thread.
 #pragma once
 
-namespace attend {
+#include "kernels/features.h"
 
-/// Bits of cpu_features.
-inline constexpr unsigned cpu_avx2 = 1;    // AVX2 and FMA, with the operating system saving ymm registers
-inline constexpr unsigned cpu_avx512 = 2;  // F, DQ, BW and VL, with zmm and mask registers saved
-inline constexpr unsigned cpu_neon = 4;
-inline constexpr unsigned cpu_zen_1_to_4 = 8;  // AMD's, by family: decoding fetches less far ahead
-inline constexpr unsigned cpu_f16c = 16;         // float16 to floats, beside AVX2
-inline constexpr unsigned cpu_avx512_vnni = 32;  // beside AVX-512
-inline constexpr unsigned cpu_avx512_bf16 = 64;  // beside AVX-512
+namespace attend {
 
 /// The bits of this CPU. CPUID is asked once: under a hypervisor it traps, which takes microseconds.
 unsigned cpu_features() noexcept;

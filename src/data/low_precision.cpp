@@ -4,20 +4,19 @@
 #include <math.h>
 
 #include "base/cpu.h"
-#include "base/half_floats.h"
 #include "data/layer.h"
+#include "kernels/half_floats.h"
 
 namespace attend {
 
-#define ATTEND_DECLARE(products) extern const Products products;
-ATTEND_BUILT_PRODUCTS(ATTEND_DECLARE)
-#undef ATTEND_DECLARE
+#define ATTEND_DECLARE_PRODUCTS(products) extern const Products products;
+ATTEND_BUILT_PRODUCTS(ATTEND_DECLARE_PRODUCTS)
 
 namespace {
 
-#define ATTEND_ENTRY(products) &products,
-const Products* const built[] = {ATTEND_BUILT_PRODUCTS(ATTEND_ENTRY)};
-#undef ATTEND_ENTRY
+constexpr Products no_products = {Isa::best, nullptr, 0};  // so that a build without low precision has a list, too
+#define ATTEND_PRODUCTS(products) &products,
+const Products* const built_products[] = {ATTEND_BUILT_PRODUCTS(ATTEND_PRODUCTS) &no_products};
 
 // A channel in the order of its elements.
 template <class Element>
@@ -71,7 +70,7 @@ std::uint16_t kept(const Product& product, std::uint16_t bits) {
 }  // namespace
 
 const Product* usable_product(Isa isa, int index) {
-  for (const Products* products : built) {
+  for (const Products* products : built_products) {
     if (products->isa != isa) continue;
     for (int i = 0; i < products->count; ++i) {
       const Product& product = products->list[i];
@@ -82,7 +81,7 @@ const Product* usable_product(Isa isa, int index) {
 }
 
 const CacheKernels* find_cache_kernels(CacheType type, Isa isa) {
-  for (const Products* products : built) {
+  for (const Products* products : built_products) {
     for (int i = 0; products->isa == isa && i < products->cache_count; ++i) {
       const CacheKernels& kernels = products->caches[i];
       if (kernels.type == type && (cpu_features() & kernels.features) == kernels.features) return &kernels;
@@ -99,7 +98,7 @@ const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) 
 }
 
 const CoreKernels* find_core(Isa isa) {
-  for (const Products* products : built) {
+  for (const Products* products : built_products) {
     const CoreKernels* const core = products->isa == isa ? products->core : nullptr;
     if (core != nullptr && (cpu_features() & core->features) == core->features) return core;
   }

@@ -1,7 +1,7 @@
 // The types of array elements in files.
 #include "attend/io.hpp"
 
-#include "base/half_floats.h"
+#include "kernels/half_floats.h"
 
 #include <cstdint>
 #include <cstring>

@@ -2,12 +2,12 @@
 #include "attend/io.hpp"
 
 #include "io/guarded.h"
-#include "base/half_floats.h"
 #include "io/json.h"
 #include "io/output_file.h"
 #include "io/recognise.h"
 #include "io/shape.h"
 #include "io/text.h"
+#include "kernels/half_floats.h"
 
 #include <algorithm>
 #include <cstdint>

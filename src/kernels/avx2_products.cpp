@@ -1,8 +1,8 @@
 // The products of low precision of AVX2: int8 exact by widening to 16 bits, bfloat16 by multiply-adds, weights widened to floats.
-#include "kernels/compiler.h"
-#include "kernels/flushed_denormals.h"
-#include "base/cpu.h"
 #include "kernels/cache_kernels.h"
+#include "kernels/compiler.h"
+#include "kernels/features.h"
+#include "kernels/flushed_denormals.h"
 #include "kernels/products.h"
 #if !defined(ATTEND_REGIONS) && (!defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__))
 #error "compile this file with -mavx2 -mfma -mf16c"

@@ -1,7 +1,7 @@
 // The products of AVX-512 BF16: rows rounded to bfloat16, in pairs; and attention in bfloat16.
 #include "kernels/compiler.h"
+#include "kernels/features.h"
 #include "kernels/flushed_denormals.h"
-#include "base/cpu.h"
 #include "kernels/products.h"
 #if !defined(ATTEND_REGIONS) && !defined(__AVX512BF16__)
 #error "compile this file with -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16"

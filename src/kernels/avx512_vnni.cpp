@@ -1,7 +1,7 @@
 // The products of AVX-512 VNNI: int8 rows as bytes.
 #include "kernels/compiler.h"
+#include "kernels/features.h"
 #include "kernels/flushed_denormals.h"
-#include "base/cpu.h"
 #include "kernels/products.h"
 #if !defined(ATTEND_REGIONS) && !defined(__AVX512VNNI__)
 #error "compile this file with -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni"

@@ -15,11 +15,6 @@ class FlushedDenormals {
 #if defined(__x86_64__)
   ATTEND_INLINE FlushedDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8000); }
   ATTEND_INLINE ~FlushedDenormals() { _mm_setcsr(before_); }
-  /// Keeps what makes x before the mode ends.
-  template <class Vector>
-  ATTEND_INLINE void keep(Vector& x) const {
-    asm volatile("" : "+v"(x));
-  }
 
  private:
   unsigned before_;
@@ -29,17 +24,19 @@ class FlushedDenormals {
     asm volatile("msr fpcr, %0" : : "r"(before_ | 1ull << 24));
   }
   ATTEND_INLINE ~FlushedDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
-  template <class Vector>
-  ATTEND_INLINE void keep(Vector& x) const {
-    asm volatile("" : "+w"(x));
-  }
 
  private:
   unsigned long long before_;
-#else
-  template <class Vector>
-  ATTEND_INLINE void keep(Vector&) const {}
 #endif
 };
+
+/// Keeps what makes a vector before the mode ends. No function: outside of an ISA's region clang knows none of its registers.
+#if defined(__x86_64__)
+#define ATTEND_KEEP(x) asm volatile("" : "+v"(x))
+#elif defined(__aarch64__)
+#define ATTEND_KEEP(x) asm volatile("" : "+w"(x))
+#else
+#define ATTEND_KEEP(x) static_cast<void>(x)
+#endif
 
 }  // namespace attend

@@ -82,7 +82,7 @@ struct Format : Sums {
       ATTEND_UNROLL
       for (int r = 0; r < rows; ++r) {
         ATTEND_UNROLL
-        for (int v = 0; v < vectors; ++v) mode.keep(sums[r][v]);
+        for (int v = 0; v < vectors; ++v) ATTEND_KEEP(sums[r][v]);
       }
     } else {
       multiply_words<Rest, rows, vectors>(sums, a, arguments, {ahead, arguments.ahead_end});

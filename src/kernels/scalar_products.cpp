@@ -1,8 +1,8 @@
 // The products of low precision of plain C++, for any CPU. A multiply-add of bfloat16 and of int8's end rounds once, by libm.
-#include "kernels/compiler.h"
-#include "base/half_floats.h"
-#include "kernels/flushed_denormals.h"
 #include "kernels/cache_kernels.h"
+#include "kernels/compiler.h"
+#include "kernels/flushed_denormals.h"
+#include "kernels/half_floats.h"
 #include "kernels/products.h"
 
 #include "kernels/vec_scalar.h"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # avx512.sh BUILD [FLAG...]: the tests of the AVX-512 kernels, of which SIMDe emulates the intrinsics (see
 # emulated_avx512.h) where the CPU has AVX2 alone. FLAG...: of doctest, to choose tests. What is built is a
-# copy of the tree, in which the CPU is said to have AVX-512; built anew as far as it has changed.
+# copy of the tree, in which the CPU is said to have AVX-512; built anew as far as it has changed. Low precision is left out: its
+# instructions are not emulated.
 set -eu
 copy=$1/avx512
 shift
@@ -24,4 +25,4 @@ touch -r "$copy"/src/base/cpu.cpp{.original,}  # not newer than its object
 # stack, where emulated vectors are spilled.
 [ $# != 0 ] || set -- '-sfe=*tool_test*,*bench_test*' '-tce=*at most 8 KiB of stack*'
 ATTEND_REQUIRE_ISA=avx512 ATTEND_EMULATOR=SIMDe "${MAKE:-make}" -s -C "$copy" -j"${JOBS:-$(nproc)}" BUILD=build \
-  CXX="$clang" ISAS=avx512 CXXFLAGS=-O1 flags_avx512="-O2 $emulated" TEST_FLAGS="$(printf '%q ' "$@")" test
+  CXX="$clang" ISAS=avx512 LOW_PRECISION=0 CXXFLAGS=-O1 flags_avx512="-O2 $emulated" TEST_FLAGS="$(printf '%q ' "$@")" test

@@ -47,7 +47,7 @@ stage_haswell() { emulate Haswell avx2 "-sf=*kernel_test*,*plan_test*,*operation
 stage_avx512() { tests/check/avx512.sh "$check"; }
 
 stage_subsets() {
-  (stage=avx2 && sample ISAS=avx2 CXXFLAGS=-O1) && (stage=no-isa && sample ISAS= CXXFLAGS=-O1)
+  (stage=avx2 && sample ISAS=avx2 LOW_PRECISION=0 CXXFLAGS=-O1) && (stage=no-isa && sample ISAS= CXXFLAGS=-O1)
 }
 # The tests ask for threads, so verify stands in for them.
 stage_no_threads() {
