@@ -110,7 +110,7 @@ TEST_CASE("C API: each option of a layer changes what the call gives, as in C++"
   const Change bias = [&](AttentionOptions& o) { o.relative_position_bias.table = table.view; };
   const Change masked = [&](AttentionOptions& o) { o.mask = BoolMaskView(mask, 1, S); };
   const Change dropout = [](AttentionOptions& o) { o.training = true; };
-  const Case cases[] = {
+  std::vector<Case> cases = {
       {"scale", same, [](AttentionOptions& o) { o.scale = 0.9f; }},
       {"softcap", same, [](AttentionOptions& o) { o.softcap = 0.5f; }},
       {"causal", same, causal},
@@ -135,6 +135,16 @@ TEST_CASE("C API: each option of a layer changes what the call gives, as in C++"
       {"training", same, dropout},
       {"dropout_seed", dropout, [](AttentionOptions& o) { o.dropout_seed = 1; }},
   };
+  const Change bfloat16 = [](AttentionOptions& o) { o.core_arithmetic = Arithmetic::bfloat16, o.low_precision = low_precision(); };
+  AttentionOptions in_bfloat16;
+  bfloat16(in_bfloat16);
+  const Options given_bfloat16(in_bfloat16);
+  const attend_mha_call rounded = call_of(queries, keys, keys, {}, output, given_bfloat16);
+  if (layer.forward(queries, keys, keys, {}, output, in_bfloat16).ok()) {
+    cases.push_back({"core_arithmetic", same, bfloat16});
+  } else {
+    check_refused(attend_mha_forward(made.layer, &rounded, &problem), ATTEND_UNSUPPORTED, "core_arithmetic: this CPU or this build has no attention in bfloat16 on ");
+  }
   Workspace workspace;
   for (const Case& one : cases) {
     CAPTURE(std::string(one.field));
@@ -202,6 +212,8 @@ TEST_CASE("C API: each option of a layer changes what the call gives, as in C++"
   refused([](attend_options& o) { o.window_left = 2; }, "window_left: 2, but windowed is 0");
   refused([](attend_options& o) { o.window_right = -1; }, "window_right: -1, but windowed is 0");
   refused([](attend_options& o) { o.softcap = -1.0f; }, "softcap: -1");
+  refused([](attend_options& o) { o.core_arithmetic = ATTEND_ARITHMETIC_INT8; }, "core_arithmetic: 2, expected float32 or bfloat16");
+  refused([](attend_options& o) { o.core_arithmetic = ATTEND_ARITHMETIC_BFLOAT16; }, "low_precision: null, but core_arithmetic is bfloat16");
   refused([](attend_options& o) { o.windowed = 1, o.window_left = -2; }, "window_left: -2");
   call.options = nullptr;
   call.keys.sizes[1] = 8, call.keys.sizes[2] = 19;

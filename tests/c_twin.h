@@ -97,6 +97,8 @@ struct Options {
     o.threads = c_threads(twin.threads);
     if (o.threads.count == 1) o.threads.count = 0;
     o.isa = static_cast<int>(twin.isa);
+    o.core_arithmetic = static_cast<int>(twin.core_arithmetic);
+    if (twin.low_precision != nullptr) o.low_precision = attend_get_low_precision();
   }
   Options(const Options&) = delete;
   Options& operator=(const Options&) = delete;

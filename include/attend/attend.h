@@ -290,6 +290,35 @@ ATTEND_C_API attend_code attend_rotary_frequencies(int64_t rotary_dim, double ba
 ATTEND_C_API float attend_rotary_attention_factor(const attend_rotary_scaling *scaling);
 
 /* -------------------------------------------------------------------------------------------
+ * Low precision */
+
+/* How the weights of a layer's projections are stored. Making a layer converts those that it is given; biases and norms
+ * stay float32. */
+typedef enum attend_weight_type {
+  ATTEND_WEIGHTS_FLOAT32 = 0,
+  ATTEND_WEIGHTS_BFLOAT16, /* to nearest, ties to even */
+  ATTEND_WEIGHTS_FLOAT16,  /* to nearest, ties to even; 65,520 and beyond become infinity */
+  ATTEND_WEIGHTS_INT8      /* a float32 scale for each output channel, the channel's largest |w| / 127; ties to even */
+} attend_weight_type;
+
+/* What products of floats are computed with: a layer's projections, with weights of that type, and attention itself, which
+ * takes no int8. attend.hpp says which bits they give. */
+typedef enum attend_arithmetic {
+  ATTEND_ARITHMETIC_FLOAT32 = 0,
+  ATTEND_ARITHMETIC_BFLOAT16, /* rows are rounded to bfloat16, sums are float32 */
+  ATTEND_ARITHMETIC_INT8      /* each row, of at most 65,536 elements, is quantised to 8 bits; sums are exact */
+} attend_arithmetic;
+
+/* The kernels of low precision, which a program links only if it calls attend_get_low_precision. */
+typedef struct attend_low_precision attend_low_precision;
+ATTEND_C_API const attend_low_precision *attend_get_low_precision(void);
+
+/* The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; NULL where there
+ * are none, for arithmetic does not take the weights, or the CPU or the build lacks them. */
+ATTEND_C_API const char *attend_product_instructions(attend_weight_type weights, attend_arithmetic arithmetic,
+                                                     attend_isa isa);
+
+/* -------------------------------------------------------------------------------------------
  * What a call of attention may be told */
 
 /* T5's relative position bias: what is added to a score depends on the bucket of j - (i + offset).
@@ -353,6 +382,12 @@ typedef struct attend_options {
   attend_threads threads;
   int average_weights;   /* not 0: attention_weights are their mean over the heads, (B, L, S) */
   int isa;               /* an attend_isa; a layer is bound to one: its calls take best, or that one */
+
+  /* An attend_arithmetic. With bfloat16, queries (times the scale), keys, values and the exponentials of scores are
+   * rounded to bfloat16 before they are multiplied; scores, sums and outputs stay float32, and the softmax's denominator
+   * sums what was rounded. Calls that take keys and values, without dropout, on CPUs with AVX-512 BF16. */
+  int core_arithmetic;
+  const attend_low_precision *low_precision; /* attend_get_low_precision(), where core_arithmetic is not float32 */
 } attend_options;
 
 /* -------------------------------------------------------------------------------------------
@@ -404,32 +439,6 @@ ATTEND_C_API size_t attend_dot_product_workspace_bytes(const attend_dot_product_
  * Immutable once made: any number of threads may run it at once, each with its own workspace. (It is an
  * attend::MultiHeadAttention: in C++, a pointer to one may be cast to const attend_mha *.) */
 typedef struct attend_mha attend_mha;
-
-/* How the weights of a layer's projections are stored. Making a layer converts those that it is given; biases and norms
- * stay float32. */
-typedef enum attend_weight_type {
-  ATTEND_WEIGHTS_FLOAT32 = 0,
-  ATTEND_WEIGHTS_BFLOAT16, /* to nearest, ties to even */
-  ATTEND_WEIGHTS_FLOAT16,  /* to nearest, ties to even; 65,520 and beyond become infinity */
-  ATTEND_WEIGHTS_INT8      /* a float32 scale for each output channel, the channel's largest |w| / 127; ties to even */
-} attend_weight_type;
-
-/* What a layer's projections compute with; products of bfloat16 and int8 take weights of that type. attend.hpp says which
- * bits they give. */
-typedef enum attend_arithmetic {
-  ATTEND_ARITHMETIC_FLOAT32 = 0,
-  ATTEND_ARITHMETIC_BFLOAT16, /* rows are rounded to bfloat16, sums are float32 */
-  ATTEND_ARITHMETIC_INT8      /* each row, of at most 65,536 elements, is quantised to 8 bits; sums are exact */
-} attend_arithmetic;
-
-/* The kernels of low precision, which a program links only if it calls attend_get_low_precision. */
-typedef struct attend_low_precision attend_low_precision;
-ATTEND_C_API const attend_low_precision *attend_get_low_precision(void);
-
-/* The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; NULL where there
- * are none, for arithmetic does not take the weights, or the CPU or the build lacks them. */
-ATTEND_C_API const char *attend_product_instructions(attend_weight_type weights, attend_arithmetic arithmetic,
-                                                     attend_isa isa);
 
 typedef struct attend_mha_config {
   size_t size;

@@ -3,6 +3,9 @@
 
 using namespace attend;
 
+static_assert(static_cast<int>(WeightType::int8) == ATTEND_WEIGHTS_INT8, "the last of them");
+static_assert(static_cast<int>(Arithmetic::int8) == ATTEND_ARITHMETIC_INT8, "the last of them");
+
 extern "C" {
 
 const attend_low_precision* attend_get_low_precision(void) { return c_low_precision_of(low_precision()); }

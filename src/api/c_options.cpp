@@ -69,6 +69,8 @@ Status read_options(const attend_options* given, AttentionOptions* options) {
   options->lse = view_of(whole.lse);
   options->threads = threads_of(whole.threads);
   options->isa = static_cast<Isa>(whole.isa);
+  options->core_arithmetic = static_cast<Arithmetic>(whole.core_arithmetic);
+  options->low_precision = low_precision_of(whole.low_precision);
   return Status();
 }
 
