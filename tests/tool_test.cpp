@@ -350,6 +350,15 @@ TEST_CASE("tool: info") {
   CHECK(json.out.substr(at) == "\n");
   CHECK(contains(json.out, std::string("\"best\": \"") + isa_name(best_isa()) + "\""));
   CHECK(contains(json.out, "\"version\": \"" ATTEND_VERSION "\""));
+  for (const IsaEntry& entry : isas) {
+    const char* const multiplied = product_instructions(WeightType::int8, Arithmetic::int8, entry.isa);
+    const char* const widened = product_instructions(WeightType::bfloat16, Arithmetic::float32, entry.isa);
+    if (multiplied == nullptr || widened == nullptr) continue;
+    CHECK(contains(text.out, std::string("int8 by ") + multiplied + ", weights of bfloat16, "));
+    CHECK(contains(text.out, std::string(" by ") + widened + "\n"));
+    CHECK(contains(json.out, std::string("{\"weight_type\": \"int8\", \"arithmetic\": \"int8\", \"instructions\": \"") + multiplied + "\"}"));
+    CHECK(contains(json.out, std::string("{\"weight_type\": \"bfloat16\", \"arithmetic\": \"float32\", \"instructions\": \"") + widened + "\"}"));
+  }
 }
 
 TEST_CASE("tool: run agrees with PyTorch") {
@@ -700,6 +709,71 @@ TEST_CASE("tool: a norm is applied where its weight is") {
     layer.weights.norm_epsilon = 1e-6;
     layer.check({});
   }
+}
+
+TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the library gives in that precision, or are refused") {
+  NumberedLayer layer("q_proj.weight", "k_proj.weight", "v_proj.weight", "out_proj.weight");
+  const std::vector<float> x = floats(read(layer / "x.npy"));
+  const ConstTensorView rows(x.data(), 2, 21, 6);
+  const auto expect = [&](const io::LoadOptions& load, const AttentionOptions& options, std::vector<float>* output) {
+    io::LoadedLayer loaded;
+    Workspace workspace;
+    output->resize(x.size());
+    const Status status = io::load_layer(layer / "w.safetensors", "block.attn", 4, &loaded, load);
+    REQUIRE_MESSAGE(status.ok(), status.message());
+    return loaded.attention.forward(rows, rows, rows, {}, TensorView(output->data(), 2, 21, 6), workspace, options);
+  };
+  const auto check = [&](const Words& more, const std::vector<float>& expected, const std::string& told) {
+    const Outcome outcome = run(layer.words("run", more + Words{"--out", layer / "o.npy"}));
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.code == 0);
+    CHECK(contains(outcome.out, told + "\n"));
+    CHECK(floats(read(layer / "o.npy")) == expected);
+    CHECK(run(layer.words("heatmap", more)).code == 0);
+  };
+  const struct {
+    Words words;
+    WeightType weight_type;
+    Arithmetic arithmetic;
+    const char* told;
+  } cases[] = {{{"--weight-type", "bfloat16"}, WeightType::bfloat16, Arithmetic::float32, "weights of bfloat16"},
+               {{"--weight-type", "float16"}, WeightType::float16, Arithmetic::float32, "weights of float16"},
+               {{"--weight-type", "int8", "--arithmetic", "float32"}, WeightType::int8, Arithmetic::float32, "weights of int8"},
+               {{"--arithmetic", "bfloat16"}, WeightType::bfloat16, Arithmetic::bfloat16, "bfloat16"},
+               {{"--arithmetic", "int8"}, WeightType::int8, Arithmetic::int8, "int8"},
+               {{"--arithmetic", "int8", "--weight-type", "int8"}, WeightType::int8, Arithmetic::int8, "int8"}};
+  std::vector<float> expected;
+  for (const IsaEntry& entry : isas) {
+    if (!isa_usable(entry.isa)) continue;
+    for (const auto& one : cases) {
+      CAPTURE(one.words.back());
+      const Words words = one.words + Words{"--isa", entry.name};
+      const char* const instructions = product_instructions(one.weight_type, one.arithmetic, entry.isa);
+      if (instructions == nullptr) {
+        layer.check_refused_by_both(words, {one.words[0] + " ", "this CPU or this build has no kernel for it on " + std::string(entry.name)});
+        continue;
+      }
+      io::LoadOptions load;
+      load.isa = entry.isa;
+      load.weight_type = one.weight_type;
+      load.arithmetic = one.arithmetic;
+      load.low_precision = low_precision();
+      REQUIRE(expect(load, {}, &expected).ok());
+      check(words, expected, std::string(" on ") + entry.name + ", " + one.told + " by " + instructions);
+    }
+  }
+  AttentionOptions rounded;
+  rounded.core_arithmetic = Arithmetic::bfloat16;
+  rounded.low_precision = low_precision();
+  if (expect({}, rounded, &expected).ok()) check({"--core-arithmetic", "bfloat16"}, expected, isa_name(best_isa()));
+  else layer.check_refused_by_both({"--core-arithmetic", "bfloat16"}, {"core_arithmetic: this CPU or this build has no attention in bfloat16"});
+
+  REQUIRE(expect({}, {}, &expected).ok());
+  check({"--weight-type", "float32", "--arithmetic=float32", "--core-arithmetic", "float32"}, expected, isa_name(best_isa()));
+  layer.check_refused_by_both({"--weight-type", "int4"}, {"--weight-type 'int4'", "float32, bfloat16, float16 and int8", "did you mean 'int8'?"});
+  layer.check_refused_by_both({"--arithmetic", "float16"}, {"--arithmetic 'float16'", "float32, bfloat16 and int8"});
+  layer.check_refused_by_both({"--core-arithmetic", "int8"}, {"--core-arithmetic 'int8'", "float32 and bfloat16"});
+  layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8, but --weight-type is float32"});
 }
 
 TEST_CASE("tool: sinks are loaded and used") {

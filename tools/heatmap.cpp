@@ -9,6 +9,7 @@
 #include "io/text.h"
 #include "layer_input.h"
 #include "output.h"
+#include "precision_options.h"
 #include "progress.h"
 #include "rotary_options.h"
 #include "score_options.h"
@@ -117,6 +118,7 @@ int heatmap(const Arguments& arguments) {
   visibility.apply(&options, B, loaded.view().sizes[1], entry, 1);
   const ScoreOptions scores(arguments, H);
   scores.apply(&options);
+  apply_core_arithmetic(arguments, &options);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);
   cut(L, &options.key_padding_mask);
@@ -145,7 +147,7 @@ const Verb heatmap_verb = {
     "largest weight; all heads of a sheet share it. Colours go to terminals alone, dark or light, and to\n"
     "none where NO_COLOR is set or TERM is dumb.\n"
     "\n" +
-        std::string(mask_details) + "\n" + rope_scaling_details,
+        std::string(mask_details) + "\n" + rope_scaling_details + "\n" + precision_details,
     joined({
         {
             {"--weights", "W.safetensors", "the file of the layer, with names as in attend run --help", true},
@@ -154,6 +156,8 @@ const Verb heatmap_verb = {
             {"--valid-lens", "N.npy", "the sequences' lengths (B,); padding past them is not drawn; default: all"},
         },
         layer_flags(),
+        precision_flags(),
+        core_precision_flags(),
         visibility_flags(),
         score_flags(),
         rotary_flags(),

@@ -11,6 +11,7 @@
 #include "base/isas.h"
 #include "execution.h"
 #include "io/json.h"
+#include "precision_options.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -19,7 +20,7 @@ namespace {
 
 #if defined(__x86_64__)
 const char* const architecture = "x86_64";
-const char* const used_features[] = {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"};
+const char* const used_features[] = {"avx2", "fma", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"};
 const char* const features_line = "flags";
 #elif defined(__aarch64__)
 const char* const architecture = "aarch64";
@@ -92,6 +93,24 @@ std::string huge_pages() {
   return "";
 }
 
+// What an ISA multiplies in low precision, and by which instructions: the arithmetics, then the weights that float32 takes, which
+// share theirs. Nothing where the build has none.
+std::string products_text(Isa isa) {
+  std::string products, weights;
+  const char* widened = nullptr;
+  for (const Precision& precision : low_precisions) {
+    const char* const instructions = product_instructions(precision.weight_type, precision.arithmetic, isa);
+    if (instructions == nullptr) continue;
+    if (precision.arithmetic == Arithmetic::float32) {
+      weights += (weights.empty() ? "" : ", ") + std::string(name_of(precision.weight_type));
+      widened = instructions;
+    } else {
+      products += std::string(name_of(precision.arithmetic)) + " by " + instructions + ", ";
+    }
+  }
+  return widened == nullptr ? "" : products + "weights of " + weights + " by " + widened;
+}
+
 void print_text() {
   std::printf("attend    %s\n", version());
   std::printf("CPU       %s (%s), %u threads\n", terminal_text(cpu_name()).c_str(), architecture,
@@ -113,7 +132,20 @@ void print_text() {
                 : isa_compiled(isa) ? "compiled, but this CPU lacks it"
                                     : "not in this build",
                 isa == best_isa() ? ", the best here" : "");
+    const std::string products = products_text(isa);
+    if (!products.empty()) std::printf("%-9s %s\n", "", products.c_str());
   }
+}
+
+std::string products_json(Isa isa) {
+  std::string products;
+  for (const Precision& precision : low_precisions) {
+    const char* const instructions = product_instructions(precision.weight_type, precision.arithmetic, isa);
+    if (instructions == nullptr) continue;
+    products += (products.empty() ? "" : ", ") + ("{\"weight_type\": " + io::json_string(name_of(precision.weight_type))) +
+                ", \"arithmetic\": " + io::json_string(name_of(precision.arithmetic)) + ", \"instructions\": " + io::json_string(instructions) + "}";
+  }
+  return products;
 }
 
 void print_json() {
@@ -140,7 +172,7 @@ void print_json() {
   for (const IsaEntry& entry : isas) {
     const Isa isa = entry.isa;
     text += separator + ("{\"name\": " + io::json_string(isa_name(isa))) +
-            ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + "}";
+            ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + ", \"products\": [" + products_json(isa) + "]}";
     separator = ", ";
   }
   std::printf("%s], \"best\": %s}\n", text.c_str(), io::json_string(isa_name(best_isa())).c_str());
@@ -159,7 +191,8 @@ int info(const Arguments& arguments) {
 const Verb info_verb = {
     "info",
     "prints the CPU, its caches and features, the ISAs and the version",
-    "",
+    "Below a usable ISA stands what it multiplies in low precision, and by which instructions: rows and\n"
+    "weights of bfloat16 and int8 (--arithmetic of attend run), then weights that are widened to float32.\n",
     {{"--json", nullptr, "prints one JSON object"}},
     info,
 };

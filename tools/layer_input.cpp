@@ -7,6 +7,7 @@
 #include "failure.h"
 #include "io/shape.h"
 #include "io/text.h"
+#include "precision_options.h"
 #include "rotary_options.h"
 #include "text.h"
 
@@ -36,6 +37,10 @@ io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
   options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore"};
   const std::string path = arguments.text("--weights"), prefix = arguments.text("--prefix");
   const std::int64_t heads = arguments.integer("--heads", 0, 1, most_heads);
+  const Precision precision = chosen_precision(arguments, isa);
+  options.weight_type = precision.weight_type;
+  options.arithmetic = precision.arithmetic;
+  options.low_precision = low_precision();
   RotaryOptions rotary(arguments);
   io::SafetensorsFile file;
   io::LayerWeights found;

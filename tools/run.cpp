@@ -13,6 +13,7 @@
 #include "layer_input.h"
 #include "output.h"
 #include "output_arrays.h"
+#include "precision_options.h"
 #include "progress.h"
 #include "rotary_options.h"
 #include "score_options.h"
@@ -29,9 +30,9 @@ void print_line(const io::LoadedLayer& layer, const std::vector<const ConstTenso
   const auto shape = [&](const ConstTensorView& view) { return io::shape_text({view.sizes, view.sizes + view.rank}); };
   std::string heads = format("%lld heads", static_cast<long long>(config.num_heads));
   if (config.num_kv_heads != config.num_heads) heads += format(" (%lld of keys)", static_cast<long long>(config.num_kv_heads));
-  std::fprintf(stream, "%s layer, %s: queries %s, keys %s, values %s give %s in %.0f us on %s\n", layer.convention, heads.c_str(),
+  std::fprintf(stream, "%s layer, %s: queries %s, keys %s, values %s give %s in %.0f us on %s%s\n", layer.convention, heads.c_str(),
                shape(*inputs[0]).c_str(), shape(*inputs[1]).c_str(), shape(*inputs[2]).c_str(), io::shape_text(output.shape).c_str(),
-               seconds * 1e6, isa_name(layer.attention.isa()));
+               seconds * 1e6, isa_name(layer.attention.isa()), remark_of({config.weight_type, config.arithmetic}, config.isa).c_str());
 }
 
 void print_beginning(const Floats& output) {
@@ -54,6 +55,7 @@ int run(const Arguments& arguments) {
   AttentionOptions options = layer.options;
   const ScoreOptions scores(arguments, config.num_heads);
   scores.apply(&options);
+  apply_core_arithmetic(arguments, &options);
   options.threads = threads.threads();
   const LoadedFloats queries = load_floats("--query", arguments.text("--query"), {-1, -1, config.query_size});
   const std::int64_t B = queries.view().sizes[0], L = queries.view().sizes[1];
@@ -116,7 +118,7 @@ const Verb run_verb = {
     "hidden. One line tells whose names the weights have, the shapes, the time and the ISA, on\n"
     "standard output, or on standard error where an array goes to standard output.\n"
     "\n" +
-        std::string(mask_details) + "\n" + rope_scaling_details +
+        std::string(mask_details) + "\n" + rope_scaling_details + "\n" + precision_details +
         "\n"
     "Names recognised under the prefix, each but T5's with a .bias or without:\n"
     "  W_q.weight W_k.weight W_v.weight W_o.weight                                      D2L\n"
@@ -150,6 +152,8 @@ const Verb run_verb = {
             {"--valid-lens", "N.npy", "how many keys are valid, (B,) or (B, L); default: all"},
         },
         layer_flags(),
+        precision_flags(),
+        core_precision_flags(),
         visibility_flags(),
         score_flags(),
         rotary_flags(),

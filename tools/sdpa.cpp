@@ -12,6 +12,7 @@
 #include "layer_input.h"
 #include "output.h"
 #include "output_arrays.h"
+#include "precision_options.h"
 #include "score_options.h"
 #include "verbs.h"
 #include "visibility_options.h"
@@ -38,6 +39,7 @@ int sdpa(const Arguments& arguments) {
   AttentionOptions options;
   visibility.apply(&options, B, L, 0, B);
   scores.apply(&options);
+  apply_core_arithmetic(arguments, &options);
   if (arguments.has("--scale")) options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   options.threads = threads.threads();
   options.isa = isa;
@@ -77,6 +79,7 @@ const Verb sdpa_verb = {
         },
         visibility_flags(),
         score_flags(),
+        core_precision_flags(),
         {
             {"--out", "O.npy", "where the output goes"},
             {"--lse", "L.npy", "where the logs of the sums of exponentials go, (B, H, L)"},

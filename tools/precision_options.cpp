@@ -1,0 +1,63 @@
+// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention.
+#include "precision_options.h"
+
+#include "failure.h"
+#include "io/text.h"
+#include "text.h"
+
+namespace attend::tool {
+
+namespace {
+
+const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8"};
+const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
+
+/// The enumerator of a flag's name; `otherwise` where the flag is not given. Throws Failure.
+template <class Enum, int count>
+Enum read(const Arguments& arguments, const char* flag, const char* const (&names)[count], Enum otherwise) {
+  const std::string text = arguments.text(flag);
+  if (text.empty()) return otherwise;
+  std::string all;
+  for (int n = 0; n < count; ++n) {
+    if (text == names[n]) return static_cast<Enum>(n);
+    all += std::string(n == 0 ? "" : n + 1 < count ? ", " : " and ") + names[n];
+  }
+  throw Failure(std::string(flag) + ' ' + io::quoted(text) + ": there are " + all + suggestion(text, {names, names + count}));
+}
+
+}  // namespace
+
+const char* name_of(WeightType weight_type) { return weight_types[static_cast<int>(weight_type)]; }
+const char* name_of(Arithmetic arithmetic) { return arithmetics[static_cast<int>(arithmetic)]; }
+
+Precision chosen_precision(const Arguments& arguments, Isa isa) {
+  Precision precision;
+  precision.arithmetic = read(arguments, "--arithmetic", arithmetics, Arithmetic::float32);
+  const WeightType multiplied = precision.arithmetic == Arithmetic::bfloat16 ? WeightType::bfloat16
+                                : precision.arithmetic == Arithmetic::int8   ? WeightType::int8
+                                                                             : WeightType::float32;
+  precision.weight_type = read(arguments, "--weight-type", weight_types, multiplied);
+  if (precision.weight_type != multiplied && precision.arithmetic != Arithmetic::float32) {
+    throw Failure(format("--arithmetic %s takes weights of %s, but --weight-type is %s", name_of(precision.arithmetic), name_of(multiplied), name_of(precision.weight_type)));
+  }
+  const bool low = precision.weight_type != WeightType::float32;
+  if (low && product_instructions(precision.weight_type, precision.arithmetic, isa) == nullptr) {
+    throw Failure(format("%s %s: this CPU or this build has no kernel for it on %s", precision.arithmetic == Arithmetic::float32 ? "--weight-type" : "--arithmetic",
+                         name_of(precision.weight_type), isa_name(isa == Isa::best ? best_isa() : isa)));
+  }
+  return precision;
+}
+
+void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options) {
+  constexpr const char* names[] = {"float32", "bfloat16"};
+  options->core_arithmetic = read(arguments, "--core-arithmetic", names, Arithmetic::float32);
+  if (options->core_arithmetic != Arithmetic::float32) options->low_precision = low_precision();
+}
+
+std::string remark_of(const Precision& precision, Isa isa) {
+  if (precision.weight_type == WeightType::float32) return "";
+  return std::string(precision.arithmetic == Arithmetic::float32 ? ", weights of " : ", ") + name_of(precision.weight_type) + " by " +
+         product_instructions(precision.weight_type, precision.arithmetic, isa);
+}
+
+}  // namespace attend::tool

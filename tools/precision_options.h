@@ -1,0 +1,52 @@
+// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "arguments.h"
+#include "attend/attend.hpp"
+
+namespace attend::tool {
+
+/// What a layer's projections are stored as and compute with.
+struct Precision {
+  WeightType weight_type = WeightType::float32;
+  Arithmetic arithmetic = Arithmetic::float32;
+};
+
+/// All but float32's own.
+inline constexpr Precision low_precisions[] = {{WeightType::bfloat16, Arithmetic::bfloat16}, {WeightType::int8, Arithmetic::int8},
+                                               {WeightType::bfloat16, Arithmetic::float32},  {WeightType::float16, Arithmetic::float32},
+                                               {WeightType::int8, Arithmetic::float32}};
+
+/// "bfloat16".
+const char* name_of(WeightType weight_type);
+const char* name_of(Arithmetic arithmetic);
+
+/// The precision of the flags; an arithmetic implies its weights. Throws Failure where the two do not go together, or where this build
+/// or this CPU has no kernels for them on the ISA.
+Precision chosen_precision(const Arguments& arguments, Isa isa);
+
+/// Sets the arithmetic of attention itself. Throws Failure.
+void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options);
+
+/// What a line says behind the ISA: ", int8 by vpdpbusd"; nothing of float32.
+std::string remark_of(const Precision& precision, Isa isa);
+
+/// The flags of a layer's projections, and of attention itself, for a verb's table, and what its help says of them.
+inline std::vector<Flag> precision_flags() {
+  return {
+      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16 or int8; default: as --arithmetic asks"},
+      {"--arithmetic", "TYPE", "projects in float32, bfloat16 or int8, with weights of that type; default: float32"},
+  };
+}
+inline std::vector<Flag> core_precision_flags() {
+  return {{"--core-arithmetic", "TYPE", "attends in float32 or bfloat16; default: float32"}};
+}
+inline constexpr const char* precision_details =
+    "Weights of bfloat16, float16 and int8 are made from the file's, and take a half or a quarter of the\n"
+    "memory. --arithmetic multiplies them as they are, which is faster, by the instructions that attend info\n"
+    "tells. Results then differ from those of float32 by more than rounding.\n";
+
+}  // namespace attend::tool
