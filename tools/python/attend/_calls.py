@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 from ._arrays import FLOATS, capsule_of, fill_view, new_array
 from ._library import library, refuse, views
 from ._options import ARRAYS, ARRAY_KINDS, OPTIONS, SCALARS, set_distance
+from ._precision import LOW_PRECISION
 from ._structs import Error, Options, RelativePositionBias, View, Workspace, structure
 
 OUTPUT = 3  # FLOATS that are written
@@ -167,6 +168,8 @@ class Frame:
                 setattr(self.options, name, field)
                 if kind == "threads":
                     self.threads = field
+                elif kind == "arithmetic":
+                    self.options.low_precision = LOW_PRECISION
         return [found[name] for name in ("attention_weights", "lse") if name in found], held
 
     def set_operation_options(self, isa: Any, threads: Any) -> None:

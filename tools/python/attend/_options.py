@@ -9,6 +9,7 @@ import numpy
 
 from ._arrays import BOOLS, FLOATS, INTEGERS, Array
 from ._isa import isa_number
+from ._precision import arithmetic_number
 from ._scalars import integer, number, seed
 from .threads import ThreadPool, threads_of
 
@@ -23,7 +24,7 @@ OPTIONS = {
     "relative_position_bias": "bias", "sinks": "floats", "query_starts": "integers", "key_starts": "integers",
     "query_positions": "integers", "key_positions": "integers", "empty_rows": "empty_rows", "training": "flag",
     "dropout_seed": "seed", "attention_weights": "result", "lse": "result", "threads": "threads", "average_weights": "flag",
-    "isa": "isa",
+    "isa": "isa", "core_arithmetic": "arithmetic",
 }
 #: The kinds that are arrays.
 ARRAY_KINDS = {"floats": FLOATS, "integers": INTEGERS, "bools": BOOLS, "result": FLOATS}
@@ -65,6 +66,7 @@ class AttentionOptions(TypedDict, total=False):
     threads                  how many threads, of a pool that all calls share; or a pool
     average_weights          attention_weights are their mean over the heads, (B, L, S)
     isa                      "scalar", "avx2", "avx512" or "neon"; None: the best
+    core_arithmetic          "bfloat16" multiplies queries, keys, values and weights of that type, where the CPU has AVX-512 BF16
     """
 
     scale: Optional[float]
@@ -95,6 +97,7 @@ class AttentionOptions(TypedDict, total=False):
     threads: Union[int, "ThreadPool", None]
     average_weights: bool
     isa: Optional[str]
+    core_arithmetic: Optional[str]
 
 
 _EMPTY_ROWS = {"zero": 0, "uniform": 1}
@@ -126,7 +129,7 @@ def _isa(name: str, value: Any) -> int:
 #: From what Python takes to the field's value, of the kinds that are no arrays.
 SCALARS: dict[str, Callable[[str, Any], Any]] = {
     "scale": _scale, "number": number, "flag": _flag, "integer": integer, "seed": seed, "empty_rows": _empty_rows, "isa": _isa,
-    "threads": threads_of,
+    "threads": threads_of, "arithmetic": arithmetic_number,
 }
 
 

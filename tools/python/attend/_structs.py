@@ -24,7 +24,7 @@ Options = structure(
     ("window_left window_right", c_int64), ("mask key_padding_mask", View), ("mask_hides", c_int),
     ("valid_starts additive_mask tree_parents alibi_slopes", View), ("relative_position_bias", c_void_p),
     ("sinks query_starts key_starts query_positions key_positions", View), ("empty_rows training", c_int), ("dropout_seed", c_uint64),
-    ("attention_weights lse", View), ("threads", Threads), ("average_weights isa", c_int))
+    ("attention_weights lse", View), ("threads", Threads), ("average_weights isa core_arithmetic", c_int), ("low_precision", c_void_p))
 RelativePositionBias = structure("RelativePositionBias", ("size", c_size_t), ("table", View), ("unidirectional", c_int),
                                  ("max_distance", c_int64))
 RotaryEmbedding = structure("RotaryEmbedding", ("size", c_size_t), ("inverse_frequencies cosines sines", View),
@@ -34,12 +34,13 @@ RotaryScaling = structure("RotaryScaling", ("size", c_size_t), ("kind untruncate
 
 Config = structure("Config", ("size", c_size_t), ("key_size query_size value_size num_hiddens num_heads", c_int64), ("dropout", c_float),
                    ("bias isa", c_int), ("norm_epsilon", c_float), ("norm_queries norm_keys", c_int),
-                   ("num_kv_heads head_dim output_size", c_int64), ("rotary", c_void_p))
+                   ("num_kv_heads head_dim output_size", c_int64), ("rotary", c_void_p), ("weight_type arithmetic", c_int),
+                   ("low_precision", c_void_p))
 Weights = structure("Weights", ("size", c_size_t), ("query key value output query_bias key_bias value_bias output_bias", View),
-                    ("query_norm key_norm", View))
+                    ("query_norm key_norm", View), ("stored_query stored_key stored_value stored_output", c_void_p))
 LoadOptions = structure("LoadOptions", ("size", c_size_t), ("num_kv_heads", c_int64), ("isa", c_int), ("dropout", c_float),
                         ("rotary", c_void_p), ("norm_epsilon", c_float), ("num_ignored", c_int), ("relative_bias", c_char_p),
-                        ("ignored", ctypes.POINTER(c_char_p)))
+                        ("ignored", ctypes.POINTER(c_char_p)), ("weight_type arithmetic", c_int), ("low_precision", c_void_p))
 CacheConfig = structure("CacheConfig", ("size", c_size_t), ("batch num_kv_heads head_dim value_dim capacity", c_int64), ("ring", c_int),
                         ("page_rows page_count", c_int64), ("pages", View))
 

@@ -177,7 +177,7 @@ def cache_handle(cache: Any) -> Any:
 _cached = Call(AttentionCachedCall, [("q", FLOATS), ("query_counts", INTEGERS), ("output", OUTPUT)], Options, {"output": "out"})
 
 
-@shows_options("query_positions", "key_positions", "query_starts", "key_starts", "training", "dropout_seed")
+@shows_options("query_positions", "key_positions", "query_starts", "key_starts", "training", "dropout_seed", "core_arithmetic")
 def attention_cached(q: Array, cache: KVCache, query_counts: Optional[Array] = None, *, out: Optional[Array] = None,
                      **options: Unpack[AttentionOptions]) -> Any:
     """Attention of q (B, H, L, D) to all tokens of a cache, their own included where they were appended before.

@@ -1,10 +1,13 @@
 """Which instruction sets there are on this machine."""
 from __future__ import annotations
 
+from typing import Optional
+
 from ._isa import ISAS, isa_number
 from ._library import library
+from ._precision import arithmetic_number, weight_type_number
 
-__all__ = ["best_isa", "isa_compiled", "isa_names", "isa_usable"]
+__all__ = ["best_isa", "isa_compiled", "isa_names", "isa_usable", "product_instructions"]
 
 
 def isa_names() -> tuple[str, ...]:
@@ -25,3 +28,10 @@ def isa_usable(name: str) -> bool:
 def best_isa() -> str:
     """The name of the instruction set that calls use unless they are told another."""
     return ISAS[library.attend_best_isa()]
+
+
+def product_instructions(weight_type: str, arithmetic: str, isa: Optional[str] = None) -> Optional[str]:
+    """The instructions by which a layer's projections multiply weights of that type in that arithmetic, as "vpdpbusd"; None: no way."""
+    found = library.attend_product_instructions(weight_type_number("weight_type", weight_type),
+                                                arithmetic_number("arithmetic", arithmetic), isa_number(isa, "isa"))
+    return None if found is None else str(found.decode())

@@ -59,6 +59,33 @@ def test_weights_of_any_kind():
     assert np.array_equal(attend.MultiHeadAttention(**wide, num_heads=3)(x), expected)
 
 
+@pytest.mark.parametrize("weight_type,arithmetic,most", [
+    ("bfloat16", None, 0.01), ("float16", None, 0.002), ("int8", None, 0.02), ("bfloat16", "bfloat16", 0.01), ("int8", "int8", 0.03)])
+def test_low_precision(weight_type, arithmetic, most):
+    given, x = weights(6), random(29, 2, 5, 12)
+    expected = attend.MultiHeadAttention(**given, num_heads=3)(x)
+    instructions = attend.product_instructions(weight_type, arithmetic or "float32")
+    if instructions is None:
+        with pytest.raises(RuntimeError, match="weight_type: this CPU or this build has no kernel"):
+            attend.MultiHeadAttention(**given, num_heads=3, weight_type=weight_type, arithmetic=arithmetic)
+        return
+    layer = attend.MultiHeadAttention(**given, num_heads=3, weight_type=weight_type, arithmetic=arithmetic)
+    found = layer(x)
+    assert 0 < np.abs(found - expected).max() < most * np.abs(expected).max()
+    assert (layer.weight_type, layer.arithmetic) == (weight_type, arithmetic or "float32") and f"weight_type='{weight_type}'" in repr(layer)
+    assert np.array_equal(pickle.loads(pickle.dumps(layer))(x), found)
+
+
+def test_low_precision_that_is_refused():
+    for wrong, message in {"int4": "weight_type: expected one of float32, bfloat16, float16, int8, got 'int4'",
+                           "float16": "arithmetic: int8 takes weights of int8, but weight_type is float16"}.items():
+        with pytest.raises(ValueError, match=message):
+            attend.MultiHeadAttention.random(12, 3, weight_type=wrong, arithmetic="int8")
+    with pytest.raises(TypeError, match="arithmetic: expected a name, got 8"):
+        attend.MultiHeadAttention.random(12, 3, weight_type="int8", arithmetic=8)
+    assert attend.product_instructions("float16", "int8") is None
+
+
 def test_keys_and_values_default():
     layer = attend.MultiHeadAttention.random(12, 3, seed=2)
     x, y = random(24, 2, 5, 12), random(25, 2, 7, 12)
