@@ -88,6 +88,80 @@ TEST_CASE("C API: a layer of low precision gives the bits of the C++ one, and is
   CHECK(attend_product_instructions(ATTEND_WEIGHTS_INT8, ATTEND_ARITHMETIC_INT8, static_cast<attend_isa>(77)) == nullptr);
 }
 
+TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them, and are refused by name") {
+  constexpr std::int64_t width = 20;
+  Random random(47);
+  const Precision types[] = {{WeightType::bfloat16, Arithmetic::float32}, {WeightType::int8, Arithmetic::int8}};
+  Tensor x({2, 5, width}), output({2, 5, width}), expected({2, 5, width}), scales({width});
+  x.fill(random);
+  for (std::int64_t n = 0; n < width; ++n) scales.at(n) = random.uniform(0.001f, 0.01f);
+  const std::int64_t sizes[] = {width, width}, strides[] = {1, 2 * width};  // stored (in, out), with gaps
+  for (const Precision& type : types) {
+    if (!usable(type)) continue;
+    const bool int8 = type.weights == WeightType::int8;
+    std::vector<std::uint16_t> halves[4];
+    std::vector<std::int8_t> integers[4];
+    MultiHeadAttentionWeights weights;
+    StoredMatrix* const twins[] = {&weights.stored_query, &weights.stored_key, &weights.stored_value, &weights.stored_output};
+    attend_stored_matrix matrices[4] = {};
+    for (int which = 0; which < 4; ++which) {
+      for (std::int64_t n = 0; n < 2 * width * width; ++n) {
+        halves[which].push_back(static_cast<std::uint16_t>(0x3d00 + 0x8000 * random.between(0, 1) + random.between(0, 255)));  // +-0.03 to 0.12
+        integers[which].push_back(static_cast<std::int8_t>(random.between(-128, 127)));
+      }
+      if (int8) {
+        twins[which]->integers = View<const std::int8_t>::strided(integers[which].data(), sizes, strides);
+        twins[which]->scales = scales.view;
+      } else {
+        twins[which]->halves = View<const std::uint16_t>::strided(halves[which].data(), sizes, strides);
+      }
+      matrices[which] = {sizeof matrices[which], c_view<attend_half_tensor>(twins[which]->halves), c_view<attend_int8_tensor>(twins[which]->integers), in(twins[which]->scales)};
+    }
+    const MultiHeadAttentionConfig sizes_of = with_precision(Layer::square(width, 4, Isa::best), type);
+    const Config config(sizes_of);
+    attend_mha_weights given = {};
+    given.size = sizeof given;
+    given.stored_query = &matrices[0];
+    given.stored_key = &matrices[1];
+    given.stored_value = &matrices[2];
+    given.stored_output = &matrices[3];
+    MultiHeadAttention twin;
+    REQUIRE_OK(MultiHeadAttention::make(sizes_of, weights, &twin));
+    Workspace workspace;
+    REQUIRE_OK(twin.forward(x.view, x.view, x.view, {}, expected.view, workspace));
+    attend_mha* made = nullptr;
+    require_done(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem));
+    const Options options{AttentionOptions()};
+    const attend_mha_call call = call_of(x, x, x, {}, output, options);
+    require_done(attend_mha_forward(made, &call, &problem));
+    CHECK_SAME_BITS(output, expected);
+    attend_mha_destroy(made);
+
+    made = nullptr;
+    const char* const names[] = {"stored_query", "stored_key", "stored_value", "stored_output"};
+    for (int which = 0; which < 4; ++which) {
+      const attend_stored_matrix right = matrices[which];
+      const auto refused = [&](const std::string& message) {
+        check_invalid(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem), std::string("weights.") + names[which] + message);
+        matrices[which] = right;
+        CHECK(made == nullptr);
+      };
+      matrices[which].size = 0;
+      refused(".size: 0, expected sizeof (attend_stored_matrix)");
+      (int8 ? matrices[which].integers.sizes : matrices[which].halves.sizes)[1] = 19;
+      refused(": shape (20, 19), expected (20, 20)");
+      if (int8) {
+        matrices[which].scales.sizes[0] = 19;
+        refused(": shape (19), expected (20)");
+      }
+      matrices[which].halves = int8 ? c_view<attend_half_tensor>(View<const std::uint16_t>(halves[which].data(), width, width)) : attend_half_tensor();
+      matrices[which].integers = int8 ? attend_int8_tensor() : c_view<attend_int8_tensor>(View<const std::int8_t>(integers[which].data(), width, width));
+      if (int8) matrices[which].scales = {};
+      refused(int8 ? ": halves, but weight_type is int8" : ": integers, but weight_type is bfloat16");
+    }
+  }
+}
+
 TEST_CASE("C API: each option of a layer changes what the call gives, as in C++") {
   Random random(42);
   constexpr std::int64_t B = 2, H = 4, L = 5, S = 7;

@@ -150,7 +150,8 @@ struct Config {
 
 inline attend_mha_weights c_weights(const MultiHeadAttentionWeights& w) {
   return {sizeof(attend_mha_weights), in(w.query),    in(w.key),        in(w.value),       in(w.output),     in(w.query_bias),
-          in(w.key_bias),             in(w.value_bias), in(w.output_bias), in(w.query_norm), in(w.key_norm)};
+          in(w.key_bias),             in(w.value_bias), in(w.output_bias), in(w.query_norm), in(w.key_norm),
+          nullptr,                    nullptr,          nullptr,           nullptr};
 }
 
 /// A layer's twin in C.

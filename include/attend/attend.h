@@ -96,6 +96,21 @@ typedef struct attend_bool_mask {
   const int64_t *strides;
 } attend_bool_mask;
 
+/* The bits of bfloat16 or float16. */
+typedef struct attend_half_tensor {
+  const uint16_t *data;
+  int rank;
+  int64_t sizes[4];
+  const int64_t *strides;
+} attend_half_tensor;
+
+typedef struct attend_int8_tensor {
+  const int8_t *data;
+  int rank;
+  int64_t sizes[4];
+  const int64_t *strides;
+} attend_int8_tensor;
+
 /* -------------------------------------------------------------------------------------------
  * Instruction sets */
 
@@ -464,6 +479,15 @@ typedef struct attend_mha_config {
   const attend_low_precision *low_precision;
 } attend_mha_config;
 
+/* A matrix (out, in) of low precision as a file holds it: `halves`, or `integers` with a scale for each row, (out,). Making a
+ * layer takes it as it is where config->weight_type is its type, and refuses it elsewhere. */
+typedef struct attend_stored_matrix {
+  size_t size;
+  attend_half_tensor halves;
+  attend_int8_tensor integers;
+  attend_const_tensor scales;
+} attend_stored_matrix;
+
 /* The weights of a layer, matrices (out, in) as model files hold them; read while making only.
  *
  * query (H D, query_size), key (G D, key_size), value (G D, value_size), output (output_size, H D). A bias has an
@@ -474,6 +498,8 @@ typedef struct attend_mha_weights {
   attend_const_tensor query, key, value, output;
   attend_const_tensor query_bias, key_bias, value_bias, output_bias;
   attend_const_tensor query_norm, key_norm;
+  /* In place of query, key, value or output; NULL: none. */
+  const attend_stored_matrix *stored_query, *stored_key, *stored_value, *stored_output;
 } attend_mha_weights;
 
 /* Bytes of memory for attend_mha_make; 0 if the config is not a valid one. */

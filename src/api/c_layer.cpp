@@ -42,6 +42,16 @@ Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* con
   return read_rotary(whole.rotary, &config->rotary);
 }
 
+Status read_stored(const char* name, const attend_stored_matrix* given, StoredMatrix* stored) {
+  if (given == nullptr) return Status();
+  attend_stored_matrix whole;
+  ATTEND_CHECK(complete(name, "attend_stored_matrix", given, &whole));
+  stored->halves = view_of(whole.halves);
+  stored->integers = view_of(whole.integers);
+  stored->scales = view_of(whole.scales);
+  return Status();
+}
+
 Status read_weights(const attend_mha_weights* given, MultiHeadAttentionWeights* weights) {
   attend_mha_weights whole;
   ATTEND_CHECK(complete("weights", "attend_mha_weights", given, &whole));
@@ -55,7 +65,10 @@ Status read_weights(const attend_mha_weights* given, MultiHeadAttentionWeights* 
   weights->output_bias = view_of(whole.output_bias);
   weights->query_norm = view_of(whole.query_norm);
   weights->key_norm = view_of(whole.key_norm);
-  return Status();
+  ATTEND_CHECK(read_stored("weights.stored_query", whole.stored_query, &weights->stored_query));
+  ATTEND_CHECK(read_stored("weights.stored_key", whole.stored_key, &weights->stored_key));
+  ATTEND_CHECK(read_stored("weights.stored_value", whole.stored_value, &weights->stored_value));
+  return read_stored("weights.stored_output", whole.stored_output, &weights->stored_output);
 }
 
 std::size_t bytes_of(const MultiHeadAttentionConfig& config) {

@@ -81,7 +81,7 @@ inline void copy_shape(int rank, const std::int64_t* sizes, const std::int64_t* 
   }
 }
 
-/// Any of the four kinds; null: absent.
+/// Any of the kinds; null: absent.
 template <class CView>
 auto view_of(const CView* given) {
   View<std::remove_reference_t<decltype(*given->data)>> view;

@@ -11,10 +11,10 @@ STRUCTS = {  # C++ to C
     "RelativePositionBias": "attend_relative_position_bias", "RotaryEmbedding": "attend_rotary_embedding",
     "RotaryScaling": "attend_rotary_scaling", "KeyValueCacheConfig": "attend_kv_cache_config",
     "MultiHeadAttentionConfig": "attend_mha_config", "MultiHeadAttentionWeights": "attend_mha_weights",
-    "LoadOptions": "attend_load_options",
+    "StoredMatrix": "attend_stored_matrix", "LoadOptions": "attend_load_options",
 }
 WITHOUT_PARTNER = {
-    "View": "four structs of views", "ForwardShape": "functions of bytes take the call",
+    "View": "six structs of views", "ForwardShape": "functions of bytes take the call",
     "LoadedLayer": "attend_loaded_layer is opaque", "CacheState": "internal",
 }
 FIELDS = {  # a C++ field's name in C; None: what stands for it is among the others
@@ -51,7 +51,8 @@ CALLS = {"attend_attention": "attend_attention_call", "attend_attention_cached":
 ARGUMENTS = {"attention": "layer"}  # what is made has the name of what is called
 C_ARGUMENTS = {"attend_dot_product_attention": {"dropout"}, "attend_mha_get_config": {"config", "rotary"},
                "attend_kv_cache_get_config": {"config"}}
-FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_threads", "attend_workspace"}
+FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor",
+         "attend_threads", "attend_workspace"}
 BYTES = {"int": 4, "float": 4, "int64_t": 8, "uint64_t": 8, "size_t": 8, "double": 8, "attend_parallel_for": 8}
 
 failures = []
@@ -88,7 +89,7 @@ def declared(body):
         line = " ".join(line.split())
         if not line or "(" in line or line.startswith(("static", "using", "friend")):
             continue
-        match = re.match(r"((?:const |struct |std::)*[\w:<>]+(?: ?const)?) ?(.*)", line)
+        match = re.match(r"((?:const |struct |std::)*[\w:]+(?:<[^<>]*>)?(?: ?const)?) ?(.*)", line)
         for name in match.group(2).split(","):
             name = name.split("=")[0].strip()
             pointer = name.count("*")
