@@ -93,11 +93,11 @@ def expand(path):
     return f"\n// ---- src/{path}\n" + re.sub(r'^#include "(.*)".*\n', replace, text, flags=re.MULTILINE)
 
 
-def region(file, settings):
-    """A kernel file, compiled as with its flags; clang's pragma knows none that have a value, which only tune, and no level."""
+def region(file, level, settings):
+    """A kernel file, compiled as with its flags and that level; clang's pragma knows none that have a value, which only tune, and no level."""
     flags = [flag.removeprefix("-m") for flag in settings[f"flags_{file}"]]
     names = ",".join(flag for flag in flags if "=" not in flag)
-    levels = [flag.removeprefix("-").removeprefix("f") for flag in settings["flags_default"] + settings["gcc_flags_kernels"]]
+    levels = [flag.removeprefix("-").removeprefix("f") for flag in settings[level] + settings["gcc_flags_kernels"]]
     return REGION.format(
         clang=f'(__attribute__((target("{names}"))), apply_to = function)' if names else "",
         gcc=f'\n#pragma GCC target("{",".join(flags)}")' if flags else "",
@@ -140,8 +140,8 @@ def amalgamate():
     for architecture in sorted(name for name in settings if name.startswith("isas_")):
         isas, condition = settings[architecture], f"{conditional} defined(__{architecture.removeprefix('isas_')}__)\n"
         products = [file for isa in isas for file in settings[f"products_{isa}"]]
-        text = "".join(region(isa, settings) for isa in isas)
-        text += with_low_precision("".join(region(file, settings) for file in products))
+        text = "".join(region(isa, "flags_default", settings) for isa in isas)
+        text += with_low_precision("".join(region(file, "flags_fast", settings) for file in products))
         headers += condition + system_headers(text) + built([*isas, "scalar"], products + settings["products_scalar"])
         kernels += f"{condition}{text}"
         conditional = "#elif"

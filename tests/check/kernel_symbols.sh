@@ -6,7 +6,7 @@ set -eu
 build=$1
 kernels=$(ar t "$build/libattend.a" | sed 's/\.o$//' | grep -xf <(ls src/kernels | sed -n 's/\.cpp$//p'))
 isas=$(grep -xf <(sed -n 's/^isas_.* := //p' src/build.mk | xargs -n 1) <<< "$kernels" | xargs)
-${MAKE:-make} -s BUILD="$build/O0" CXXFLAGS=-O0 ISAS="$isas" $(printf "$build/O0/src/kernels/%s.o " $kernels)
+${MAKE:-make} -s BUILD="$build/O0" CXXFLAGS=-O0 flags_fast=-O0 ISAS="$isas" $(printf "$build/O0/src/kernels/%s.o " $kernels)
 failed=0
 for file in $kernels; do
   symbols=$(nm -C --defined-only --extern-only "$build/O0/src/kernels/$file.o" | cut -d' ' -f2-)
