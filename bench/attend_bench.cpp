@@ -27,7 +27,7 @@ constexpr double scalar_share = 0.1;
 
 /// The seconds that the scalar ISA takes, or nothing where they are more than one.
 std::optional<double> scalar_seconds(const Case& each, const Threads& threads, double (*clock)()) {
-  if (each.flops > scalar_share * 1e9 * measure_peak(Isa::scalar, threads)) return std::nullopt;
+  if (!each.float32 || each.flops > scalar_share * 1e9 * measure_peak(Isa::scalar, threads)) return std::nullopt;
   const std::unique_ptr<Workload> workload = each.prepare(Isa::scalar, threads);
   return measure([&] { workload->run(); }, 0.1, clock).min;
 }
@@ -73,9 +73,13 @@ int run_cases(const Options& options) {
     for (std::size_t index = 0; index < options.cases.size(); ++index) {
       const Case& each = *options.cases[index];
       Rounds& rounds = measured[index];
-      if (round > 0 && rounds.percent.empty()) continue;  // its result is wrong
+      if (round > 0 && rounds.percent.empty()) continue;  // its result is wrong, or there is none
       const Threads threads = each.threaded ? all_threads : Threads();
       const std::unique_ptr<Workload> workload = each.prepare(options.isa, threads);
+      if (workload == nullptr) {
+        std::printf("%-29s %11s\n", each.name.c_str(), "no kernel");
+        continue;
+      }
       workload->run();
       if (round == 0 && !checked(each, *workload)) {
         all_right = false;
@@ -108,9 +112,9 @@ int run_cases(const Options& options) {
 int compare_with_naive(const Options& options) {
   double (*const clock)() = options.cpu_time ? cpu_seconds_now : seconds_now;
   bool all_right = true;
-  std::printf("%-24s %11s %11s %15s\n", "case", "scalar, us", "naive, us", "naive / scalar");
+  std::printf("%-29s %11s %11s %15s\n", "case", "scalar, us", "naive, us", "naive / scalar");
   for (const Case* each : options.cases) {
-    if (each->flops > scalar_share * 1e9 * measure_peak(Isa::scalar, Threads())) continue;
+    if (!each->float32 || each->flops > scalar_share * 1e9 * measure_peak(Isa::scalar, Threads())) continue;
     const std::unique_ptr<Workload> workload = each->prepare(Isa::scalar, Threads());
     workload->run();
     all_right &= checked(*each, *workload);
@@ -118,7 +122,7 @@ int compare_with_naive(const Options& options) {
     workload->run_naively();
     all_right &= checked(*each, *workload);
     const double naive = measure([&] { workload->run_naively(); }, options.seconds, clock).min * 1e6;
-    std::printf("%-24s %11.2f %11.2f %15.2f\n", each->name.c_str(), scalar, naive, naive / scalar);
+    std::printf("%-29s %11.2f %11.2f %15.2f\n", each->name.c_str(), scalar, naive, naive / scalar);
     std::fflush(stdout);
   }
   return all_right ? 0 : 1;

@@ -17,12 +17,14 @@ Case layer(const char* name, const LayerShape& shape) {
   const double width = static_cast<double>(shape.width);
   const double projections = 2 * (2 * rows + 2 * keys) * width * width;
   const double attention = 4 * pairs * width;
-  return {name, projections + attention, 0, true,
+  return {name, projections + attention, 0, true, shape.precision.is_float32(),
           [shape](Isa isa, const Threads& threads) { return layer_workload(shape, isa, threads); }};
 }
 
 Case gemm(const char* name, const GemmShape& shape) {
-  return {name, 2 * static_cast<double>(shape.rows * shape.inputs * shape.outputs), 0, true,
+  const double elements = static_cast<double>(shape.inputs * shape.outputs);
+  return {name, 2 * static_cast<double>(shape.rows) * elements, shape.from_memory ? elements * shape.precision.weight_bytes() : 0, true,
+          shape.precision.is_float32(),
           [shape](Isa isa, const Threads& threads) { return gemm_workload(shape, isa, threads); }};
 }
 
@@ -32,7 +34,7 @@ Case core(const char* name, const CoreShape& shape) {
     pairs -= beyond * (beyond + 1) / 2;
   }
   if (shape.mask == CoreMask::shared || shape.mask == CoreMask::each_head) pairs /= 2;
-  return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), 0, true,
+  return {name, 4 * static_cast<double>(shape.heads * pairs * shape.depth), 0, true, shape.arithmetic == Arithmetic::float32,
           [shape](Isa isa, const Threads& threads) { return core_workload(shape, isa, threads); }};
 }
 
@@ -42,7 +44,7 @@ Case decode(const char* name, const DecodeShape& shape) {
   const double pairs = static_cast<double>(shape.keys * L - L * (L - 1) / 2);
   const double element = shape.type == CacheType::float32 ? 4 : shape.type == CacheType::int8 ? 1 : 2;
   const double bytes = 2.0 * element * static_cast<double>(shape.groups * shape.keys * shape.depth);
-  return {name, 4 * static_cast<double>(shape.heads * shape.depth) * pairs, L == 1 ? bytes : 0, true,
+  return {name, 4 * static_cast<double>(shape.heads * shape.depth) * pairs, L == 1 ? bytes : 0, true, true,
           [shape](Isa isa, const Threads& threads) { return decode_workload(shape, isa, threads); }};
 }
 
@@ -56,8 +58,13 @@ Case cached(const char* name, DecodeShape shape, CacheType type) {
 // Only the five multiply-adds of a polynomial of degree 5 count: what 2^x costs beyond them, in
 // scaling, loads and stores, is what its share of the peak falls short of.
 Case exponential(const char* name) {
-  return {name, 10 * static_cast<double>(exp_count), 0, false, [](Isa isa, const Threads&) { return exp_workload(isa); }};
+  return {name, 10 * static_cast<double>(exp_count), 0, false, true, [](Isa isa, const Threads&) { return exp_workload(isa); }};
 }
+
+constexpr Precision float32 = {}, bf16 = {WeightType::bfloat16, Arithmetic::bfloat16, Arithmetic::bfloat16},
+                    int8 = {WeightType::int8, Arithmetic::int8, Arithmetic::bfloat16};
+// Weights that are widened to float32.
+constexpr Precision bf16_weights = {WeightType::bfloat16}, fp16_weights = {WeightType::float16}, int8_weights = {WeightType::int8};
 
 }  // namespace
 
@@ -73,14 +80,32 @@ const std::vector<Case>& all_cases() {
       layer("wide-512", {1, 512, 512, 1024, 16, true, {}}),
       layer("whisper-1500", {1, 1500, 1500, 384, 6, true, {}}),
       layer("long-4096", {1, 4096, 4096, 512, 8, true, {}}),
+      layer("minilm-128-bf16", {1, 128, 128, 384, 12, true, {}, false, bf16}),
+      layer("minilm-128-int8", {1, 128, 128, 384, 12, true, {}, false, int8}),
+      layer("bert-128-bf16", {1, 128, 128, 768, 12, true, {}, false, bf16}),
+      layer("bert-128-int8", {1, 128, 128, 768, 12, true, {}, false, int8}),
+      layer("bert-512-bf16", {1, 512, 512, 768, 12, true, {}, false, bf16}),
+      layer("bert-512-int8", {1, 512, 512, 768, 12, true, {}, false, int8}),
       gemm("gemm-8x768x768", {8, 768, 768}),
       gemm("gemm-128x768x768", {128, 768, 768}),
       gemm("gemm-512x384x384", {512, 384, 384}),
+      gemm("gemm-128x768x768-bf16", {128, 768, 768, bf16}),
+      gemm("gemm-128x768x768-int8", {128, 768, 768, int8}),
+      gemm("gemm-128x768x768-bf16-weights", {128, 768, 768, bf16_weights}),
+      gemm("gemm-128x768x768-fp16-weights", {128, 768, 768, fp16_weights}),
+      gemm("gemm-128x768x768-int8-weights", {128, 768, 768, int8_weights}),
+      gemm("gemm-1x4096x4096", {1, 4096, 4096, float32, true}),
+      gemm("gemm-1x4096x4096-bf16", {1, 4096, 4096, bf16, true}),
+      gemm("gemm-1x4096x4096-int8", {1, 4096, 4096, int8, true}),
+      gemm("gemm-1x4096x4096-bf16-weights", {1, 4096, 4096, bf16_weights, true}),
+      gemm("gemm-1x4096x4096-fp16-weights", {1, 4096, 4096, fp16_weights, true}),
+      gemm("gemm-1x4096x4096-int8-weights", {1, 4096, 4096, int8_weights, true}),
       core("core-128-d32", {12, 128, 32, false}),
       core("core-128-d32-causal", {12, 128, 32, true}),
       core("core-128-d64", {12, 128, 64, false}),
       core("core-128-d64-causal", {12, 128, 64, true}),
       core("core-512-d64", {12, 512, 64, false}),
+      core("core-512-d64-bf16", {12, 512, 64, false, CoreMask::none, -1, 0, Arithmetic::bfloat16}),
       core("core-512-d64-causal", {12, 512, 64, true}),
       core("core-512-d64-4k-rows", {12, 512, 64, false, CoreMask::none, -1, 1024}),
       core("core-512-d20", {12, 512, 20, false}),
@@ -88,6 +113,7 @@ const std::vector<Case>& all_cases() {
       core("core-512-d96", {12, 512, 96, false}),
       core("core-512-d256", {12, 512, 256, false}),
       core("core-2048-d64", {8, 2048, 64, false}),
+      core("core-2048-d64-bf16", {8, 2048, 64, false, CoreMask::none, -1, 0, Arithmetic::bfloat16}),
       core("core-2048-d64-causal", {8, 2048, 64, true}),
       core("core-2048-d64-mask", {8, 2048, 64, false, CoreMask::shared}),
       core("core-2048-d64-mask-heads", {8, 2048, 64, false, CoreMask::each_head}),

@@ -22,6 +22,8 @@ class CoreWorkload : public Workload {
     options_.window_left = shape.window_left;
     options_.threads = threads;
     options_.isa = isa;
+    options_.core_arithmetic = shape.arithmetic;
+    options_.low_precision = low_precision();
     if (shape.mask == CoreMask::none) return;
     const std::int64_t masks = shape.mask == CoreMask::each_head ? shape.heads : 1, L = shape.length;
     bias_ = random_floats(masks * L * L, 1.0f, 4);
@@ -69,8 +71,9 @@ class CoreWorkload : public Workload {
     }
     const reference::AttentionResult expected =
         reference::attention(sampled(all(queries_), 2, 4), all(keys_), all(values_), options);
-    return reference::compare(sampled(all(result_), 2, 4), expected.output,
-                              reference::core_bounds(expected, shape_.depth, reference::Data::random));
+    const reference::Array bounds = reference::core_bounds(expected, shape_.depth, reference::Data::random);
+    const bool rounded = shape_.arithmetic != Arithmetic::float32;
+    return reference::compare(sampled(all(result_), 2, 4), expected.output, rounded ? with_bfloat16_core(bounds, expected.output) : bounds);
   }
 
  private:
@@ -110,6 +113,7 @@ class CoreWorkload : public Workload {
 }  // namespace
 
 std::unique_ptr<Workload> core_workload(const CoreShape& shape, Isa isa, const Threads& threads) {
+  if (!core_usable(shape.arithmetic, isa)) return nullptr;
   return std::make_unique<CoreWorkload>(shape, isa, threads);
 }
 

@@ -1,21 +1,28 @@
 // One projection with packed weights: (M, K) times (K, N), as the layer's stages run it.
+#include <algorithm>
+
 #include "base/dispatch.h"
-#include "base/memory.h"
 #include "base/parallel.h"
 #include "data.h"
+#include "machine.h"
 #include "naive.h"
 #include "plan/plan.h"
 #include "reference/reference.h"
-#include "run/projection.h"
+#include "run/converted_rows.h"
 #include "workload.h"
 
 namespace attend::bench {
 namespace {
 
+template <class Rows>
+Stage stage_of(const Rows& rows) {
+  return {rows.tasks(), [](const void* context, std::int64_t task, int) { static_cast<const Rows*>(context)->run(task); }, &rows};
+}
+
 class GemmWorkload : public Workload {
  public:
   GemmWorkload(const GemmShape& shape, Isa isa, const Threads& threads) : shape_(shape), threads_(threads) {
-    const auto [M, K, N] = shape;
+    const std::int64_t M = shape.rows, K = shape.inputs, N = shape.outputs;
     input_ = random_floats(M * K, unit_variance, 1);
     weights_ = random_floats(K * N, unit_variance, 2);
     bias_ = random_floats(N, unit_variance, 3);
@@ -23,14 +30,13 @@ class GemmWorkload : public Workload {
 
     const Kernels* kernels = nullptr;
     require(require_kernels(isa, &kernels));
-    const PackedProjection packed(*kernels, nullptr, K, N);
-    const std::size_t floats = static_cast<std::size_t>(packed.size());
-    packed_.reset(static_cast<float*>(allocate(floats * sizeof(float))));
-    if (packed_ == nullptr) throw std::bad_alloc();
-    pack_projection(*kernels, packed, weights_.data(), 1, N, bias_.data(), 1, packed_.get());
-    projection_.kernels = kernels;
-    projection_.weights = packed.at(packed_.get(), true);
+    const Precision& precision = shape.precision;
+    const Product* const product = find_product(precision.weights, precision.arithmetic, kernels->isa);
+    const PackedProjection packed(*kernels, product, K, N);
+    pack(*kernels, packed);
     rows_before_[1] = M;
+    projection_.kernels = kernels;
+    projection_.weights = packed;
     projection_.rows = {1, rows_before_, nullptr};
     projection_.input.data = input_.data();
     projection_.input.row_stride = K;
@@ -38,13 +44,15 @@ class GemmWorkload : public Workload {
     projection_.output.row_stride = N;
     projection_.head_size = N;
     projection_.rows_per_task = projection_rows(*kernels, packed, M);
+    if (packed.row_floats() > 0) convert_rows();
   }
 
   void run() override {
-    const Stage stage = {projection_.tasks(), [](const void* projection, std::int64_t task, int) {
-                           static_cast<const Projection*>(projection)->run(task);
-                         }, &projection_};
-    run_stages(threads_, &stage, 1);
+    projection_.weights = projection_.weights.at(packed_.get() + next_copy_ * projection_.weights.size(), true);
+    next_copy_ = (next_copy_ + 1) % copies_;
+    const Stage stages[] = {stage_of(converted_), stage_of(projection_)};
+    const int unconverted = converted_.product == nullptr;
+    run_stages(threads_, stages + unconverted, 2 - unconverted);
   }
 
   void run_naively() override {
@@ -52,29 +60,56 @@ class GemmWorkload : public Workload {
   }
 
   reference::Comparison check() const override {
-    const auto [M, K, N] = shape_;
+    const std::int64_t M = shape_.rows, K = shape_.inputs, N = shape_.outputs, columns = 768;
+    const WeightType type = shape_.precision.weights;
+    const Arithmetic arithmetic = shape_.precision.arithmetic;
     const reference::Array input = sampled(ConstTensorView(input_.data(), M, K), 0, 16);
-    const reference::Array weights = ConstTensorView(weights_.data(), K, N), bias = ConstTensorView(bias_.data(), N);
-    return reference::compare(sampled(ConstTensorView(output_.data(), M, N), 0, 16),
-                              reference::matmul(input, weights, false, bias),
-                              reference::matmul_bounds(input, weights, false, bias, reference::Data::random));
+    const reference::Array weights = sampled(ConstTensorView(weights_.data(), K, N).transposed(0, 1), 0, columns);
+    const reference::Array bias = sampled(ConstTensorView(bias_.data(), N), 0, columns);
+    return reference::compare(sampled(sampled(ConstTensorView(output_.data(), M, N), 0, 16), 1, columns),
+                              reference::project(input, weights, bias, type, arithmetic),
+                              reference::project_bounds(input, {}, weights, bias, type, arithmetic, reference::Data::random));
   }
 
  private:
-  struct Release {
-    void operator()(float* memory) const { release(memory); }
-  };
+  // The weights, and copies of them.
+  void pack(const Kernels& kernels, const PackedProjection& packed) {
+    const std::int64_t K = shape_.inputs, N = shape_.outputs, size = packed.size();
+    const ConstTensorView matrix = ConstTensorView(weights_.data(), K, N).transposed(0, 1), bias(bias_.data(), N);
+    if (shape_.from_memory) copies_ = static_cast<std::int64_t>(4 * last_cache_bytes() / (static_cast<std::size_t>(size) * sizeof(float))) + 1;
+    packed_ = large_floats(copies_ * size);
+    if (packed.product == nullptr) pack_projection(kernels, packed, matrix.data, matrix.strides[0], matrix.strides[1], bias.data, bias.strides[0], packed_.get());
+    else pack_low_precision(packed, matrix, {}, bias, packed_.get());
+    for (std::int64_t copy = 1; copy < copies_; ++copy) std::copy_n(packed_.get(), size, packed_.get() + copy * size);
+  }
+
+  // As a layer converts its rows: all, then they are multiplied.
+  void convert_rows() {
+    const std::int64_t row_floats = projection_.weights.row_floats();
+    rows_ = large_floats(shape_.rows * row_floats);
+    converted_.product = projection_.weights.product;
+    converted_.rows = projection_.rows;
+    converted_.input = projection_.input;
+    converted_.output.data = rows_.get() + row_header;
+    converted_.output.row_stride = row_floats;
+    converted_.depth = shape_.inputs;
+    projection_.input = converted_.output;
+  }
+
   GemmShape shape_;
   Threads threads_;
   std::vector<float> input_, weights_, bias_, output_;  // weights (K, N)
-  std::unique_ptr<float, Release> packed_;
+  std::int64_t copies_ = 1, next_copy_ = 0;
+  std::unique_ptr<float, Release> packed_, rows_;  // rows_ null: they are read as they are
   std::int64_t rows_before_[2] = {0, 0};
+  ConvertedRows converted_;
   Projection projection_;
 };
 
 }  // namespace
 
 std::unique_ptr<Workload> gemm_workload(const GemmShape& shape, Isa isa, const Threads& threads) {
+  if (!shape.precision.usable(isa)) return nullptr;
   return std::make_unique<GemmWorkload>(shape, isa, threads);
 }
 

@@ -32,8 +32,13 @@ class LayerWorkload : public Workload {
     config.num_heads = shape.heads;
     config.bias = shape.bias;
     config.isa = isa;
+    config.weight_type = shape.precision.weights;
+    config.arithmetic = shape.precision.arithmetic;
+    config.low_precision = low_precision();
     require(MultiHeadAttention::make(config, weights(), &layer_));
     options_.threads = threads;
+    if (core_usable(shape.precision.core, isa)) options_.core_arithmetic = shape.precision.core;
+    options_.low_precision = low_precision();
   }
 
   void run() override {
@@ -72,11 +77,12 @@ class LayerWorkload : public Workload {
     reference::AttentionOptions options;
     options.valid_lens = sampled(lengths_view(), 0, 3);
     const reference::LayerResult expected =
-        reference::multi_head_attention(weights(), shape_.heads, queries, keys, keys, options);
+        reference::multi_head_attention(reference_weights(), shape_.heads, queries, keys, keys, options);
     const reference::LayerBounds bounds = reference::multi_head_attention_bounds(
-        weights(), shape_.heads, queries, keys, keys, options, expected, reference::Data::random);
+        reference_weights(), shape_.heads, queries, keys, keys, options, expected, reference::Data::random);
     const ConstTensorView result(result_.data(), shape_.batch, shape_.queries, shape_.width);
-    return reference::compare(sample(result), expected.output, bounds.output);
+    const bool rounded = options_.core_arithmetic != Arithmetic::float32;
+    return reference::compare(sample(result), expected.output, rounded ? with_bfloat16_core(bounds.output, expected.output) : bounds.output);
   }
 
  private:
@@ -92,9 +98,9 @@ class LayerWorkload : public Workload {
         return ConstTensorView(x.data() + starts_[b] * shape_.width, 1, shape_.valid_lens[b], shape_.width);
       };
       const reference::Array queries = sampled(sequence(queries_), 1, 4), keys = sequence(queries_);
-      const reference::LayerResult expected = reference::multi_head_attention(weights(), shape_.heads, queries, keys, keys);
+      const reference::LayerResult expected = reference::multi_head_attention(reference_weights(), shape_.heads, queries, keys, keys);
       const reference::LayerBounds bounds = reference::multi_head_attention_bounds(
-          weights(), shape_.heads, queries, keys, keys, {}, expected, reference::Data::random);
+          reference_weights(), shape_.heads, queries, keys, keys, {}, expected, reference::Data::random);
       comparison = reference::compare(sampled(sequence(result_), 1, 4), expected.output, bounds.output);
       if (!comparison.ok) break;
     }
@@ -117,6 +123,8 @@ class LayerWorkload : public Workload {
     }
     return weights;
   }
+
+  reference::LayerWeights reference_weights() const { return reference::LayerWeights(layer_.config(), weights()); }
 
   // As packing, outside the timing.
   void transpose_weights() {
@@ -144,6 +152,7 @@ class LayerWorkload : public Workload {
 }  // namespace
 
 std::unique_ptr<Workload> layer_workload(const LayerShape& shape, Isa isa, const Threads& threads) {
+  if (!shape.precision.usable(isa)) return nullptr;
   return std::make_unique<LayerWorkload>(shape, isa, threads);
 }
 

@@ -29,9 +29,9 @@ const char* const help_text =
     "  --help              prints this\n"
     "\n"
     "us: of one call, the fastest and the median. GFLOP/s: of visible work, in the fastest. % of peak: of\n"
-    "the multiply-adds that the ISA can do, measured right before and after; with r, of the read bandwidth\n"
-    "(cached: above it). x scalar: how many times as fast as the scalar ISA, where that takes less than a\n"
-    "second.\n"
+    "the float32 multiply-adds that the ISA can do, measured right before and after; with r, of the read\n"
+    "bandwidth (cached: above it by a tenth). x scalar: how many times as fast as the scalar ISA, in float32,\n"
+    "where that takes less than a second.\n"
     "Exit code: 0, 1 for a wrong result, 2 for bad usage or output.\n";
 
 std::string unknown(const char* what, const std::string& word, const std::vector<std::string>& names) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attend/attend.hpp"
+#include "precision.h"
 #include "reference/compare.h"
 
 namespace attend::bench {
@@ -26,9 +27,12 @@ struct LayerShape {
   bool bias;
   std::vector<std::int64_t> valid_lens;  // empty: none
   bool packed = false;                   // entries without padding, as long as valid_lens says, one after the other
+  Precision precision = {};
 };
 struct GemmShape {
   std::int64_t rows, inputs, outputs;
+  Precision precision = {};
+  bool from_memory = false;  // each call takes the next copy of the weights; all copies are four times as large as the last cache
 };
 /// shared, each_head: a bool mask for all heads, or one each, half of it visible; padding: half of the keys are; additive: numbers for
 /// all heads, which hide nothing; causal_bool, causal_additive: a mask of that kind that hides what `causal` hides.
@@ -39,6 +43,7 @@ struct CoreShape {
   CoreMask mask = CoreMask::none;
   std::int64_t window_left = -1;  // of causal ones
   std::int64_t row_stride = 0;    // heads side by side in rows so far apart; 0: (H, L, D)
+  Arithmetic arithmetic = Arithmetic::float32;
 };
 
 /// A few queries, the last tokens of `keys` keys: arrays, or a KeyValueCache.
@@ -54,6 +59,7 @@ struct DecodeShape {
 
 inline constexpr std::int64_t exp_count = 2048;  // 16 KiB with the results
 
+// Each is null where the ISA has no kernels for what the shape asks for.
 std::unique_ptr<Workload> layer_workload(const LayerShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> gemm_workload(const GemmShape& shape, Isa isa, const Threads& threads);
 std::unique_ptr<Workload> core_workload(const CoreShape& shape, Isa isa, const Threads& threads);
