@@ -12,16 +12,17 @@ import time
 import isa_limits
 
 MODULES = ["with_attend", "with_torch", "with_onnxruntime", "with_openvino", "with_ncnn"]
-TOLERANCE = {"f32": 1e-4, "bf16": 5e-2}  # of the largest output
+TOLERANCE = 1e-4  # of the largest output, in float32
+LARGEST_ERROR = 0.1  # of low precision: root of the mean square
 
 
 class Contender:
-    def __init__(self, module, precision="f32"):
-        self.module, self.precision = module, precision
-        self.name = module.NAME + ("" if precision == "f32" else " " + precision)
+    def __init__(self, module, kind=""):
+        self.module, self.kind = module, kind
+        self.name = module.NAME + (" " + kind if kind else "")
 
     def forms(self, buffers, threads):
-        return self.module.forms(buffers, threads, *([] if self.precision == "f32" else [self.precision]))
+        return self.module.forms(buffers, threads, *([self.kind] if self.kind else []))
 
 
 def contenders_of(isa):
@@ -43,14 +44,26 @@ def contenders_of(isa):
             continue
         found.append(Contender(module))
         if name == "with_openvino":
-            if "BF16" in module.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                found.append(Contender(module, "bf16"))
+            found.append(Contender(module, module.STATIC))
     return found
 
 
-def prepare(contender, buffers, threads, expected):
-    """A contender's fastest form, (name, call), or None; each form's output is compared with what is expected, if anything is."""
+def refuse(buffers, contender, form, output, expected):
+    """Stops where an output is not what it has to be: attend's, in float32, or near the float64 result."""
+    import exact
     import numpy as np
+    if buffers.precision == "f32":
+        limit = TOLERANCE * np.abs(expected).max()
+        difference, of = np.abs(output.reshape(expected.shape) - expected).max(), "attend"
+    else:
+        limit = LARGEST_ERROR
+        difference, of = exact.layer(buffers).error(output), "the float64 result"
+    if not difference <= limit:
+        sys.exit("%s: %s, %s: differs from %s by %g" % (buffers.case.name, contender.name, form, of, difference))
+
+
+def prepare(contender, buffers, threads, expected):
+    """A contender's fastest form, (name, call), or None; each form's output is compared, but for attend's own in float32."""
     calls = {}
     for form, make in contender.forms(buffers, threads).items():
         try:
@@ -61,10 +74,8 @@ def prepare(contender, buffers, threads, expected):
                 raise
             print("left out: %s, %s: %s" % (contender.name, form, str(error).strip().splitlines()[0]), flush=True)
             continue
-        if expected is not None:
-            difference = np.abs(output.reshape(expected.shape) - expected).max()
-            if not difference <= TOLERANCE[contender.precision] * np.abs(expected).max():
-                sys.exit("%s: %s, %s: differs from attend by %g" % (buffers.case.name, contender.name, form, difference))
+        if expected is not None or buffers.precision != "f32":
+            refuse(buffers, contender, form, output, expected)
         calls[form] = call
     if len(calls) > 1:
         times = {form: min(call.time(0.05) for _ in range(3)) for form, call in calls.items()}
@@ -75,6 +86,7 @@ def prepare(contender, buffers, threads, expected):
 def measure_case(case, contenders, options):
     """One case's row of the report."""
     import cases
+    import exact
     buffers = cases.Buffers(case)
     prepared, expected = {}, None
     for contender in contenders:
@@ -92,12 +104,14 @@ def measure_case(case, contenders, options):
             times[name].append(prepared[name][1].time(options.seconds) * 1e6)
         order.append(order.pop(0))  # each goes first in its turn
     ours = times[contenders[0].name]
-    row = {"case": case.name, "contenders": {}, "best_peer": None, "best_ratio": None}
-    for name, (form, _) in prepared.items():
+    row = {"case": case.name, "precision": buffers.precision, "contenders": {}, "best_peer": None, "best_ratio": None}
+    for name, (form, call) in prepared.items():
         ratios = [theirs / our for theirs, our in zip(times[name], ours)]
         row["contenders"][name] = {"form": form, "us_min": min(times[name]), "us": times[name],
                                    "ratio": statistics.median(ratios), "ratio_lowest": min(ratios), "ratio_highest": max(ratios)}
-    peers = {c.name: row["contenders"][c.name]["ratio"] for c in contenders[1:] if c.precision == "f32" and c.name in prepared}
+        if buffers.precision != "f32":
+            row["contenders"][name]["error"] = exact.layer(buffers).error(call.output())
+    peers = {c.name: row["contenders"][c.name]["ratio"] for c in contenders[1:] if c.name in prepared}
     if peers:
         row["best_peer"] = min(peers, key=peers.get)
         row["best_ratio"] = peers[row["best_peer"]]
@@ -108,7 +122,7 @@ def measure_calls(contenders, options):
     """What calls cost: an empty one of each; the seed's case from C++."""
     import with_attend
     from timing import fastest
-    empty = {c.name: c.module.empty_call(options.threads) for c in contenders if c.precision == "f32"}
+    empty = {c.name: c.module.empty_call(options.threads) for c in contenders if not c.kind}
     times = {name: min(fastest(call.run, options.seconds) for _ in range(options.rounds)) * 1e6 for name, call in empty.items()}
     seed = with_attend.InBench(with_attend.cases.ALL[0], options.threads)
     return {"empty_us": times, "seed_from_cpp_us": min(seed.time(options.seconds) for _ in range(options.rounds)) * 1e6}
@@ -116,18 +130,19 @@ def measure_calls(contenders, options):
 
 def print_head(contenders):
     names = "".join("%24s" % c.name for c in contenders[1:])
-    print("%-24s %11s" % ("case", contenders[0].name) + names + "   fastest peer / attend")
+    print("%-24s %17s" % ("case", contenders[0].name) + names + "   fastest peer / attend")
 
 
 def print_row(row, contenders):
+    """Times, ratios to attend's, and in low precision errors."""
     cells = []
-    for contender in contenders[1:]:
+    for contender in contenders:
         found = row["contenders"].get(contender.name)
-        cells.append("%24s" % ("%.1f  %.2f" % (found["us_min"], found["ratio"]) if found else "-"))
+        numbers = [] if found is None else ["%.1f" % found["us_min"]] + ["%.2f" % found["ratio"]] * (contender is not contenders[0])
+        cells.append("  ".join(numbers + (["%.2f %%" % (100 * found["error"])] if found and "error" in found else [])) or "-")
     best = row["contenders"].get(row["best_peer"])
-    ours = row["contenders"][contenders[0].name]["us_min"]
     summary = "   %.2f (%.2f to %.2f), %s" % (best["ratio"], best["ratio_lowest"], best["ratio_highest"], row["best_peer"]) if best else ""
-    print("%-24s %11.1f" % (row["case"], ours) + "".join(cells) + summary, flush=True)
+    print("%-24s %17s" % (row["case"], cells[0]) + "".join("%24s" % cell for cell in cells[1:]) + summary, flush=True)
 
 
 def print_calls(calls):
@@ -159,7 +174,7 @@ def parse():
     parser.add_argument("--cpu-time", action="store_true", help="the CPU time of the process: for a busy machine, with one thread")
     parser.add_argument("--machine", default=machine_name(), help="its name in the report")
     parser.add_argument("--json", help="writes the report there")
-    parser.add_argument("--picture", help="draws the ratios there, as SVG")
+    parser.add_argument("--picture", help="draws the ratios there, as SVG; those of low precision into NAME_low_precision.svg")
     options = parser.parse_args()
     if options.rounds < 1 or options.threads < 1 or (options.cpu_time and options.threads > 1):
         parser.error("--rounds and --threads are at least 1; --cpu-time goes with one thread")
@@ -184,8 +199,8 @@ def main():
     report = {"machine": options.machine, "date": datetime.date.today().isoformat(), "threads": options.threads, "isa": options.isa,
               "rounds": options.rounds, "seconds": options.seconds,
               "versions": {name: importlib.metadata.version(name) for name in distributions}, "cases": []}
-    print("%s; float32, %d threads, %d rounds; us, fastest, and ratio to attend, median of the rounds" % (
-        options.machine, options.threads, options.rounds))
+    print("%s; %d threads, %d rounds; us, fastest, ratio to attend, median of the rounds, and in low precision the error: the root of the "
+          "mean square, as a share of the float64 result's" % (options.machine, options.threads, options.rounds))
     print_head(contenders)
     for case in cases.ALL:
         if case.name in names:
@@ -193,15 +208,14 @@ def main():
             print_row(report["cases"][-1], contenders)
     report["calls"] = measure_calls(contenders, options)
     print_calls(report["calls"])
-    modules = [c.module for c in contenders if c.precision == "f32"]
+    modules = [c.module for c in contenders if not c.kind]
     report["processes"] = own_process.measure(modules, with_attend.BUILD, options.isa == "avx2")
     print_processes(report["processes"])
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=1)
     if options.picture:
-        with open(options.picture, "w") as file:
-            file.write(picture.draw(report))
+        picture.write(report, options.picture)
 
 
 if __name__ == "__main__":

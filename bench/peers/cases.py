@@ -16,6 +16,7 @@ class Layer:
     bias: bool = True
     valid_lens: tuple = ()
     packed: bool = False  # attend computes the entries without padding, the peers all of it
+    precision: str = "f32"  # bf16: all products; int8: those of projections
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Decode:
     token_major: bool = False
 
 
+def low_precision(name, length, width):
+    return [Layer("%s-%s" % (name, precision), 1, length, length, width, 12, precision=precision) for precision in ("bf16", "int8")]
+
+
 def core(name, heads, length, depth):
     return [Core(name, heads, length, depth, False), Core(name + "-causal", heads, length, depth, True)]
 
@@ -54,6 +59,9 @@ ALL = [
     Layer("wide-512", 1, 512, 512, 1024, 16),
     Layer("whisper-1500", 1, 1500, 1500, 384, 6),
     Layer("long-4096", 1, 4096, 4096, 512, 8),
+    *low_precision("minilm-128", 128, 384),
+    *low_precision("bert-128", 128, 768),
+    *low_precision("bert-512", 512, 768),
     *core("core-128-d32", 12, 128, 32),
     *core("core-128-d64", 12, 128, 64),
     *core("core-512-d64", 12, 512, 64),
@@ -85,6 +93,7 @@ class Buffers:
 
     def __init__(self, case):
         self.case = case
+        self.precision = getattr(case, "precision", "f32")
         self.random = np.random.default_rng(len(case.name) + case.heads)
         unit = 3 ** 0.5  # variance 1
         if isinstance(case, Layer):

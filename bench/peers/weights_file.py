@@ -39,4 +39,4 @@ def read(folder, case):
               for name, entry in header.items()}
     x = queries(folder)
     W, b = ([arrays[name + kind] for name in NAMES] for kind in (".weight", ".bias"))
-    return SimpleNamespace(case=case, x=x, y=x, W=W, b=b, additive_mask=lambda: None)
+    return SimpleNamespace(case=case, precision="f32", x=x, y=x, W=W, b=b, additive_mask=lambda: None)

@@ -34,9 +34,11 @@ Options = structure("Options", ("size", c_size_t), ("scale softcap", c_float), (
                     ("valid_starts additive_mask tree_parents alibi_slopes", View), ("relative_position_bias", c_void_p),
                     ("sinks query_starts key_starts query_positions key_positions", View), ("empty_rows training", c_int),
                     ("dropout_seed", ctypes.c_uint64), ("attention_weights lse", View), ("threads", Threads),
-                    ("average_weights isa", c_int))
+                    ("average_weights isa core_arithmetic", c_int), ("low_precision", c_void_p))
 Config = structure("Config", ("size", c_size_t), ("key_size query_size value_size num_hiddens num_heads", c_int64), ("dropout", c_float),
-                   ("bias isa", c_int))  # a part: what follows is zero
+                   ("bias isa", c_int), ("norm_epsilon", c_float), ("norm_queries norm_keys", c_int),
+                   ("num_kv_heads head_dim output_size", c_int64), ("rotary", c_void_p), ("weight_type arithmetic", c_int),
+                   ("low_precision", c_void_p))
 Weights = structure("Weights", ("size", c_size_t), ("query key value output query_bias key_bias value_bias output_bias", View))
 LayerCall = structure("LayerCall", ("size", c_size_t), ("queries keys values valid_lens output", View),
                       ("workspace", ctypes.POINTER(Workspace)), ("options", ctypes.POINTER(Options)))
@@ -63,6 +65,8 @@ def load():
     for name in ("attend_mha_bytes", "attend_mha_workspace_bytes", "attend_attention_workspace_bytes"):
         getattr(library, name).restype = c_size_t
     library.attend_thread_pool_threads.restype = Threads
+    library.attend_get_low_precision.restype = c_void_p
+    library.attend_product_instructions.restype = ctypes.c_char_p
     return library
 
 
@@ -75,6 +79,18 @@ def pool(threads):
     library = load()
     require(library.attend_thread_pool_make(c_int(threads), ctypes.byref(made), ctypes.byref(error)), error)
     return library.attend_thread_pool_threads(made)
+
+
+WEIGHTS = {"f32": 0, "bf16": 1, "int8": 3}
+ARITHMETIC = {"f32": 0, "bf16": 1, "int8": 2}
+
+
+def core_arithmetic(library, buffers):
+    """Of attention itself, in low precision: bfloat16, where the CPU multiplies it."""
+    if buffers.precision == "f32":
+        return ARITHMETIC["f32"]
+    instructions = library.attend_product_instructions(WEIGHTS["bf16"], ARITHMETIC["bf16"], isa())
+    return ARITHMETIC["bf16" if instructions == b"vdpbf16ps" else "f32"]
 
 
 def isa():
@@ -97,7 +113,8 @@ def forms(buffers, threads):
 def made_layer(library, buffers):
     """A layer in memory of the caller's: the handle and that memory."""
     case, error = buffers.case, Error()
-    config = sized(Config, num_hiddens=case.width, num_heads=case.heads, isa=isa())
+    config = sized(Config, num_hiddens=case.width, num_heads=case.heads, isa=isa(), weight_type=WEIGHTS[buffers.precision],
+                   arithmetic=ARITHMETIC[buffers.precision], low_precision=library.attend_get_low_precision())
     weights = sized(Weights, *(view(array) for array in buffers.W + (buffers.b or [])))
     made, memory = c_void_p(), cases.empty(library.attend_mha_bytes(ctypes.byref(config)) // 4 + 1)
     require(library.attend_mha_make(ctypes.byref(config), ctypes.byref(weights), c_void_p(memory.ctypes.data), c_size_t(memory.nbytes),
@@ -113,7 +130,9 @@ def layer(buffers, threads, batch=None):
     output = cases.empty(*x.shape)
     lengths = np.array(case.valid_lens[:batch], np.int64) if case.valid_lens else None
     call = sized(LayerCall, view(x), view(y), view(y), view(lengths), view(output))
-    return layer_call(library, made, call, sized(Options, threads=pool(threads)), output, (buffers, memory, lengths))
+    options = sized(Options, threads=pool(threads), core_arithmetic=core_arithmetic(library, buffers),
+                    low_precision=library.attend_get_low_precision())
+    return layer_call(library, made, call, options, output, (buffers, memory, lengths))
 
 
 def packed(buffers, padded, threads):

@@ -14,6 +14,8 @@ NAME, DISTRIBUTION = "ncnn", "ncnn"
 
 def forms(buffers, threads):
     case = buffers.case
+    if buffers.precision != "f32":
+        return {}  # not tried
     if isinstance(case, cases.Layer):
         return {"MultiHeadAttention": lambda: layer(buffers, threads)}
     if getattr(case, "token_major", False):

@@ -1,6 +1,8 @@
-"""ONNX Runtime: com.microsoft's attention operators, with io-binding."""
+"""ONNX Runtime: com.microsoft's attention operators, with io-binding; quantize_dynamic for int8."""
 import importlib.util
+import logging
 import os
+import tempfile
 
 import numpy as np
 import onnxruntime
@@ -73,8 +75,25 @@ def bound(session, arrays, results):
 
 
 def forms(buffers, threads):
+    if buffers.precision == "bf16":
+        return {}  # no kernel of the CPU's
     made = {cases.Layer: layer_graphs, cases.Core: core_graphs, cases.Decode: decode_graphs}[type(buffers.case)](buffers)
+    if buffers.precision == "int8":
+        return {"quantize_dynamic, " + name: (lambda make=make: quantised(make(), threads)) for name, make in made.items()}
     return {name: (lambda make=make: make().call(threads)) for name, make in made.items()}
+
+
+def quantised(graph, threads):
+    """Its call, products with constants in int8, a scale for each channel."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "layer.onnx")
+        logging.disable(logging.WARNING)
+        quantize_dynamic(onnx.load_from_string(graph.model()), path, op_types_to_quantize=["MatMul", "Attention"], per_channel=True,
+                         weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+        logging.disable(logging.NOTSET)
+        return bound(session(path, threads), graph.arrays, graph.results)
 
 
 def layer_graphs(buffers):
@@ -120,7 +139,9 @@ def layer_graphs(buffers):
         inputs = [q, k, v] + ([] if mask is None else [graph.constant("mask", np.broadcast_to(mask, (B, 1, case.queries, case.keys)))])
         return finished(graph, graph.node("Attention", inputs, q_num_heads=H, kv_num_heads=H))
 
-    made = {"MultiHeadAttention": multi_head_attention, "ONNX Attention": standard}
+    made = {"MultiHeadAttention": multi_head_attention}
+    if buffers.precision == "f32":  # the quantiser takes ONNX's Attention for its own
+        made["ONNX Attention"] = standard
     if buffers.x is buffers.y:
         made["Attention"] = attention
     return made
