@@ -102,7 +102,12 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
     std::vector<std::uint16_t> halves[4];
     std::vector<std::int8_t> integers[4];
     MultiHeadAttentionWeights weights;
-    StoredMatrix* const twins[] = {&weights.stored_query, &weights.stored_key, &weights.stored_value, &weights.stored_output};
+    StoredMatrix stored[4];
+    StoredMatrix* const twins[] = {&stored[0], &stored[1], &stored[2], &stored[3]};
+    weights.stored_query = twins[0];
+    weights.stored_key = twins[1];
+    weights.stored_value = twins[2];
+    weights.stored_output = twins[3];
     attend_stored_matrix matrices[4] = {};
     for (int which = 0; which < 4; ++which) {
       for (std::int64_t n = 0; n < 2 * width * width; ++n) {

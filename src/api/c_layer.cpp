@@ -42,17 +42,19 @@ Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* con
   return read_rotary(whole.rotary, &config->rotary);
 }
 
-Status read_stored(const char* name, const attend_stored_matrix* given, StoredMatrix* stored) {
+// Reads a matrix into `memory`, to which *stored points then.
+Status read_stored(const char* name, const attend_stored_matrix* given, StoredMatrix* memory, const StoredMatrix** stored) {
   if (given == nullptr) return Status();
   attend_stored_matrix whole;
   ATTEND_CHECK(complete(name, "attend_stored_matrix", given, &whole));
-  stored->halves = view_of(whole.halves);
-  stored->integers = view_of(whole.integers);
-  stored->scales = view_of(whole.scales);
+  memory->halves = view_of(whole.halves);
+  memory->integers = view_of(whole.integers);
+  memory->scales = view_of(whole.scales);
+  *stored = memory;
   return Status();
 }
 
-Status read_weights(const attend_mha_weights* given, MultiHeadAttentionWeights* weights) {
+Status read_weights(const attend_mha_weights* given, StoredMatrix (&stored)[projection_count], MultiHeadAttentionWeights* weights) {
   attend_mha_weights whole;
   ATTEND_CHECK(complete("weights", "attend_mha_weights", given, &whole));
   weights->query = view_of(whole.query);
@@ -65,10 +67,10 @@ Status read_weights(const attend_mha_weights* given, MultiHeadAttentionWeights* 
   weights->output_bias = view_of(whole.output_bias);
   weights->query_norm = view_of(whole.query_norm);
   weights->key_norm = view_of(whole.key_norm);
-  ATTEND_CHECK(read_stored("weights.stored_query", whole.stored_query, &weights->stored_query));
-  ATTEND_CHECK(read_stored("weights.stored_key", whole.stored_key, &weights->stored_key));
-  ATTEND_CHECK(read_stored("weights.stored_value", whole.stored_value, &weights->stored_value));
-  return read_stored("weights.stored_output", whole.stored_output, &weights->stored_output);
+  ATTEND_CHECK(read_stored("weights.stored_query", whole.stored_query, &stored[0], &weights->stored_query));
+  ATTEND_CHECK(read_stored("weights.stored_key", whole.stored_key, &stored[1], &weights->stored_key));
+  ATTEND_CHECK(read_stored("weights.stored_value", whole.stored_value, &stored[2], &weights->stored_value));
+  return read_stored("weights.stored_output", whole.stored_output, &stored[3], &weights->stored_output);
 }
 
 std::size_t bytes_of(const MultiHeadAttentionConfig& config) {
@@ -152,9 +154,10 @@ size_t attend_mha_bytes(const attend_mha_config* config) {
 attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_weights* weights, void* memory, size_t memory_bytes,
                             attend_mha** layer, attend_error* error) {
   MultiHeadAttentionConfig sizes;
+  StoredMatrix stored[projection_count];
   MultiHeadAttentionWeights matrices;
   attend_code code = report(read_config(config, &sizes), error);
-  if (code == ATTEND_OK) code = report(read_weights(weights, &matrices), error);
+  if (code == ATTEND_OK) code = report(read_weights(weights, stored, &matrices), error);
   if (code != ATTEND_OK) return code;
   if (layer == nullptr) return report_null("layer", error);
   const auto make = [&](MultiHeadAttention* made, void* packed, std::size_t packed_bytes) {

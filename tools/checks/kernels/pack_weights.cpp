@@ -86,7 +86,7 @@ Result check_pack_weights(const Kernels& kernels, const Product& product, const 
   }
   const PackedProjection packed(kernels, &product, shape.inputs, shape.outputs);
   float* const floats = memory.output("packed", packed.size());
-  pack_low_precision(packed, matrix, stored, bias, floats);
+  pack_low_precision(packed, matrix, shape.stored ? &stored : nullptr, bias, floats);
 
   reference::StoredWeights expected;
   if (!shape.stored) {

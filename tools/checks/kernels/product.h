@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "base/half_floats.h"
+#include "kernels/half_floats.h"
 #include "check.h"
 #include "gemm.h"
 #include "kernels/products.h"
