@@ -13,7 +13,7 @@ namespace attend { namespace avx2 { namespace products { namespace {
 
 constexpr Isa isa = Isa::avx2;
 constexpr int gemm_rows = 4, gemm_vectors = 3;
-constexpr int stored_rows = 4, stored_vectors = 2, stored_keys = 2;
+constexpr int stored_rows = 4, stored_vectors = 2;
 
 using Integers = __m256i;
 ATTEND_INLINE Vector to_floats(Integers x) { return _mm256_cvtepi32_ps(x); }

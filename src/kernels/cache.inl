@@ -70,71 +70,105 @@ ATTEND_INLINE void widen_rows_of(const WidenRowsArguments& a) {
 }
 
 void scale_numbers(float* numbers, const float* scales, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += lanes) {
-    const std::int64_t left = count - i;
-    store_partial(numbers + i, multiply(load_partial(numbers + i, left), load_partial(scales + i, left)), left);
-  }
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(numbers + i, multiply(load(numbers + i), load(scales + i)));
+  const std::int64_t left = count - i;
+  if (left > 0) store_partial(numbers + i, multiply(load_partial(numbers + i, left), load_partial(scales + i, left)), left);
 }
 
-// Chains of multiply-adds, the only loops that know what elements are: of scores, rows[r] . keys[i] lane by lane, to sums[r * tile_keys + i];
-// of values, sums[r][c] over ascending keys.
-struct ValueChains {
+// The only loops that know what elements are: scores of some rows with as many keys as a vector has lanes, and sums of values over
+// ascending keys.
+struct ScoreBlock {
+  const float* queries;
+  std::int64_t width;        // of queries, in whole vectors
+  const float* const* keys;  // [lanes]
+  std::int64_t count;        // of keys that exist
+  const float* ahead;        // rows that are fetched meanwhile; null: none
+  std::int64_t row_stride, words;  // of those
+  float* scores;             // [rows][lanes]
+};
+struct ValueBlock {
   const float* weights;   // [rows][decode_block]
   std::int64_t key_count;
   const float* values;    // in the first column
   std::int64_t row_stride;
-  float* sums[stored_rows];  // of each row, in the first column; in and out
+  const float* from[stored_rows];  // what sums start at, of each row, in the first column
+  float* to[stored_rows];  // where they go
+  bool adds;              // whether they are added to what is there
   const float* ahead;     // what is fetched with the first key
   std::int64_t lines;     // cache lines of each key's that are
 };
 struct Chains {
   int bytes;  // of an element
   // [0]: of one row; [1]: of stored_rows.
-  void (*scores[2])(const float* queries, std::int64_t width, const float* const* keys, Vector* sums);
-  void (*values[2])(const ValueChains&);   // stored_vectors vectors of columns
-  void (*columns[2])(const ValueChains&);  // one
+  void (*scores[2])(const ScoreBlock&);
+  void (*values[2])(const ValueBlock&);   // vectors_of(rows) vectors of columns
+  void (*columns[2])(const ValueBlock&);  // one
 };
+constexpr int vectors_of(int rows) { return rows == 1 ? 4 : stored_vectors; }
 
+// Chains of `rows` rows with `keys` keys, lane by lane.
 template <class Elements, int rows, int keys>
-void score_chains(const float* queries, std::int64_t width, const float* const* key, Vector* destination) {
-  Vector sums[rows][keys];
+ATTEND_INLINE void score_chains(const ScoreBlock& a, const float* const* key, Vector (&sums)[rows * keys]) {
+  const float* places[keys];
   ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
-    ATTEND_UNROLL
-    for (int i = 0; i < keys; ++i) sums[r][i] = zero();
-  }
-  const float* rows_of_keys[keys];
+  for (int i = 0; i < keys; ++i) places[i] = key[i];
   ATTEND_UNROLL
-  for (int i = 0; i < keys; ++i) rows_of_keys[i] = key[i];
+  for (int i = 0; i < rows * keys; ++i) sums[i] = zero();
+  const std::int64_t width = a.width;
   std::int64_t d = 0;
   do {  // at least once
     Vector query[rows];
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) query[r] = load(queries + r * width + d);
+    for (int r = 0; r < rows; ++r) query[r] = load(a.queries + r * width + d);
     ATTEND_UNROLL
     for (int i = 0; i < keys; ++i) {
-      const Vector k = Elements::widened(rows_of_keys[i], d);
+      const Vector k = Elements::widened(places[i], d);
       ATTEND_UNROLL
-      for (int r = 0; r < rows; ++r) sums[r][i] = multiply_add(query[r], k, sums[r][i]);
+      for (int r = 0; r < rows; ++r) sums[r * keys + i] = multiply_add(query[r], k, sums[r * keys + i]);
     }
     d += lanes;
   } while (d < width);
-  ATTEND_UNROLL
-  for (int r = 0; r < rows; ++r) {
+}
+
+// Tiles of all keys that make a vector of sums; one row has them by four, whose sums wait in memory.
+template <class Elements, int rows>
+void score_rows_of(const ScoreBlock& a) {
+  constexpr int tile_keys = lanes / rows, at_once = rows == 1 ? 4 : tile_keys;
+  const float* ahead = a.ahead;
+  ATTEND_UNROLL_BY(1)
+  for (std::int64_t first = 0; first < a.count; first += tile_keys) {
+    for (int k = 0; ahead != nullptr && k < tile_keys; ++k, ahead += a.row_stride) {
+      ATTEND_UNROLL_BY(1)
+      for (std::int64_t c = 0; c < a.words; c += 16) prefetch(ahead + c);
+    }
+    Vector sums[lanes];
+    if constexpr (at_once == tile_keys) {
+      score_chains<Elements, rows, tile_keys>(a, a.keys + first, sums);
+    } else {
+      ATTEND_UNROLL_BY(1)
+      for (int i = 0; i < tile_keys; i += at_once) {
+        Vector some[at_once];
+        score_chains<Elements, 1, at_once>(a, a.keys + i, some);
+        ATTEND_UNROLL
+        for (int k = 0; k < at_once; ++k) sums[i + k] = some[k];
+      }
+    }
+    alignas(64) float tile[lanes];
+    store(tile, sum_lanes(sums));
     ATTEND_UNROLL
-    for (int i = 0; i < keys; ++i) destination[r * (lanes / rows) + i] = sums[r][i];
+    for (int r = 0; r < rows; ++r) __builtin_memcpy(a.scores + r * lanes + first, tile + r * tile_keys, tile_keys * sizeof(float));
   }
 }
 
 template <class Elements, int rows, int vectors>
-void value_chains(const ValueChains& a) {
+void value_chains(const ValueBlock& a) {
   Vector sums[rows][vectors];
-  float* places[rows];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
-    places[r] = a.sums[r];
+    const float* const from = a.from[r];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = load(places[r] + v * lanes);
+    for (int v = 0; v < vectors; ++v) sums[r][v] = load(from + v * lanes);
   }
   const float *values = a.values, *ahead = a.ahead, *weights = a.weights;
   const std::int64_t row_stride = a.row_stride, lines = a.lines;
@@ -154,42 +188,25 @@ void value_chains(const ValueChains& a) {
     values += row_stride;
     ahead += row_stride;
   } while (++weights != stop);
+  if (a.adds) {
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const float* const to = a.to[r];
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(load(to + v * lanes), sums[r][v]);
+    }
+  }
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
+    float* const to = a.to[r];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) store(places[r] + v * lanes, sums[r][v]);
+    for (int v = 0; v < vectors; ++v) store(to + v * lanes, sums[r][v]);
   }
 }
 
 // How many rows a tile takes: stored_rows, of which some may not exist, or one.
 ATTEND_INLINE int tile_of(std::int64_t rows) { return rows > 1 ? stored_rows : 1; }
 ATTEND_INLINE std::int64_t words_of(const Chains& chains, std::int64_t elements) { return (elements * chains.bytes + 3) / 4; }
-
-ATTEND_NOINLINE void add_lanes(const Vector (&sums)[lanes], float* scores) { store(scores, sum_lanes(sums)); }
-
-// Scores of a tile of `rows` rows with as many keys as a vector has lanes, `count` of which exist. `ahead`: rows to fetch, or null.
-template <int rows>
-ATTEND_INLINE void score_stored_block(const DecodeScoresArguments& a, const Chains& chains, std::int64_t row, std::int64_t key, std::int64_t count,
-                               const float* const (&keys)[lanes], const float* ahead, std::int64_t words) {
-  constexpr int tile_keys = lanes / rows;
-  alignas(64) float scores[rows * lanes], tile[lanes];
-  for (int first = 0; first < count; first += tile_keys) {
-    Vector sums[lanes];
-    ATTEND_UNROLL_BY(1)
-    for (int i = first; i < first + tile_keys; i += stored_keys) {
-      for (int k = i; ahead != nullptr && k < i + stored_keys; ++k) {
-        const float* const line = ahead + k * a.key_row_stride;
-        ATTEND_UNROLL_BY(1)
-        for (std::int64_t c = 0; c < words; c += 16) prefetch(line + c);
-      }
-      chains.scores[rows > 1](a.queries + row * a.query_stride, a.query_stride, keys + i, sums + (i - first));
-    }
-    add_lanes(sums, tile);
-    ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) __builtin_memcpy(scores + r * lanes + first, tile + r * tile_keys, tile_keys * sizeof(float));
-  }
-  for (int r = 0; r < rows && r < a.rows - row; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
-}
 
 // As decode_scores, over rows of other elements.
 ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chains& chains) {
@@ -205,18 +222,22 @@ ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chai
       const std::int64_t j = key + (i < count ? i : count - 1);
       keys[i] = listed ? a.key_rows[j] : a.keys + j * a.key_row_stride;
     }
-    for (std::int64_t row = 0; row < a.rows; row += tile_of(a.rows - row)) {
-      const float* const fetched = row == 0 ? ahead : nullptr;
-      if (tile_of(a.rows - row) == 1) score_stored_block<1>(a, chains, row, key, count, keys, fetched, words);
-      else score_stored_block<stored_rows>(a, chains, row, key, count, keys, fetched, words);
+    int rows = 0;
+    for (std::int64_t row = 0; row < a.rows; row += rows) {
+      rows = tile_of(a.rows - row);
+      alignas(64) float scores[stored_rows * lanes];
+      chains.scores[rows > 1]({a.queries + row * a.query_stride, a.query_stride, keys, count, row == 0 ? ahead : nullptr, a.key_row_stride, words, scores});
+      for (int r = 0; r < rows && r < a.rows - row; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
     }
     if (!listed) ahead += lanes * a.key_row_stride;
   }
 }
 
-// As decode_values. The sums of a group stand in `partial` from its first key to its last.
+alignas(64) constexpr float zeros[4 * lanes] = {};  // what the sums of a group start from
+
+// As decode_values, over rows of other elements.
 ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chains& chains) {
-  const std::int64_t words = words_of(chains, a.columns), sums = a.rows * a.output_stride, most = 4096 / words;
+  const std::int64_t words = words_of(chains, a.columns), most = 4096 / words;
   const std::int64_t step = most < 8 ? 8 : most < decode_group ? most : decode_group, lines = (words + 15) / 16;
   const std::int64_t ahead = a.value_rows == nullptr ? (a.ahead + words - 1) / words * a.value_row_stride : 0;
   std::int64_t left = a.left;
@@ -232,26 +253,33 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
     }
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;
-    for (std::int64_t i = 0; begins && i < sums; i += lanes) store(a.partial + i, zero());
     int rows = 0;
     for (std::int64_t row = 0; row < a.rows; row += rows) {
       rows = tile_of(a.rows - row);
-      float spare[stored_vectors * lanes];  // of rows that do not exist
-      ATTEND_UNROLL_BY(1)
-      for (int v = 0; v < stored_vectors; ++v) store(spare + v * lanes, zero());
+      float spare[stored_vectors * lanes] = {};  // where rows go that do not exist
       int vectors = 0;
       for (std::int64_t column = 0; column < a.output_stride; column += vectors * lanes) {
-        vectors = column + stored_vectors * lanes <= a.output_stride ? stored_vectors : 1;
-        ValueChains chain = {a.weights + row * decode_block + key, count, keys.values + column * chains.bytes / 4, keys.stride, {}, nullptr, 0};
-        if (row == 0 && column == 0 && a.value_rows == nullptr) chain.ahead = keys.values + ahead, chain.lines = lines;
-        ATTEND_UNROLL_BY(1)
-        for (int r = 0; r < rows; ++r) chain.sums[r] = row + r < a.rows ? a.partial + (row + r) * a.output_stride + column : spare;
-        (vectors > 1 ? chains.values : chains.columns)[rows > 1](chain);
+        const int wide = vectors_of(rows);
+        vectors = column + wide * lanes <= a.output_stride ? wide : 1;
+        ValueBlock block;
+        block.weights = a.weights + row * decode_block + key;
+        block.key_count = count;
+        block.values = keys.values + column * chains.bytes / 4;
+        block.row_stride = keys.stride;
+        block.ahead = keys.values + ahead;
+        block.lines = row == 0 && column == 0 && a.value_rows == nullptr ? lines : 0;
+        block.adds = left == 0;
+        for (int r = 0; r < rows; ++r) {
+          const std::int64_t at = (row + r) * a.output_stride + column;
+          const bool exists = row + r < a.rows;
+          block.from[r] = begins || !exists ? zeros : a.partial + at;
+          block.to[r] = !exists ? spare : left == 0 ? a.output + at : a.partial + at;
+        }
+        (vectors > 1 ? chains.values : chains.columns)[rows > 1](block);
       }
     }
     begins = left == 0;
     if (begins) left = decode_group;
-    for (std::int64_t i = 0; begins && i < sums; i += lanes) store(a.output + i, add(load(a.output + i), load(a.partial + i)));
     key += count;
   }
 }
@@ -259,8 +287,8 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
 template <class Elements>
 constexpr Chains chains = {
     Elements::bytes,
-    {score_chains<Elements, 1, stored_keys>, score_chains<Elements, stored_rows, stored_keys>},
-    {value_chains<Elements, 1, stored_vectors>, value_chains<Elements, stored_rows, stored_vectors>},
+    {score_rows_of<Elements, 1>, score_rows_of<Elements, stored_rows>},
+    {value_chains<Elements, 1, vectors_of(1)>, value_chains<Elements, stored_rows, vectors_of(stored_rows)>},
     {value_chains<Elements, 1, 1>, value_chains<Elements, stored_rows, 1>},
 };
 

@@ -12,7 +12,7 @@ namespace attend { namespace neon { namespace products { namespace {
 
 constexpr Isa isa = Isa::neon;
 constexpr int gemm_rows = 8, gemm_vectors = 2;
-constexpr int stored_rows = 4, stored_vectors = 4, stored_keys = 1;
+constexpr int stored_rows = 4, stored_vectors = 4;
 
 using Integers = int32x4_t;
 ATTEND_INLINE Vector to_floats(Integers x) { return vcvtq_f32_s32(x); }

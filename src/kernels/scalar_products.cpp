@@ -11,7 +11,7 @@ namespace attend { namespace scalar { namespace products { namespace {
 
 constexpr Isa isa = Isa::scalar;
 constexpr int gemm_rows = 4, gemm_vectors = 2;
-constexpr int stored_rows = 1, stored_vectors = 2, stored_keys = 2;
+constexpr int stored_rows = 1, stored_vectors = 2;
 
 using Integers = std::int32_t __attribute__((vector_size(16)));
 ATTEND_INLINE Vector to_floats(Integers x) { return __builtin_convertvector(x, Vector); }
