@@ -26,11 +26,22 @@ struct StoredInt8 : StoredElements<1> {
   static ATTEND_INLINE void store_rounded(char* p, Vector x) { store_int8(p, x); }
 };
 
+// The row to be stored, side by side and in whole vectors: 2.25 KiB of stack.
+struct WholeRow {
+  alignas(64) float elements[largest_stored];
+  std::int64_t width;
+};
+ATTEND_NOINLINE void take_row(const StoreRowArguments& a, WholeRow* row) {
+  row->width = (a.columns + stored_step - 1) / stored_step * stored_step;
+  ATTEND_UNROLL_BY(1)
+  for (std::int64_t d = 0; d < row->width; ++d) row->elements[d] = d < a.columns ? a.source[d * a.stride] : 0.0f;
+}
+
 // The largest |x| / 127; NaN for a row that is not finite.
-ATTEND_INLINE float symmetric_scale(const StoreRowArguments& a) {
+ATTEND_INLINE float symmetric_scale(const WholeRow& row) {
   Vector largest = zero(), unlike_zero = zero();
-  for (std::int64_t d = 0; d < a.columns; d += lanes) {
-    const Vector x = copy_in(a.source + d * a.stride, a.columns - d, a.stride, 0.0f);
+  for (std::int64_t d = 0; d < row.width; d += lanes) {
+    const Vector x = load(row.elements + d);
     largest = maximum(maximum(x, subtract(zero(), x)), largest);
     unlike_zero = multiply_add(x, zero(), unlike_zero);
   }
@@ -44,12 +55,15 @@ ATTEND_INLINE float symmetric_scale(const StoreRowArguments& a) {
 
 template <class Elements>
 ATTEND_INLINE void store_row_of(const StoreRowArguments& a) {
+  WholeRow row;
+  take_row(a, &row);
   float scale = 1.0f;
-  if (Elements::scaled) *a.scale = scale = symmetric_scale(a);
-  const Vector divisor = broadcast(scale), magic = broadcast(integer_magic), most = broadcast(127.0f);
-  for (std::int64_t d = 0; d < a.columns || d % stored_step != 0; d += lanes) {
-    Vector x = d < a.columns && scale > 0.0f ? copy_in(a.source + d * a.stride, a.columns - d, a.stride, 0.0f) : zero();
-    if (Elements::scaled && scale > 0.0f) {
+  if (Elements::scaled) *a.scale = scale = symmetric_scale(row);
+  const bool empty = !(scale > 0.0f);
+  const Vector divisor = broadcast(empty ? 1.0f : scale), magic = broadcast(integer_magic), most = broadcast(127.0f);
+  for (std::int64_t d = 0; d < row.width; d += lanes) {
+    Vector x = empty ? zero() : load(row.elements + d);
+    if (Elements::scaled) {
       x = subtract(add(divide(x, divisor), magic), magic);
       x = minimum(maximum(x, subtract(zero(), most)), most);
     }
@@ -131,6 +145,8 @@ ATTEND_INLINE void score_chains(const ScoreBlock& a, const float* const* key, Ve
   } while (d < width);
 }
 
+[[maybe_unused]] ATTEND_NOINLINE void add_lanes(const Vector (&sums)[lanes], float* scores) { store(scores, sum_lanes(sums)); }
+
 // Tiles of all keys that make a vector of sums; one row has them by four, whose sums wait in memory.
 template <class Elements, int rows>
 void score_rows_of(const ScoreBlock& a) {
@@ -143,8 +159,10 @@ void score_rows_of(const ScoreBlock& a) {
       for (std::int64_t c = 0; c < a.words; c += 16) prefetch(ahead + c);
     }
     Vector sums[lanes];
+    alignas(64) float tile[lanes];
     if constexpr (at_once == tile_keys) {
       score_chains<Elements, rows, tile_keys>(a, a.keys + first, sums);
+      store(tile, sum_lanes(sums));
     } else {
       ATTEND_UNROLL_BY(1)
       for (int i = 0; i < tile_keys; i += at_once) {
@@ -153,9 +171,8 @@ void score_rows_of(const ScoreBlock& a) {
         ATTEND_UNROLL
         for (int k = 0; k < at_once; ++k) sums[i + k] = some[k];
       }
+      add_lanes(sums, tile);
     }
-    alignas(64) float tile[lanes];
-    store(tile, sum_lanes(sums));
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) __builtin_memcpy(a.scores + r * lanes + first, tile + r * tile_keys, tile_keys * sizeof(float));
   }

@@ -12,6 +12,7 @@
 namespace attend {
 
 inline constexpr std::int64_t stored_step = 16;
+inline constexpr std::int64_t largest_stored = 576;  // elements of a row, as heads have them at most
 
 /// Stores source[d * stride], d < columns, as a row; *scale gets what its integers are to be multiplied by.
 struct StoreRowArguments {

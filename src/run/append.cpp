@@ -5,6 +5,8 @@
 
 namespace attend {
 
+static_assert(largest_stored == largest_head);
+
 namespace {
 
 void append_rows(const Append& append, const Rows<const float>& from, std::int64_t columns, const PagedRows<float>& to,
