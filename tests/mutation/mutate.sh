@@ -1,17 +1,20 @@
 #!/bin/bash
-# mutate.sh BUILD: does `attend verify` see a kernel whose loop bound is wrong? Each loop bound of the shared
-# kernels (src/kernels/*.inl) is changed in a copy of the tree, one at a time; verify must fail on each, and
-# pass on the tree as it is.
+# mutate.sh BUILD [FILE...]: does `attend verify` see a kernel whose loop bound is wrong? Each loop bound of the files, or of the shared
+# kernels (src/kernels/*.inl) and the products of low precision, is changed in a copy of the tree, one at a time; verify must fail on
+# each, and pass on the tree as it is.
 set -u
 copy=$1/mutation
+shift
+[ $# != 0 ] || set -- src/kernels/*.inl src/kernels/*_products.cpp
 isas=$(uname -m | sed 's/x86_64/avx2/; t; s/aarch64/neon/; t; d')  # and scalar
 
-# One step too few. The loops over the rows, vectors and lanes of a tile (of type int) are left out, and
-# those after which a tail takes what is left, whatever that is.
+# One step too few. The loops over the rows, vectors and lanes of a tile (of type int) are left out, but for those of an i over the
+# elements of one vector; and those after which a tail takes what is left, whatever that is.
 one_less='s/\(for (std::int64_t [^;]*; [^;&]* < [^;&]*\)\(; [a-z]* += \([a-z]*\))\)/\1 - \3\2/
 t
 s/\(for (std::int64_t [^;]*; [^;&]* < [^;&]*[^;& ]\)\(;\| &&\)/\1 - 1\2/
 s/\(for (; [a-z]* < [^;]*\);/\1 - 1;/
+s/\(for (int i = [01]; i < lanes\); ++i)/\1 - 1; ++i)/
 s/\(for (; [a-z]* + rows\) <= /\1 < /
 s/for (; \([a-z]*\) != end; \1 += width)/for (; \1 + width < end; \1 += width)/'
 
@@ -24,7 +27,8 @@ mkdir -p "$copy"
 cp -r Makefile include src tools "$copy"
 verify || { echo "the tree as it is: exit $?"; tail -n 5 "$copy/log"; exit 1; }
 count=0 failed=0
-for file in src/kernels/*.inl; do
+for file; do
+  cat "$copy"/build/src/kernels/*.d | grep -qF "$file" || continue  # of other ISAs
   lines=$(sed "$one_less" "$file" | diff --unchanged-line-format= --old-line-format='%dn ' --new-line-format= "$file" -)
   for line in $lines; do
     sed "$line { $one_less }" "$file" > "$copy/$file"
