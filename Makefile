@@ -34,7 +34,9 @@ unknown := $(filter-out $(isas_$(arch)),$(ISAS))
 $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
 assembles = $(if $(shell $(CXX) -x assembler $(1) -c -o /dev/null /dev/null 2>&1),,$(1))
 assembler_flags_avx2 := $(call assembles,$(assembler_flags_avx2))
-gcc_flags_kernels := $(if $(findstring clang,$(shell $(CXX) --version)),,$(gcc_flags_kernels))
+clang := $(findstring clang,$(shell $(CXX) --version))
+gcc_flags_kernels := $(if $(clang),,$(gcc_flags_kernels))
+gcc_flags_fast := $(if $(clang),,$(gcc_flags_fast))
 
 THREADS ?= 1
 LOW_PRECISION ?= 1
@@ -65,7 +67,7 @@ object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
-settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) \
+settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) \
   $(foreach isa,$(isa_files),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
 $(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
@@ -82,7 +84,7 @@ $(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engin
   $(if $(filter $(isa),$(ISAS)),$(least_level),$(flags_fast)) $(flags_$(isa)) $(assembler_flags_$(isa))))
 small := $(filter-out $(fast_files),$(filter $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
-$(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast)
+$(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast) $(gcc_flags_fast)
 $(BUILD)/%.o: %.cpp $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(flags) -c $< -o $@

@@ -19,6 +19,9 @@
 
 namespace attend {
 
+// What is called once, when a layer is made or a program plans, is small rather than fast: 2 KB.
+#define ATTEND_ONCE __attribute__((cold))
+
 namespace {
 
 // [B][H][rows][depth], contiguous.
@@ -237,13 +240,13 @@ MultiHeadAttention& MultiHeadAttention::operator=(MultiHeadAttention&& other) no
   return *this;
 }
 
-std::size_t MultiHeadAttention::packed_bytes(const MultiHeadAttentionConfig& config) noexcept {
+ATTEND_ONCE std::size_t MultiHeadAttention::packed_bytes(const MultiHeadAttentionConfig& config) noexcept {
   const Kernels* kernels = find_kernels(config.isa);
   if (kernels == nullptr || !validate_config(config).ok()) return 0;
   return LayerLayout(*kernels, config).bytes() + alignment - 1;
 }
 
-Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
+ATTEND_ONCE Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
                                 const MultiHeadAttentionWeights& weights,
                                 MultiHeadAttention* attention, void* memory,
                                 std::size_t memory_bytes) noexcept {
@@ -287,7 +290,7 @@ Status MultiHeadAttention::make(const MultiHeadAttentionConfig& config,
   return Status();
 }
 
-Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
+ATTEND_ONCE Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, std::uint64_t seed,
                                        MultiHeadAttention* attention, void* memory,
                                        std::size_t memory_bytes) noexcept {
   ATTEND_CHECK(validate_config(config));
@@ -318,13 +321,13 @@ Status MultiHeadAttention::make_random(const MultiHeadAttentionConfig& config, s
   return made;
 }
 
-std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int threads) const noexcept {
+ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int threads) const noexcept {
   AttentionOptions options;
   options.threads.count = threads;
   return workspace_bytes(shape, options);
 }
 
-std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
+ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || !validate_isa(kernels_, options).ok() ||
       !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
@@ -334,7 +337,7 @@ std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const
   return plan.bytes + alignment - 1;
 }
 
-std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
+ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const KeyValueCache& cache,
                                                 const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || cache.state() == nullptr || shape.queries < 0 || shape.keys < 0 ||

@@ -46,6 +46,7 @@ ATTEND_INLINE void store_float16(char* p, Vector x) {
 #include "kernels/formats.inl"
 
 struct Int8 : Int8Format<Int8, 8, 3, false> {
+  static constexpr int middle_rows = 1;
   static constexpr int vector_bytes = 2 * lanes;
   using Weights = __m512i;
   static ATTEND_INLINE Integers nothing() { return _mm512_setzero_si512(); }

@@ -2,6 +2,9 @@
 
 #include "kernels/exp.inl"
 #include "kernels/strided.inl"
+
+// Rows of the tile that takes what tiles of `rows` leave over; bfloat16's keys go one by one then, for half the code.
+constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
 #include "kernels/product.inl"
 #include "kernels/pack.inl"
 #include "kernels/row_tiles.inl"

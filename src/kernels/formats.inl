@@ -66,8 +66,9 @@ struct IntegerSums {
 template <class Rest, class Sums, int rows_, int vectors_>
 struct Format : Sums {
   static constexpr int tile_rows = rows_, tile_vectors = vectors_, least_vectors = product_least_vectors;
-  static constexpr int rest_rows(int rows) { return rows > 4 ? 4 : 1; }
+  static constexpr int rest_rows(int rows) { return rows > Rest::middle_rows ? Rest::middle_rows : 1; }
   static constexpr int halves = 1, row_words = 1;
+  static constexpr int middle_rows = 4;  // rows of the tile between the whole one and a single row; 1: there is none
   static constexpr bool flushes = false;  // whether denormals become zeros by the thread's mode
 
   template <bool whole, int rows, int vectors>

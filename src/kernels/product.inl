@@ -3,9 +3,6 @@
 // The inner loop stays in registers: rows * vectors accumulators, `vectors` panel vectors, and one scalar of a at a time, broadcast, or
 // where the ISA takes scalars by lane, a vector of scalar_group of them for each row.
 
-// Rows of the tile that takes what tiles of `rows` leave over.
-constexpr int fewer(int rows) { return rows > 4 ? 4 : rows / 2; }
-
 // One step: the scalars of all rows times one row of the panel.
 template <int rows, int vectors>
 ATTEND_INLINE void multiply_step(Vector (&accumulators)[rows][vectors], const float* const (&a)[rows],

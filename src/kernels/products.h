@@ -35,16 +35,17 @@ struct Product {
   unsigned features;         // what a CPU must have beside the ISA
   const char* instructions;  // that multiply
   int columns, rows;         // of its tile: the widest panel, and rows that leave no tail
+  int middle_rows;             // of the tile that takes what others leave; what that leaves goes row by row
   int weight_bytes;          // of an element of a panel
   int group;                 // elements of a column that lie side by side
   int row_bytes;             // of an element of a converted row; 0: rows are floats, read where they are
   void (*convert_row)(const ConvertRowArguments*);
   void (*gemm)(const GemmArguments*);
 
-  /// Whether so many rows fall into whole tiles, and one of 4 or 1.
+  /// Whether so many rows fall into whole tiles, and one of middle_rows or 1.
   bool takes(std::int64_t count) const {
     const std::int64_t rest = count % rows;
-    return rest < 2 || rest == 4;
+    return rest < 2 || rest == middle_rows;
   }
 };
 
@@ -69,8 +70,7 @@ struct CoreKernels {
   /// Rows of keys to words; a destination row has whole vectors of them.
   void (*round_keys)(const CopyArguments*);
   void (*pair_values)(const PairValuesArguments*);
-  int (*scores_plain)(const ScoreArguments*);    // depth counts words
-  int (*scores_general)(const ScoreArguments*);
+  int (*scores)(const ScoreArguments*);            // scores_general, whose depth counts words. A plain one would be half of this file.
   void (*accumulate)(const AccumulateArguments*);  // value_row_stride: half of a pair's
 };
 

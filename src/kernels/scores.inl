@@ -162,5 +162,5 @@ int scores(const ScoreArguments* arguments) {
   return score_block<score_rows, wide_vectors, kind>(*arguments);
 }
 
-int scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
+[[maybe_unused]] int scores_plain(const ScoreArguments* arguments) { return scores<ScoreKind::plain>(arguments); }
 int scores_general(const ScoreArguments* arguments) { return scores<ScoreKind::general>(arguments); }

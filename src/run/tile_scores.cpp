@@ -81,9 +81,9 @@ int score(const Tile& tile, std::int64_t begin, std::int64_t end, bool plain, bo
   attention.kernels->fill(scratch.block_maximum, 1, tile.width, -infinity);
   // Lists are the general kernel's, which gives the bits of the plain one where every lane sees every key.
   const bool listed = attention.stored == nullptr && !tile.keys.k.adjacent(tile.keys.first + begin, tile.keys.first + end);
-  if (plain && listed) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
+  if (plain && (listed || attention.core != nullptr)) memset(scratch.visible, 0xff, static_cast<std::size_t>(end - begin) * sizeof(std::uint32_t));
   int (*kernel)(const ScoreArguments*) = plain && !listed ? attention.kernels->scores_plain : attention.kernels->scores_general;
-  if (attention.core != nullptr) kernel = plain ? attention.core->scores_plain : attention.core->scores_general;
+  if (attention.core != nullptr) kernel = attention.core->scores;
   ScoreArguments arguments;
   arguments.key_row_stride = tile.keys.k.row_stride;
   arguments.key_stride = tile.keys.k.stride;
