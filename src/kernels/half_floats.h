@@ -1,4 +1,4 @@
-// The 16-bit floats: float16 (IEEE 754 binary16) and bfloat16, to and from float32.
+// The 16-bit floats: float16 (IEEE 754 binary16) and bfloat16, to and from float32. All static, for a kernel file shows none of them.
 #pragma once
 
 #include <cstdint>
@@ -6,20 +6,20 @@
 
 namespace attend {
 
-inline std::uint32_t bits_of(float value) {
+static inline std::uint32_t bits_of(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
-inline float float_of(std::uint32_t bits) {
+static inline float float_of(std::uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
 /// Exact, whatever the FTZ and DAZ modes.
-inline float float_from_float16(std::uint16_t bits) noexcept {
+static inline float float_from_float16(std::uint16_t bits) noexcept {
   const std::uint32_t sign = (bits & 0x8000u) << 16, magnitude = bits & 0x7FFFu;
   if (magnitude < 0x400) {  // subnormal: a multiple of 2^-24
     return float_of(sign | bits_of(static_cast<float>(magnitude) * 0x1p-24f));
@@ -28,12 +28,12 @@ inline float float_from_float16(std::uint16_t bits) noexcept {
   return float_of(sign | ((magnitude << 13) + (rebias << 23)));
 }
 
-inline float float_from_bfloat16(std::uint16_t bits) noexcept {
+static inline float float_from_bfloat16(std::uint16_t bits) noexcept {
   return float_of(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// To the nearest, ties to even; infinity beyond the range; NaN stays NaN.
-inline std::uint16_t float16_from_float(float value) noexcept {
+static inline std::uint16_t float16_from_float(float value) noexcept {
   const std::uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFFu;
   std::uint32_t half;
   if (magnitude > 0x7F800000u) {  // NaN
@@ -48,7 +48,7 @@ inline std::uint16_t float16_from_float(float value) noexcept {
   return static_cast<std::uint16_t>(((bits >> 16) & 0x8000u) | half);
 }
 
-inline std::uint16_t bfloat16_from_float(float value) noexcept {
+static inline std::uint16_t bfloat16_from_float(float value) noexcept {
   const std::uint32_t bits = bits_of(value);
   const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
   return static_cast<std::uint16_t>(nan ? (bits >> 16) | 0x40u
