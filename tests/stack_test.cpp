@@ -37,10 +37,8 @@ const std::string stages_of = "base/parallel:run_stages+base/parallel:parallel_f
 
 const std::map<std::string, std::string> calls = {
     // The public calls.
-    {"api/c_layer:attend_mha_make", "api/c_layer:make_in"},
-    {"api/c_layer:attend_mha_make_random", "api/c_layer:make_in"},
-    {"api/c_layer:make_in", "api/c_layer:operator() api/multi_head_attention:make api/multi_head_attention:make_random"},
-    {"api/c_layer:operator()", "api/multi_head_attention:make api/multi_head_attention:make_random"},
+    {"api/c_layer:attend_mha_make", "api/c_layer:take_place api/multi_head_attention:make"},
+    {"api/c_layer:attend_mha_make_random", "api/c_layer:take_place api/multi_head_attention:make_random"},
     {"api/c_layer:attend_mha_forward", "api/c_layer:read_call api/multi_head_attention:forward"},
     {"api/c_layer:read_call", "api/c_options:read_options"},
     {"api/c_core:attend_attention", "api/c_core:read_call api/core:attention"},

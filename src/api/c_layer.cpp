@@ -73,28 +73,35 @@ Status read_weights(const attend_mha_weights* given, StoredMatrix (&stored)[proj
   return read_stored("weights.stored_output", whole.stored_output, &stored[3], &weights->stored_output);
 }
 
-std::size_t bytes_of(const MultiHeadAttentionConfig& config) {
-  const std::size_t packed = MultiHeadAttention::packed_bytes(config);
-  return packed == 0 ? 0 : aligned_bytes(sizeof(MadeLayer)) + packed + alignment - 1;
-}
+std::size_t bytes_of(std::size_t packed) { return packed == 0 ? 0 : aligned_bytes(sizeof(MadeLayer)) + packed + alignment - 1; }
 
-// make(layer, memory, memory_bytes) makes it, of weights of one or the other kind.
-template <class Make>
-Status make_in(const MultiHeadAttentionConfig& config, void* memory, std::size_t memory_bytes, attend_mha** layer, const Make& make) {
-  const std::size_t bytes = bytes_of(config);
-  if (bytes == 0) return make(nullptr, nullptr, 0);  // says why
+// Where a layer is made.
+struct Place {
   char* start = nullptr;
   void* heap = nullptr;
-  ATTEND_CHECK(take_memory("attend_mha_bytes", bytes, memory, memory_bytes, &start, &heap));
-  if (heap != nullptr) prefer_huge_pages(heap, bytes);
-  MultiHeadAttention made;
-  const Status status = make(&made, start + aligned_bytes(sizeof(MadeLayer)), MultiHeadAttention::packed_bytes(config));
-  if (!status.ok()) {
-    release(heap);
-    return status;
+  std::size_t packed_bytes = 0;
+
+  void* packed() const { return start == nullptr ? nullptr : start + aligned_bytes(sizeof(MadeLayer)); }
+};
+
+// Takes memory for a layer; none for a config that is not valid: making it says why.
+Status take_place(const MultiHeadAttentionConfig& config, void* memory, std::size_t memory_bytes, Place* place) {
+  place->packed_bytes = MultiHeadAttention::packed_bytes(config);
+  const std::size_t bytes = bytes_of(place->packed_bytes);
+  if (bytes == 0) return Status();
+  ATTEND_CHECK(take_memory("attend_mha_bytes", bytes, memory, memory_bytes, &place->start, &place->heap));
+  if (place->heap != nullptr) prefer_huge_pages(place->heap, bytes);
+  return Status();
+}
+
+// Gives the caller what was made; else frees the memory for it.
+attend_code give_layer(const Status& status, MultiHeadAttention&& made, const Place& place, attend_mha** layer, attend_error* error) {
+  if (status.ok()) {
+    *layer = reinterpret_cast<attend_mha*>(new (place.start) MadeLayer{static_cast<MultiHeadAttention&&>(made), place.heap});
+  } else {
+    release(place.heap);
   }
-  *layer = reinterpret_cast<attend_mha*>(new (start) MadeLayer{static_cast<MultiHeadAttention&&>(made), heap});
-  return status;
+  return report(status, error);
 }
 
 attend_rotary_embedding c_rotary_of(const RotaryEmbedding& rotary) {
@@ -148,7 +155,7 @@ extern "C" {
 
 size_t attend_mha_bytes(const attend_mha_config* config) {
   MultiHeadAttentionConfig sizes;
-  return read_config(config, &sizes).ok() ? bytes_of(sizes) : 0;
+  return read_config(config, &sizes).ok() ? bytes_of(MultiHeadAttention::packed_bytes(sizes)) : 0;
 }
 
 attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_weights* weights, void* memory, size_t memory_bytes,
@@ -160,22 +167,26 @@ attend_code attend_mha_make(const attend_mha_config* config, const attend_mha_we
   if (code == ATTEND_OK) code = report(read_weights(weights, stored, &matrices), error);
   if (code != ATTEND_OK) return code;
   if (layer == nullptr) return report_null("layer", error);
-  const auto make = [&](MultiHeadAttention* made, void* packed, std::size_t packed_bytes) {
-    return MultiHeadAttention::make(sizes, matrices, made, packed, packed_bytes);
-  };
-  return report(make_in(sizes, memory, memory_bytes, layer, make), error);
+  Place place;
+  code = report(take_place(sizes, memory, memory_bytes, &place), error);
+  if (code != ATTEND_OK) return code;
+  MultiHeadAttention made;
+  const Status status = MultiHeadAttention::make(sizes, matrices, &made, place.packed(), place.packed_bytes);
+  return give_layer(status, static_cast<MultiHeadAttention&&>(made), place, layer, error);
 }
 
 attend_code attend_mha_make_random(const attend_mha_config* config, uint64_t seed, void* memory, size_t memory_bytes, attend_mha** layer,
                                    attend_error* error) {
   MultiHeadAttentionConfig sizes;
-  const attend_code code = report(read_config(config, &sizes), error);
+  attend_code code = report(read_config(config, &sizes), error);
   if (code != ATTEND_OK) return code;
   if (layer == nullptr) return report_null("layer", error);
-  const auto make = [&](MultiHeadAttention* made, void* packed, std::size_t packed_bytes) {
-    return MultiHeadAttention::make_random(sizes, seed, made, packed, packed_bytes);
-  };
-  return report(make_in(sizes, memory, memory_bytes, layer, make), error);
+  Place place;
+  code = report(take_place(sizes, memory, memory_bytes, &place), error);
+  if (code != ATTEND_OK) return code;
+  MultiHeadAttention made;
+  const Status status = MultiHeadAttention::make_random(sizes, seed, &made, place.packed(), place.packed_bytes);
+  return give_layer(status, static_cast<MultiHeadAttention&&>(made), place, layer, error);
 }
 
 void attend_mha_destroy(attend_mha* layer) {
