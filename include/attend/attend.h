@@ -1,4 +1,4 @@
-/* The C API of attend: multi-head attention on CPUs, in float32; all that attend.hpp has, under its names.
+/* The C API of attend: multi-head attention on CPUs; all that attend.hpp has, under its names.
  *
  * Plain C99; link with -lattend -lm -lpthread, no C++ runtime. Nothing here throws, prints, or reads the
  * environment. Symbols: B batch, H query heads, G key/value heads (G divides H; query head h reads key/value
