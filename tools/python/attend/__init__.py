@@ -17,7 +17,7 @@ from ._library import version as _version
 from ._options import AttentionOptions
 from .cache import KVCache, attention_cached
 from .core import DotProductAttention, attention
-from .isa import best_isa, isa_compiled, isa_names, isa_usable, product_instructions
+from .isa import best_isa, core_instructions, isa_compiled, isa_names, isa_usable, product_instructions
 from .layer import MultiHeadAttention
 from .operations import masked_softmax, matmul, merge, rms_norm, sequence_mask, transpose_output, transpose_qkv
 from .positions import (RelativePositionBias, RotaryEmbedding, RotaryScaling, default_alibi_slopes, rotary_attention_factor,
@@ -28,7 +28,7 @@ __version__ = _version()
 
 __all__ = [
     "AttentionOptions", "BoundCall", "DotProductAttention", "KVCache", "MultiHeadAttention", "RelativePositionBias", "RotaryEmbedding",
-    "RotaryScaling", "ThreadPool", "attention", "attention_cached", "best_isa", "default_alibi_slopes", "isa_compiled", "isa_names",
+    "RotaryScaling", "ThreadPool", "attention", "attention_cached", "best_isa", "core_instructions", "default_alibi_slopes", "isa_compiled", "isa_names",
     "isa_usable", "masked_softmax", "matmul", "merge", "product_instructions", "rms_norm", "rotary_attention_factor", "rotary_embedding", "rotary_frequencies",
     "sequence_mask", "transpose_output", "transpose_qkv",
 ]

@@ -24,6 +24,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each gives and takes
     "best_isa": (_int, []),
     "get_low_precision": (_address, []),
     "product_instructions": (ctypes.c_char_p, [_int, _int, _int]),
+    "core_instructions": (ctypes.c_char_p, [_int, _int]),
     "thread_pool_make": (_int, [_int, _address, _address]),
     "thread_pool_destroy": (None, [_address]),
     "thread_pool_threads": (Threads, [_address]),

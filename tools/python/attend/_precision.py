@@ -7,6 +7,7 @@ from ._library import library
 
 WEIGHT_TYPES = ("float32", "bfloat16", "float16", "int8")
 ARITHMETICS = ("float32", "bfloat16", "int8")
+CACHE_TYPES = WEIGHT_TYPES  # by the same numbers
 LOW_PRECISION = library.attend_get_low_precision()
 
 

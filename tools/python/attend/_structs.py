@@ -42,7 +42,7 @@ LoadOptions = structure("LoadOptions", ("size", c_size_t), ("num_kv_heads", c_in
                         ("rotary", c_void_p), ("norm_epsilon", c_float), ("num_ignored", c_int), ("relative_bias", c_char_p),
                         ("ignored", ctypes.POINTER(c_char_p)), ("weight_type arithmetic", c_int), ("low_precision", c_void_p))
 CacheConfig = structure("CacheConfig", ("size", c_size_t), ("batch num_kv_heads head_dim value_dim capacity", c_int64), ("ring", c_int),
-                        ("page_rows page_count", c_int64), ("pages", View))
+                        ("page_rows page_count", c_int64), ("pages", View), ("type", c_int), ("low_precision", c_void_p))
 
 AttentionCall = structure("AttentionCall", ("size", c_size_t), ("q k v valid_lens output", View), ("workspace options", c_void_p))
 DotProductCall = structure("DotProductCall", ("size", c_size_t), ("dropout", c_float), ("queries keys values valid_lens output", View),

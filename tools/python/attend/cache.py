@@ -11,6 +11,7 @@ from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame, together
 from ._library import library, new_error, require
 from ._options import shows_options
+from ._precision import CACHE_TYPES, LOW_PRECISION, weight_type_number
 from ._scalars import integer
 from ._structs import AttentionCachedCall, CacheConfig, OperationOptions, Options, View, structure
 
@@ -32,12 +33,12 @@ class KVCache:
     With neither `ring` nor pages each entry has room for `capacity` tokens and is full then; a ring keeps the newest `capacity`; a
     paged one has its rows in a pool of `page_count` pages of `page_rows` tokens, and pages (batch, P), int64, says which page of
     the pool is page p of an entry; it is read in each call and may change in between. An entry's tokens are counted from its
-    first: token j keeps position j. One call at a time may write a cache, and none may read it meanwhile.
+    first: token j keeps position j. `type` stores the rows as "bfloat16", "float16" or "int8", rounded when they are appended. One call at a time may write a cache, and none may read it meanwhile.
     """
 
     def __init__(self, num_kv_heads: int, head_dim: int, capacity: Optional[int] = None, *, batch: int = 1,
                  value_dim: Optional[int] = None, ring: bool = False, page_rows: Optional[int] = None, page_count: Optional[int] = None,
-                 pages: Optional[Array] = None) -> None:
+                 pages: Optional[Array] = None, type: Optional[str] = None) -> None:
         given = {"num_kv_heads": num_kv_heads, "head_dim": head_dim, "capacity": capacity, "batch": batch, "value_dim": value_dim,
                  "page_rows": page_rows, "page_count": page_count}
         frame = Frame(_config)
@@ -46,6 +47,7 @@ class KVCache:
         if batch == 0:
             raise ValueError("batch: expected 1 or more, got 0")
         frame.struct.ring = int(ring)
+        frame.struct.type, frame.struct.low_precision = weight_type_number("type", type), LOW_PRECISION
         if pages is not None and getattr(pages, "dtype", None) is not None and "int64" not in str(pages.dtype):
             raise TypeError(f"pages: expected int64, which the cache reads where it is, got {pages.dtype}")
         self._held = frame.fill(pages), pages
@@ -83,6 +85,11 @@ class KVCache:
     def capacity(self) -> int:
         """How many tokens an entry can hold."""
         return int(self._made.capacity)
+
+    @property
+    def type(self) -> str:
+        """How it stores its rows."""
+        return CACHE_TYPES[self._made.type]
 
     @property
     def ring(self) -> bool:
@@ -151,6 +158,8 @@ class KVCache:
         return self._row(library.attend_kv_cache_value, self.value_dim, b, head, token)
 
     def _row(self, function: Any, width: int, b: int, head: int, token: int) -> Any:
+        if self.type != "float32":
+            raise TypeError(f"rows of float32 can be read; the cache's are {self.type}")
         address = function(self._handle, integer("b", b), integer("head", head), integer("token", token))
         if address is None:
             raise IndexError(f"the cache keeps no token {token} of head {head} of entry {b}")
@@ -159,6 +168,7 @@ class KVCache:
     def __repr__(self) -> str:
         kind = ", ring=True" if self.ring else f", page_rows={self.page_rows}, page_count={self.page_count}" if self.page_rows else ""
         of_values = f", value_dim={self.value_dim}" if self.value_dim != self.head_dim else ""
+        kind += f", type={self.type!r}" if self.type != "float32" else ""
         lengths = ", ".join(str(length) for length in self.lengths[:8]) + (", .." if self.batch > 8 else "")
         return (f"attend.KVCache({self.num_kv_heads}, {self.head_dim}, {self.capacity}, batch={self.batch}{of_values}{kind})"
                 f"  # lengths {lengths}")

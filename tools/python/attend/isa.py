@@ -7,7 +7,7 @@ from ._isa import ISAS, isa_number
 from ._library import library
 from ._precision import arithmetic_number, weight_type_number
 
-__all__ = ["best_isa", "isa_compiled", "isa_names", "isa_usable", "product_instructions"]
+__all__ = ["best_isa", "core_instructions", "isa_compiled", "isa_names", "isa_usable", "product_instructions"]
 
 
 def isa_names() -> tuple[str, ...]:
@@ -34,4 +34,10 @@ def product_instructions(weight_type: str, arithmetic: str, isa: Optional[str] =
     """The instructions by which a layer's projections multiply weights of that type in that arithmetic, as "vpdpbusd"; None: no way."""
     found = library.attend_product_instructions(weight_type_number("weight_type", weight_type),
                                                 arithmetic_number("arithmetic", arithmetic), isa_number(isa, "isa"))
+    return None if found is None else str(found.decode())
+
+
+def core_instructions(arithmetic: str, isa: Optional[str] = None) -> Optional[str]:
+    """The instructions by which attention itself multiplies in that arithmetic (`core_arithmetic`), as "vdpbf16ps"; None: no way."""
+    found = library.attend_core_instructions(arithmetic_number("arithmetic", arithmetic), isa_number(isa, "isa"))
     return None if found is None else str(found.decode())

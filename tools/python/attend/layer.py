@@ -325,10 +325,10 @@ class MultiHeadAttention:
         return BoundCall(_run_forward, (self._handle, frame.call, frame.error), frame, together(output, found), held)
 
     def cache(self, capacity: Optional[int] = None, *, batch: int = 1, ring: bool = False, page_rows: Optional[int] = None,
-              page_count: Optional[int] = None, pages: Optional[Array] = None) -> KVCache:
+              page_count: Optional[int] = None, pages: Optional[Array] = None, type: Optional[str] = None) -> KVCache:
         """Makes a cache of the layer's heads for forward_cached; the rest is as in attend.KVCache."""
         return KVCache(self.num_kv_heads, self.head_dim, capacity, batch=batch, ring=ring, page_rows=page_rows, page_count=page_count,
-                       pages=pages)
+                       pages=pages, type=type)
 
     @shows_options("query_starts", "key_starts", "core_arithmetic")
     def forward_cached(self, queries: Array, cache: KVCache, keys: Optional[Array] = None, values: Optional[Array] = None,

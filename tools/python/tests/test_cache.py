@@ -48,6 +48,20 @@ def test_attention_over_a_cache(kind):
     assert not attend.attention_cached(q[:, :, -1:], cache, counts)[1].any()
 
 
+@pytest.mark.parametrize("type,most", [("bfloat16", 0.02), ("float16", 0.002), ("int8", 0.03)])
+def test_caches_of_low_precision(type, most):
+    if attend.product_instructions(type, "float32") is None:
+        pytest.skip("this build has no low precision")
+    cache = filled(type=type)
+    assert cache.type == type and f"type='{type}'" in repr(cache)
+    found, whole = attend.attention_cached(q, cache, causal=True), attend.attention(q, k, v, causal=True)
+    assert 0 < np.abs(found - whole).max() < most * np.abs(whole).max()
+    with pytest.raises(TypeError, match=f"the cache's are {type}"):
+        cache.key(0, 0, 0)
+    with pytest.raises(ValueError, match="type: expected one of float32, bfloat16, float16, int8, got 'int4'"):
+        filled(type="int4")
+
+
 def test_rings_forget():
     cache = attend.KVCache(G, D, 4, batch=B, value_dim=DV, ring=True)
     cache.append(k, v)
