@@ -355,7 +355,9 @@ TEST_CASE("tool: info") {
     const char* const widened = product_instructions(WeightType::bfloat16, Arithmetic::float32, entry.isa);
     if (multiplied == nullptr || widened == nullptr) continue;
     CHECK(contains(text.out, std::string("int8 by ") + multiplied + ", weights of bfloat16, "));
-    CHECK(contains(text.out, std::string(" by ") + widened + "\n"));
+    const char* const core = core_instructions(Arithmetic::bfloat16, entry.isa);
+    CHECK(contains(text.out, std::string(" by ") + widened + (core != nullptr ? std::string(", attention in bfloat16 by ") + core : "") + "\n"));
+    if (core != nullptr) CHECK(contains(json.out, std::string("\"attention\": {\"bfloat16\": \"") + core + "\"}"));
     CHECK(contains(json.out, std::string("{\"weight_type\": \"int8\", \"arithmetic\": \"int8\", \"instructions\": \"") + multiplied + "\"}"));
     CHECK(contains(json.out, std::string("{\"weight_type\": \"bfloat16\", \"arithmetic\": \"float32\", \"instructions\": \"") + widened + "\"}"));
   }
@@ -765,7 +767,9 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
   AttentionOptions rounded;
   rounded.core_arithmetic = Arithmetic::bfloat16;
   rounded.low_precision = low_precision();
-  if (expect({}, rounded, &expected).ok()) check({"--core-arithmetic", "bfloat16"}, expected, isa_name(best_isa()));
+  const Status rounded_here = expect({}, rounded, &expected);
+  CHECK(rounded_here.ok() == (core_instructions(Arithmetic::bfloat16) != nullptr));
+  if (rounded_here.ok()) check({"--core-arithmetic", "bfloat16"}, expected, isa_name(best_isa()));
   else layer.check_refused_by_both({"--core-arithmetic", "bfloat16"}, {"core_arithmetic: this CPU or this build has no attention in bfloat16"});
 
   REQUIRE(expect({}, {}, &expected).ok());

@@ -108,7 +108,8 @@ std::string products_text(Isa isa) {
       products += std::string(name_of(precision.arithmetic)) + " by " + instructions + ", ";
     }
   }
-  return widened == nullptr ? "" : products + "weights of " + weights + " by " + widened;
+  const char* const core = core_instructions(Arithmetic::bfloat16, isa);
+  return widened == nullptr ? "" : products + "weights of " + weights + " by " + widened + (core == nullptr ? "" : std::string(", attention in bfloat16 by ") + core);
 }
 
 void print_text() {
@@ -148,6 +149,11 @@ std::string products_json(Isa isa) {
   return products;
 }
 
+std::string core_json(Isa isa) {
+  const char* const instructions = core_instructions(Arithmetic::bfloat16, isa);
+  return instructions == nullptr ? "{}" : "{\"bfloat16\": " + io::json_string(instructions) + "}";
+}
+
 void print_json() {
   const auto truth = [](bool value) { return value ? "true" : "false"; };
   std::string text = "{\"version\": " + io::json_string(version());
@@ -172,7 +178,7 @@ void print_json() {
   for (const IsaEntry& entry : isas) {
     const Isa isa = entry.isa;
     text += separator + ("{\"name\": " + io::json_string(isa_name(isa))) +
-            ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + ", \"products\": [" + products_json(isa) + "]}";
+            ", \"compiled\": " + truth(isa_compiled(isa)) + ", \"usable\": " + truth(isa_usable(isa)) + ", \"products\": [" + products_json(isa) + "], \"attention\": " + core_json(isa) + "}";
     separator = ", ";
   }
   std::printf("%s], \"best\": %s}\n", text.c_str(), io::json_string(isa_name(best_isa())).c_str());
@@ -192,7 +198,8 @@ const Verb info_verb = {
     "info",
     "prints the CPU, its caches and features, the ISAs and the version",
     "Below a usable ISA stands what it multiplies in low precision, and by which instructions: rows and\n"
-    "weights of bfloat16 and int8 (--arithmetic of attend run), then weights that are widened to float32.\n",
+    "weights of bfloat16 and int8 (--arithmetic of attend run), weights that are widened to float32, and\n"
+    "attention itself (--core-arithmetic).\n",
     {{"--json", nullptr, "prints one JSON object"}},
     info,
 };

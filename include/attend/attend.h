@@ -332,6 +332,8 @@ ATTEND_C_API const attend_low_precision *attend_get_low_precision(void);
  * are none, for arithmetic does not take the weights, or the CPU or the build lacks them. */
 ATTEND_C_API const char *attend_product_instructions(attend_weight_type weights, attend_arithmetic arithmetic,
                                                      attend_isa isa);
+/* The instructions that attention of an arithmetic takes, as "vdpbf16ps"; NULL where there are none. */
+ATTEND_C_API const char *attend_core_instructions(attend_arithmetic arithmetic, attend_isa isa);
 
 /* -------------------------------------------------------------------------------------------
  * What a call of attention may be told */
@@ -556,9 +558,15 @@ ATTEND_C_API size_t attend_mha_workspace_bytes(const attend_mha *layer, const at
  * write a cache at a time, and none may read it meanwhile; any number may read it at once. */
 typedef struct attend_kv_cache attend_kv_cache;
 
-/* The types of a cache. BFLOAT16, FLOAT16: to nearest, ties to even. INT8: a float32 scale for each token and head of keys, and of values,
- * the row's largest |x| / 127; a row with NaN or infinity is NaN to all who see it. Queries, weights and sums stay float32. */
-typedef enum attend_cache_type { ATTEND_CACHE_FLOAT32 = 0, ATTEND_CACHE_BFLOAT16, ATTEND_CACHE_FLOAT16, ATTEND_CACHE_INT8 } attend_cache_type;
+/* How a cache stores its keys and values, rounded once, when they are appended. Queries, weights and sums stay float32. */
+typedef enum attend_cache_type {
+  ATTEND_CACHE_FLOAT32 = 0,
+  ATTEND_CACHE_BFLOAT16, /* to nearest, ties to even */
+  ATTEND_CACHE_FLOAT16,  /* to nearest, ties to even; 65,520 and beyond become infinity */
+  /* A float32 scale for each token and head of keys, and of values: the row's largest |x| / 127. A row with NaN or
+   * infinity is NaN to all who see it. */
+  ATTEND_CACHE_INT8
+} attend_cache_type;
 
 /* The shape of a cache, and which tokens it keeps: with neither `ring` nor pages, each entry has room for `capacity`
  * tokens and is full then; a ring keeps the newest `capacity`; a paged one has its rows in a pool of pages. */
@@ -576,8 +584,8 @@ typedef struct attend_kv_cache_config {
    * outlives the cache, which reads it in each call; between calls it may change. Numbers that a call needs have to be
    * in [0, page_count) by then. Entries may share pages that no call writes. */
   attend_indices pages;
-  int type;             /* an attend_cache_type: how keys and values are stored, rounded once, when they are appended */
-  const struct attend_low_precision *low_precision; /* attend_get_low_precision(), where type is not float32 */
+  int type;             /* an attend_cache_type */
+  const attend_low_precision *low_precision; /* attend_get_low_precision(), where type is not float32 */
 } attend_kv_cache_config;
 
 /* Bytes of memory for attend_kv_cache_make; 0 if the config is not a valid one. */
@@ -615,7 +623,7 @@ ATTEND_C_API int64_t attend_kv_cache_length(const attend_kv_cache *cache, int64_
 ATTEND_C_API int64_t attend_kv_cache_first(const attend_kv_cache *cache, int64_t b);
 
 /* The D elements of a token's key, or the Dv of its value, good until the next call that writes; NULL for one that is
- * not kept, or whose page is not in the pool. */
+ * not kept, or whose page is not in the pool, and in a cache that is not float32. */
 ATTEND_C_API const float *attend_kv_cache_key(const attend_kv_cache *cache, int64_t b, int64_t head, int64_t token);
 ATTEND_C_API const float *attend_kv_cache_value(const attend_kv_cache *cache, int64_t b, int64_t head, int64_t token);
 

@@ -14,4 +14,8 @@ const char* attend_product_instructions(attend_weight_type weights, attend_arith
   return product_instructions(static_cast<WeightType>(weights), static_cast<Arithmetic>(arithmetic), static_cast<Isa>(isa));
 }
 
+const char* attend_core_instructions(attend_arithmetic arithmetic, attend_isa isa) {
+  return core_instructions(static_cast<Arithmetic>(arithmetic), static_cast<Isa>(isa));
+}
+
 }  // extern "C"
