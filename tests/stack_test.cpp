@@ -89,7 +89,7 @@ const std::map<std::string, std::string> calls = {
     {"api/cache:append", stages_of + "append"},
 
     // Their stages.
-    {stages_of + "layer", "run/forward:run_converted_inputs run/forward:run_inputs run/forward:run_head_rows run/forward:run_append run/forward:run_converted_heads run/forward:run_output"},
+    {stages_of + "layer", "run/forward:run_converted_inputs run/forward:run_inputs run/forward:run_head_rows run/forward:run_new_rows run/forward:run_converted_heads run/forward:run_output"},
     {stages_of + "attention", "run/attention:run_compute run/attention:run_merge run/attention:run_weights"},
     {stages_of + "matmul", "api/operations:run_pack api/operations:run_product"},
     {stages_of + "sequence_mask", "api/operations:run_sequence_mask"},
@@ -117,7 +117,7 @@ const std::map<std::string, std::string> calls = {
     {"api/positions:run_rms_norm", "run/rotary_rows:normalize_row"},
     {"run/rotary_rows:normalize_row", "rms_norm"},
     {"api/cache:run_append", "run/append:run"},
-    {"run/forward:run_append", "run/append:run"},
+    {"run/forward:run_new_rows", "run/append:run"},
     {"run/append:run", "run/append:append_rows"},
     {"run/append:append_rows", "copy store_row"},
     {"data/layer:pack_layer", "data/layer:pack_projection data/low_precision:pack_low_precision"},

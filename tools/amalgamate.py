@@ -20,7 +20,7 @@ HEAD = """\
 // Programs include attend.hpp, or attend.h in C, and link with -lpthread -lm. Results have the bits of the library that make builds.
 //
 // Of use: -fno-exceptions -fno-rtti, with which C programs link it by cc, without libstdc++; -DATTEND_THREADS=0, without the
-// thread pool; -DATTEND_LOW_PRECISION=0, without the kernels of bfloat16, float16 and int8, 100 KB; -Os, for a quarter less code, and calls of microseconds that take a tenth longer.
+// thread pool; -DATTEND_LOW_PRECISION=0, without those of bfloat16, float16 and int8, a fifth less; -Os, for a quarter less code, and calls of microseconds that take a tenth longer.
 // To be left out: -ffast-math, an error; clang's -ffp-contract=fast, which changes bits; -march, with which older CPUs do not get
 // as far as the choice of the ISA.
 
@@ -40,6 +40,9 @@ HEAD = """\
 // A product and a sum that become one multiply-add have other bits.
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
+#pragma clang diagnostic ignored "-Wunused-function"  // files that several kernel files take, of which not all need all
+#pragma clang diagnostic ignored "-Wunused-const-variable"
+#pragma clang diagnostic ignored "-Wunneeded-internal-declaration"
 #else
 #pragma GCC push_options
 #pragma GCC optimize("fp-contract=off")

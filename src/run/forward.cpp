@@ -34,7 +34,7 @@ Append append_of(const Forward& forward) {
   return {forward.call.attention.kernels, forward.call.attention.stored, forward.appended, keys, values};
 }
 
-void run_append(const void* context, std::int64_t task, int) { append_of(*static_cast<const Forward*>(context)).run(task); }
+void run_new_rows(const void* context, std::int64_t task, int) { append_of(*static_cast<const Forward*>(context)).run(task); }
 
 void run_output(const void* context, std::int64_t task, int) {
   static_cast<const Forward*>(context)->projections[output_projection].run(task);
@@ -51,7 +51,7 @@ void add_forward_stages(Forward& forward, bool queries) {
   stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward};
   const std::int64_t head_tasks = forward.query_rows.tasks() + forward.key_rows.tasks();
   if (head_tasks > 0) stages[count++] = {head_tasks, run_head_rows, &forward};
-  if (forward.appended != nullptr) stages[count++] = {append_of(forward).tasks(), run_append, &forward};
+  if (forward.appended != nullptr) stages[count++] = {append_of(forward).tasks(), run_new_rows, &forward};
   if (!queries) return;
   count += add_attention_stages(forward.call, stages + count);
   const std::int64_t converted_heads = forward.converted[output_projection].tasks();
