@@ -344,7 +344,8 @@ enum class WeightType : int {
 enum class Arithmetic : int {
   float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end
   /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
-  /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA.
+  /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA; but aarch64 makes sums between 2^-126 - 2^-151 and 2^-126
+  /// zeros, which the others round to 2^-126.
   bfloat16,
   /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
   /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. The same bits on
