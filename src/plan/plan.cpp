@@ -155,6 +155,7 @@ bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const PackedP
   plan->heads = take_rows(shape.queries, sizes.heads);
   for (int which = 0; which < projection_count; ++which) {
     const std::int64_t rows = which == key_projection || which == value_projection ? shape.keys : shape.queries;
+    if (static_cast<double>(shape.batch) * static_cast<double>(rows) * static_cast<double>(projections[which].row_floats()) > 0x1p56) return false;
     plan->converted[which] = take(static_cast<std::size_t>(shape.batch * rows * projections[which].row_floats()) * sizeof(float));
   }
   plan->query_rows = take((count + 1) * sizeof(std::int64_t));
