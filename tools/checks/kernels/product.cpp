@@ -7,7 +7,7 @@ namespace attend::checks {
 
 namespace {
 
-/// A power of two for the elements of a row, or of a column: now and then such that products of bfloat16 become denormal.
+/// A power of two for the elements or the scale of a row, or of a column: now and then such that the product of both becomes denormal.
 float draw_level(Random& random) { return random.one_of({1.0f, 1.0f, 0x1p-62f, 0x1p-64f}); }
 
 /// Rows in the format of a product.
@@ -47,7 +47,7 @@ struct ProductRows {
   void quantize(const Product& product, float* header, unsigned char* bytes, Random& random) {
     const std::int64_t kind = random.between(0, 3);  // largest sums; smallest ones; any
     const std::int32_t zero = kind == 0 ? 0 : kind == 1 ? 255 : static_cast<std::int32_t>(random.between(0, 255));
-    scales.push_back(random.one_in(16) ? not_a_number : random.uniform(0.001f, 0.1f));
+    scales.push_back(random.one_in(16) ? not_a_number : draw_level(random) * random.uniform(0.001f, 0.1f));
     header[0] = scales.back();
     std::memcpy(header + 1, &zero, sizeof zero);
     for (std::int64_t k = 0; k < depth; ++k) {
@@ -87,7 +87,7 @@ struct ProductPanel {
     }
     if (shape.bias) bias = memory.input<float>("bias", shape.width);
     for (std::int64_t n = 0; n < shape.columns; ++n) {
-      const float level = product.arithmetic == Arithmetic::bfloat16 ? draw_level(random) : 1.0f;
+      const float level = product.arithmetic == Arithmetic::float32 ? 1.0f : draw_level(random);
       // Smallest weights; largest ones; any, for the bound of floats is one of terms that differ.
       const std::int64_t kind = product.arithmetic == Arithmetic::int8 ? random.between(0, 7) : 7;
       std::int32_t sum = 0;
@@ -110,7 +110,7 @@ struct ProductPanel {
           elements.push_back(from_half(product, bits));
         }
       }
-      if (scales != nullptr) scales[n] = random.uniform(0.001f, 0.1f);
+      if (scales != nullptr) scales[n] = level * random.uniform(0.001f, 0.1f);
       if (sums != nullptr) sums[n] = sum;
       if (bias != nullptr) bias[n] = level * random.value();
     }
