@@ -30,7 +30,7 @@ class FlushedDenormals {
 #endif
 };
 
-/// Keeps what makes a vector before the mode ends. No function: outside of an ISA's region clang knows none of its registers.
+/// Keeps what makes a vector before what follows, as the end of the mode. No function: outside of an ISA's region clang knows none of its registers.
 #if defined(__x86_64__)
 #define ATTEND_KEEP(x) asm volatile("" : "+v"(x))
 #elif defined(__aarch64__)

@@ -111,6 +111,9 @@ struct Int8Format : Format<Rest, rows_, vectors_> {
         Integers sum = reinterpret_cast<Integers>(sums[r][v]);
         if constexpr (has_zero) sum = Rest::subtract_product(sum, header[1], arguments.sums + v * lanes);
         sums[r][v] = fused_multiply_add(to_floats(sum), multiply(broadcast(header[0]), scales), bias);
+#if defined(__clang__)  // it would take all products side by side: 2 KiB of stack
+        ATTEND_KEEP(sums[r][v]);
+#endif
       }
     }
   }
