@@ -76,6 +76,8 @@ void Projection::run(std::int64_t task) const {
       outputs[count] = outputs[count - 1];
       ++count;
     }
+    // One row reads weights faster than fetches can run ahead of it: from memory, 96 to 99 % of the read bandwidth, with them 89.
+    if (count == 1) arguments.ahead = arguments.ahead_end;
     arguments.row_count = count;
     gemm(&arguments);
     arguments.ahead += (count + tile_rows - 1) / tile_rows * fetched_by_tile(weights.steps);
