@@ -66,7 +66,7 @@ def load():
         getattr(library, name).restype = c_size_t
     library.attend_thread_pool_threads.restype = Threads
     library.attend_get_low_precision.restype = c_void_p
-    library.attend_product_instructions.restype = ctypes.c_char_p
+    library.attend_core_instructions.restype = c_void_p
     return library
 
 
@@ -87,10 +87,8 @@ ARITHMETIC = {"f32": 0, "bf16": 1, "int8": 2}
 
 def core_arithmetic(library, buffers):
     """Of attention itself, in low precision: bfloat16, where the CPU multiplies it."""
-    if buffers.precision == "f32":
-        return ARITHMETIC["f32"]
-    instructions = library.attend_product_instructions(WEIGHTS["bf16"], ARITHMETIC["bf16"], isa())
-    return ARITHMETIC["bf16" if instructions == b"vdpbf16ps" else "f32"]
+    low = buffers.precision != "f32" and library.attend_core_instructions(ARITHMETIC["bf16"], isa()) is not None
+    return ARITHMETIC["bf16" if low else "f32"]
 
 
 def isa():

@@ -65,6 +65,7 @@ ATTEND_INLINE void store_float16(char* p, Vector x) {
 struct Int8 : Int8Format<Int8, 6, 2, false> {
   static constexpr int vector_bytes = 2 * lanes;
   using Weights = __m256i;
+  static ATTEND_INLINE Integers nothing() { return _mm256_setzero_si256(); }
   static ATTEND_INLINE __m256i load_row(const float* word, int) { return _mm256_castps_si256(_mm256_broadcast_ss(word)); }
   static ATTEND_INLINE __m256i load_weights(const char* panel, int) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(panel)));

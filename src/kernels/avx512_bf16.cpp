@@ -27,15 +27,17 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars word, int, Vector pairs, Vector
 #include "kernels/formats.inl"
 #include "kernels/bfloat16_core.inl"
 
-struct Bfloat16 : Format<Bfloat16, 8, 3> {
+struct Bfloat16 : Format<Bfloat16, FloatSums, 8, 3> {
   static constexpr int vector_bytes = 4 * lanes;
   using Weights = Vector;
+  static ATTEND_INLINE Vector nothing() { return zero(); }
   static ATTEND_INLINE Vector load_row(const float* word, int) { return broadcast(*word); }
   static ATTEND_INLINE Vector load_weights(const char* panel, int) { return _mm512_loadu_ps(panel); }
   static ATTEND_INLINE Vector multiply_add(Vector word, Vector weights, Vector sum) { return multiply_add_scalar(word, 0, weights, sum); }
   template <int rows, int vectors>
-  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], Vector (&sums)[rows][vectors]) {
-    finish_floats<false>(arguments, sums);
+  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
+                                   Vector (&results)[rows][vectors]) {
+    finish_floats<false>(arguments, sums, results);
   }
 };
 

@@ -49,6 +49,7 @@ struct Int8 : Int8Format<Int8, 8, 3, false> {
   static constexpr int middle_rows = 1;
   static constexpr int vector_bytes = 2 * lanes;
   using Weights = __m512i;
+  static ATTEND_INLINE Integers nothing() { return _mm512_setzero_si512(); }
   static ATTEND_INLINE __m512i load_row(const float* word, int) { return _mm512_castps_si512(broadcast(*word)); }
   static ATTEND_INLINE __m512i load_weights(const char* panel, int) {
     return _mm512_maskz_cvtepi8_epi16(0xffffffffu, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel)));

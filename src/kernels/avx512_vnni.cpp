@@ -16,6 +16,7 @@ namespace attend { namespace avx512 { namespace vnni { namespace {
 struct Int8 : Int8Format<Int8, 8, 3, true> {
   static constexpr int vector_bytes = 4 * lanes;
   using Weights = __m512i;
+  static ATTEND_INLINE Integers nothing() { return _mm512_setzero_si512(); }
   static ATTEND_INLINE __m512i load_row(const float* word, int) { return _mm512_castps_si512(broadcast(*word)); }
   static ATTEND_INLINE __m512i load_weights(const char* panel, int) { return _mm512_loadu_si512(panel); }
   static ATTEND_INLINE Integers multiply_add(__m512i word, __m512i weights, Integers sum) {

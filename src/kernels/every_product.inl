@@ -2,14 +2,16 @@
 
 // Floats times weights that are widened: the chain of float32's projections.
 template <class Rest>
-struct WidenedFormat : Format<Rest, gemm_rows, gemm_vectors> {
+struct WidenedFormat : Format<Rest, FloatSums, gemm_rows, gemm_vectors> {
   static constexpr int middle_rows = 1;
   using Weights = Vector;
+  static ATTEND_INLINE Vector nothing() { return zero(); }
   static ATTEND_INLINE Scalars load_row(const float* word, int) { return broadcast(*word); }
   static ATTEND_INLINE Vector multiply_add(Scalars word, Vector weights, Vector sum) { return multiply_add_scalar(word, 0, weights, sum); }
   template <int rows, int vectors>
-  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], Vector (&sums)[rows][vectors]) {
-    finish_floats<true>(arguments, sums);
+  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
+                                   Vector (&results)[rows][vectors]) {
+    finish_floats<true>(arguments, sums, results);
   }
 };
 
@@ -28,28 +30,31 @@ struct WidenedInt8 : WidenedFormat<WidenedInt8> {
   static constexpr int vector_bytes = lanes;
   static ATTEND_INLINE Vector load_weights(const char* panel, int) { return widen_int8(panel); }
   template <int rows, int vectors>
-  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], Vector (&sums)[rows][vectors]) {
+  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
+                                   Vector (&results)[rows][vectors]) {
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
       const Vector scales = load(arguments.scales + v * lanes), bias = bias_of(arguments, v);
       ATTEND_UNROLL
-      for (int r = 0; r < rows; ++r) sums[r][v] = fused_multiply_add(sums[r][v], scales, bias);
+      for (int r = 0; r < rows; ++r) results[r][v] = fused_multiply_add(sums[r][v], scales, bias);
     }
   }
 };
 
 // bfloat16 weights, in pairs, times rows that are rounded to bfloat16 and held as floats: the odd element of a pair, then the even one.
-struct RoundedBfloat16 : Format<RoundedBfloat16, gemm_rows, gemm_vectors> {
+struct RoundedBfloat16 : Format<RoundedBfloat16, FloatSums, gemm_rows, gemm_vectors> {
   static constexpr int middle_rows = 1;
   static constexpr int halves = 2, row_words = 2, vector_bytes = 4 * lanes;
   static constexpr bool flushes = true;
   using Weights = Vector;
+  static ATTEND_INLINE Vector nothing() { return zero(); }
   static ATTEND_INLINE Vector load_row(const float* word, int half) { return broadcast(word[1 - half]); }
   static ATTEND_INLINE Vector load_weights(const char* panel, int half) { return half == 0 ? odd_bfloat16(panel) : even_bfloat16(panel); }
   static ATTEND_INLINE Vector multiply_add(Vector word, Vector weights, Vector sum) { return flushed_multiply_add(word, weights, sum); }
   template <int rows, int vectors>
-  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], Vector (&sums)[rows][vectors]) {
-    finish_floats<false>(arguments, sums);
+  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&)[rows], const Vector (&sums)[rows][vectors],
+                                   Vector (&results)[rows][vectors]) {
+    finish_floats<false>(arguments, sums, results);
   }
 };
 

@@ -1,7 +1,7 @@
 // Formats of low precision, over the operations that an ISA's file gives: one word of a row at a time, times vectors of the panel.
 //
 // A Format's load_row gives the word of a row at a step, load_weights a vector of the panel, in `halves` parts; multiply_add adds their
-// product to a sum.
+// product to a sum. Sums are copied to a tile of their own before they become results: else g++ keeps them in memory.
 
 #include "kernels/strided.inl"
 #include "kernels/product.inl"
@@ -10,12 +10,12 @@
 
 // sums[r][v] = the products of row r with vector v of the panel, over ascending steps.
 template <class Format, int rows, int vectors>
-ATTEND_INLINE void multiply_words(Vector (&sums)[rows][vectors], const float* const (&a)[rows], const GemmArguments& arguments,
+ATTEND_INLINE void multiply_words(typename Format::Sum (&sums)[rows][vectors], const float* const (&a)[rows], const GemmArguments& arguments,
                                   Ahead ahead) {
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = zero();
+    for (int v = 0; v < vectors; ++v) sums[r][v] = Format::nothing();
   }
   const char* panel = reinterpret_cast<const char*>(arguments.panel);
   const std::int64_t depth = arguments.depth, stride = Format::row_words * arguments.k_stride;
@@ -31,7 +31,7 @@ ATTEND_INLINE void multiply_words(Vector (&sums)[rows][vectors], const float* co
       for (int r = 0; r < rows; ++r) {
         const auto word = Format::load_row(a[r] + at, half);
         ATTEND_UNROLL
-        for (int v = 0; v < vectors; ++v) sums[r][v] = Format::add_product(word, weights[v], sums[r][v]);
+        for (int v = 0; v < vectors; ++v) sums[r][v] = Format::multiply_add(word, weights[v], sums[r][v]);
       }
     }
     panel += vectors * Format::vector_bytes;
@@ -45,20 +45,26 @@ ATTEND_INLINE Vector bias_of(const GemmArguments& arguments, int v) {
 
 // Sums of floats are results, but for the bias. An absent one is 0, which makes a sum of -0 a 0, or `keeps` sums as they are.
 template <bool keeps, int rows, int vectors>
-ATTEND_INLINE void finish_floats(const GemmArguments& arguments, Vector (&sums)[rows][vectors]) {
+ATTEND_INLINE void finish_floats(const GemmArguments& arguments, const Vector (&sums)[rows][vectors], Vector (&results)[rows][vectors]) {
   ATTEND_UNROLL
   for (int v = 0; v < vectors; ++v) {
     const bool added = !keeps || arguments.bias != nullptr;
     const Vector bias = bias_of(arguments, v);
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) sums[r][v] = added ? add(sums[r][v], bias) : sums[r][v];
+    for (int r = 0; r < rows; ++r) results[r][v] = added ? add(sums[r][v], bias) : sums[r][v];
   }
 }
 
-// What the tiles of all formats have in common; Rest has load_row, load_weights, multiply_add, and finish. Sums become results where they
-// are: two arrays would be 1.5 KB of stack each.
-template <class Rest, int rows_, int vectors_>
-struct Format {
+struct FloatSums {
+  using Sum = Vector;
+};
+struct IntegerSums {
+  using Sum = Integers;
+};
+
+// What the tiles of all formats have in common; Rest has nothing, the sum to start from, load_row, load_weights, multiply_add, and finish.
+template <class Rest, class Sums, int rows_, int vectors_>
+struct Format : Sums {
   static constexpr int tile_rows = rows_, tile_vectors = vectors_, least_vectors = product_least_vectors;
   static constexpr int rest_rows(int rows) { return rows > Rest::middle_rows ? Rest::middle_rows : 1; }
   static constexpr int halves = 1, row_words = 1;
@@ -70,49 +76,40 @@ struct Format {
     const float* a[rows];
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) a[r] = arguments.rows[row + r];
+    typename Sums::Sum sums[rows][vectors];
     if constexpr (Rest::flushes) {
       const FlushedDenormals mode;
-      multiply_words<Rest, rows, vectors>(results, a, arguments, {ahead, arguments.ahead_end});
+      multiply_words<Rest, rows, vectors>(sums, a, arguments, {ahead, arguments.ahead_end});
       ATTEND_UNROLL
       for (int r = 0; r < rows; ++r) {
         ATTEND_UNROLL
-        for (int v = 0; v < vectors; ++v) ATTEND_KEEP(results[r][v]);
+        for (int v = 0; v < vectors; ++v) ATTEND_KEEP(sums[r][v]);
       }
     } else {
-      multiply_words<Rest, rows, vectors>(results, a, arguments, {ahead, arguments.ahead_end});
+      multiply_words<Rest, rows, vectors>(sums, a, arguments, {ahead, arguments.ahead_end});
     }
-    Rest::finish(arguments, a, results);
-  }
-
-  template <class Word, class Weights>
-  static ATTEND_INLINE Vector add_product(const Word& word, const Weights& weights, Vector sum) {
-    return Rest::multiply_add(word, weights, sum);
+    Rest::finish(arguments, a, sums, results);
   }
 };
 
 // int8 weights times quantised rows: t = sum (q - z) w, y = fma(t, row's scale * column's, bias). Rows hold q - z where `has_zero` is
 // false; else q, and z times the sum of a column's weights is taken off.
 template <class Rest, int rows_, int vectors_, bool has_zero>
-struct Int8Format : Format<Rest, rows_, vectors_> {
-  // Sums are integers, in the bits of a Vector.
-  template <class Word, class Weights>
-  static ATTEND_INLINE Vector add_product(const Word& word, const Weights& weights, Vector sum) {
-    return reinterpret_cast<Vector>(Rest::multiply_add(word, weights, reinterpret_cast<Integers>(sum)));
-  }
-
+struct Int8Format : Format<Rest, IntegerSums, rows_, vectors_> {
   template <int rows, int vectors>
-  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&a)[rows], Vector (&sums)[rows][vectors]) {
+  static ATTEND_INLINE void finish(const GemmArguments& arguments, const float* const (&a)[rows], const Integers (&sums)[rows][vectors],
+                                   Vector (&results)[rows][vectors]) {
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) {
       const Vector scales = load(arguments.scales + v * lanes), bias = bias_of(arguments, v);
       ATTEND_UNROLL
       for (int r = 0; r < rows; ++r) {
         const float* const header = a[r] - row_header;
-        Integers sum = reinterpret_cast<Integers>(sums[r][v]);
+        Integers sum = sums[r][v];
         if constexpr (has_zero) sum = Rest::subtract_product(sum, header[1], arguments.sums + v * lanes);
-        sums[r][v] = fused_multiply_add(to_floats(sum), multiply(broadcast(header[0]), scales), bias);
+        results[r][v] = fused_multiply_add(to_floats(sum), multiply(broadcast(header[0]), scales), bias);
 #if defined(__clang__)  // it would take all products side by side: 2 KiB of stack
-        ATTEND_KEEP(sums[r][v]);
+        ATTEND_KEEP(results[r][v]);
 #endif
       }
     }

@@ -61,6 +61,7 @@ struct Int8 : Int8Format<Int8, 8, 2, false> {
   struct Weights {
     int16x4_t even, odd;
   };
+  static ATTEND_INLINE Integers nothing() { return vdupq_n_s32(0); }
   static ATTEND_INLINE int16x4_t load_row(const float* word, int) { return vreinterpret_s16_f32(vld1_dup_f32(word)); }
   static ATTEND_INLINE Weights load_weights(const char* panel, int) {
     const int16x8_t pairs = vmovl_s8(vld1_s8(reinterpret_cast<const std::int8_t*>(panel)));

@@ -77,6 +77,7 @@ struct Int8 : Int8Format<Int8, 4, 2, false> {
     Integers even, odd;
   };
   using Pair = std::int16_t __attribute__((vector_size(4)));
+  static ATTEND_INLINE Integers nothing() { return Integers{}; }
   static ATTEND_INLINE Pair load_row(const float* word, int) { return load_elements<Pair>(word); }
   static ATTEND_INLINE Weights load_weights(const char* panel, int) {
     const Integers pairs = __builtin_convertvector(load_elements<Shorts>(panel), Integers);
