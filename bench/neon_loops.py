@@ -14,7 +14,7 @@ import sys
 
 # Loop, functions that may hold it, (rows, vectors) in neon.cpp, steps of k (or keys) a way round.
 LOOPS = [
-    ('projection', r'::gemm_tiles<{rows}, {vectors}>', ('gemm_rows', 'gemm_vectors'), 4),
+    ('projection', r'::gemm_tiles<.*::Floats, {rows}, {vectors}>', ('gemm_rows', 'gemm_vectors'), 4),
     ('scores', r'::scores<|::score_block<', ('score_rows', 'wide_vectors'), 4),
     ('values', r'::accumulate_lanes_from<{rows}, {vectors}, false>', ('value_rows', 'value_vectors'), 2),
 ]
