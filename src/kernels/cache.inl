@@ -156,7 +156,7 @@ void score_rows_of(const ScoreBlock& a) {
   for (std::int64_t first = 0; first < a.count; first += tile_keys) {
     for (int k = 0; ahead != nullptr && k < tile_keys; ++k, ahead += a.row_stride) {
       ATTEND_UNROLL_BY(1)
-      for (std::int64_t c = 0; c < a.words; c += 16) prefetch(ahead + c);
+      for (int c = 0; c < a.words; c += 16) prefetch(ahead + c);
     }
     Vector sums[lanes];
     alignas(64) float tile[lanes];
@@ -192,7 +192,7 @@ void value_chains(const ValueBlock& a) {
   const float* const stop = weights + a.key_count;
   do {  // at least one key
     ATTEND_UNROLL_BY(1)
-    for (std::int64_t line = 0; line < lines; ++line) prefetch(ahead + 16 * line);
+    for (int line = 0; line < lines; ++line) prefetch(ahead + 16 * line);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) value[v] = Elements::widened(values, v * lanes);
@@ -274,10 +274,10 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
     for (std::int64_t row = 0; row < a.rows; row += rows) {
       rows = tile_of(a.rows - row);
       float spare[stored_vectors * lanes] = {};  // where rows go that do not exist
-      int vectors = 0;
-      for (std::int64_t column = 0; column < a.output_stride; column += vectors * lanes) {
-        const int wide = vectors_of(rows);
-        vectors = column + wide * lanes <= a.output_stride ? wide : 1;
+      const std::int64_t wide = vectors_of(rows) * lanes;
+      std::int64_t columns = 0;
+      for (std::int64_t column = 0; column < a.output_stride; column += columns) {
+        columns = column + wide <= a.output_stride ? wide : lanes;
         ValueBlock block;
         block.weights = a.weights + row * decode_block + key;
         block.key_count = count;
@@ -292,7 +292,7 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
           block.from[r] = begins || !exists ? zeros : a.partial + at;
           block.to[r] = !exists ? spare : left == 0 ? a.output + at : a.partial + at;
         }
-        (vectors > 1 ? chains.values : chains.columns)[rows > 1](block);
+        (columns > lanes ? chains.values : chains.columns)[rows > 1](block);
       }
     }
     begins = left == 0;

@@ -7,17 +7,12 @@
 
 namespace attend::checks {
 
-namespace {
-
-// NaN in the rows that kernels read behind the last one.
 Matrix readable_matrix(ArgumentMemory& memory, Random& random, const char* name, std::int64_t rows, std::int64_t columns,
-                       std::int64_t row_stride, std::size_t alignment = sizeof(float)) {
+                       std::int64_t row_stride, std::size_t alignment) {
   const Matrix matrix = input_matrix(memory, random, name, decode_readable(rows), columns, row_stride, 1, alignment);
   for (std::int64_t r = rows; r < decode_readable(rows); ++r) std::fill(matrix.at(r, 0), matrix.at(r, 0) + columns, not_a_number);
   return matrix;
 }
-
-}  // namespace
 
 DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random) {
   DecodeScoresShape shape;

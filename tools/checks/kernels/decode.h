@@ -25,6 +25,10 @@ struct DecodeValuesShape {
   bool continues = false, ends = false;
 };
 
+/// Rows of queries or weights, and NaN in the rows that kernels read behind the last one.
+Matrix readable_matrix(ArgumentMemory& memory, Random& random, const char* name, std::int64_t rows, std::int64_t columns,
+                       std::int64_t row_stride, std::size_t alignment = sizeof(float));
+
 DecodeScoresShape draw_decode_scores(const Kernels& kernels, Random& random);
 DecodeWeightsShape draw_decode_weights(const Kernels& kernels, Random& random);
 DecodeValuesShape draw_decode_values(const Kernels& kernels, Random& random);

@@ -1,4 +1,4 @@
-// From the lists of kernels and products to their checks: a kernel without a check does not compile.
+// From the lists of kernels, products and a cache's kernels to their checks: a kernel without a check does not compile.
 #include "every_kernel.h"
 
 #include "base/dispatch.h"
@@ -29,6 +29,10 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   ATTEND_KERNELS(ATTEND_CHECK_KERNEL)
   for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) {
     if (result.ok) result = check_product(kernels, *product, random, memory);
+  }
+  for (const CacheType type : {CacheType::bfloat16, CacheType::float16, CacheType::int8}) {
+    const CacheKernels* const cache = find_cache_kernels(type, kernels.isa);
+    if (cache != nullptr && result.ok) result = check_cache(kernels, *cache, random, memory);
   }
   return result;
 }

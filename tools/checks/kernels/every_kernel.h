@@ -3,6 +3,7 @@
 
 #include "accumulate.h"
 #include "bias.h"
+#include "cache.h"
 #include "decode.h"
 #include "exp.h"
 #include "gemm.h"
@@ -20,7 +21,7 @@ namespace attend::checks {
 template <class Shape>
 using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
-/// Checks each kernel, and each product that this CPU has, at a few random shapes.
+/// Checks each kernel, and each product and kernel of a cache that this CPU has, at a few random shapes.
 Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);
 
 }  // namespace attend::checks
