@@ -31,6 +31,7 @@ ATTEND_EXPORT void* side_prepare(const char* name, const char* isa_name, int che
     const bench::Case* const found = find(name);
     if (!isa_from_name(isa_name, &isa) || found == nullptr) return nullptr;
     std::unique_ptr<bench::Workload> workload = found->prepare(isa, Threads());
+    if (workload == nullptr) return nullptr;  // not on this ISA
     workload->run();
     if (checked && !workload->check().ok) return nullptr;
     return workload.release();
