@@ -610,6 +610,41 @@ TEST_CASE("memory: a call takes at most 8 KiB of stack") {
     }
   }
 }
+
+TEST_CASE("memory: making a layer takes its packed bytes and 5 %, also while it is made, of low precision too") {
+  // In kilobytes: what is resident, and the most that was since the line before reset it.
+  const auto resident = [](const char* name) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.rfind(name, 0) == 0) return std::atoll(line.c_str() + std::strlen(name));
+    }
+    return 0LL;
+  };
+  std::ofstream reset("/proc/self/clear_refs");
+  if (!(reset << "5" << std::flush) || std::getenv("ATTEND_EMULATOR") != nullptr || resident("VmHWM:") == 0) {
+    MESSAGE("skipped: nothing tells the most memory that was resident");
+    return;
+  }
+  constexpr std::int64_t width = 2048;
+  std::vector<float> row(width, 0.5f);
+  const std::int64_t sizes[] = {width, width}, strides[] = {0, 1};  // every row of the matrix is the same
+  const ConstTensorView matrix = ConstTensorView::strided(row.data(), sizes, strides);
+  for (const WeightType type : {WeightType::float32, WeightType::bfloat16, WeightType::float16, WeightType::int8}) {
+    MultiHeadAttentionConfig config = Layer::square(width, 16, Isa::best);
+    config.weight_type = type;
+    config.low_precision = low_precision();
+    MultiHeadAttentionWeights weights;
+    weights.query = weights.key = weights.value = weights.output = matrix;
+    MultiHeadAttention layer;
+    if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) return;
+    const long long before = resident("VmRSS:");
+    const Status status = MultiHeadAttention::make(config, weights, &layer);
+    if (status.code() == StatusCode::unsupported) continue;  // a build without low precision
+    REQUIRE_OK(status);
+    const double packed = static_cast<double>(MultiHeadAttention::packed_bytes(config));
+    CHECK(static_cast<double>(resident("VmHWM:") - before) * 1024.0 < 1.05 * packed + 65536.0);
+  }
+}
 #endif
 
 TEST_CASE("memory: what is made gives its memory back, moved or made anew") {
