@@ -1,9 +1,12 @@
-// CPUID and XGETBV on x86-64; NEON is part of every aarch64.
+// CPUID and XGETBV on x86-64; what Linux tells of an aarch64, of which NEON is a part.
 #include "base/cpu.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <xmmintrin.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace attend {
@@ -43,7 +46,7 @@ FloatingPointMode::~FloatingPointMode() {
 
 #elif defined(__aarch64__)
 
-static unsigned detect_features() noexcept { return cpu_neon; }
+static unsigned detect_features() noexcept { return cpu_neon | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? cpu_neon_dotprod : 0); }
 
 FloatingPointMode::FloatingPointMode() noexcept {
   __asm__ volatile("mrs %0, fpcr" : "=r"(caller_));

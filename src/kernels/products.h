@@ -41,6 +41,7 @@ struct Product {
   int row_bytes;             // of an element of a converted row; 0: rows are floats, read where they are
   void (*convert_row)(const ConvertRowArguments*);
   void (*gemm)(const GemmArguments*);
+  int row_offset = 0;        // bytes of a row are q - row_offset
 
   /// Whether so many rows fall into whole tiles, and one of middle_rows or 1.
   bool takes(std::int64_t count) const {

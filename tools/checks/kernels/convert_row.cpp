@@ -65,7 +65,7 @@ Result check_convert_row(const Kernels& kernels, const Product& product, const C
     ArgumentMemory::restore(header + 1);
     for (std::size_t d = 0; d < elements.size(); ++d) {
       std::int16_t integer;
-      if (product.row_bytes == 1) integer = *at(d);
+      if (product.row_bytes == 1) integer = static_cast<unsigned char>(*at(d) + product.row_offset);
       else std::memcpy(&integer, at(d), sizeof integer);
       report.identical("row", 0, static_cast<std::int64_t>(d), integer, expected.integers[d] - (product.row_bytes == 1 ? 0 : expected.zero));
     }

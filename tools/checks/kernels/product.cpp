@@ -53,7 +53,7 @@ struct ProductRows {
     for (std::int64_t k = 0; k < depth; ++k) {
       const std::int64_t q = kind == 0 ? 255 : kind == 1 ? 0 : random.between(0, 255);
       const auto integer = static_cast<std::int16_t>(q - zero);
-      if (product.row_bytes == 1) bytes[k] = static_cast<unsigned char>(q);
+      if (product.row_bytes == 1) bytes[k] = static_cast<unsigned char>(q - product.row_offset);
       else std::memcpy(bytes + 2 * k, &integer, sizeof integer);
       elements.push_back(integer);
     }
