@@ -4,7 +4,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <xmmintrin.h>
-#elif defined(__aarch64__)
+#endif
+#if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
