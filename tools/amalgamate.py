@@ -97,9 +97,9 @@ def expand(path):
 
 
 def region(file, level, settings):
-    """A kernel file, compiled as with its flags and that level; clang's pragma knows none that have a value, which only tune, and no level."""
+    """A kernel file, compiled as with its flags and that level; clang's pragma knows no level, and of flags that have a value only arch; the others tune."""
     flags = [flag.removeprefix("-m") for flag in settings[f"flags_{file}"]]
-    names = ",".join(flag for flag in flags if "=" not in flag)
+    names = ",".join(flag for flag in flags if "=" not in flag or flag.startswith("arch="))
     levels = [flag.removeprefix("-").removeprefix("f") for flag in settings[level] + settings["gcc_flags_kernels"]]
     return REGION.format(
         clang=f'(__attribute__((target("{names}"))), apply_to = function)' if names else "",
