@@ -101,6 +101,20 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     changes("weight_type", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, stored); });
     changes("arithmetic", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, multiplied); });
   }
+  // A file of bfloat16.
+  for (io::SafetensorsTensor& tensor : tensors) tensor.dtype = "BF16";
+  REQUIRE_OK(io::write_safetensors(path, tensors));
+  run(base, base_twin);
+  before.copy(output);
+  attend_load_options of_file = base;
+  io::LoadOptions of_file_twin = base_twin;
+  of_file.weight_type_of_file = of_file_twin.weight_type_of_file = true;
+  of_file.low_precision = attend_get_low_precision();
+  of_file_twin.low_precision = low_precision();
+  if (usable({WeightType::bfloat16, Arithmetic::float32})) {
+    run(of_file, of_file_twin);
+    CHECK_SAME_BITS(output, before);
+  }
 
   // What is refused, in the caller's words.
   attend_loaded_layer* none = nullptr;
@@ -117,6 +131,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   refused([](attend_load_options& o) { o.isa = 9; }, "isa: ");
   refused([](attend_load_options& o) { o.norm_epsilon = -1.0f; }, "norm_epsilon");
   refused([](attend_load_options& o) { o.weight_type = ATTEND_WEIGHTS_INT8; }, "low_precision: null");
+  refused([](attend_load_options& o) { o.weight_type_of_file = 1; }, "low_precision: null, but weight_type is bfloat16");
   refused([](attend_load_options& o) { o.relative_bias = "b.missing"; }, "b.missing");
   refused([](attend_load_options& o) { o.size = 0; }, "options.size: 0, expected sizeof (attend_load_options)");
   check_invalid(attend_load_layer(nullptr, "a", 2, nullptr, &none, &problem), "path: null");

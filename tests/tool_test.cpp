@@ -774,7 +774,9 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
 
   REQUIRE(expect({}, {}, &expected).ok());
   check({"--weight-type", "float32", "--arithmetic=float32", "--core-arithmetic", "float32"}, expected, isa_name(best_isa()));
-  layer.check_refused_by_both({"--weight-type", "int4"}, {"--weight-type 'int4'", "float32, bfloat16, float16 and int8", "did you mean 'int8'?"});
+  check({"--weight-type", "file"}, expected, isa_name(best_isa()));  // of float32
+  layer.check_refused_by_both({"--weight-type", "file", "--arithmetic", "int8"}, {"arithmetic: int8 takes weights of int8, but weight_type is float32"});
+  layer.check_refused_by_both({"--weight-type", "int4"}, {"--weight-type 'int4'", "float32, bfloat16, float16 and int8, and file: what the file has; did you mean 'int8'?"});
   layer.check_refused_by_both({"--arithmetic", "float16"}, {"--arithmetic 'float16'", "float32, bfloat16 and int8"});
   layer.check_refused_by_both({"--core-arithmetic", "int8"}, {"--core-arithmetic 'int8'", "float32 and bfloat16"});
   layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8, but --weight-type is float32"});

@@ -14,7 +14,7 @@ const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
 
 /// The enumerator of a flag's name; `otherwise` where the flag is not given. Throws Failure.
 template <class Enum, int count>
-Enum read(const Arguments& arguments, const char* flag, const char* const (&names)[count], Enum otherwise) {
+Enum read(const Arguments& arguments, const char* flag, const char* const (&names)[count], Enum otherwise, const char* more = "") {
   const std::string text = arguments.text(flag);
   if (text.empty()) return otherwise;
   std::string all;
@@ -22,7 +22,7 @@ Enum read(const Arguments& arguments, const char* flag, const char* const (&name
     if (text == names[n]) return static_cast<Enum>(n);
     all += std::string(n == 0 ? "" : n + 1 < count ? ", " : " and ") + names[n];
   }
-  throw Failure(std::string(flag) + ' ' + io::quoted(text) + ": there are " + all + suggestion(text, {names, names + count}));
+  throw Failure(std::string(flag) + ' ' + io::quoted(text) + ": there are " + all + more + suggestion(text, {names, names + count}));
 }
 
 }  // namespace
@@ -36,7 +36,9 @@ Precision chosen_precision(const Arguments& arguments, Isa isa) {
   const WeightType multiplied = precision.arithmetic == Arithmetic::bfloat16 ? WeightType::bfloat16
                                 : precision.arithmetic == Arithmetic::int8   ? WeightType::int8
                                                                              : WeightType::float32;
-  precision.weight_type = read(arguments, "--weight-type", weight_types, multiplied);
+  precision.of_file = arguments.text("--weight-type") == "file";
+  if (precision.of_file) return precision;  // what goes with it is known when the file is
+  precision.weight_type = read(arguments, "--weight-type", weight_types, multiplied, ", and file: what the file has");
   if (precision.weight_type != multiplied && precision.arithmetic != Arithmetic::float32) {
     throw Failure(format("--arithmetic %s takes weights of %s, but --weight-type is %s", name_of(precision.arithmetic), name_of(multiplied), name_of(precision.weight_type)));
   }

@@ -13,6 +13,7 @@ namespace attend::tool {
 struct Precision {
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
+  bool of_file = false;  // the weights' type is what the file stores them as
 };
 
 /// All but float32's own.
@@ -37,7 +38,7 @@ std::string remark_of(const Precision& precision, Isa isa);
 /// The flags of a layer's projections, and of attention itself, for a verb's table, and what its help says of them.
 inline std::vector<Flag> precision_flags() {
   return {
-      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16 or int8; default: as --arithmetic asks"},
+      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16 or int8, or as the file does, file; default: as --arithmetic asks"},
       {"--arithmetic", "TYPE", "projects in float32, bfloat16 or int8, with weights of that type; default: float32"},
   };
 }
@@ -45,8 +46,10 @@ inline std::vector<Flag> core_precision_flags() {
   return {{"--core-arithmetic", "TYPE", "attends in float32 or bfloat16; default: float32"}};
 }
 inline constexpr const char* precision_details =
-    "Weights of bfloat16, float16 and int8 are made from the file's, and take a half or a quarter of the\n"
-    "memory. --arithmetic multiplies them as they are, which is faster, by the instructions that attend info\n"
-    "tells. Results then differ from those of float32 by more than rounding.\n";
+    "Weights of bfloat16, float16 and int8 take a half or a quarter of the memory. They are made from the\n"
+    "file's, or are the file's own where it stores them in that type: BF16, F16, or I8 with the scales\n"
+    "X.weight_scale, as compressed-tensors stores them. --arithmetic multiplies them as they are, which is\n"
+    "faster, by the instructions that attend info tells. Results then differ from those of float32 by more\n"
+    "than rounding.\n";
 
 }  // namespace attend::tool

@@ -31,6 +31,7 @@ typedef struct attend_load_options {
   const char *const *ignored;
   int weight_type, arithmetic; /* as in attend_mha_config, as the next */
   const attend_low_precision *low_precision;
+  int weight_type_of_file; /* the type that the file's matrices are stored as, instead of weight_type */
 } attend_load_options;
 
 /* Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer whose names

@@ -173,6 +173,9 @@ class SafetensorsFile {
   /// The entry of that name; null if there is none.
   const SafetensorsEntry* find(std::string_view name) const noexcept;
 
+  /// The end - begin bytes of an entry, as the file has them, of any alignment.
+  const unsigned char* bytes(const SafetensorsEntry& entry) const noexcept;
+
   /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
   /// BF16 and F64 as a converted copy. Other dtypes are an error. The file must outlive the tensor.
   Status read(const std::string& name, FloatTensor* tensor) const noexcept;
@@ -191,12 +194,13 @@ class SafetensorsFile {
   Metadata metadata_;
 };
 
-/// A tensor to write: contiguous float32 values, narrowed (to the nearest, ties to even) to dtype.
+/// A tensor to write: contiguous float32 values, narrowed (to the nearest, ties to even) to dtype; or bytes as the file is to have them.
 struct SafetensorsTensor {
   std::string name;
   std::vector<std::int64_t> shape;
   const float* values = nullptr;
-  std::string dtype = "F32";  // or "F16" or "BF16"
+  std::string dtype = "F32";  // or "F16" or "BF16"; of stored bytes any
+  std::string_view stored = {};  // taken instead of `values` where it is not null
 };
 
 /// Writes the whole file, or none. Names are unique UTF-8.
@@ -206,16 +210,40 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
 // ---------------------------------------------------------------------------------------------
 // Layers
 
+/// What no file says of a layer.
+struct LoadOptions {
+  std::int64_t num_kv_heads = 0;  // 0: as many as the keys' rows are enough for
+  Isa isa = Isa::best;
+  float dropout = 0.0f;
+  RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
+  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig, as the next three
+  WeightType weight_type = WeightType::float32;
+  Arithmetic arithmetic = Arithmetic::float32;
+  const LowPrecision* low_precision = nullptr;
+  /// The layer's weight_type is what its four matrices are stored as (F32 and F64: float32), instead of the one above; they must agree.
+  bool weight_type_of_file = false;
+  /// The name of T5's table, where another layer of the file holds it; or "none".
+  std::string relative_bias;
+  /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.
+  std::vector<std::string> ignored;
+  /// What messages call these arguments, for a program whose users know them by other names.
+  struct Names {
+    const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored",
+               *weight_type = "weight_type";
+  } names = {};
+};
+
 /// The weights of a layer, in the shapes that MultiHeadAttention::make and a call's options take.
 struct LayerWeights {
   /// find_layer sets key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias (whether there is
-  /// any), qk_norm, norm_queries and norm_keys (whether there are weights); the caller fills in the rest.
+  /// any), qk_norm, norm_queries and norm_keys (whether there are weights), weight_type; the caller fills in the rest.
   MultiHeadAttentionConfig config;
   /// Rows of the key and value projections: num_hiddens, or a divisor of it where several query
   /// heads share one key/value head.
   std::int64_t key_value_hiddens = 0;
-  /// Views into `tensors`; a bias that the file lacks is absent.
+  /// Views into `tensors` and, of matrices in the type that find_layer was asked for, into `stored`; a bias that the file lacks is absent.
   MultiHeadAttentionWeights weights;
+  bool weight_type_of_file = false;  // what find_layer was asked for
   float scale = 0.0f;          // the factor of the scores; 0: 1 / sqrt(D)
   FloatTensor sinks;           // (H,); absent if the file lacks it
   FloatTensor relative_bias;   // the table of T5's bias, (buckets, H); absent if the file lacks it
@@ -223,7 +251,10 @@ struct LayerWeights {
   std::string prefix;           // the prefix that find_layer was given
   /// Names of all other tensors under the prefix: the layer is the file's only if they change nothing.
   std::vector<std::string> unused;
-  std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them
+  std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them, as may the next
+  std::vector<StoredMatrix> stored;
+  std::vector<Tensor<std::uint16_t>> halves;  // of `stored`, as integers
+  std::vector<Tensor<std::int8_t>> integers;
 };
 
 /// Finds the layer whose names begin with `prefix` (a trailing dot is optional; "" is the whole
@@ -250,10 +281,15 @@ struct LayerWeights {
 /// (head width,); sinks (H,); and relative_attention_bias.weight (buckets, H). GPT-2's and GPT-NeoX's causal masks, `bias` and
 /// `masked_bias`, pass as used: options.causal does what they do. Sizes are checked against each other, but for the number of heads.
 ///
+/// A matrix is read as float32, but for one that the file stores in options.weight_type (or in its own type, with
+/// options.weight_type_of_file), which stays as it is. F16, BF16 and I8 are stored so. An X.weight of I8 has its scales beside it as
+/// compressed-tensors stores them, X.weight_scale, (N,) or (N, 1), of floats: its numbers are the integers times the scale of their row, or
+/// column where a matrix is stored (in, out), with scales (N,) or (1, N). An X.weight_zero_point must be zeros.
+///
 /// If no convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
 /// with similar names, and the conventions.
 Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer,
-                  std::int64_t num_heads = 0) noexcept;
+                  std::int64_t num_heads = 0, const LoadOptions& options = {}) noexcept;
 
 /// A layer of a file, ready to run: `layer.attention.forward(..., layer.options)`.
 struct LoadedLayer {
@@ -265,26 +301,6 @@ struct LoadedLayer {
   FloatTensor sinks, relative_bias;
 };
 
-/// What no file says of a layer.
-struct LoadOptions {
-  std::int64_t num_kv_heads = 0;  // 0: as many as the keys' rows are enough for
-  Isa isa = Isa::best;
-  float dropout = 0.0f;
-  RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
-  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig, as the next three
-  WeightType weight_type = WeightType::float32;
-  Arithmetic arithmetic = Arithmetic::float32;
-  const LowPrecision* low_precision = nullptr;
-  /// The name of T5's table, where another layer of the file holds it; or "none".
-  std::string relative_bias;
-  /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.
-  std::vector<std::string> ignored;
-  /// What messages call these arguments, for a program whose users know them by other names.
-  struct Names {
-    const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored";
-  } names = {};
-};
-
 /// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds
 /// there; the layer does not need the file afterwards. A tensor under the prefix that the layer does not use is an error that names it,
 /// unless options.ignored accepts it; so is an ignored name that is not there. No one can ignore what changes every result and
@@ -293,7 +309,7 @@ struct LoadOptions {
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 /// The second half of load_layer: makes the layer that find_layer has found in an open file, for callers whose options depend on it, as
-/// frequencies do on the width of a head, found.config.num_hiddens / num_heads.
+/// frequencies do on the width of a head, found.config.num_hiddens / num_heads. Both halves get the same weight_type.
 Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 

@@ -29,6 +29,7 @@ Status read_options(const attend_load_options* given, LoadOptions* options) {
   options->dropout = whole.dropout;
   if (whole.norm_epsilon != 0.0f) options->norm_epsilon = whole.norm_epsilon;
   options->weight_type = static_cast<WeightType>(whole.weight_type);
+  options->weight_type_of_file = whole.weight_type_of_file != 0;
   options->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
   options->low_precision = low_precision_of(whole.low_precision);
   if (whole.relative_bias != nullptr) options->relative_bias = whole.relative_bias;

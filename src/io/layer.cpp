@@ -1,6 +1,7 @@
 // The weights of one attention layer, found in a .safetensors file by their names, and the layer made of them.
 #include "attend/io.hpp"
 
+#include "io/file_matrix.h"
 #include "io/guarded.h"
 #include "io/shape.h"
 #include "io/text.h"
@@ -186,20 +187,24 @@ struct LayerReader {
   std::set<std::string> used = {};  // whole names
 
   /// Sizes of 0 in `expected` stand for any size from 1 on.
-  Status read(const char* name, const std::vector<std::int64_t>& expected, FloatTensor* tensor) {
+  Status check_shape(const char* name, const std::vector<std::int64_t>& expected) const {
     const std::vector<std::int64_t>& shape = file.find(prefix + name)->shape;
     bool fits = shape.size() == expected.size();
     for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
       fits = expected[axis] == 0 ? shape[axis] > 0 : shape[axis] == expected[axis];
     }
-    if (!fits) {
-      std::string text, separator = "(";
-      for (std::int64_t size : expected) {
-        text += separator + (size == 0 ? "*" : std::to_string(size));
-        separator = ", ";
-      }
-      return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
+    if (fits) return {};
+    std::string text, separator = "(";
+    for (std::int64_t size : expected) {
+      text += separator + (size == 0 ? "*" : std::to_string(size));
+      separator = ", ";
     }
+    return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
+  }
+
+  Status read(const char* name, const std::vector<std::int64_t>& expected, FloatTensor* tensor) {
+    const Status status = check_shape(name, expected);
+    if (!status.ok()) return status;
     used.insert(prefix + name);
     return file.read(prefix + name, tensor);
   }
@@ -214,7 +219,17 @@ struct LayerReader {
     return {};
   }
 
-  Status wrong_shape(const char* name, const std::string& expected) {
+  /// Reads a matrix, with its scales; `expected` is its shape in the file.
+  Status read(const char* name, const std::vector<std::int64_t>& expected, bool transposed, FileMatrix* matrix) {
+    const Status status = check_shape(name, expected);
+    if (!status.ok()) return status;
+    std::vector<std::string> names = {prefix + name};
+    const Status read = read_matrix(file, names[0], transposed, layer->config.weight_type, layer, &names, matrix);
+    used.insert(names.begin(), names.end());
+    return read;
+  }
+
+  Status wrong_shape(const char* name, const std::string& expected) const {
     return error(file, "tensor " + quoted(prefix + name) + ": shape " +
                            shape_text(file.find(prefix + name)->shape) + ", expected " + expected);
   }
@@ -237,27 +252,18 @@ struct LayerReader {
 struct RowSplit {
   std::int64_t hiddens = 0, key_hiddens = 0;  // rows of the queries; of the keys, and of the values
 
-  /// The rows of one projection in a tensor that has them in order.
-  ConstTensorView part(ConstTensorView view, int which) const {
-    view.data += (which == query ? 0 : which == key ? hiddens : hiddens + key_hiddens) * view.strides[0];
-    view.sizes[0] = which == query ? hiddens : key_hiddens;
-    return view;
-  }
+  std::int64_t first(int which) const { return which == query ? 0 : which == key ? hiddens : hiddens + key_hiddens; }
+  std::int64_t rows(int which) const { return which == query ? hiddens : key_hiddens; }
 };
 
-ConstTensorView transposed(ConstTensorView view) {
-  std::swap(view.sizes[0], view.sizes[1]);
-  std::swap(view.strides[0], view.strides[1]);
-  return view;
-}
-
-/// Puts rows that come head of keys by head of keys in order; of a contiguous matrix or bias.
-FloatTensor in_order(const ConstTensorView& view, const RowSplit& split, std::int64_t num_heads) {
+/// Puts rows that come head of keys by head of keys in order; of a contiguous matrix, bias or scales.
+template <class Element>
+Tensor<Element> in_order(const View<const Element>& view, const RowSplit& split, std::int64_t num_heads) {
   const std::int64_t width = split.hiddens / num_heads, kv_heads = split.key_hiddens / width, shared = num_heads / kv_heads;
   const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1, head = width * columns;  // elements of a head
-  FloatTensor ordered;
-  float* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
-  const float* from = view.data;
+  Tensor<Element> ordered;
+  Element* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
+  const Element* from = view.data;
   for (std::int64_t g = 0; g < kv_heads; ++g) {
     for (std::int64_t n = 0; n < shared + 2; ++n, from += head) {
       const std::int64_t at = n < shared ? g * shared + n : num_heads + (n - shared) * kv_heads + g;
@@ -270,27 +276,24 @@ FloatTensor in_order(const ConstTensorView& view, const RowSplit& split, std::in
 Status read_layer(const Convention& convention, LayerReader reader, std::int64_t num_heads) {
   LayerWeights* layer = reader.layer;
   MultiHeadAttentionWeights& weights = layer->weights;
-  ConstTensorView* const matrices[] = {&weights.query, &weights.key, &weights.value,
-                                       &weights.output};
+  ConstTensorView* const floats[] = {&weights.query, &weights.key, &weights.value, &weights.output};
+  const StoredMatrix** const stored[] = {&weights.stored_query, &weights.stored_key, &weights.stored_value, &weights.stored_output};
   ConstTensorView* const biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias,
                                      &weights.output_bias};
   const char* const* names = convention.weights;
   RowSplit split;
-  ConstTensorView whole;
-  Status status = reader.read(names[query], {0, 0}, convention.packed() ? &whole : &weights.query);
+  FileMatrix matrices[4], whole;
+  Status status = reader.read(names[query], {0, 0}, convention.transposed, convention.packed() ? &whole : &matrices[query]);
   if (!status.ok()) return status;
-  const auto keep_in_order = [&](ConstTensorView* view) {
-    layer->tensors.push_back(in_order(*view, split, num_heads));
-    *view = layer->tensors.back().view;
+  const auto keep_in_order = [&](auto* view, auto* tensors) {
+    if (view->absent()) return;
+    tensors->push_back(in_order(*view, split, num_heads));
+    *view = tensors->back().view;
   };
   if (convention.packed()) {
-    status = reader.read(names[output], {0, 0}, &weights.output);
+    status = reader.read(names[output], {0, 0}, convention.transposed, &matrices[output]);
     if (!status.ok()) return status;
-    if (convention.transposed) {
-      whole = transposed(whole);
-      weights.output = transposed(weights.output);
-    }
-    const std::int64_t rows = whole.sizes[0], hiddens = weights.output.sizes[1];
+    const std::int64_t rows = whole.rows(), hiddens = matrices[output].columns();
     split = {hiddens, (rows - hiddens) / 2};
     const bool fits = convention.grouped ? rows > hiddens && (rows - hiddens) % 2 == 0 && hiddens % split.key_hiddens == 0 : rows == 3 * hiddens;
     if (!fits) {
@@ -304,19 +307,29 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
       if (width * num_heads != hiddens || split.key_hiddens % width != 0) {
         return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide");
       }
-      keep_in_order(&whole);
+      keep_in_order(&whole.floats, &layer->tensors);
+      keep_in_order(&whole.stored.halves, &layer->halves);
+      keep_in_order(&whole.stored.integers, &layer->integers);
+      keep_in_order(&whole.stored.scales, &layer->tensors);
     }
-    for (int which : {query, key, value}) *matrices[which] = split.part(whole, which);
+    for (int which : {query, key, value}) matrices[which] = whole.slice(split.first(which), split.rows(which));
   } else {
-    const std::int64_t rows = weights.query.sizes[0];
-    status = reader.read(names[key], {convention.grouped ? 0 : rows, 0}, &weights.key);
-    if (status.ok() && rows % weights.key.sizes[0] != 0) {
-      status = reader.wrong_shape(
-          names[key], std::to_string(rows) + " rows as the query's, or a divisor of that");
-    }
-    if (status.ok()) status = reader.read(names[value], {weights.key.sizes[0], 0}, &weights.value);
-    if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : rows, rows}, &weights.output);
-    split = {rows, weights.key.sizes[0]};
+    const std::int64_t rows = matrices[query].rows();
+    status = reader.read(names[key], {convention.grouped ? 0 : rows, 0}, false, &matrices[key]);
+    if (!status.ok()) return status;
+    const std::int64_t key_rows = matrices[key].rows();
+    if (rows % key_rows != 0) return reader.wrong_shape(names[key], std::to_string(rows) + " rows as the query's, or a divisor of that");
+    status = reader.read(names[value], {key_rows, 0}, false, &matrices[value]);
+    if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : rows, rows}, false, &matrices[output]);
+    if (!status.ok()) return status;
+    split = {rows, key_rows};
+  }
+  layer->stored.reserve(4);  // the pointers to them stay
+  for (int which : {query, key, value, output}) {
+    *floats[which] = matrices[which].floats;
+    if (!matrices[which].is_stored()) continue;
+    layer->stored.push_back(matrices[which].stored);
+    *stored[which] = &layer->stored.back();
   }
   const std::int64_t hiddens = split.hiddens;
 
@@ -340,28 +353,42 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
     if (!status.ok() || name == nullptr || !reader.has(name)) continue;
     layer->config.bias = true;
     if (which == output || !convention.packed_bias()) {
-      status = reader.read(name, {matrices[which]->sizes[0]}, biases[which]);
+      status = reader.read(name, {matrices[which].rows()}, biases[which]);
     } else if (which == query) {
       ConstTensorView packed;
       status = reader.read(name, {hiddens + 2 * split.key_hiddens}, &packed);
-      if (status.ok() && convention.rows == Rows::by_key_head) keep_in_order(&packed);
-      for (int part : {query, key, value}) *biases[part] = split.part(packed, part);
+      if (!status.ok()) break;
+      if (convention.rows == Rows::by_key_head) keep_in_order(&packed, &layer->tensors);
+      for (int part : {query, key, value}) *biases[part] = packed.slice(0, split.first(part), split.rows(part));
     }
   }
-  layer->config.key_size = weights.key.sizes[1];
-  layer->config.query_size = weights.query.sizes[1];
-  layer->config.value_size = weights.value.sizes[1];
+  layer->config.key_size = matrices[key].columns();
+  layer->config.query_size = matrices[query].columns();
+  layer->config.value_size = matrices[value].columns();
   layer->config.num_hiddens = hiddens;
-  if (status.ok()) layer->config.output_size = weights.output.sizes[0];
+  layer->config.output_size = matrices[output].rows();
   layer->key_value_hiddens = split.key_hiddens;
   layer->convention = convention.name;
   layer->unused = reader.unused(convention);
   return status;
 }
 
-}  // namespace
-
-namespace {
+/// The type that all four matrices are stored as.
+Status find_stored_type(const SafetensorsFile& file, const std::string& dotted, const Convention& convention, const LoadOptions& options, WeightType* type) {
+  const SafetensorsEntry* first = nullptr;
+  for (const char* weight : convention.weights) {
+    const SafetensorsEntry& entry = *file.find(dotted + weight);
+    WeightType found;
+    if (!weight_type_of(entry.dtype, &found)) continue;  // reading it says so
+    if (first != nullptr && found != *type) {
+      return error(file, "tensor " + quoted(entry.name) + ": stored as " + entry.dtype + ", but " + quoted(first->name) + " as " + first->dtype +
+                             ": a layer's matrices have one type, which " + options.names.weight_type + " names");
+    }
+    first = &entry;
+    *type = found;
+  }
+  return {};
+}
 
 /// A tensor that changes every result, and that no option of a call stands for.
 struct Indispensable {
@@ -464,7 +491,8 @@ Status read_relative_bias(const SafetensorsFile& file, const LoadOptions& option
 
 }  // namespace
 
-Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads) noexcept {
+Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads,
+                  const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
     const std::string dotted = with_dot(prefix);
     const Convention* chosen = nullptr;
@@ -479,7 +507,11 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
     if (chosen == nullptr) return no_layer(file, dotted);
     LayerWeights read;
     read.prefix = prefix;
-    const Status status = read_layer(*chosen, {file, dotted, &read}, num_heads);
+    read.config.weight_type = options.weight_type;
+    read.weight_type_of_file = options.weight_type_of_file;
+    Status status;
+    if (options.weight_type_of_file) status = find_stored_type(file, dotted, *chosen, options, &read.config.weight_type);
+    if (status.ok()) status = read_layer(*chosen, {file, dotted, &read}, num_heads);
     if (status.ok()) *layer = std::move(read);
     return status;
   });
@@ -488,6 +520,7 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
 Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer, const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
     if (layer == nullptr) return attend::Status::error(StatusCode::invalid_argument, "layer: null");
+    if (options.weight_type_of_file && !found.weight_type_of_file) return error(file, "weight_type_of_file: find_layer was not given it");
     LoadedLayer loaded;
     Status status = check_indispensable(file, with_dot(found.prefix), found.unused);
     if (status.ok()) status = check_ignored(file, found, options);
@@ -498,7 +531,7 @@ Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t 
     found.config.dropout = options.dropout;
     found.config.rotary = options.rotary;
     found.config.norm_epsilon = options.norm_epsilon;
-    found.config.weight_type = options.weight_type;
+    if (!options.weight_type_of_file) found.config.weight_type = options.weight_type;
     found.config.arithmetic = options.arithmetic;
     found.config.low_precision = options.low_precision;
     status = MultiHeadAttention::make(found.config, found.weights, &loaded.attention);
@@ -521,7 +554,7 @@ Status load_layer(const std::string& path, const std::string& prefix, std::int64
   SafetensorsFile file;
   LayerWeights found;
   Status status = SafetensorsFile::open(path, &file);
-  if (status.ok()) status = find_layer(file, prefix, &found, num_heads);
+  if (status.ok()) status = find_layer(file, prefix, &found, num_heads, options);
   return status.ok() ? make_layer(file, std::move(found), num_heads, layer, options) : status;
 }
 

@@ -136,6 +136,13 @@ Status sort_by_name(const std::string& path, std::vector<SafetensorsEntry>* entr
   return twice == entries->end() ? Status() : error(path, "two tensors " + quoted(twice->name));
 }
 
+/// What a tensor to write takes in the file.
+std::size_t bytes_of(const SafetensorsTensor& tensor) {
+  std::size_t bytes = tensor.stored.size();
+  if (tensor.stored.data() == nullptr) byte_count(tensor.shape, dtype_bytes(tensor.dtype), &bytes);
+  return bytes;
+}
+
 }  // namespace
 
 Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
@@ -258,6 +265,11 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const noexc
   return found != entries_.end() && found->name == name ? &*found : nullptr;
 }
 
+const unsigned char* SafetensorsFile::bytes(const SafetensorsEntry& entry) const noexcept {
+  const Shard& shard = shards_[entry.shard];
+  return shard.input.data() + shard.data_begin + entry.begin;
+}
+
 Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const noexcept {
   return guarded([&]() -> Status {
     const SafetensorsEntry* entry = find(name);
@@ -275,8 +287,7 @@ Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const
       return tensor_error(path(), name,
                           "dtype " + quoted(entry->dtype) + ", expected F32, F16, BF16 or F64");
     }
-    const Shard& shard = shards_[entry->shard];
-    const unsigned char* bytes = shard.input.data() + shard.data_begin + entry->begin;
+    const unsigned char* bytes = this->bytes(*entry);
     const std::size_t count = (entry->end - entry->begin) / element_bytes(type);
     FloatTensor read;
     if (type == ElementType::float32 && count > 0 &&
@@ -295,14 +306,20 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
   return guarded([&]() -> Status {
     std::vector<std::string_view> names, keys;
     for (const SafetensorsTensor& tensor : tensors) {
-      std::size_t bytes;
-      if (tensor.dtype != "F32" && tensor.dtype != "F16" && tensor.dtype != "BF16") {
+      std::size_t bytes = 0;
+      const std::size_t element = dtype_bytes(tensor.dtype);
+      const bool is_narrowed = tensor.stored.data() == nullptr;
+      if (is_narrowed && tensor.dtype != "F32" && tensor.dtype != "F16" && tensor.dtype != "BF16") {
         return tensor_error(path, tensor.name,
                             "dtype " + quoted(tensor.dtype) + ", expected F32, F16 or BF16");
       }
-      if (!byte_count(tensor.shape, sizeof(float), &bytes)) {
+      if (!byte_count(tensor.shape, is_narrowed ? sizeof(float) : std::max<std::size_t>(element, 1), &bytes)) {
         return tensor_error(path, tensor.name,
                             "shape " + shape_text(tensor.shape) + ", expected sizes of 0 or more");
+      }
+      if (!is_narrowed && element > 0 && tensor.stored.size() != bytes) {
+        return tensor_error(path, tensor.name, "stored: " + std::to_string(tensor.stored.size()) + " bytes, expected " + std::to_string(bytes) +
+                                                   " for shape " + shape_text(tensor.shape) + " of " + quoted(tensor.dtype));
       }
       names.push_back(tensor.name);
     }
@@ -320,7 +337,7 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
       }
     }
     std::vector<const SafetensorsTensor*> order;  // the widest first, so that each is aligned
-    for (std::size_t width : {4, 2}) {
+    for (std::size_t width : {8, 4, 2, 1, 0}) {
       for (const SafetensorsTensor& tensor : tensors) {
         if (dtype_bytes(tensor.dtype) == width) order.push_back(&tensor);
       }
@@ -338,11 +355,9 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
     std::size_t end = 0;
     for (const SafetensorsTensor* tensor : order) {
       const std::size_t begin = end;
-      std::size_t bytes = 0;
-      byte_count(tensor->shape, dtype_bytes(tensor->dtype), &bytes);
-      end += bytes;
-      header += separator + json_string(tensor->name) + ":{\"dtype\":\"" + tensor->dtype +
-                "\",\"shape\":[";
+      end += bytes_of(*tensor);
+      header += separator + json_string(tensor->name) + ":{\"dtype\":" + json_string(tensor->dtype) +
+                ",\"shape\":[";
       separator.clear();
       for (std::int64_t size : tensor->shape) {
         header += separator + std::to_string(size);
@@ -361,10 +376,11 @@ Status write_safetensors(const std::string& path, const std::vector<SafetensorsT
     if (status.ok()) status = file.write(header.data(), header.size());
     std::vector<std::uint16_t> narrowed;
     for (const SafetensorsTensor* tensor : order) {
-      std::size_t bytes = 0;
-      byte_count(tensor->shape, dtype_bytes(tensor->dtype), &bytes);
+      const std::size_t bytes = bytes_of(*tensor);
       const void* elements = tensor->values;
-      if (tensor->dtype != "F32") {
+      if (tensor->stored.data() != nullptr) {
+        elements = tensor->stored.data();
+      } else if (tensor->dtype != "F32") {
         narrowed.resize(bytes / sizeof narrowed[0]);
         std::transform(tensor->values, tensor->values + narrowed.size(), narrowed.begin(),
                        tensor->dtype == "F16" ? float16_from_float : bfloat16_from_float);

@@ -127,6 +127,8 @@ class MultiHeadAttention:
         It knows the names of D2L, torch, BERT, ViT, DistilBERT, Llama, CLIP, T5, GPT-2 and others (`convention` says whose they
         are). A tensor under the prefix that the layer does not use is a ValueError unless it is `ignored`; relative_bias names
         T5's table where another layer of the file has it, or is "none". Scale, sinks and T5's bias become defaults of the calls.
+        Matrices that the file stores in `weight_type` (F16, BF16, or I8 with X.weight_scale beside X.weight) are taken as they are;
+        weight_type="file" is what the file stores.
         The pickle of such a layer is what was asked for here: it reads the file again.
         """
         asked = dict(path=os.fspath(path), prefix=prefix, num_heads=num_heads, num_kv_heads=num_kv_heads, rotary=rotary,
@@ -134,7 +136,8 @@ class MultiHeadAttention:
                      weight_type=weight_type, arithmetic=arithmetic)
         options = LoadOptions(ctypes.sizeof(LoadOptions), num_kv_heads=integer("num_kv_heads", num_kv_heads or 0),
                               isa=isa_number(isa, "isa"), dropout=number("dropout", dropout), rotary=_rotary_address(rotary),
-                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), **precision(weight_type, arithmetic))
+                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"),
+                              **precision(None if weight_type == "file" else weight_type, arithmetic))
         names = (ctypes.c_char_p * max(len(ignored), 1))(*(text("ignored", name) for name in ignored))
         options.ignored = ctypes.cast(names, ctypes.POINTER(ctypes.c_char_p))
         options.relative_bias = None if relative_bias is None else text("relative_bias", relative_bias)

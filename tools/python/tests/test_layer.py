@@ -149,6 +149,11 @@ def test_layers_of_files():
     assert layer.convention == "BERT" and "BERT" in repr(layer)
     again = pickle.loads(pickle.dumps(layer))
     assert np.array_equal(again(hidden, valid_lens=lengths), found)
+    stored = [attend.MultiHeadAttention.from_safetensors(os.path.join(DATA, "layer.safetensors"), "encoder.layer.3.attention", 12, weight_type=type)
+              for type in ("file", "float16")]
+    assert [one.weight_type for one in stored] == ["float16"] * 2
+    for one in stored:
+        assert np.array_equal(one(hidden, valid_lens=lengths), found)
     with pytest.raises(ValueError, match="nothing"):
         attend.MultiHeadAttention.from_safetensors(os.path.join(DATA, "layer.safetensors"), "nothing", 12)
 
