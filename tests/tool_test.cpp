@@ -106,7 +106,7 @@ void check_refused(const Words& words, const Words& parts, const std::string& se
   for (const std::string& part : parts) CHECK_MESSAGE(contains(outcome.err, part), part);
 }
 
-const char* const verbs[] = {"demo", "run", "sdpa", "heatmap", "verify", "info"};
+const char* const verbs[] = {"demo", "run", "sdpa", "heatmap", "quantize", "verify", "info"};
 
 /// The folder of a golden case: "mha/self_small".
 std::string golden(const std::string& name) { return test_data("golden/" + name + "/"); }
@@ -780,6 +780,144 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
   layer.check_refused_by_both({"--arithmetic", "float16"}, {"--arithmetic 'float16'", "float32, bfloat16 and int8"});
   layer.check_refused_by_both({"--core-arithmetic", "int8"}, {"--core-arithmetic 'int8'", "float32 and bfloat16"});
   layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8, but --weight-type is float32"});
+}
+
+TEST_CASE("tool: quantize writes what can be worked out by hand") {
+  const Folder folder;
+  const float W_q[] = {127.0f, 1.0f, -64.0f, 0.25f}, W_k[] = {0.0f, 0.0f, 1.0f, -1.0f}, W_v[] = {1.0f, 2.0f, 3.0f, 4.0f}, W_o[] = {254.0f, 3.0f, 0.5f, -127.0f};
+  const float bias[] = {0.1f, 0.2f};
+  const std::string_view other("\x01\x02\x03", 3);
+  REQUIRE(io::write_safetensors(folder / "in.safetensors",
+                                {{"W_q.weight", {2, 2}, W_q, "F32"}, {"W_k.weight", {2, 2}, W_k, "BF16"}, {"W_v.weight", {2, 2}, W_v, "F16"}, {"W_o.weight", {2, 2}, W_o, "F32"},
+                                 {"W_q.bias", {2}, bias, "F32"}, {"other", {3}, nullptr, "U8", other}},
+                                {{"format", "pt"}})
+              .ok());
+  const Words words = {"quantize", folder / "in.safetensors", folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights"};
+  Outcome outcome = run(words + Words{"int8"});
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(outcome.err.empty());
+  // Of W_q 0.25 becomes 0: 0.25 of sqrt(127^2 + 1 + 64^2 + 0.25^2). Of W_o 3 becomes 2 * 2 (halves to even), 0.5 becomes 0.
+  CHECK(contains(outcome.out, "W_q.weight (2, 2): F32 to I8, 16 bytes to 12, off by 0.00176\n"));
+  CHECK(contains(outcome.out, "W_k.weight (2, 2): BF16 to I8, 8 bytes to 12, off by "));
+  CHECK(contains(outcome.out, "W_o.weight (2, 2): F32 to I8, 16 bytes to 12, off by 0.00394\n"));
+  CHECK(contains(outcome.out, "the D2L layer's output on 64 random tokens, seed 1: off by "));
+  CHECK(contains(outcome.out, "all tensors: 59 bytes to 59\n"));
+  io::SafetensorsFile file;
+  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  const auto tensor = [&](const char* name) {
+    const io::SafetensorsEntry* entry = file.find(name);
+    REQUIRE_MESSAGE(entry != nullptr, name);
+    std::string text = entry->dtype;
+    for (const std::int64_t size : entry->shape) text += ' ' + std::to_string(size);
+    return text + ':' + std::string(reinterpret_cast<const char*>(file.bytes(*entry)), entry->end - entry->begin);
+  };
+  const auto bytes = [](std::initializer_list<float> numbers) { return std::string(reinterpret_cast<const char*>(numbers.begin()), numbers.size() * sizeof(float)); };
+  CHECK(tensor("W_q.weight") == std::string("I8 2 2:\x7f\x01\x81\x00", 11));
+  CHECK(tensor("W_q.weight_scale") == "F32 2 1:" + bytes({1.0f, 64.0f / 127.0f}));
+  CHECK(tensor("W_k.weight") == std::string("I8 2 2:\x00\x00\x7f\x81", 11));
+  CHECK(tensor("W_k.weight_scale") == "F32 2 1:" + bytes({0.0f, 1.0f / 127.0f}));
+  CHECK(tensor("W_o.weight") == std::string("I8 2 2:\x7f\x02\x00\x81", 11));
+  CHECK(tensor("W_o.weight_scale") == "F32 2 1:" + bytes({2.0f, 1.0f}));
+  CHECK(tensor("W_q.bias") == "F32 2:" + bytes({0.1f, 0.2f}));
+  CHECK(tensor("other") == "U8 3:\x01\x02\x03");
+  CHECK(file.metadata() == io::Metadata{{"format", "pt"}});
+  CHECK(file.entries().size() == 10);
+
+  // Of int8 back to float16, onto the file itself: the scales go.
+  outcome = run({"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights", "float16", "--seed", "7"});
+  REQUIRE(outcome.code == 0);
+  CHECK(contains(outcome.out, "W_o.weight (2, 2): I8 to F16, 12 bytes to 8, off by 0\n"));
+  CHECK(contains(outcome.out, "seed 7: off by "));
+  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  CHECK(tensor("W_o.weight") == std::string("F16 2 2:\xf0\x5b\x00\x44\x00\x00\xf0\xd7", 16));
+  CHECK(file.find("W_o.weight_scale") == nullptr);
+  CHECK(file.entries().size() == 6);
+  CHECK(contains(run({"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights", "fp16"}).out, "W_v.weight (2, 2): F16 already\n"));
+  outcome = run(words + Words{"bf16"});
+  REQUIRE(outcome.code == 0);
+  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  CHECK(tensor("W_o.weight") == std::string("BF16 2 2:\x7e\x43\x40\x40\x00\x3f\xfe\xc2", 17));
+
+  // Onto standard output, what it says goes to standard error.
+  outcome = run({"quantize", folder / "in.safetensors", "/dev/stdout", "--heads", "1", "--ignore", "other", "--weights", "bf16"});
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out == contents(folder / "out.safetensors"));
+  CHECK(contains(outcome.err, "all tensors: "));
+}
+
+TEST_CASE("tool: a layer of a file that quantize wrote has the bits of one that is made of the original in that type") {
+  NumberedLayer layer;
+  layer.add("block.attn.q_proj.bias", {12});
+  layer.add("elsewhere", {3});
+  for (const std::string& type : {std::string("int8"), std::string("bfloat16"), std::string("float16")}) {
+    CAPTURE(type);
+    const std::string out = layer / (type + ".safetensors");
+    const Outcome made = run({"quantize", layer / "w.safetensors", out, "--weights", type, "--heads", "4", "--prefix", "block.attn", "--input", layer / "x.npy", "--rope-theta", "1e4", "--rope-dim", "2"});
+    CAPTURE(made.err);
+    REQUIRE(made.code == 0);
+    const std::size_t at = made.out.find("output on '" + (layer / "x.npy") + "': off by ");
+    REQUIRE(at != std::string::npos);
+    const double error = std::atof(made.out.c_str() + made.out.find("off by ", at) + 7);
+    CHECK(error > 0.0);
+    CHECK(error < (type == "int8" ? 0.02 : type == "bfloat16" ? 0.01 : 0.001));
+    const WeightType weight_type = type == "int8" ? WeightType::int8 : type == "bfloat16" ? WeightType::bfloat16 : WeightType::float16;
+    for (const Arithmetic arithmetic : {Arithmetic::float32, Arithmetic::int8, Arithmetic::bfloat16}) {
+      if (product_instructions(weight_type, arithmetic) == nullptr) continue;
+      const Words with = {"--weight-type", type, "--arithmetic", arithmetic == Arithmetic::float32 ? "float32" : type, "--quiet", "--out", "/dev/stdout"};
+      const Outcome expected = run(layer.words("run", with));
+      REQUIRE(expected.code == 0);
+      const Words of_file = {"run", "--weights", out, "--prefix", "block.attn", "--heads", "4", "--query", layer / "x.npy"};
+      CHECK(run(of_file + with).out == expected.out);
+      Words as_stored = with;
+      as_stored[1] = "file";
+      CHECK(run(of_file + as_stored).out == expected.out);
+    }
+  }
+
+  // Stored (in, out): a scale a column.
+  const std::vector<float> x(8, 0.5f);
+  std::vector<float> c_attn(24), c_proj(8);
+  for (std::size_t i = 0; i < c_attn.size(); ++i) c_attn[i] = std::sin(static_cast<float>(i));
+  for (std::size_t i = 0; i < c_proj.size(); ++i) c_proj[i] = std::cos(static_cast<float>(i));
+  REQUIRE(io::write_npy(layer / "y.npy", io::ElementType::float32, {1, 2, 4}, x.data()).ok());
+  REQUIRE(io::write_safetensors(layer / "gpt.safetensors", {{"c_attn.weight", {4, 6}, c_attn.data(), "F32"}, {"c_proj.weight", {2, 4}, c_proj.data(), "F32"}}).ok());
+  REQUIRE(run({"quantize", layer / "gpt.safetensors", layer / "gpt8.safetensors", "--weights", "int8", "--heads", "1"}).code == 0);
+  io::SafetensorsFile file;
+  REQUIRE(io::SafetensorsFile::open(layer / "gpt8.safetensors", &file).ok());
+  CHECK(file.find("c_attn.weight_scale")->shape == std::vector<std::int64_t>{1, 6});
+  if (product_instructions(WeightType::int8, Arithmetic::float32) == nullptr) return;
+  const auto gpt = [&](const std::string& name) {
+    return run({"run", "--weights", layer / name, "--heads", "1", "--query", layer / "y.npy", "--weight-type", "int8", "--quiet", "--out", "/dev/stdout"});
+  };
+  CHECK(gpt("gpt.safetensors").code == 0);
+  CHECK(gpt("gpt8.safetensors").out == gpt("gpt.safetensors").out);
+}
+
+TEST_CASE("tool: quantize refuses in one line, and leaves no file") {
+  NumberedLayer layer;
+  const std::string in = layer / "w.safetensors", out = layer / "out.safetensors";
+  const auto words = [&](const std::string& type, const Words& more = {}) { return Words{"quantize", in, out, "--weights", type, "--heads", "4", "--prefix", "block.attn"} + more; };
+  check_refused({"quantize"}, {"attend quantize: ", "IN is missing"});
+  check_refused({"quantize", in, "--weights", "int8"}, {"OUT is missing"});
+  check_refused({"quantize", in, out, "third"}, {"unexpected argument 'third'"});
+  check_refused({"quantize", "", out}, {"IN is empty"});
+  check_refused({"quantize", in, out, "--heads", "4"}, {"--weights is missing"});
+  check_refused(words("int4:32"), {"--weights 'int4:32': integers of 4 bits are not written yet; there are int8, bf16 and fp16"});
+  check_refused(words("fp61"), {"--weights 'fp61': there are int8, bf16 and fp16; did you mean 'fp16'?"});
+  check_refused(words("int8", {"--seed", "2", "--input", layer / "x.npy"}), {"--seed: the input is given, by --input"});
+  check_refused(words("int8", {"--input", layer / "none.npy"}), {"none.npy"});
+  check_refused(words("int8", {"--ignore", "x"}), {"--ignore 'x': nothing has that name"});
+  check_refused({"quantize", layer / "none.safetensors", out, "--weights", "int8", "--heads", "4"}, {"none.safetensors"});
+  check_refused({"quantize", in, layer / "out.json", "--weights", "int8", "--heads", "4"}, {"a name in .json is that of an index of shards"});
+  check_refused({"quantize", in, layer / "no/out.safetensors", "--weights", "int8", "--heads", "4"}, {"no/out.safetensors"});
+  for (const float number : {70000.0f, INFINITY, std::nanf("")}) {
+    layer.values[1][7] = number;  // of queries, at (1, 1)
+    REQUIRE(io::write_safetensors(in, layer.tensors).ok());
+    check_refused(words("fp16"), {"tensor 'block.attn.q_proj.weight' in F16: ", number == 70000.0f ? "70000 at (1, 1), beyond what the type can hold" : " at (1, 1), expected finite numbers"});
+    if (number != 70000.0f) check_refused(words("int8"), {" at (1, 1), expected finite numbers"});
+  }
+  CHECK(layer.names() == std::set<std::string>{"w.safetensors", "x.npy"});
 }
 
 TEST_CASE("tool: sinks are loaded and used") {

@@ -52,9 +52,16 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
 
 Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
   const std::vector<Flag> flags = all_flags(verb);
+  std::size_t operands = 0;
   for (int i = 0; i < count; ++i) {
     const std::string word = words[i];
-    if (word.compare(0, 2, "--") != 0) throw Failure("unexpected argument " + io::quoted(word));
+    if (word.compare(0, 2, "--") != 0) {
+      if (operands == verb.operands.size()) throw Failure("unexpected argument " + io::quoted(word));
+      const char* const name = verb.operands[operands++].name;
+      if (word.empty()) throw Failure(std::string(name) + " is empty");
+      values_[name].push_back(word);
+      continue;
+    }
     const std::size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
     const auto flag = std::find_if(flags.begin(), flags.end(),
@@ -80,6 +87,7 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
     if (flag->value != nullptr && value.empty() && name != "--prefix") throw Failure(name + " is empty");
     values_[name].push_back(value);
   }
+  if (operands < verb.operands.size()) throw Failure(std::string(verb.operands[operands].name) + " is missing");
   for (const Flag& flag : flags) {
     if (flag.required && !has(flag.name)) throw Failure(std::string(flag.name) + " is missing");
   }
@@ -127,12 +135,13 @@ std::string help_text(const Verb& verb) {
   const std::vector<Flag> flags = all_flags(verb);
   std::string text = std::string("attend ") + verb.name + ": " + verb.summary + "\n\nusage: attend " + verb.name;
   std::size_t width = 0;
+  for (const Flag& operand : verb.operands) text += std::string(" ") + operand.name;
   for (const Flag& flag : flags) {
     if (flag.required) text += " " + spelled(flag);
     width = std::max(width, spelled(flag).size());
   }
   text += " [flags]\n\n";
-  for (const Flag& flag : flags) {
+  for (const Flag& flag : joined({verb.operands, flags})) {
     text += format("  %-*s  %s\n", static_cast<int>(width), spelled(flag).c_str(), flag.help);
   }
   return verb.details.empty() ? text : text + "\n" + verb.details;

@@ -28,9 +28,11 @@ struct Verb {
   std::string details;       // paragraphs for its help, each line ended
   std::vector<Flag> flags;   // without those that all verbs have
   int (*run)(const Arguments& arguments);  // gives the exit code; throws Failure
+  std::vector<Flag> operands = {};         // what stands on the line without a flag, in this order: all of it is required
 };
 
-/// The command line, checked against the verb's flags: `--name value` or `--name=value`, each at most once unless it is repeatable.
+/// The command line, checked against the verb's flags: `--name value` or `--name=value`, each at most once unless it is repeatable. An
+/// operand is found by its name, as a flag is.
 class Arguments {
  public:
   /// Throws Failure.

@@ -28,24 +28,30 @@ void describe_relative_bias(const Arguments& arguments, RelativePositionBias* bi
 
 }  // namespace
 
+std::int64_t chosen_heads(const Arguments& arguments) { return arguments.integer("--heads", 0, 1, most_heads); }
+
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
+  io::SafetensorsFile file;
+  require(io::SafetensorsFile::open(arguments.text("--weights"), &file));
+  return load_layer(arguments, file, isa);
+}
+
+io::LoadedLayer load_layer(const Arguments& arguments, const io::SafetensorsFile& file, Isa isa) {
   io::LoadOptions options;
   options.isa = isa;
   options.num_kv_heads = arguments.integer("--kv-heads", 0, 1, most_heads);
   options.relative_bias = arguments.text("--relative-bias");
   options.ignored = arguments.texts("--ignore");
   options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type"};
-  const std::string path = arguments.text("--weights"), prefix = arguments.text("--prefix");
-  const std::int64_t heads = arguments.integer("--heads", 0, 1, most_heads);
+  const std::string prefix = arguments.text("--prefix");
+  const std::int64_t heads = chosen_heads(arguments);
   const Precision precision = chosen_precision(arguments, isa);
   options.weight_type = precision.weight_type;
   options.weight_type_of_file = precision.of_file;
   options.arithmetic = precision.arithmetic;
   options.low_precision = low_precision();
   RotaryOptions rotary(arguments);
-  io::SafetensorsFile file;
   io::LayerWeights found;
-  require(io::SafetensorsFile::open(path, &file));
   require(io::find_layer(file, prefix, &found, heads, options));
   const std::int64_t hiddens = found.config.num_hiddens;
   if (rotary.given() && hiddens % heads == 0) options.rotary = rotary.embedding(hiddens / heads);

@@ -11,8 +11,12 @@
 
 namespace attend::tool {
 
-/// The layer of the flags below, bound to the ISA. Throws Failure.
+/// How many heads --heads says there are. Throws Failure.
+std::int64_t chosen_heads(const Arguments& arguments);
+
+/// The layer of the flags below, bound to the ISA, from the file of --weights, or from an open one. Throws Failure.
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa);
+io::LoadedLayer load_layer(const Arguments& arguments, const io::SafetensorsFile& file, Isa isa);
 
 /// An array of a file as float32.
 struct LoadedFloats {

@@ -206,6 +206,8 @@ struct SafetensorsTensor {
 /// Writes the whole file, or none. Names are unique UTF-8.
 Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
                          const Metadata& metadata = {}) noexcept;
+/// Gives the bytes of such a file, as SafetensorsFile::parse takes them.
+Status write_safetensors(std::vector<unsigned char>* bytes, const std::vector<SafetensorsTensor>& tensors, const Metadata& metadata = {}) noexcept;
 
 // ---------------------------------------------------------------------------------------------
 // Layers
@@ -251,6 +253,8 @@ struct LayerWeights {
   std::string prefix;           // the prefix that find_layer was given
   /// Names of all other tensors under the prefix: the layer is the file's only if they change nothing.
   std::vector<std::string> unused;
+  std::vector<std::string> matrices;  // the tensors that hold the four projections' matrices, each once
+  bool transposed = false;            // whether these are stored (in, out)
   std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them, as may the next
   std::vector<StoredMatrix> stored;
   std::vector<Tensor<std::uint16_t>> halves;  // of `stored`, as integers

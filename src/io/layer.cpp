@@ -225,6 +225,7 @@ struct LayerReader {
     if (!status.ok()) return status;
     std::vector<std::string> names = {prefix + name};
     const Status read = read_matrix(file, names[0], transposed, layer->config.weight_type, layer, &names, matrix);
+    layer->matrices.push_back(names[0]);
     used.insert(names.begin(), names.end());
     return read;
   }
@@ -369,6 +370,7 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   layer->config.output_size = matrices[output].rows();
   layer->key_value_hiddens = split.key_hiddens;
   layer->convention = convention.name;
+  layer->transposed = convention.transposed;
   layer->unused = reader.unused(convention);
   return status;
 }

@@ -301,95 +301,133 @@ Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const
   });
 }
 
-Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
-                         const Metadata& metadata) noexcept {
-  return guarded([&]() -> Status {
-    std::vector<std::string_view> names, keys;
-    for (const SafetensorsTensor& tensor : tensors) {
-      std::size_t bytes = 0;
-      const std::size_t element = dtype_bytes(tensor.dtype);
-      const bool is_narrowed = tensor.stored.data() == nullptr;
-      if (is_narrowed && tensor.dtype != "F32" && tensor.dtype != "F16" && tensor.dtype != "BF16") {
-        return tensor_error(path, tensor.name,
-                            "dtype " + quoted(tensor.dtype) + ", expected F32, F16 or BF16");
-      }
-      if (!byte_count(tensor.shape, is_narrowed ? sizeof(float) : std::max<std::size_t>(element, 1), &bytes)) {
-        return tensor_error(path, tensor.name,
-                            "shape " + shape_text(tensor.shape) + ", expected sizes of 0 or more");
-      }
-      if (!is_narrowed && element > 0 && tensor.stored.size() != bytes) {
-        return tensor_error(path, tensor.name, "stored: " + std::to_string(tensor.stored.size()) + " bytes, expected " + std::to_string(bytes) +
-                                                   " for shape " + shape_text(tensor.shape) + " of " + quoted(tensor.dtype));
-      }
-      names.push_back(tensor.name);
-    }
-    names.push_back(metadata_name);
-    for (const auto& [key, value] : metadata) {
-      if (!is_utf8(value)) return error(path, "metadata " + quoted(key) + ": expected UTF-8");
-      keys.push_back(key);
-    }
-    for (std::vector<std::string_view>* list : {&names, &keys}) {
-      std::sort(list->begin(), list->end());
-      const auto twice = std::adjacent_find(list->begin(), list->end());
-      if (twice != list->end()) return error(path, "two names " + quoted(*twice));
-      for (std::string_view name : *list) {
-        if (!is_utf8(name)) return error(path, "name " + quoted(name) + ": expected UTF-8");
-      }
-    }
-    std::vector<const SafetensorsTensor*> order;  // the widest first, so that each is aligned
-    for (std::size_t width : {8, 4, 2, 1, 0}) {
-      for (const SafetensorsTensor& tensor : tensors) {
-        if (dtype_bytes(tensor.dtype) == width) order.push_back(&tensor);
-      }
-    }
+namespace {
 
-    std::string header = "{", separator;
-    if (!metadata.empty()) {
-      header += "\"__metadata__\":{";
-      for (const auto& [key, value] : metadata) {
-        header += separator + json_string(key) + ':' + json_string(value);
-        separator = ",";
-      }
-      header += '}';
+/// What a file begins with, and the order that its tensors follow in.
+struct Layout {
+  std::string beginning;
+  std::vector<const SafetensorsTensor*> order;
+};
+
+Status check_tensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors, const Metadata& metadata) {
+  std::vector<std::string_view> names, keys;
+  for (const SafetensorsTensor& tensor : tensors) {
+    std::size_t bytes = 0;
+    const std::size_t element = dtype_bytes(tensor.dtype);
+    const bool is_narrowed = tensor.stored.data() == nullptr;
+    if (is_narrowed && tensor.dtype != "F32" && tensor.dtype != "F16" && tensor.dtype != "BF16") {
+      return tensor_error(path, tensor.name, "dtype " + quoted(tensor.dtype) + ", expected F32, F16 or BF16");
     }
-    std::size_t end = 0;
-    for (const SafetensorsTensor* tensor : order) {
-      const std::size_t begin = end;
-      end += bytes_of(*tensor);
-      header += separator + json_string(tensor->name) + ":{\"dtype\":" + json_string(tensor->dtype) +
-                ",\"shape\":[";
-      separator.clear();
-      for (std::int64_t size : tensor->shape) {
-        header += separator + std::to_string(size);
-        separator = ",";
-      }
-      header += "],\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+    if (!byte_count(tensor.shape, is_narrowed ? sizeof(float) : std::max<std::size_t>(element, 1), &bytes)) {
+      return tensor_error(path, tensor.name, "shape " + shape_text(tensor.shape) + ", expected sizes of 0 or more");
+    }
+    if (!is_narrowed && element > 0 && tensor.stored.size() != bytes) {
+      return tensor_error(path, tensor.name, "stored: " + std::to_string(tensor.stored.size()) + " bytes, expected " + std::to_string(bytes) +
+                                                 " for shape " + shape_text(tensor.shape) + " of " + quoted(tensor.dtype));
+    }
+    names.push_back(tensor.name);
+  }
+  names.push_back(metadata_name);
+  for (const auto& [key, value] : metadata) {
+    if (!is_utf8(value)) return error(path, "metadata " + quoted(key) + ": expected UTF-8");
+    keys.push_back(key);
+  }
+  for (std::vector<std::string_view>* list : {&names, &keys}) {
+    std::sort(list->begin(), list->end());
+    const auto twice = std::adjacent_find(list->begin(), list->end());
+    if (twice != list->end()) return error(path, "two names " + quoted(*twice));
+    for (std::string_view name : *list) {
+      if (!is_utf8(name)) return error(path, "name " + quoted(name) + ": expected UTF-8");
+    }
+  }
+  return {};
+}
+
+Layout layout_of(const std::vector<SafetensorsTensor>& tensors, const Metadata& metadata) {
+  Layout layout;
+  for (std::size_t width : {8, 4, 2, 1, 0}) {  // the widest first, so that each is aligned
+    for (const SafetensorsTensor& tensor : tensors) {
+      if (dtype_bytes(tensor.dtype) == width) layout.order.push_back(&tensor);
+    }
+  }
+  std::string header = "{", separator;
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      header += separator + json_string(key) + ':' + json_string(value);
       separator = ",";
     }
     header += '}';
-    while (header.size() % length_bytes != 0) header += ' ';
-    const std::uint64_t length = header.size();
-
-    OutputFile file;
-    Status status = file.open(path);
-    if (status.ok()) status = file.write(&length, sizeof length);
-    if (status.ok()) status = file.write(header.data(), header.size());
-    std::vector<std::uint16_t> narrowed;
-    for (const SafetensorsTensor* tensor : order) {
-      const std::size_t bytes = bytes_of(*tensor);
-      const void* elements = tensor->values;
-      if (tensor->stored.data() != nullptr) {
-        elements = tensor->stored.data();
-      } else if (tensor->dtype != "F32") {
-        narrowed.resize(bytes / sizeof narrowed[0]);
-        std::transform(tensor->values, tensor->values + narrowed.size(), narrowed.begin(),
-                       tensor->dtype == "F16" ? float16_from_float : bfloat16_from_float);
-        elements = narrowed.data();
-      }
-      if (status.ok()) status = file.write(elements, bytes);
+  }
+  std::size_t end = 0;
+  for (const SafetensorsTensor* tensor : layout.order) {
+    const std::size_t begin = end;
+    end += bytes_of(*tensor);
+    header += separator + json_string(tensor->name) + ":{\"dtype\":" + json_string(tensor->dtype) + ",\"shape\":[";
+    separator.clear();
+    for (std::int64_t size : tensor->shape) {
+      header += separator + std::to_string(size);
+      separator = ",";
     }
+    header += "],\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+    separator = ",";
+  }
+  header += '}';
+  while (header.size() % length_bytes != 0) header += ' ';
+  const std::uint64_t length = header.size();
+  layout.beginning.assign(reinterpret_cast<const char*>(&length), sizeof length);
+  layout.beginning += header;
+  return layout;
+}
+
+/// Gives the bytes of a file, piece by piece, to write(data, size), until that fails.
+template <class Write>
+Status write_pieces(const Layout& layout, Write write) {
+  Status status = write(layout.beginning.data(), layout.beginning.size());
+  std::vector<std::uint16_t> narrowed;
+  for (const SafetensorsTensor* tensor : layout.order) {
+    if (!status.ok()) return status;
+    const std::size_t bytes = bytes_of(*tensor);
+    const void* elements = tensor->values;
+    if (tensor->stored.data() != nullptr) {
+      elements = tensor->stored.data();
+    } else if (tensor->dtype != "F32") {
+      narrowed.resize(bytes / sizeof narrowed[0]);
+      std::transform(tensor->values, tensor->values + narrowed.size(), narrowed.begin(),
+                     tensor->dtype == "F16" ? float16_from_float : bfloat16_from_float);
+      elements = narrowed.data();
+    }
+    if (bytes > 0) status = write(elements, bytes);
+  }
+  return status;
+}
+
+}  // namespace
+
+Status write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
+                         const Metadata& metadata) noexcept {
+  return guarded([&]() -> Status {
+    OutputFile file;
+    Status status = check_tensors(path, tensors, metadata);
+    if (status.ok()) status = file.open(path);
+    if (status.ok()) status = write_pieces(layout_of(tensors, metadata), [&](const void* data, std::size_t bytes) { return file.write(data, bytes); });
     if (status.ok()) status = file.commit();
     return status;
+  });
+}
+
+Status write_safetensors(std::vector<unsigned char>* bytes, const std::vector<SafetensorsTensor>& tensors, const Metadata& metadata) noexcept {
+  return guarded([&]() -> Status {
+    const Status status = check_tensors("memory", tensors, metadata);
+    if (!status.ok()) return status;
+    std::vector<unsigned char> written;
+    const Status whole = write_pieces(layout_of(tensors, metadata), [&](const void* data, std::size_t size) {
+      const unsigned char* from = static_cast<const unsigned char*>(data);
+      written.insert(written.end(), from, from + size);
+      return Status();
+    });
+    *bytes = std::move(written);
+    return whole;
   });
 }
 

@@ -75,13 +75,14 @@ stage_embed() { tests/check/embed_size.sh "$BUILD"; }
 stage_install() { tests/install/install.sh "$BUILD"; }
 stage_cmake() { tests/install/cmake.sh "$BUILD" "$JOBS"; }
 stage_python() { JOBS=$JOBS tests/check/python.sh "$BUILD" "$check/python"; }
+stage_files() { tests/check/files.sh "$BUILD" "$check/files"; }
 stage_amalgamation() { tests/check/amalgamation.sh "$BUILD" "$JOBS"; }
 stage_rebuild() { tests/check/rebuild.sh; }
 stage_mutation() { tests/mutation/mutate.sh "$BUILD"; }
 
 # What fails soonest, then the longest first.
-stages=(floors headers symbols embed install cmake python amalgamation stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
-[ "$(uname -m)" = x86_64 ] || stages=(floors headers symbols embed install cmake python amalgamation stack mutation address clang thread gcc rebuild no_threads)
+stages=(floors headers symbols embed install cmake python files amalgamation stack mutation aarch64 avx512 haswell address clang subsets westmere thread gcc rebuild no_threads neon_loops)
+[ "$(uname -m)" = x86_64 ] || stages=(floors headers symbols embed install cmake python files amalgamation stack mutation address clang thread gcc rebuild no_threads)
 [ $# = 0 ] || stages=("$@")
 run_stage() {
   local name=$1 stage=$1 began=$SECONDS log=$check/$1.log code result end=  # a stage names folders by $stage
