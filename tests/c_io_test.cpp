@@ -116,6 +116,21 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     CHECK_SAME_BITS(output, before);
   }
 
+  // A GGUF file says how many heads there are, and that they are rotated.
+  Tensor tokens({1, 4, 32}), outputs[2] = {Tensor({1, 4, 32}), Tensor({1, 4, 32})};
+  tokens.fill(random);
+  for (const int unrotated : {0, 1}) {
+    attend_load_options of_gguf = {};
+    of_gguf.size = sizeof of_gguf;
+    of_gguf.unrotated = unrotated;
+    attend_loaded_layer* loaded = nullptr;
+    require_done(attend_load_layer(test_data("data/gguf/llama.gguf").c_str(), "blk.2", 0, &of_gguf, &loaded, &problem));
+    const attend_mha_call call = {sizeof call, in(tokens), in(tokens), in(tokens), {}, out(outputs[unrotated]), nullptr, nullptr};
+    require_done(attend_mha_forward(attend_loaded_layer_mha(loaded), &call, &problem));
+    attend_loaded_layer_destroy(loaded);
+  }
+  CHECK(first_difference(outputs[0], outputs[1]) != -1);
+
   // What is refused, in the caller's words.
   attend_loaded_layer* none = nullptr;
   const auto refused = [&](const std::function<void(attend_load_options&)>& change, const std::string& part) {

@@ -277,7 +277,7 @@ TEST_CASE("load_layer: what is no such file, no such layer, or more than the lay
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "it is a Git LFS pointer, not the file itself"},
       {"\x93NUMPY\x01", "it is a .npy array"},
       {"PK\x03\x04 and so on, as a zip goes", "it is a zip archive, as torch.save"},
-      {"GGUF\x03", "it is a GGUF file"},
+      {"GGUF\x03", "cut short: its header goes beyond its 5 bytes"},
       {"{\"weight_map\": {}}", "it is JSON; an index of shards has to be named .json"},
   };
   for (const auto& [text, part] : others) {

@@ -894,6 +894,41 @@ TEST_CASE("tool: a layer of a file that quantize wrote has the bits of one that 
   CHECK(gpt("gpt8.safetensors").out == gpt("gpt.safetensors").out);
 }
 
+TEST_CASE("tool: layers of GGUF files need no heads, and tell what the file said") {
+  const Folder folder;
+  const std::string gguf = test_data("data/gguf/llama.gguf"), original = test_data("data/gguf/llama.safetensors");
+  std::vector<float> x(2 * 5 * 32);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+  REQUIRE(io::write_npy(folder / "x.npy", io::ElementType::float32, {2, 5, 32}, x.data()).ok());
+  const Words input = {"--query", folder / "x.npy", "--causal"};
+  const Words of_original = Words{"--weights", original, "--prefix", "model.layers.0.self_attn", "--heads", "4"} + input;
+  const auto output = [&](const Words& words) {
+    const Outcome outcome = run(Words{"run", "--quiet", "--out", "/dev/stdout"} + words);
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == 0);
+    return outcome.out;
+  };
+  const Words block = Words{"--weights", gguf, "--prefix", "blk.4"} + input;
+  CHECK(output(block) == output(of_original + Words{"--rope-theta", "500"}));
+  CHECK(output(block + Words{"--rope-theta", "7"}) == output(of_original + Words{"--rope-theta", "7"}));
+  CHECK(output(block + Words{"--rope-theta", "none"}) == output(of_original));
+  const Outcome told = run(Words{"run"} + block);
+  CHECK(told.code == 0);
+  CHECK(contains(told.out, "GGUF layer, 4 heads (2 of keys): "));
+  CHECK(contains(told.err, "attend run: rotated by frequencies of base 500 over 8 elements of a head, as the file says\n"));
+  CHECK(contains(told.err, "attend run: 'blk.4.attn_q.weight' and 3 more are of Q4_1, which no layer stores: their numbers were taken as float32\n"));
+  CHECK(run(Words{"heatmap"} + block).code == 0);
+  if (product_instructions(WeightType::int8, Arithmetic::float32) != nullptr) {
+    const Words in_int8 = {"--weight-type", "int8"};
+    CHECK(output(block + in_int8) == output(of_original + Words{"--rope-theta", "500"} + in_int8));
+  }
+  check_refused(Words{"run"} + block + Words{"--heads", "8"}, {"--heads 8, but the file says 4"});
+  check_refused(Words{"run", "--weights", gguf} + input, {"no attention layer under prefix ''; try 'blk.0'"});
+  check_refused(Words{"run", "--weights", original, "--prefix", "model.layers.0.self_attn"} + input, {"--heads is missing"});
+  check_refused({"quantize", gguf, folder / "o.safetensors", "--weights", "int8", "--prefix", "blk.0"}, {"(it is a GGUF file)"});
+  CHECK(folder.names() == std::set<std::string>{"x.npy"});
+}
+
 TEST_CASE("tool: quantize refuses in one line, and leaves no file") {
   NumberedLayer layer;
   const std::string in = layer / "w.safetensors", out = layer / "out.safetensors";

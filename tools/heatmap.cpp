@@ -129,6 +129,9 @@ int heatmap(const Arguments& arguments) {
   progress.clear();
   print_remark("heatmap", visibility.remark());
   print_remark("heatmap", rotary_remark(arguments, layer.convention));
+  if (!arguments.has("--quiet")) {
+    for (const std::string& remark : layer.remarks) print_remark("heatmap", remark);
+  }
   if (!svg.empty()) write_text(svg, picture.as_svg());
   if (svg.empty() || !is_standard_output(svg)) {
     std::fputs(picture.for_terminal(terminal_columns(), terminal_has_colours()).c_str(), stdout);

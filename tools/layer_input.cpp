@@ -31,20 +31,22 @@ void describe_relative_bias(const Arguments& arguments, RelativePositionBias* bi
 std::int64_t chosen_heads(const Arguments& arguments) { return arguments.integer("--heads", 0, 1, most_heads); }
 
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
-  io::SafetensorsFile file;
-  require(io::SafetensorsFile::open(arguments.text("--weights"), &file));
+  io::TensorFile file;
+  require(io::TensorFile::open(arguments.text("--weights"), &file));
   return load_layer(arguments, file, isa);
 }
 
-io::LoadedLayer load_layer(const Arguments& arguments, const io::SafetensorsFile& file, Isa isa) {
+io::LoadedLayer load_layer(const Arguments& arguments, const io::TensorFile& file, Isa isa) {
   io::LoadOptions options;
   options.isa = isa;
   options.num_kv_heads = arguments.integer("--kv-heads", 0, 1, most_heads);
   options.relative_bias = arguments.text("--relative-bias");
   options.ignored = arguments.texts("--ignore");
-  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type"};
+  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type", "--rope-theta"};
   const std::string prefix = arguments.text("--prefix");
   const std::int64_t heads = chosen_heads(arguments);
+  if (heads == 0 && file.model().architecture.empty()) throw Failure("--heads is missing");
+  options.unrotated = arguments.text("--rope-theta") == "none";
   const Precision precision = chosen_precision(arguments, isa);
   options.weight_type = precision.weight_type;
   options.weight_type_of_file = precision.of_file;
@@ -53,8 +55,8 @@ io::LoadedLayer load_layer(const Arguments& arguments, const io::SafetensorsFile
   RotaryOptions rotary(arguments);
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found, heads, options));
-  const std::int64_t hiddens = found.config.num_hiddens;
-  if (rotary.given() && hiddens % heads == 0) options.rotary = rotary.embedding(hiddens / heads);
+  const std::int64_t hiddens = found.config.num_hiddens, width = hiddens / found.config.num_heads;
+  if (rotary.given() && hiddens % found.config.num_heads == 0) options.rotary = rotary.embedding(width);
   io::LoadedLayer layer;
   require(io::make_layer(file, std::move(found), heads, &layer, options));
   describe_relative_bias(arguments, &layer.options.relative_position_bias);

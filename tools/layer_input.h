@@ -11,12 +11,12 @@
 
 namespace attend::tool {
 
-/// How many heads --heads says there are. Throws Failure.
+/// How many heads --heads says there are; 0 if it was not given. Throws Failure.
 std::int64_t chosen_heads(const Arguments& arguments);
 
 /// The layer of the flags below, bound to the ISA, from the file of --weights, or from an open one. Throws Failure.
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa);
-io::LoadedLayer load_layer(const Arguments& arguments, const io::SafetensorsFile& file, Isa isa);
+io::LoadedLayer load_layer(const Arguments& arguments, const io::TensorFile& file, Isa isa);
 
 /// An array of a file as float32.
 struct LoadedFloats {
@@ -44,7 +44,7 @@ struct Floats {
 /// Flags of a layer, for a verb's table.
 inline std::vector<Flag> layer_flags() {
   return {
-      {"--heads", "H", "how many heads queries have", true},
+      {"--heads", "H", "how many heads queries have; a GGUF file says it itself"},
       {"--kv-heads", "G", "how many heads keys and values have; default: as many as their rows fill"},
       {"--prefix", "P", "what the names of the layer's tensors begin with; default: nothing"},
       {"--ignore", "NAME", "accepts that the layer does not use that tensor, or all of NAME.*; repeatable", false, true},

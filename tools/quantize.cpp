@@ -238,7 +238,7 @@ int quantize(const Arguments& arguments) {
 const Verb quantize_verb = {
     "quantize",
     "writes a file with a layer's matrices in int8, bfloat16 or float16, and tells what that costs",
-    "IN is any file that attend run takes; OUT holds the same tensors, with the matrices of the layer's four\n"
+    "IN is a .safetensors file, or the index of several; OUT holds the same tensors, with the matrices of the layer's four\n"
     "projections in the new type, and biases, norms and all other tensors as they were. Integers have a scale\n"
     "for each output channel beside them, as compressed-tensors stores them: X.weight of I8, X.weight_scale\n"
     "of F32, (channels, 1). attend run --weight-type int8 on OUT gives the bits that it gives on IN. Other\n"

@@ -9,6 +9,7 @@
 #include "execution.h"
 #include "expectation.h"
 #include "failure.h"
+#include "io/architecture.h"
 #include "io/shape.h"
 #include "layer_input.h"
 #include "output.h"
@@ -102,6 +103,9 @@ int run(const Arguments& arguments) {
   }
   print_remark("run", rotary_remark(arguments, layer.convention));
   if (!arguments.has("--quiet")) {
+    for (const std::string& remark : layer.remarks) print_remark("run", remark);
+  }
+  if (!arguments.has("--quiet")) {
     print_line(layer, {&queries.view(), &keys, &values}, output, seconds, outputs.text_stream());
     if (outputs.none() && !expectation.given()) print_beginning(output);
   }
@@ -134,6 +138,7 @@ const Verb run_verb = {
     "  qkv_proj.weight o_proj.weight                                                    Phi-3\n"
     "  Wqkv.weight out_proj.weight                                                      MPT\n"
     "  query_key_value.weight dense.weight                                              Falcon, BLOOM\n"
+    "  attn_q.weight attn_k.weight attn_v.weight attn_output.weight, or attn_qkv.weight GGUF, under blk.N\n"
     "Beside them:\n"
     "  q_norm.weight k_norm.weight        RMS norms of the heads of queries, of keys\n"
     "  sinks                              logits in the denominator that have no value\n"
@@ -142,10 +147,13 @@ const Verb run_verb = {
     "it, by its whole name or by what follows the prefix. Ignore rotary_emb.inv_freq, since --rope-theta\n"
     "gives the frequencies, and BERT's output.LayerNorm, which comes after the layer. What changes every\n"
     "result and is not in attend is an error in any case: bias_k and bias_v of torch's add_bias_kv,\n"
-    "logit_scale of attention by cosines, the bias of a norm.\n",
+    "logit_scale of attention by cosines, the bias of a norm.\n"
+    "A GGUF file says how many heads there are, and how they are rotated, which --rope-theta T or none\n"
+    "overrides. It is of the architectures " + io::known_architectures() + ".\n"
+    "F16 and BF16 can be taken as they are; Q8_0, Q4_0 and Q4_1 are read as float32.\n",
     joined({
         {
-            {"--weights", "W.safetensors", "the file of the layer, or the index of its shards", true},
+            {"--weights", "W.safetensors", "the file of the layer, the index of its shards, or a GGUF file", true},
             {"--query", "Q.npy", "queries (B, L, query_size)", true},
             {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
             {"--value", "V.npy", "values (B, S, value_size); default: the keys"},

@@ -32,10 +32,12 @@ typedef struct attend_load_options {
   int weight_type, arithmetic; /* as in attend_mha_config, as the next */
   const attend_low_precision *low_precision;
   int weight_type_of_file; /* the type that the file's matrices are stored as, instead of weight_type */
+  int unrotated;           /* a GGUF file's layer is rotated as the file says, unless `rotary` is given, or this */
 } attend_load_options;
 
-/* Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer whose names
- * begin with `prefix` ("": the whole file) in one of the conventions of attend/io.hpp.
+/* Opens a .safetensors file, the index of its shards (model.safetensors.index.json), or a GGUF file, and makes the layer
+ * whose names begin with `prefix` ("": the whole file) in one of the conventions of attend/io.hpp. A GGUF file says
+ * num_heads itself, where that is 0.
  *
  * Nothing of the file is needed afterwards. A tensor under the prefix that the layer does not use is an error that names
  * it, unless it is ignored; so is a name that is to be ignored and is not there. No one can ignore what changes every
@@ -52,7 +54,7 @@ ATTEND_C_API const attend_mha *attend_loaded_layer_mha(const attend_loaded_layer
 /* Whose names they are: "torch", "Llama", ...; "" for NULL. */
 ATTEND_C_API const char *attend_loaded_layer_convention(const attend_loaded_layer *layer);
 
-/* What its calls take besides arrays: scale, sinks and relative_position_bias as the file says; all else is zero, and the
+/* What its calls take besides arrays: scale, softcap, sinks and relative_position_bias as the file says; all else is zero, and the
  * caller's to set. The caller sets options->size. They view what lives as long as the loaded layer. */
 ATTEND_C_API attend_code attend_loaded_layer_get_options(const attend_loaded_layer *layer, attend_options *options,
                                                          attend_error *error);

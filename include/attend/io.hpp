@@ -115,7 +115,7 @@ Status write_npy(const std::string& path, ElementType type, const std::vector<st
                  const void* elements) noexcept;
 
 // ---------------------------------------------------------------------------------------------
-// .safetensors files
+// .safetensors and GGUF files
 
 /// The bytes of a file: mapped where possible, else (/dev/stdin, a fifo) read to its end. Moving the object leaves data() where it was.
 class InputFile {
@@ -145,19 +145,62 @@ class InputFile {
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// What a file's header says of one tensor.
-struct SafetensorsEntry {
+struct TensorEntry {
   std::string name;
-  std::string dtype;  // "F32", "BF16", "I64", ..., as the file spells it
+  std::string dtype;  // "F32", "BF16", "I64", "Q8_0", ..., as the file's format spells it
   std::vector<std::int64_t> shape;
-  std::size_t begin = 0, end = 0;  // bytes, counted from the end of the header
+  std::size_t begin = 0, end = 0;  // bytes, counted from the first tensor's
   std::size_t shard = 0;           // the number of its file
+};
+using SafetensorsEntry = TensorEntry;
+
+/// What a GGUF file says of its model; all is empty or 0 where it says nothing, as no .safetensors file does.
+struct ModelFacts {
+  std::string architecture;                           // "llama", "qwen2", ...
+  std::vector<std::int64_t> num_heads, num_kv_heads;  // of all layers, or of each
+  std::int64_t head_width = 0;
+  std::int64_t rotary_width = 0;  // how many elements of a head are rotated
+  double rotary_base = 0.0, rotary_factor = 0.0;
+  std::string rotary_scaling;  // "none", "linear", "yarn", ...
+  double norm_epsilon = 0.0, scale = 0.0, softcap = 0.0;
+};
+
+/// A file of weights: tensors by their names. Files are mapped into memory where possible, and must not change meanwhile.
+class TensorFile {
+ public:
+  /// Opens a .safetensors file, the index of its shards, or a GGUF file, which its first bytes tell.
+  static Status open(const std::string& path, TensorFile* file) noexcept;
+
+  const std::string& path() const noexcept { return path_; }
+  /// Sorted by name.
+  const std::vector<TensorEntry>& entries() const noexcept { return entries_; }
+  /// The entry of that name; null if there is none.
+  const TensorEntry* find(std::string_view name) const noexcept;
+  /// The end - begin bytes of an entry, as the file has them, of any alignment.
+  const unsigned char* bytes(const TensorEntry& entry) const noexcept;
+  /// What the file says of its model.
+  const ModelFacts& model() const noexcept { return model_; }
+
+  /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
+  /// BF16, F64, and GGUF's Q8_0, Q4_0 and Q4_1, as a converted copy. Other dtypes are an error. The file must outlive the tensor.
+  Status read(const std::string& name, FloatTensor* tensor) const noexcept;
+
+ protected:
+  /// One file: its bytes, and where the tensors' begin.
+  struct Shard {
+    InputFile input;
+    std::size_t data_begin = 0;
+  };
+  Status sort_by_name(const std::string& path);
+  std::string path_;
+  std::vector<Shard> shards_;
+  std::vector<TensorEntry> entries_;
+  ModelFacts model_;
 };
 
 /// A file, or all files that the index of a sharded model names, as one: opened and checked. The header's JSON is strict, its names are
 /// unique, and the tensors' bytes fit their shapes and fill the file without overlap or hole.
-///
-/// Files are mapped into memory where possible, and must not change meanwhile.
-class SafetensorsFile {
+class SafetensorsFile : public TensorFile {
  public:
   /// A path that ends in .json is an index: its weight_map says which file beside it holds which tensor.
   static Status open(const std::string& path, SafetensorsFile* file) noexcept;
@@ -165,33 +208,28 @@ class SafetensorsFile {
   static Status parse(std::vector<unsigned char> bytes, const std::string& name,
                       SafetensorsFile* file) noexcept;
 
-  const std::string& path() const noexcept { return path_; }
-  /// Sorted by name.
-  const std::vector<SafetensorsEntry>& entries() const noexcept { return entries_; }
   /// Sorted by key.
   const Metadata& metadata() const noexcept { return metadata_; }
-  /// The entry of that name; null if there is none.
-  const SafetensorsEntry* find(std::string_view name) const noexcept;
-
-  /// The end - begin bytes of an entry, as the file has them, of any alignment.
-  const unsigned char* bytes(const SafetensorsEntry& entry) const noexcept;
-
-  /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
-  /// BF16 and F64 as a converted copy. Other dtypes are an error. The file must outlive the tensor.
-  Status read(const std::string& name, FloatTensor* tensor) const noexcept;
 
  private:
-  /// One file: its bytes, and where its header ends.
-  struct Shard {
-    InputFile input;
-    std::size_t data_begin = 0;
-  };
+  friend class TensorFile;
   static Status load(InputFile input, SafetensorsFile* file);
   static Status load_index(const InputFile& index, SafetensorsFile* file);
-  std::string path_;
-  std::vector<Shard> shards_;
-  std::vector<SafetensorsEntry> entries_;
+  static Status load_any(InputFile input, SafetensorsFile* file);
   Metadata metadata_;
+};
+
+/// A GGUF file of version 2 or 3, as the gguf package writes it: opened and checked. Its names are unique, and the tensors' bytes lie in the
+/// file. A tensor's shape is (out, in), as everywhere here: GGUF itself names the inner axis first.
+class GgufFile : public TensorFile {
+ public:
+  static Status open(const std::string& path, GgufFile* file) noexcept;
+  /// Takes the bytes of a file; messages call it `name`.
+  static Status parse(std::vector<unsigned char> bytes, const std::string& name, GgufFile* file) noexcept;
+
+ private:
+  friend class TensorFile;
+  static Status load(InputFile input, GgufFile* file);
 };
 
 /// A tensor to write: contiguous float32 values, narrowed (to the nearest, ties to even) to dtype; or bytes as the file is to have them.
@@ -218,12 +256,14 @@ struct LoadOptions {
   Isa isa = Isa::best;
   float dropout = 0.0f;
   RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
-  float norm_epsilon = 1e-6f;  // as in MultiHeadAttentionConfig, as the next three
+  float norm_epsilon = 1e-6f;  // where it is 1e-6, a GGUF file's own; as in MultiHeadAttentionConfig, as the next three
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
   const LowPrecision* low_precision = nullptr;
   /// The layer's weight_type is what its four matrices are stored as (F32 and F64: float32), instead of the one above; they must agree.
   bool weight_type_of_file = false;
+  /// A GGUF file's layer is rotated as the file says, unless `rotary` is given, or this.
+  bool unrotated = false;
   /// The name of T5's table, where another layer of the file holds it; or "none".
   std::string relative_bias;
   /// Tensors, or all of NAME.*, under the prefix that may stay unused; names may begin with the prefix or behind it.
@@ -231,7 +271,7 @@ struct LoadOptions {
   /// What messages call these arguments, for a program whose users know them by other names.
   struct Names {
     const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored",
-               *weight_type = "weight_type";
+               *weight_type = "weight_type", *rotary = "rotary";
   } names = {};
 };
 
@@ -290,22 +330,30 @@ struct LayerWeights {
 /// compressed-tensors stores them, X.weight_scale, (N,) or (N, 1), of floats: its numbers are the integers times the scale of their row, or
 /// column where a matrix is stored (in, out), with scales (N,) or (1, N). An X.weight_zero_point must be zeros.
 ///
+/// The layers of a GGUF file are those of its blocks, with the prefix blk.N: attn_q.weight  attn_k.weight  attn_v.weight
+/// attn_output.weight, or attn_qkv.weight, each with a .bias or without; attn_q_norm.weight, attn_k_norm.weight and attn_sinks.weight. The
+/// block's other tensors, and norms before and after the layer, are none of it. num_heads may be 0: the file says it. Rows of queries
+/// and keys that the file has in the order of a rotation of (2n, 2n + 1), as llama's, come out in that of (n, n + R / 2). Blocks of
+/// Q8_0, Q4_0 and Q4_1 are read as float32.
+///
 /// If no convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
 /// with similar names, and the conventions.
-Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer,
+Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeights* layer,
                   std::int64_t num_heads = 0, const LoadOptions& options = {}) noexcept;
 
 /// A layer of a file, ready to run: `layer.attention.forward(..., layer.options)`.
 struct LoadedLayer {
   MultiHeadAttention attention;
-  /// What calls take besides arrays: scale, sinks and relative_position_bias as the file says, which view the members below; the
+  /// What calls take besides arrays: scale, softcap, sinks and relative_position_bias as the file says, which view the members below; the
   /// caller sets all else.
   AttentionOptions options;
   const char* convention = "";  // as in LayerWeights
   FloatTensor sinks, relative_bias;
+  /// What a GGUF file said of the layer, and what became of its types: "rotated by ...".
+  std::vector<std::string> remarks;
 };
 
-/// Opens a .safetensors file, or the index of its shards (model.safetensors.index.json), and makes the layer that find_layer finds
+/// Opens a .safetensors file, the index of its shards (model.safetensors.index.json), or a GGUF file, and makes the layer that find_layer finds
 /// there; the layer does not need the file afterwards. A tensor under the prefix that the layer does not use is an error that names it,
 /// unless options.ignored accepts it; so is an ignored name that is not there. No one can ignore what changes every result and
 /// attend lacks: bias_k and bias_v of torch's add_bias_kv, logit_scale of attention by cosines, the bias of a weight that is used
@@ -314,7 +362,7 @@ Status load_layer(const std::string& path, const std::string& prefix, std::int64
                   const LoadOptions& options = {}) noexcept;
 /// The second half of load_layer: makes the layer that find_layer has found in an open file, for callers whose options depend on it, as
 /// frequencies do on the width of a head, found.config.num_hiddens / num_heads. Both halves get the same weight_type.
-Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
+Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 
 }  // namespace attend::io

@@ -30,6 +30,7 @@ Status read_options(const attend_load_options* given, LoadOptions* options) {
   if (whole.norm_epsilon != 0.0f) options->norm_epsilon = whole.norm_epsilon;
   options->weight_type = static_cast<WeightType>(whole.weight_type);
   options->weight_type_of_file = whole.weight_type_of_file != 0;
+  options->unrotated = whole.unrotated != 0;
   options->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
   options->low_precision = low_precision_of(whole.low_precision);
   if (whole.relative_bias != nullptr) options->relative_bias = whole.relative_bias;
@@ -83,6 +84,7 @@ attend_code attend_loaded_layer_get_options(const attend_loaded_layer* layer, at
   const AttentionOptions& of_file = layer->loaded.options;
   attend_options whole = {};
   whole.scale = of_file.scale;
+  whole.softcap = of_file.softcap;
   whole.sinks = c_view_of<attend_const_tensor>(of_file.sinks);
   if (!of_file.relative_position_bias.table.absent()) whole.relative_position_bias = &layer->bias;
   return report(give_back("options", "attend_options", &whole, sizeof whole, options), error);

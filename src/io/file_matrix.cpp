@@ -1,6 +1,7 @@
 // A projection's matrix in a file: its numbers as floats, or as the file stores them.
 #include "io/file_matrix.h"
 
+#include "io/blocks.h"
 #include "io/shape.h"
 #include "io/text.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 
-Status error(const SafetensorsFile& file, const std::string& name, const std::string& what) {
+Status error(const TensorFile& file, const std::string& name, const std::string& what) {
   return Status::error(StatusCode::invalid_argument, "%s: tensor %s: %s", quoted(file.path()).c_str(), quoted(name).c_str(), what.c_str());
 }
 
@@ -28,7 +29,7 @@ View<Element> turned(View<Element> view, bool transposed) {
 
 /// A view of the file's own bytes where they are aligned, else of a copy.
 template <class Element>
-View<const Element> elements_of(const SafetensorsFile& file, const SafetensorsEntry& entry, std::vector<Tensor<Element>>* kept) {
+View<const Element> elements_of(const TensorFile& file, const TensorEntry& entry, std::vector<Tensor<Element>>* kept) {
   const unsigned char* bytes = file.bytes(entry);
   if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(Element) == 0) return contiguous_view(reinterpret_cast<const Element*>(bytes), entry.shape);
   Tensor<Element> copy;
@@ -39,9 +40,9 @@ View<const Element> elements_of(const SafetensorsFile& file, const SafetensorsEn
 }
 
 /// The scale of each of `rows` channels, as (rows,).
-Status read_scales(const SafetensorsFile& file, const std::string& name, std::int64_t rows, bool transposed, LayerWeights* layer, ConstTensorView* scales) {
+Status read_scales(const TensorFile& file, const std::string& name, std::int64_t rows, bool transposed, LayerWeights* layer, ConstTensorView* scales) {
   const std::string scale_name = name + "_scale";
-  const SafetensorsEntry* entry = file.find(scale_name);
+  const TensorEntry* entry = file.find(scale_name);
   if (entry == nullptr) return error(file, name, "integers without " + quoted(scale_name) + ", a scale for each of its " + std::to_string(rows) + " channels");
   const Shape flat = {rows}, broadcast = transposed ? Shape{1, rows} : Shape{rows, 1};
   if (entry->shape != flat && entry->shape != broadcast) {
@@ -57,8 +58,8 @@ Status read_scales(const SafetensorsFile& file, const std::string& name, std::in
 }
 
 /// Refuses zero points that are not zero.
-Status check_zero_points(const SafetensorsFile& file, const std::string& name) {
-  const SafetensorsEntry* entry = file.find(name);
+Status check_zero_points(const TensorFile& file, const std::string& name) {
+  const TensorEntry* entry = file.find(name);
   if (entry == nullptr) return {};
   const unsigned char *begin = file.bytes(*entry), *end = begin + (entry->end - entry->begin);
   const bool zeros = std::all_of(begin, end, [](unsigned char byte) { return byte == 0; });
@@ -101,14 +102,16 @@ bool weight_type_of(const std::string& dtype, WeightType* type) noexcept {
     *type = weight_type;
     return true;
   }
-  return false;
+  if (find_block_type(dtype) == nullptr) return false;
+  *type = WeightType::float32;
+  return true;
 }
 
-Status read_matrix(const SafetensorsFile& file, const std::string& name, bool transposed, WeightType wanted, LayerWeights* layer,
+Status read_matrix(const TensorFile& file, const std::string& name, bool transposed, WeightType wanted, LayerWeights* layer,
                    std::vector<std::string>* used, FileMatrix* matrix) {
-  const SafetensorsEntry& entry = *file.find(name);
+  const TensorEntry& entry = *file.find(name);
   WeightType type;
-  if (!weight_type_of(entry.dtype, &type)) return error(file, name, "dtype " + quoted(entry.dtype) + ", expected F32, F16, BF16, F64, or I8 with scales");
+  if (!weight_type_of(entry.dtype, &type)) return error(file, name, "dtype " + quoted(entry.dtype) + ", expected F32, F16, BF16, F64" + (file.model().architecture.empty() ? ", or I8 with scales" : ", Q8_0, Q4_0 or Q4_1"));
   FileMatrix read;
   if (type == WeightType::int8) {
     const std::string zero_points = name + "_zero_point";

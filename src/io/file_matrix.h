@@ -29,7 +29,7 @@ bool weight_type_of(const std::string& dtype, WeightType* type) noexcept;
 /// or (out, 1), of floats; a NAME_zero_point beside it must be zeros. Both names go into `used`.
 ///
 /// `layer` keeps what is no view into the file.
-Status read_matrix(const SafetensorsFile& file, const std::string& name, bool transposed, WeightType wanted, LayerWeights* layer,
+Status read_matrix(const TensorFile& file, const std::string& name, bool transposed, WeightType wanted, LayerWeights* layer,
                    std::vector<std::string>* used, FileMatrix* matrix);
 
 }  // namespace attend::io

@@ -1,12 +1,16 @@
 // The weights of one attention layer, found in a .safetensors file by their names, and the layer made of them.
 #include "attend/io.hpp"
 
+#include "io/architecture.h"
+#include "io/blocks.h"
 #include "io/file_matrix.h"
 #include "io/guarded.h"
 #include "io/shape.h"
 #include "io/text.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <string_view>
@@ -35,6 +39,8 @@ struct Convention {
   Rows rows = Rows::in_order;
   bool transposed = false;            // whether matrices are stored (in, out)
   const char* buffers[2] = {"", ""};  // tensors that are no weights: masks that options.causal stands for
+  bool of_gguf = false;               // of the blocks of GGUF files, and of no others
+  const char *query_norm = "q_norm.weight", *key_norm = "k_norm.weight", *sinks = "sinks";
 
   bool packed() const { return weights[query] == std::string_view(weights[key]); }
   bool packed_bias() const { return biases[query] == std::string_view(biases[key]); }
@@ -64,6 +70,10 @@ constexpr Convention conventions[] = {
     {"Phi-3", ATTEND_PACKED("qkv_proj", "o_proj"), true},
     {"MPT", ATTEND_PACKED("Wqkv", "out_proj"), true},
     {"Falcon", ATTEND_PACKED("query_key_value", "dense"), true, true, Rows::by_key_head, false, {"bias", "masked_bias"}},
+    {"GGUF", ATTEND_SEPARATE("attn_q", "attn_k", "attn_v", "attn_output"), true, true, Rows::in_order, false, {"", ""}, true,
+     "attn_q_norm.weight", "attn_k_norm.weight", "attn_sinks.weight"},
+    {"GGUF (packed)", ATTEND_PACKED("attn_qkv", "attn_output"), true, true, Rows::in_order, false, {"", ""}, true,
+     "attn_q_norm.weight", "attn_k_norm.weight", "attn_sinks.weight"},
 };
 #undef ATTEND_PACKED
 #undef ATTEND_SEPARATE
@@ -72,7 +82,7 @@ constexpr Convention conventions[] = {
 std::string with_dot(const std::string& prefix) { return prefix.empty() || prefix.back() == '.' ? prefix : prefix + '.'; }
 
 /// The first weight that is missing; null if the convention matches.
-const char* missing_weight(const SafetensorsFile& file, const std::string& prefix,
+const char* missing_weight(const TensorFile& file, const std::string& prefix,
                            const Convention& convention, int* found) {
   const char* missing = nullptr;
   *found = 0;
@@ -83,9 +93,11 @@ const char* missing_weight(const SafetensorsFile& file, const std::string& prefi
   return missing;
 }
 
-bool matches(const SafetensorsFile& file, const std::string& prefix, const Convention& convention) {
+bool is_gguf(const TensorFile& file) { return !file.model().architecture.empty(); }
+
+bool matches(const TensorFile& file, const std::string& prefix, const Convention& convention) {
   int found;
-  return missing_weight(file, prefix, convention, &found) == nullptr;
+  return convention.of_gguf == is_gguf(file) && missing_weight(file, prefix, convention, &found) == nullptr;
 }
 
 /// How far a name is from a prefix, by the first so many letters of both; 0 where it begins with the prefix.
@@ -96,10 +108,10 @@ std::size_t distance_of(std::string_view dotted, std::string_view name, std::siz
 
 /// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
 /// by distance.
-std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::string_view dotted) {
+std::vector<std::string> nearest_prefixes(const TensorFile& file, std::string_view dotted) {
   constexpr std::size_t compared = 256, most = 3;
   std::vector<std::pair<std::size_t, std::string>> candidates;
-  for (const SafetensorsEntry& entry : file.entries()) {
+  for (const TensorEntry& entry : file.entries()) {
     for (const Convention& convention : conventions) {
       const std::string_view name = entry.name, suffix = convention.weights[query];
       if (name.size() < suffix.size()) continue;
@@ -121,16 +133,16 @@ std::vector<std::string> nearest_prefixes(const SafetensorsFile& file, std::stri
   return nearest;
 }
 
-Status error(const SafetensorsFile& file, const std::string& what) {
+Status error(const TensorFile& file, const std::string& what) {
   return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(file.path()).c_str(),
                        what.c_str());
 }
 
 /// "; there are 'a', 'b'": the names of the file that are most like the prefix.
-std::string near_names(const SafetensorsFile& file, const std::string& dotted) {
+std::string near_names(const TensorFile& file, const std::string& dotted) {
   constexpr std::size_t compared = 48, most = 4;
   std::vector<std::pair<std::size_t, std::string_view>> names;
-  for (const SafetensorsEntry& entry : file.entries()) names.emplace_back(distance_of(dotted, entry.name, compared), entry.name);
+  for (const TensorEntry& entry : file.entries()) names.emplace_back(distance_of(dotted, entry.name, compared), entry.name);
   std::sort(names.begin(), names.end());
   std::string text;
   for (std::size_t i = 0; i < std::min(most, names.size()); ++i) text += (i == 0 ? "; there are " : ", ") + quoted(names[i].second);
@@ -148,7 +160,7 @@ std::string whole_of_shard(const std::string& path) {
   return fits ? "one of several files, which its .safetensors.index.json opens together: " : "";
 }
 
-Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
+Status no_layer(const TensorFile& file, const std::string& dotted) {
   const std::string prefix = dotted.substr(0, dotted.empty() ? 0 : dotted.size() - 1);
   std::string what = "no attention layer under prefix " + quoted(prefix);
   int most = 0;
@@ -156,7 +168,7 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
   for (const Convention& convention : conventions) {
     int found;
     const char* missing = missing_weight(file, dotted, convention, &found);
-    if (found <= most) continue;
+    if (found <= most || convention.of_gguf != is_gguf(file)) continue;
     most = found;
     nearly = std::string(" (") + convention.name + " names lack " + quoted(missing) + ")";
   }
@@ -171,6 +183,7 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
     const char* before = " ";
     for (const Convention& convention : conventions) {
       if (std::strchr(convention.name, '(') != nullptr) continue;  // another form of the one before
+      if (convention.of_gguf != is_gguf(file)) continue;
       what += before + std::string(convention.name);
       before = ", ";
     }
@@ -179,9 +192,15 @@ Status no_layer(const SafetensorsFile& file, const std::string& dotted) {
   return error(file, whole_of_shard(file.path()) + what);
 }
 
+/// Whether a tensor of a GGUF file's block is of its attention: not of what comes before it or after it.
+bool is_of_attention(std::string_view name) {
+  const auto begins = [&](std::string_view with) { return name.substr(0, with.size()) == with; };
+  return begins("attn_") && !begins("attn_norm") && !begins("attn_output_norm") && !begins("attn_post_norm");
+}
+
 /// Reads tensors under one prefix into a layer, checking their shapes.
 struct LayerReader {
-  const SafetensorsFile& file;
+  const TensorFile& file;
   const std::string& prefix;
   LayerWeights* layer;
   std::set<std::string> used = {};  // whole names
@@ -240,9 +259,10 @@ struct LayerReader {
   /// All other tensors under the prefix, but for the convention's buffers.
   std::vector<std::string> unused(const Convention& convention) const {
     std::vector<std::string> names;
-    for (const SafetensorsEntry& entry : file.entries()) {
+    for (const TensorEntry& entry : file.entries()) {
       const bool below = entry.name.compare(0, prefix.size(), prefix) == 0;
       const bool buffer = entry.name == prefix + convention.buffers[0] || entry.name == prefix + convention.buffers[1];
+      if (convention.of_gguf && !is_of_attention(std::string_view(entry.name).substr(std::min(prefix.size(), entry.name.size())))) continue;
       if (below && !buffer && used.count(entry.name) == 0) names.push_back(entry.name);
     }
     return names;
@@ -273,6 +293,31 @@ Tensor<Element> in_order(const View<const Element>& view, const RowSplit& split,
   }
   return ordered;
 }
+
+/// Puts rows of heads that lie for a rotation of (2n, 2n + 1) in the order of one of (n, n + R / 2); of a contiguous matrix or bias, or of
+/// one head's norm.
+template <class Element>
+Tensor<Element> by_halves(const View<const Element>& view, std::int64_t width, std::int64_t rotated) {
+  const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1;
+  Tensor<Element> ordered;
+  Element* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
+  for (std::int64_t row = 0; row < view.sizes[0]; ++row) {
+    const std::int64_t n = row % width, at = n < rotated ? row - n + n / 2 + n % 2 * (rotated / 2) : row;
+    std::copy(view.data + row * columns, view.data + (row + 1) * columns, to + at * columns);
+  }
+  return ordered;
+}
+
+/// The count of a layer, of those of all or of each; 0 where the file says none.
+std::int64_t count_of(const std::vector<std::int64_t>& counts, const std::string& prefix) {
+  if (counts.size() < 2) return counts.empty() ? 0 : counts[0];
+  const std::size_t digits = prefix.find_last_not_of("0123456789.") + 1;
+  const std::int64_t layer = digits < prefix.size() && prefix.size() < digits + 9 ? std::atoll(prefix.c_str() + digits + (prefix[digits] == '.')) : -1;
+  return layer >= 0 && layer < static_cast<std::int64_t>(counts.size()) ? counts[static_cast<std::size_t>(layer)] : 0;
+}
+
+/// How many elements of a head are rotated.
+std::int64_t rotated_width(const ModelFacts& model, std::int64_t head_width) { return model.rotary_width == 0 ? head_width : model.rotary_width; }
 
 Status read_layer(const Convention& convention, LayerReader reader, std::int64_t num_heads) {
   LayerWeights* layer = reader.layer;
@@ -325,6 +370,31 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
     if (!status.ok()) return status;
     split = {rows, key_rows};
   }
+  Rotation rotation = Rotation::none;
+  const std::int64_t width = num_heads > 0 ? split.hiddens / num_heads : 0;
+  std::int64_t rotated = 0;
+  if (convention.of_gguf) {
+    const ModelFacts& model = reader.file.model();
+    if (!find_rotation(model.architecture, &rotation)) {
+      return error(reader.file, "architecture " + quoted(model.architecture) + ": how its layers are rotated is not known here; there are " + known_architectures());
+    }
+    if (width * num_heads != split.hiddens || split.key_hiddens % width != 0 || (model.head_width != 0 && model.head_width != width)) {
+      return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide, as the file says");
+    }
+    rotated = rotated_width(model, width);
+    if (rotation != Rotation::none && (rotated % 2 != 0 || rotated > width)) {
+      return error(reader.file, model.architecture + ".rope.dimension_count: " + std::to_string(rotated) + ", expected an even number of at most a head's " + std::to_string(width));
+    }
+  }
+  const auto keep_by_halves = [&](auto* view, auto* tensors) {
+    if (rotation != Rotation::pairs || view->absent()) return;
+    tensors->push_back(by_halves(*view, width, rotated));
+    *view = tensors->back().view;
+  };
+  for (int which : {query, key}) {
+    keep_by_halves(&matrices[which].floats, &layer->tensors);
+    keep_by_halves(&matrices[which].stored.halves, &layer->halves);
+  }
   layer->stored.reserve(4);  // the pointers to them stay
   for (int which : {query, key, value, output}) {
     *floats[which] = matrices[which].floats;
@@ -334,17 +404,20 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   }
   const std::int64_t hiddens = split.hiddens;
 
-  const bool norms_queries = reader.has("q_norm.weight"), norms_keys = reader.has("k_norm.weight");
+  const bool norms_queries = reader.has(convention.query_norm), norms_keys = reader.has(convention.key_norm);
   layer->config.qk_norm = norms_queries || norms_keys;
   if (layer->config.qk_norm) {
     layer->config.norm_queries = norms_queries;
     layer->config.norm_keys = norms_keys;
   }
-  if (status.ok() && norms_queries) status = reader.read("q_norm.weight", {0}, &weights.query_norm);
-  if (status.ok() && norms_keys) status = reader.read("k_norm.weight", {0}, &weights.key_norm);
+  if (status.ok() && norms_queries) status = reader.read(convention.query_norm, {0}, &weights.query_norm);
+  if (status.ok() && norms_keys) status = reader.read(convention.key_norm, {0}, &weights.key_norm);
+  for (ConstTensorView* norm : {&weights.query_norm, &weights.key_norm}) {
+    if (norm->sizes[0] == width) keep_by_halves(norm, &layer->tensors);
+  }
 
   if (!convention.scaled) layer->scale = 1.0f;
-  const char* sinks = "sinks";
+  const char* sinks = convention.sinks;
   if (status.ok() && reader.has(sinks)) status = reader.read(sinks, {0}, &layer->sinks);
   const char* table = "relative_attention_bias.weight";
   if (status.ok() && reader.has(table)) status = reader.read(table, {0, 0}, &layer->relative_bias);
@@ -363,6 +436,9 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
       for (int part : {query, key, value}) *biases[part] = packed.slice(0, split.first(part), split.rows(part));
     }
   }
+  for (int which : {query, key}) {
+    if (status.ok()) keep_by_halves(biases[which], &layer->tensors);
+  }
   layer->config.key_size = matrices[key].columns();
   layer->config.query_size = matrices[query].columns();
   layer->config.value_size = matrices[value].columns();
@@ -376,10 +452,10 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
 }
 
 /// The type that all four matrices are stored as.
-Status find_stored_type(const SafetensorsFile& file, const std::string& dotted, const Convention& convention, const LoadOptions& options, WeightType* type) {
-  const SafetensorsEntry* first = nullptr;
+Status find_stored_type(const TensorFile& file, const std::string& dotted, const Convention& convention, const LoadOptions& options, WeightType* type) {
+  const TensorEntry* first = nullptr;
   for (const char* weight : convention.weights) {
-    const SafetensorsEntry& entry = *file.find(dotted + weight);
+    const TensorEntry& entry = *file.find(dotted + weight);
     WeightType found;
     if (!weight_type_of(entry.dtype, &found)) continue;  // reading it says so
     if (first != nullptr && found != *type) {
@@ -409,7 +485,7 @@ constexpr Indispensable indispensables[] = {
 };
 
 /// Refuses unused tensors without which no result can be right, whether the caller ignores them or not.
-Status check_indispensable(const SafetensorsFile& file, const std::string& dotted, const std::vector<std::string>& unused) {
+Status check_indispensable(const TensorFile& file, const std::string& dotted, const std::vector<std::string>& unused) {
   const auto refuse = [&](const std::string& name, const std::string& what) {
     return error(file, "tensor " + quoted(name) + " cannot be ignored: it is " + what);
   };
@@ -427,7 +503,7 @@ Status check_indispensable(const SafetensorsFile& file, const std::string& dotte
 }
 
 /// Checks that the names to ignore are the tensors that the layer does not use, and no others.
-Status check_ignored(const SafetensorsFile& file, const LayerWeights& found, const LoadOptions& options) {
+Status check_ignored(const TensorFile& file, const LayerWeights& found, const LoadOptions& options) {
   const std::vector<std::string>&unused = found.unused, &ignored = options.ignored;
   const std::string &prefix = found.prefix, dotted = with_dot(prefix);
   const auto begins = [](const std::string& name, const std::string& with) { return name.compare(0, with.size(), with) == 0; };
@@ -457,8 +533,18 @@ Status check_ignored(const SafetensorsFile& file, const LayerWeights& found, con
   return error(file, "under prefix " + quoted(prefix) + " the layer does not use " + names + "; what may stay unused goes into " + options.names.ignored);
 }
 
+/// How many heads of queries a layer has: what the caller says, or a GGUF file.
+Status find_heads(const TensorFile& file, const std::string& prefix, const LoadOptions& options, std::int64_t* num_heads) {
+  if (!is_gguf(file)) return {};
+  const std::int64_t said = count_of(file.model().num_heads, prefix);
+  if (*num_heads == 0) *num_heads = said;
+  if (*num_heads == 0) return error(file, "no " + file.model().architecture + ".attention.head_count of that layer, expected " + options.names.num_heads);
+  if (said != 0 && *num_heads != said) return error(file, std::string(options.names.num_heads) + ' ' + std::to_string(*num_heads) + ", but the file says " + std::to_string(said));
+  return {};
+}
+
 /// How many heads of keys there are.
-Status count_heads(const SafetensorsFile& file, std::int64_t num_heads, const LoadOptions& options, LayerWeights* found) {
+Status count_heads(const TensorFile& file, std::int64_t num_heads, const LoadOptions& options, LayerWeights* found) {
   const std::int64_t hiddens = found->config.num_hiddens, rows = found->key_value_hiddens;
   if (num_heads < 1 || hiddens % num_heads != 0) {
     const std::string given = std::string(options.names.num_heads) + ' ' + std::to_string(num_heads);
@@ -475,13 +561,67 @@ Status count_heads(const SafetensorsFile& file, std::int64_t num_heads, const Lo
     return error(file, std::string(norm == &found->weights.query_norm ? "q_norm" : "k_norm") + ".weight of " + std::to_string(norm->sizes[0]) +
                            " elements norms all heads as one, as OLMo 2 does; there are norms of each head alone, of " + std::to_string(width));
   }
+  const std::int64_t said = count_of(file.model().num_kv_heads, found->prefix);
+  if (said != 0 && said != kv_heads) return error(file, "the keys' rows are " + std::to_string(kv_heads) + " heads, but the file says " + std::to_string(said));
   found->config.num_heads = num_heads;
   found->config.num_kv_heads = kv_heads;
   return {};
 }
 
+/// The rotation that a GGUF file says its layers have, with its frequencies in `memory`.
+Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWeights* found, std::vector<float>* memory, std::vector<std::string>* remarks) {
+  const ModelFacts& model = file.model();
+  Rotation rotation = Rotation::none;
+  const bool given = !options.rotary.inverse_frequencies.absent() || !options.rotary.cosines.absent();
+  if (given || options.unrotated || !is_gguf(file) || !find_rotation(model.architecture, &rotation) || rotation == Rotation::none) return {};
+  const std::int64_t width = rotated_width(model, found->config.num_hiddens / found->config.num_heads);
+  const double base = model.rotary_base == 0.0 ? 10000.0 : model.rotary_base;
+  RotaryScaling scaling;
+  if (model.rotary_scaling == "linear") {
+    scaling.kind = RotaryScalingKind::linear;
+    scaling.factor = model.rotary_factor;
+  } else if (!model.rotary_scaling.empty() && model.rotary_scaling != "none") {
+    return error(file, model.architecture + ".rope.scaling.type " + quoted(model.rotary_scaling) + ": there are none and linear; " + options.names.rotary + " takes frequencies of your own");
+  }
+  memory->resize(static_cast<std::size_t>(width / 2));
+  Status status = rotary_frequencies(width, base, scaling, TensorView(memory->data(), width / 2));
+  if (!status.ok()) return error(file, std::string("its rotation: ") + status.message());
+  const char* factors_name = "rope_freqs.weight";
+  const bool has_factors = file.find(factors_name) != nullptr;
+  if (has_factors) {
+    FloatTensor factors;
+    status = file.read(factors_name, &factors);
+    if (!status.ok()) return status;
+    if (factors.shape() != std::vector<std::int64_t>{width / 2}) {
+      return error(file, std::string("tensor 'rope_freqs.weight': shape ") + shape_text(factors.shape()) + ", expected " + shape_text({width / 2}));
+    }
+    for (std::size_t n = 0; n < memory->size(); ++n) (*memory)[n] /= factors.view.data[n];
+  }
+  found->config.rotary.inverse_frequencies = ConstTensorView(memory->data(), width / 2);
+  char text[160];
+  std::snprintf(text, sizeof text, "rotated by frequencies of base %g over %lld elements of a head%s%s, as the file says", base, static_cast<long long>(width),
+                model.rotary_scaling == "linear" ? ", scaled linearly" : "", has_factors ? ", divided by rope_freqs" : "");
+  remarks->push_back(text);
+  return {};
+}
+
+/// Tells which matrices are blocks that no layer can store.
+std::string remark_of_blocks(const TensorFile& file, const std::vector<std::string>& matrices) {
+  std::vector<const TensorEntry*> blocks;
+  std::string types;
+  for (const std::string& name : matrices) {
+    const TensorEntry* entry = file.find(name);
+    if (find_block_type(entry->dtype) == nullptr) continue;
+    if (types.find(entry->dtype) == std::string::npos) types += (types.empty() ? "" : ", ") + entry->dtype;
+    blocks.push_back(entry);
+  }
+  if (blocks.empty()) return "";
+  return quoted(blocks[0]->name) + (blocks.size() > 1 ? " and " + std::to_string(blocks.size() - 1) + " more are" : " is") + " of " + types +
+         ", which no layer stores: their numbers were taken as float32";
+}
+
 /// T5's table, where another layer of the file holds it.
-Status read_relative_bias(const SafetensorsFile& file, const LoadOptions& options, LayerWeights* found) {
+Status read_relative_bias(const TensorFile& file, const LoadOptions& options, LayerWeights* found) {
   const std::string& name = options.relative_bias;
   const bool has = !found->relative_bias.view.absent();
   if (name.empty() && !has && std::string_view(found->convention) == "T5") {
@@ -493,7 +633,7 @@ Status read_relative_bias(const SafetensorsFile& file, const LoadOptions& option
 
 }  // namespace
 
-Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads,
+Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads,
                   const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
     const std::string dotted = with_dot(prefix);
@@ -509,9 +649,11 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
     if (chosen == nullptr) return no_layer(file, dotted);
     LayerWeights read;
     read.prefix = prefix;
+    Status status = find_heads(file, prefix, options, &num_heads);
+    if (!status.ok()) return status;
+    read.config.num_heads = num_heads;
     read.config.weight_type = options.weight_type;
     read.weight_type_of_file = options.weight_type_of_file;
-    Status status;
     if (options.weight_type_of_file) status = find_stored_type(file, dotted, *chosen, options, &read.config.weight_type);
     if (status.ok()) status = read_layer(*chosen, {file, dotted, &read}, num_heads);
     if (status.ok()) *layer = std::move(read);
@@ -519,20 +661,25 @@ Status find_layer(const SafetensorsFile& file, const std::string& prefix, LayerW
   });
 }
 
-Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer, const LoadOptions& options) noexcept {
+Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer, const LoadOptions& options) noexcept {
   return guarded([&]() -> Status {
     if (layer == nullptr) return attend::Status::error(StatusCode::invalid_argument, "layer: null");
     if (options.weight_type_of_file && !found.weight_type_of_file) return error(file, "weight_type_of_file: find_layer was not given it");
     LoadedLayer loaded;
     Status status = check_indispensable(file, with_dot(found.prefix), found.unused);
     if (status.ok()) status = check_ignored(file, found, options);
+    if (status.ok()) status = find_heads(file, found.prefix, options, &num_heads);
     if (status.ok()) status = count_heads(file, num_heads, options, &found);
     if (status.ok()) status = read_relative_bias(file, options, &found);
+    std::vector<float> frequencies;
+    found.config.rotary = options.rotary;
+    if (status.ok()) status = read_rotation(file, options, &found, &frequencies, &loaded.remarks);
     if (!status.ok()) return status;
     found.config.isa = options.isa;
     found.config.dropout = options.dropout;
-    found.config.rotary = options.rotary;
-    found.config.norm_epsilon = options.norm_epsilon;
+    const ModelFacts& model = file.model();
+    const bool says_epsilon = model.norm_epsilon > 0.0 && options.norm_epsilon == LoadOptions().norm_epsilon;
+    found.config.norm_epsilon = says_epsilon ? static_cast<float>(model.norm_epsilon) : options.norm_epsilon;
     if (!options.weight_type_of_file) found.config.weight_type = options.weight_type;
     found.config.arithmetic = options.arithmetic;
     found.config.low_precision = options.low_precision;
@@ -543,7 +690,10 @@ Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t 
     loaded.relative_bias = std::move(found.relative_bias);
     loaded.sinks.keep();
     loaded.relative_bias.keep();
-    loaded.options.scale = found.scale;
+    loaded.options.scale = model.scale > 0.0 ? static_cast<float>(model.scale) : found.scale;
+    loaded.options.softcap = static_cast<float>(model.softcap);
+    const std::string of_blocks = remark_of_blocks(file, found.matrices);
+    if (!of_blocks.empty()) loaded.remarks.push_back(of_blocks);
     loaded.options.sinks = loaded.sinks.view;
     loaded.options.relative_position_bias.table = loaded.relative_bias.view;
     *layer = std::move(loaded);
@@ -553,9 +703,9 @@ Status make_layer(const SafetensorsFile& file, LayerWeights found, std::int64_t 
 
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options) noexcept {
-  SafetensorsFile file;
+  TensorFile file;
   LayerWeights found;
-  Status status = SafetensorsFile::open(path, &file);
+  Status status = TensorFile::open(path, &file);
   if (status.ok()) status = find_layer(file, prefix, &found, num_heads, options);
   return status.ok() ? make_layer(file, std::move(found), num_heads, layer, options) : status;
 }

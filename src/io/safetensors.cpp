@@ -130,12 +130,6 @@ Status check_bytes(const std::string& path, const std::vector<SafetensorsEntry>&
   return {};
 }
 
-Status sort_by_name(const std::string& path, std::vector<SafetensorsEntry>* entries) {
-  std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  const auto twice = std::adjacent_find(entries->begin(), entries->end(), [](const auto& a, const auto& b) { return a.name == b.name; });
-  return twice == entries->end() ? Status() : error(path, "two tensors " + quoted(twice->name));
-}
-
 /// What a tensor to write takes in the file.
 std::size_t bytes_of(const SafetensorsTensor& tensor) {
   std::size_t bytes = tensor.stored.size();
@@ -189,7 +183,7 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
     }
   }
   std::vector<SafetensorsEntry>& entries = loaded.entries_;
-  const Status sorted = sort_by_name(path, &entries);
+  const Status sorted = loaded.sort_by_name(path);
   if (!sorted.ok()) return sorted;
   const std::size_t data_begin = length_bytes + header.size();
   const Status status = check_bytes(path, entries, bytes.size() - data_begin);
@@ -235,7 +229,7 @@ Status SafetensorsFile::load_index(const InputFile& index, SafetensorsFile* file
     }
     loaded.shards_.push_back(std::move(one.shards_[0]));
   }
-  const Status status = sort_by_name(path, &loaded.entries_);
+  const Status status = loaded.sort_by_name(path);
   if (!status.ok()) return status;
   loaded.path_ = path;
   *file = std::move(loaded);
@@ -247,58 +241,19 @@ Status SafetensorsFile::open(const std::string& path, SafetensorsFile* file) noe
     if (file == nullptr) return Status::error(StatusCode::invalid_argument, "file: null");
     InputFile input;
     const Status status = InputFile::open(path, &input);
-    if (!status.ok()) return status;
-    const bool is_index = path.size() >= 5 && path.compare(path.size() - 5, 5, ".json") == 0;
-    return is_index ? load_index(input, file) : load(std::move(input), file);
+    return status.ok() ? load_any(std::move(input), file) : status;
   });
+}
+
+Status SafetensorsFile::load_any(InputFile input, SafetensorsFile* file) {
+  const std::string& path = input.path();
+  const bool is_index = path.size() >= 5 && path.compare(path.size() - 5, 5, ".json") == 0;
+  return is_index ? load_index(input, file) : load(std::move(input), file);
 }
 
 Status SafetensorsFile::parse(std::vector<unsigned char> bytes, const std::string& name,
                               SafetensorsFile* file) noexcept {
   return guarded([&] { return load(InputFile(name, std::move(bytes)), file); });
-}
-
-const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const noexcept {
-  const auto found = std::lower_bound(
-      entries_.begin(), entries_.end(), name,
-      [](const SafetensorsEntry& entry, std::string_view wanted) { return entry.name < wanted; });
-  return found != entries_.end() && found->name == name ? &*found : nullptr;
-}
-
-const unsigned char* SafetensorsFile::bytes(const SafetensorsEntry& entry) const noexcept {
-  const Shard& shard = shards_[entry.shard];
-  return shard.input.data() + shard.data_begin + entry.begin;
-}
-
-Status SafetensorsFile::read(const std::string& name, FloatTensor* tensor) const noexcept {
-  return guarded([&]() -> Status {
-    const SafetensorsEntry* entry = find(name);
-    if (entry == nullptr) return tensor_error(path(), name, "there is none of that name");
-    if (entry->shape.size() > max_rank) {
-      return tensor_error(path(), name,
-                          "shape " + shape_text(entry->shape) + ", expected at most four axes");
-    }
-    ElementType type;
-    if (entry->dtype == "F32") type = ElementType::float32;
-    else if (entry->dtype == "F16") type = ElementType::float16;
-    else if (entry->dtype == "BF16") type = ElementType::bfloat16;
-    else if (entry->dtype == "F64") type = ElementType::float64;
-    else {
-      return tensor_error(path(), name,
-                          "dtype " + quoted(entry->dtype) + ", expected F32, F16, BF16 or F64");
-    }
-    const unsigned char* bytes = this->bytes(*entry);
-    const std::size_t count = (entry->end - entry->begin) / element_bytes(type);
-    FloatTensor read;
-    if (type == ElementType::float32 && count > 0 &&
-        reinterpret_cast<std::uintptr_t>(bytes) % alignof(float) == 0) {
-      read.view = contiguous_view(reinterpret_cast<const float*>(bytes), entry->shape);
-    } else {
-      convert_to_float32(type, bytes, count, read.own(entry->shape, count));
-    }
-    *tensor = std::move(read);
-    return {};
-  });
 }
 
 namespace {

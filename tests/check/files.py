@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """files.py ATTEND FOLDER: files of weights that attend quantize writes, as the safetensors package reads them; and one that this package
-writes as compressed-tensors would, as attend reads it."""
+writes as compressed-tensors would, as attend reads it; GGUF files of the gguf package in every type, beside the numbers that it reads
+from them."""
 import subprocess
 import sys
 
 import numpy as np
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, quants
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -76,3 +78,36 @@ assert np.array_equal(output(folder + "/package.safetensors"), exact)
 stored = output(folder + "/package.safetensors", "--weight-type", "file")
 assert np.abs(stored - exact).max() < 1e-5 * np.abs(exact).max()
 print("safetensors: integers, bfloat16 and what is beside them are the package's")
+
+# GGUF: a layer of random numbers of each type is that of the package's own numbers, rotated in pairs or not at all.
+GGUF = {"attn_q": (64, "q_proj"), "attn_k": (32, "k_proj"), "attn_v": (32, "v_proj"), "attn_output": (64, "o_proj")}
+random = np.random.default_rng(3)
+np.save(folder + "/x.npy", random.standard_normal((2, 9, 64)).astype(np.float32))
+for type in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"):
+    for architecture in ("llama", "qwen2"):
+        of = GGMLQuantizationType[type]
+        writer = GGUFWriter(folder + "/a.gguf", architecture)
+        writer.add_head_count(4)
+        writer.add_head_count_kv(2)
+        writer.add_rope_freq_base(1000.0)
+        for name, (rows, _) in GGUF.items():
+            writer.add_tensor(f"blk.0.{name}.weight", quants.quantize((random.standard_normal((rows, 64)) / 8).astype(np.float32), of), raw_dtype=of)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        numbers = {}
+        for tensor in GGUFReader(folder + "/a.gguf").tensors:
+            rows, name = GGUF[tensor.name.split(".")[2]]
+            numbers[name + ".weight"] = np.ascontiguousarray(quants.dequantize(tensor.data, tensor.tensor_type).reshape(rows, 64).astype(np.float32))
+        save_file(numbers, folder + "/a.safetensors")
+
+        def layer(*words):
+            run("run", "--query", folder + "/x.npy", "--out", folder + "/o.npy", "--causal", *words)
+            return np.load(folder + "/o.npy")
+
+        rotation = ["--rope-theta", "1000"] + ["--rope-interleaved"] * (architecture == "llama")
+        expected = layer("--weights", folder + "/a.safetensors", "--heads", "4", *rotation)
+        found = layer("--weights", folder + "/a.gguf", "--prefix", "blk.0")
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max() * (architecture == "llama"), (type, architecture)
+print("GGUF: layers of every type are those of the package's numbers")

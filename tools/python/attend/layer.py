@@ -119,7 +119,7 @@ class MultiHeadAttention:
     @classmethod
     def from_safetensors(cls, path: Union[str, "os.PathLike[str]"], prefix: str, num_heads: int, *, num_kv_heads: Optional[int] = None,
                          rotary: Optional[RotaryEmbedding] = None, norm_epsilon: Optional[float] = None, dropout: float = 0.0,
-                         ignored: Sequence[str] = (), relative_bias: Optional[str] = None,
+                         ignored: Sequence[str] = (), relative_bias: Optional[str] = None, unrotated: bool = False,
                          isa: Optional[str] = None, weight_type: Optional[str] = None,
                          arithmetic: Optional[str] = None) -> "MultiHeadAttention":
         """Loads the layer whose names begin with `prefix` ("": the whole file) from a .safetensors file or the index of its shards.
@@ -129,14 +129,17 @@ class MultiHeadAttention:
         T5's table where another layer of the file has it, or is "none". Scale, sinks and T5's bias become defaults of the calls.
         Matrices that the file stores in `weight_type` (F16, BF16, or I8 with X.weight_scale beside X.weight) are taken as they are;
         weight_type="file" is what the file stores.
+
+        A GGUF file is read as well: it says num_heads itself, where that is 0, and how its layers are rotated, unless `rotary` is given,
+        or unrotated=True.
         The pickle of such a layer is what was asked for here: it reads the file again.
         """
         asked = dict(path=os.fspath(path), prefix=prefix, num_heads=num_heads, num_kv_heads=num_kv_heads, rotary=rotary,
-                     norm_epsilon=norm_epsilon, dropout=dropout, ignored=tuple(ignored), relative_bias=relative_bias, isa=isa,
-                     weight_type=weight_type, arithmetic=arithmetic)
+                     norm_epsilon=norm_epsilon, dropout=dropout, ignored=tuple(ignored), relative_bias=relative_bias,
+                     unrotated=unrotated, isa=isa, weight_type=weight_type, arithmetic=arithmetic)
         options = LoadOptions(ctypes.sizeof(LoadOptions), num_kv_heads=integer("num_kv_heads", num_kv_heads or 0),
                               isa=isa_number(isa, "isa"), dropout=number("dropout", dropout), rotary=_rotary_address(rotary),
-                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"),
+                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"), unrotated=int(unrotated),
                               **precision(None if weight_type == "file" else weight_type, arithmetic))
         names = (ctypes.c_char_p * max(len(ignored), 1))(*(text("ignored", name) for name in ignored))
         options.ignored = ctypes.cast(names, ctypes.POINTER(ctypes.c_char_p))
