@@ -48,7 +48,8 @@ CXXFLAGS ?= $(flags_default) -g
 common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) \
   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
   '-DATTEND_BUILT_ISAS(ISA)=$(foreach isa,$(ISAS) scalar,ISA($(isa)))' \
-  '-DATTEND_BUILT_PRODUCTS(LIST)=$(foreach product,$(products),LIST($(product)))' -DATTEND_THREADS=$(THREADS)
+  '-DATTEND_BUILT_PRODUCTS(LIST)=$(foreach product,$(filter-out %_int4,$(products)),LIST($(product)))' \
+  '-DATTEND_BUILT_INT4(LIST)=$(foreach product,$(filter %_int4,$(products)),LIST($(product)))' -DATTEND_THREADS=$(THREADS)
 # The engine's frames are in .su files beside the objects, for a test to sum up.
 engine_flags := $(common) $(flags_engine) -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread

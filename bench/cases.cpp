@@ -62,9 +62,10 @@ Case exponential(const char* name) {
 }
 
 constexpr Precision float32 = {}, bf16 = {WeightType::bfloat16, Arithmetic::bfloat16, Arithmetic::bfloat16},
-                    int8 = {WeightType::int8, Arithmetic::int8, Arithmetic::bfloat16};
+                    int8 = {WeightType::int8, Arithmetic::int8, Arithmetic::bfloat16}, int4 = {WeightType::int4, Arithmetic::int8, Arithmetic::bfloat16};
 // Weights that are widened to float32.
-constexpr Precision bf16_weights = {WeightType::bfloat16}, fp16_weights = {WeightType::float16}, int8_weights = {WeightType::int8};
+constexpr Precision bf16_weights = {WeightType::bfloat16}, fp16_weights = {WeightType::float16}, int8_weights = {WeightType::int8},
+                    int4_weights = {WeightType::int4};
 
 }  // namespace
 
@@ -91,15 +92,19 @@ const std::vector<Case>& all_cases() {
       gemm("gemm-512x384x384", {512, 384, 384}),
       gemm("gemm-128x768x768-bf16", {128, 768, 768, bf16}),
       gemm("gemm-128x768x768-int8", {128, 768, 768, int8}),
+      gemm("gemm-128x768x768-int4", {128, 768, 768, int4}),
       gemm("gemm-128x768x768-bf16-weights", {128, 768, 768, bf16_weights}),
       gemm("gemm-128x768x768-fp16-weights", {128, 768, 768, fp16_weights}),
       gemm("gemm-128x768x768-int8-weights", {128, 768, 768, int8_weights}),
+      gemm("gemm-128x768x768-int4-weights", {128, 768, 768, int4_weights}),
       gemm("gemm-1x4096x4096", {1, 4096, 4096, float32, true}),
       gemm("gemm-1x4096x4096-bf16", {1, 4096, 4096, bf16, true}),
       gemm("gemm-1x4096x4096-int8", {1, 4096, 4096, int8, true}),
+      gemm("gemm-1x4096x4096-int4", {1, 4096, 4096, int4, true}),
       gemm("gemm-1x4096x4096-bf16-weights", {1, 4096, 4096, bf16_weights, true}),
       gemm("gemm-1x4096x4096-fp16-weights", {1, 4096, 4096, fp16_weights, true}),
       gemm("gemm-1x4096x4096-int8-weights", {1, 4096, 4096, int8_weights, true}),
+      gemm("gemm-1x4096x4096-int4-weights", {1, 4096, 4096, int4_weights, true}),
       core("core-128-d32", {12, 128, 32, false}),
       core("core-128-d32-causal", {12, 128, 32, true}),
       core("core-128-d64", {12, 128, 64, false}),

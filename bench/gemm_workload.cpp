@@ -31,8 +31,8 @@ class GemmWorkload : public Workload {
     const Kernels* kernels = nullptr;
     require(require_kernels(isa, &kernels));
     const Precision& precision = shape.precision;
-    const Product* const product = find_product(precision.weights, precision.arithmetic, kernels->isa);
-    const PackedProjection packed(*kernels, product, K, N);
+    const Product* const product = precision.is_float32() ? nullptr : precision.kernels()->find(precision.weights, precision.arithmetic, kernels->isa);
+    const PackedProjection packed(*kernels, product, K, N, 32);
     pack(*kernels, packed);
     rows_before_[1] = M;
     projection_.kernels = kernels;
@@ -79,7 +79,7 @@ class GemmWorkload : public Workload {
     if (shape_.from_memory) copies_ = static_cast<std::int64_t>(4 * last_cache_bytes() / (static_cast<std::size_t>(size) * sizeof(float))) + 1;
     packed_ = large_floats(copies_ * size);
     if (packed.product == nullptr) pack_projection(kernels, packed, matrix.data, matrix.strides[0], matrix.strides[1], bias.data, bias.strides[0], packed_.get());
-    else pack_low_precision(packed, matrix, {}, bias, packed_.get());
+    else shape_.precision.kernels()->pack(packed, matrix, nullptr, bias, packed_.get());
     for (std::int64_t copy = 1; copy < copies_; ++copy) std::copy_n(packed_.get(), size, packed_.get() + copy * size);
   }
 
@@ -92,7 +92,8 @@ class GemmWorkload : public Workload {
     converted_.input = projection_.input;
     converted_.output.data = rows_.get() + row_header;
     converted_.output.row_stride = row_floats;
-    converted_.depth = shape_.inputs;
+    converted_.depth = static_cast<int>(shape_.inputs);
+    converted_.group = projection_.weights.group;
     projection_.input = converted_.output;
   }
 

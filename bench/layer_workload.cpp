@@ -34,7 +34,7 @@ class LayerWorkload : public Workload {
     config.isa = isa;
     config.weight_type = shape.precision.weights;
     config.arithmetic = shape.precision.arithmetic;
-    config.low_precision = low_precision();
+    config.low_precision = shape.precision.kernels();
     require(MultiHeadAttention::make(config, weights(), &layer_));
     options_.threads = threads;
     if (core_usable(shape.precision.core, isa)) options_.core_arithmetic = shape.precision.core;

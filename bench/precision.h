@@ -16,9 +16,11 @@ struct Precision {
   Arithmetic core = Arithmetic::float32;        // of attention, where the ISA has it
 
   bool is_float32() const { return weights == WeightType::float32; }
-  int weight_bytes() const { return is_float32() ? 4 : weights == WeightType::int8 ? 1 : 2; }
+  /// Of int4 in groups of 32 with their scales, sums and zeros.
+  double weight_bytes() const { return is_float32() ? 4.0 : weights == WeightType::int4 ? 22.0 / 32.0 : weights == WeightType::int8 ? 1.0 : 2.0; }
+  const LowPrecision* kernels() const { return is_float32() ? nullptr : weights == WeightType::int4 ? low_precision_int4() : low_precision(); }
   /// Whether the ISA has such projections on this CPU.
-  bool usable(Isa isa) const { return is_float32() || find_product(weights, arithmetic, isa) != nullptr; }
+  bool usable(Isa isa) const { return is_float32() || kernels()->find(weights, arithmetic, isa) != nullptr; }
 };
 
 inline bool core_usable(Arithmetic arithmetic, Isa isa) { return arithmetic == Arithmetic::float32 || find_core(isa) != nullptr; }

@@ -1,14 +1,15 @@
 # What the libraries are made of and compiled with: lines NAME := WORDS, read by the Makefile, tools/cmake and tools/amalgamate.py.
 
 # The engine's floors, from the lowest up: a floor includes none above it (tests/check/floors.sh). The engine is their files and those
-# of kernels: scalar and the ISAs of the architecture, and of each its products of low precision.
+# of kernels: scalar and the ISAs of the architecture, and of each its products of low precision; those whose names end in _int4 are a list
+# of their own, which a program links apart.
 floors := base data plan run call check api
 isas_x86_64 := avx2 avx512
 isas_aarch64 := neon
-products_scalar := scalar_products
-products_avx2 := avx2_products
-products_avx512 := avx512_vnni avx512_bf16 avx512_products
-products_neon := neon_dotprod neon_products
+products_scalar := scalar_products scalar_int4
+products_avx2 := avx2_products avx2_int4
+products_avx512 := avx512_vnni avx512_bf16 avx512_products avx512_vnni_int4 avx512_int4
+products_neon := neon_dotprod neon_products neon_int4
 
 # The level of what has none below; all are compiled with the second line, or bits of results would differ.
 flags_default := -O3
@@ -19,7 +20,7 @@ flags_engine := -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=h
 # Checks, and what is packed and asked once, are small rather than unrolled (the checks alone are 87 KB with -O3); the rest is as fast
 # with -O2 as with -O3, and a third smaller. A layer's call with -Os is 2 % of a short one (2 x 4 queries, 100 wide).
 small_floors := data check api
-fast_files := src/api/multi_head_attention.cpp src/kernels/scalar.cpp src/kernels/scalar_products.cpp
+fast_files := src/api/multi_head_attention.cpp src/kernels/scalar.cpp src/kernels/scalar_products.cpp src/kernels/scalar_int4.cpp
 flags_small := -Os
 flags_fast := -O2
 # What is no kernel has no loop that gains by its place: 3 KB of what embeds the layer.
@@ -34,6 +35,10 @@ flags_avx512_vnni := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -ma
 flags_avx512_bf16 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mprefer-vector-width=512
 flags_neon_products :=
 flags_neon_dotprod := -march=armv8.2-a+dotprod
+flags_avx2_int4 := -mavx2 -mfma
+flags_avx512_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
+flags_avx512_vnni_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni -mprefer-vector-width=512
+flags_neon_int4 :=
 # Intel's CPUs from Skylake to Cascade Lake do not cache what holds a jump across 32 bytes: loops that chance puts there took up to
 # 2 % longer. Assemblers that cannot avoid it complain. By nops: with prefixes AVX2 took up to 0.5 % longer on Zen 5.
 assembler_flags_avx2 := -Wa,-malign-branch-boundary=32 -Wa,-malign-branch=jcc+fused -Wa,-malign-branch-prefix-size=0

@@ -53,6 +53,7 @@ TEST_CASE("C API: a layer gives the bits of the C++ one for random calls, in the
 
 TEST_CASE("C API: a layer of low precision gives the bits of the C++ one, and is refused where there is no kernel for it") {
   CHECK(attend_get_low_precision() == reinterpret_cast<const attend_low_precision*>(low_precision()));
+  CHECK(attend_get_low_precision_int4() == reinterpret_cast<const attend_low_precision*>(low_precision_int4()));
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     for (const Arithmetic arithmetic : {Arithmetic::float32, Arithmetic::bfloat16, Arithmetic::int8}) {
@@ -62,9 +63,11 @@ TEST_CASE("C API: a layer of low precision gives the bits of the C++ one, and is
       const int weight_type = static_cast<int>(precision.weights), arithmetic = static_cast<int>(precision.arithmetic);
       CAPTURE(weight_type);
       CAPTURE(arithmetic);
-      const char* const instructions = product_instructions(precision.weights, precision.arithmetic, isa);
-      CHECK(attend_product_instructions(static_cast<attend_weight_type>(weight_type), static_cast<attend_arithmetic>(arithmetic), static_cast<attend_isa>(isa)) ==
-            instructions);
+      const bool int4 = precision.weights == WeightType::int4;
+      const char* const instructions = int4 ? int4_instructions(precision.arithmetic, isa) : product_instructions(precision.weights, precision.arithmetic, isa);
+      const auto of_arithmetic = static_cast<attend_arithmetic>(arithmetic);
+      CHECK((int4 ? attend_int4_instructions(of_arithmetic, static_cast<attend_isa>(isa))
+                  : attend_product_instructions(static_cast<attend_weight_type>(weight_type), of_arithmetic, static_cast<attend_isa>(isa))) == instructions);
       Random random(43);
       Tensor frequencies({3}), x({2, 5, 20}), output({2, 5, 9}), expected({2, 5, 9});
       const MultiHeadAttentionConfig sizes = with_precision(rich_config(isa, frequencies.fill(random)), precision);
@@ -122,7 +125,7 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
       } else {
         twins[which]->halves = View<const std::uint16_t>::strided(halves[which].data(), sizes, strides);
       }
-      matrices[which] = {sizeof matrices[which], c_view<attend_half_tensor>(twins[which]->halves), c_view<attend_int8_tensor>(twins[which]->integers), in(twins[which]->scales)};
+      matrices[which] = {sizeof matrices[which], c_view<attend_half_tensor>(twins[which]->halves), c_view<attend_int8_tensor>(twins[which]->integers), in(twins[which]->scales), {}, {}};
     }
     const MultiHeadAttentionConfig sizes_of = with_precision(Layer::square(width, 4, Isa::best), type);
     const Config config(sizes_of);
@@ -364,7 +367,7 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
       return std::vector<double>{double(c.key_size), double(c.query_size), double(c.value_size), double(c.num_hiddens), double(c.num_heads), c.dropout,
                                  double(c.bias), double(c.isa), c.norm_epsilon, double(c.norm_queries), double(c.norm_keys), double(c.num_kv_heads),
                                  double(c.head_dim), double(c.output_size), double(c.rotary != nullptr), double(c.weight_type), double(c.arithmetic),
-                                 double(c.low_precision != nullptr)};
+                                 double(c.low_precision != nullptr), double(c.weight_group)};
     };
     attend_mha_config wanted = Config(twin).value;
     wanted.key_size = wanted.query_size = wanted.value_size = 20;
@@ -411,10 +414,11 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
   refused([](attend_mha_config& c, attend_mha_weights&) { c.num_hiddens = 0; }, "num_hiddens: 0");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.num_heads = 3; }, "num_heads: 3");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.isa = 9; }, "isa: ");
-  refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = 4; }, "weight_type: 4 is none that there is");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = 5; }, "weight_type: 5 is none that there is");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.arithmetic = -1; }, "arithmetic: -1 is none that there is");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.arithmetic = ATTEND_ARITHMETIC_INT8; },
-          "arithmetic: int8 takes weights of int8, but weight_type is float32");
+          "arithmetic: int8 takes weights of int8 or int4, but weight_type is float32");
+  refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_group = 32; }, "weight_group: 32, but weight_type is float32");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = ATTEND_WEIGHTS_FLOAT16; },
           "low_precision: null, but weight_type is float16");
   refused([](attend_mha_config&, attend_mha_weights& w) { w.query_bias.sizes[0] = 19; }, "weights.query_bias: shape (19)");

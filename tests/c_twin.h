@@ -140,7 +140,8 @@ struct Config {
     c.output_size = twin.output_size;
     c.weight_type = static_cast<int>(twin.weight_type);
     c.arithmetic = static_cast<int>(twin.arithmetic);
-    if (twin.low_precision != nullptr) c.low_precision = attend_get_low_precision();
+    if (twin.low_precision != nullptr) c.low_precision = twin.weight_type == WeightType::int4 ? attend_get_low_precision_int4() : attend_get_low_precision();
+    c.weight_group = twin.weight_group;
     const RotaryEmbedding& r = twin.rotary;
     if (!r.inverse_frequencies.absent() || !r.cosines.absent() || !r.sines.absent()) c.rotary = &rotary;
   }
@@ -187,20 +188,24 @@ inline MultiHeadAttentionConfig rich_config(Isa isa, const Tensor& frequencies) 
 struct Precision {
   WeightType weights;
   Arithmetic arithmetic;
+  int group = 0;
 };
 inline constexpr Precision precisions[] = {{WeightType::bfloat16, Arithmetic::float32}, {WeightType::float16, Arithmetic::float32},
                                            {WeightType::int8, Arithmetic::float32},     {WeightType::bfloat16, Arithmetic::bfloat16},
-                                           {WeightType::int8, Arithmetic::int8}};
+                                           {WeightType::int8, Arithmetic::int8},        {WeightType::int4, Arithmetic::float32, 64},
+                                           {WeightType::int4, Arithmetic::int8}};
 
 inline MultiHeadAttentionConfig with_precision(MultiHeadAttentionConfig config, const Precision& precision) {
   config.weight_type = precision.weights;
   config.arithmetic = precision.arithmetic;
-  config.low_precision = low_precision();
+  config.low_precision = precision.weights == WeightType::int4 ? low_precision_int4() : low_precision();
+  config.weight_group = precision.group;
   return config;
 }
 
 /// Whether this build and this CPU have it.
 inline bool usable(const Precision& precision, Isa isa = Isa::best) {
+  if (precision.weights == WeightType::int4) return int4_instructions(precision.arithmetic, isa) != nullptr;
   return product_instructions(precision.weights, precision.arithmetic, isa) != nullptr;
 }
 

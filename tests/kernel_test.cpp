@@ -42,6 +42,7 @@ std::vector<const Kernels*> usable_kernels() {
 std::vector<const Product*> usable_products(const Kernels& kernels) {
   std::vector<const Product*> products;
   for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) products.push_back(product);
+  for (int i = 0; const Product* product = usable_int4_product(kernels.isa, i); ++i) products.push_back(product);
   return products;
 }
 
@@ -262,7 +263,7 @@ TEST_CASE("kernels: products of low precision") {
       const std::int64_t rows = product->rows, columns = product->columns;
       sweep<GemmShape>(*kernels, check,
                        {{&GemmShape::rows, range(0, 3 * rows + 1), {1, 2 * rows - 1}},
-                        {&GemmShape::depth, sizes(*kernels, 0, 64), {1, 8, 21}},
+                        {&GemmShape::depth, sizes(*kernels, 0, 64), {1, 8, product->weights == WeightType::int4 ? 100 : 21}},
                         {&GemmShape::columns, range(1, columns), {1, lanes + 1, columns}},
                         {&GemmShape::head_size, sizes(*kernels, 1, lanes), {5, 1000}}},
                        [&](GemmShape& shape, std::int64_t random) {
@@ -301,7 +302,7 @@ TEST_CASE("kernels: weights that products take") {
         return check_pack_weights(table, *product, shape, seed, memory);
       };
       sweep<PackWeightsShape>(*kernels, check,
-                              {{&PackWeightsShape::inputs, range(1, 17), {1, 6, 16}},
+                              {{&PackWeightsShape::inputs, product->weights == WeightType::int4 ? std::vector<std::int64_t>{1, 7, 31, 32, 33, 65, 129, 300} : range(1, 17), {1, 6, 16}},
                                {&PackWeightsShape::outputs, sizes(*kernels, 1, product->columns), {1, 2 * product->columns + 1}},
                                {&PackWeightsShape::stride, {0, 1, 2, 3}, {1, 2}}},
                               [](PackWeightsShape& shape, std::int64_t random) {

@@ -151,6 +151,43 @@ TEST_CASE("reference: weights as 8 bits") {
   CHECK(stored.numbers.values == std::vector<double>{127, 1, 0, 127});
 }
 
+TEST_CASE("reference: weights as 4 bits") {
+  // The first of the largest is -8 steps; what would be 8 is 7.
+  StoredWeights stored = store_row({-8, 0.5, 1.5, 2.5, -0.5, 7, 7.5, 8}, WeightType::int4);
+  CHECK(stored.scales.shape == Shape{1, 1});
+  CHECK(stored.scales.values == std::vector<double>{1.0});
+  CHECK(stored.numbers.values == std::vector<double>{0, 8, 10, 10, 8, 15, 15, 15});
+  check_values(restore(stored), {-8, 0, 2, 2, 0, 7, 7, 7});
+  stored = store_row({3, 16, -8, -16}, WeightType::int4);
+  CHECK(stored.scales.values == std::vector<double>{-2.0});
+  CHECK(stored.numbers.values == std::vector<double>{6, 0, 12, 15});  // 3 / -2 = -1.5 is halfway: -2
+  check_values(restore(stored), {4, 16, -8, -14});
+
+  // Groups have scales of their own, the last one fewer elements; rows of zeros, and what is not finite.
+  std::vector<double> row(66, 1.0);
+  row[31] = -8;
+  for (std::size_t k = 32; k < 64; ++k) row[k] = 0.0;
+  row[65] = 4;
+  stored = store_row(row, WeightType::int4);
+  CHECK(stored.scales.values == std::vector<double>{1, 0, -0.5});
+  CHECK(stored.numbers.at(0, 0) == 9);
+  CHECK(stored.numbers.at(0, 40) == 8);
+  CHECK(stored.numbers.at(0, 64) == 6);
+  CHECK(store(Array({1, 66}, row), WeightType::int4, 64).scales.values == std::vector<double>{1, -0.5});
+  CHECK(store(Array({1, 66}, row), WeightType::int4, 128).scales.values == std::vector<double>{1});
+  for (float bad : {not_a_number, infinity, -infinity}) {
+    row[33] = static_cast<double>(bad);
+    stored = store_row(row, WeightType::int4);
+    CHECK(std::isnan(stored.scales.values[1]));
+    CHECK(stored.scales.values[2] == -0.5);
+    CHECK(stored.numbers.at(0, 33) == 8);
+  }
+  // -8 of the smallest denormal are one of it a step; 4 are half a one, so 0.
+  CHECK(store_row({-8 * 0x1p-149, 0x1p-149}, WeightType::int4).numbers.values == std::vector<double>{0, 9});
+  CHECK(store_row({-4 * 0x1p-149, 0x1p-149}, WeightType::int4).scales.values == std::vector<double>{0});
+  CHECK(store_row({-12 * 0x1p-149, 15 * 0x1p-149}, WeightType::int4).numbers.values == std::vector<double>{14, 0});  // 15 / -8 is -2
+}
+
 TEST_CASE("reference: weights as 16 bits, and as they are") {
   const std::vector<double> weights = {0x1.01p0, 65520, 0x1p-130, 0x1p-25};
   check_values(restore(store_row(weights, WeightType::bfloat16)), {1, 65536, 0x1p-130, 0x1p-25});
@@ -257,6 +294,32 @@ TEST_CASE("reference: bfloat16 products") {
   CHECK(bfloat16_product({0x1.8p127, 0x1.8p127}, {-1, -1}) == -HUGE_VAL);
 }
 
+TEST_CASE("reference: int4 products") {
+  const auto of_int4 = [](const std::vector<double>& x, const std::vector<double>& w, double bias) {
+    return product(x, w, WeightType::int4, Arithmetic::int8, bias);
+  };
+  CHECK(of_int4({-128, 127}, {-8, 7}, 0.5) == 128 * 8 + 127 * 7 + 0.5);
+  CHECK(of_int4({3}, {-8}, 0) == static_cast<double>(-255.0f * 8.0f * (3.0f / 255.0f)));
+  // Two groups: 8 * 255 * 2^-25 is added to 2^24, whose floats are 2 apart; the sum of both is rounded once, to even.
+  std::vector<double> x(33, 0.0), w(33, 0.0);
+  x[0] = x[32] = 255;
+  w[0] = -0x1p13;
+  w[32] = -8;
+  CHECK(of_int4(x, w, 0) == -255 * 0x1p13 - 255 * 8);
+  w[0] = -0x1p26;
+  w[32] = -4.5;  // 255 * 4.5 = 1147.5, beside 255 * 2^26, whose floats are 1024 apart
+  CHECK(of_int4(x, w, 0) == -255 * 0x1p26 - 1024);
+  for (float bad : {not_a_number, infinity, -infinity}) {
+    CHECK(std::isnan(of_int4({1, static_cast<double>(bad)}, {1, 0}, 7)));
+    CHECK(std::isnan(of_int4({0, 0}, {1, static_cast<double>(bad)}, 7)));
+  }
+  CHECK(of_int4({0, 0}, {1, 2}, 7) == 7);
+  CHECK(of_int4({1, 2}, {0, 0}, 7) == 7);
+  // Floats times weights: 0.1f * 3 is rounded once.
+  CHECK(product({1, 0.5}, {-8, 3}, WeightType::int4, Arithmetic::float32, 0.5) == -6);
+  CHECK(product({0, 1}, {static_cast<double>(-0.8f), static_cast<double>(0.3f)}, WeightType::int4, Arithmetic::float32) == 0x1.333334p-2);
+}
+
 TEST_CASE("reference: products of float32 rows with weights that are stored smaller") {
   const double tenth = static_cast<double>(0.1f);
   CHECK(product({1, tenth}, {0x1.01p0, 2}, WeightType::bfloat16, Arithmetic::float32, 0.5) == 1.5 + 2 * tenth);
@@ -270,9 +333,9 @@ TEST_CASE("reference: products of float32 rows with weights that are stored smal
 
 TEST_CASE("reference: arithmetic takes weights of its type alone") {
   const Array x({1, 2}, {1, 2}), weight({1, 2}, {1, 2});
-  for (WeightType type : {WeightType::float32, WeightType::bfloat16, WeightType::float16, WeightType::int8}) {
+  for (WeightType type : {WeightType::float32, WeightType::bfloat16, WeightType::float16, WeightType::int8, WeightType::int4}) {
     for (Arithmetic arithmetic : {Arithmetic::bfloat16, Arithmetic::int8}) {
-      const bool takes = (type == WeightType::int8 && arithmetic == Arithmetic::int8) ||
+      const bool takes = ((type == WeightType::int8 || type == WeightType::int4) && arithmetic == Arithmetic::int8) ||
                          (type == WeightType::bfloat16 && arithmetic == Arithmetic::bfloat16);
       if (takes) {
         CHECK(project(x, weight, {}, type, arithmetic).shape == Shape{1, 1});
@@ -291,7 +354,8 @@ struct Precision {
 };
 const Precision precisions[] = {{WeightType::bfloat16, Arithmetic::float32}, {WeightType::bfloat16, Arithmetic::bfloat16},
                                 {WeightType::float16, Arithmetic::float32},  {WeightType::int8, Arithmetic::float32},
-                                {WeightType::int8, Arithmetic::int8}};
+                                {WeightType::int8, Arithmetic::int8},        {WeightType::int4, Arithmetic::float32},
+                                {WeightType::int4, Arithmetic::int8}};
 
 Array random_array(Random& random, const Shape& shape, double scale = 1.0) {
   Array array = Array::zeros(shape);
@@ -336,7 +400,7 @@ TEST_CASE("reference: a layer of low precision is its projections around the cor
       difference = std::max(difference, std::abs(result.output.values[n] - exact.output.values[n]));
     }
     CHECK(difference > 0.0);
-    CHECK(difference < 0.03 * largest);
+    CHECK(difference < (precision.type == WeightType::int4 ? 0.1 : 0.03) * largest);
   }
 }
 

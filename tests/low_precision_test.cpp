@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "data/layer.h"
 #include "data/low_precision.h"
 #include "flush_denormals.h"
 
@@ -20,36 +21,45 @@ namespace {
 struct Precision {
   WeightType type;
   Arithmetic arithmetic;
-  const LowPrecision* products = low_precision();
+  int group = 0;
+  const LowPrecision* products = type == WeightType::int4 ? low_precision_int4() : low_precision();
 };
-const Precision exact[] = {{WeightType::int8, Arithmetic::int8}, {WeightType::bfloat16, Arithmetic::bfloat16}};
+const Precision exact[] = {{WeightType::int8, Arithmetic::int8},
+                           {WeightType::bfloat16, Arithmetic::bfloat16},
+                           {WeightType::int4, Arithmetic::int8},
+                           {WeightType::int4, Arithmetic::int8, 64},
+                           {WeightType::int4, Arithmetic::int8, 128}};
 const Precision every[] = {{WeightType::int8, Arithmetic::int8},
                                {WeightType::bfloat16, Arithmetic::bfloat16},
                                {WeightType::bfloat16, Arithmetic::float32},
                                {WeightType::float16, Arithmetic::float32},
-                               {WeightType::int8, Arithmetic::float32}};
+                               {WeightType::int8, Arithmetic::float32},
+                               {WeightType::int4, Arithmetic::int8},
+                               {WeightType::int4, Arithmetic::float32},
+                               {WeightType::int4, Arithmetic::float32, 128}};
 
 std::string name_of_precision(const Precision& precision) {
-  const char* const types[] = {"float32", "bfloat16", "float16", "int8"};
+  const char* const types[] = {"float32", "bfloat16", "float16", "int8", "int4"};
   const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
-  return std::string(types[static_cast<int>(precision.type)]) + " x " + arithmetics[static_cast<int>(precision.arithmetic)];
+  return std::string(types[static_cast<int>(precision.type)]) + " x " + arithmetics[static_cast<int>(precision.arithmetic)] +
+         (precision.group == 0 ? "" : ", groups of " + std::to_string(precision.group));
 }
 
 MultiHeadAttentionConfig in(const Precision& precision, MultiHeadAttentionConfig config) {
   config.weight_type = precision.type;
   config.arithmetic = precision.arithmetic;
   config.low_precision = precision.products;
+  config.weight_group = precision.group;
   return config;
 }
 
 // A product that another may be better than on this CPU, in the place of the best.
 const Product* chosen_product = nullptr;
-LowPrecision with_chosen_product() {
-  LowPrecision same = *low_precision();
+LowPrecision with_chosen_product(LowPrecision same) {
   same.find = [](WeightType, Arithmetic, Isa) { return chosen_product; };
   return same;
 }
-const LowPrecision chosen = with_chosen_product();
+const LowPrecision chosen = with_chosen_product(*low_precision()), chosen_int4 = with_chosen_product(*low_precision_int4());
 
 /// Calls visit(isa, precision) for each product that this CPU can compute, the best of its ISA or not.
 template <class Precisions, class Visit>
@@ -58,11 +68,13 @@ void for_each(const Precisions& precisions, Visit visit) {
     CAPTURE(name_of(isa));
     for (Precision precision : precisions) {
       CAPTURE(name_of_precision(precision));
-      for (int n = 0; const Product* product = usable_product(isa, n); ++n) {
+      const bool int4 = precision.type == WeightType::int4;
+      for (int n = 0; const Product* product = int4 ? usable_int4_product(isa, n) : usable_product(isa, n); ++n) {
         if (product->weights != precision.type || product->arithmetic != precision.arithmetic) continue;
         CAPTURE(std::string(product->instructions));
         chosen_product = product;
-        precision.products = find_product(precision.type, precision.arithmetic, isa) == product ? low_precision() : &chosen;
+        const LowPrecision* const linked = int4 ? low_precision_int4() : low_precision();
+        precision.products = linked->find(precision.type, precision.arithmetic, isa) == product ? linked : int4 ? &chosen_int4 : &chosen;
         visit(isa, precision);
       }
     }
@@ -80,7 +92,8 @@ Array projected(const Layer& layer, int which, const Array& x) {
   const reference::LayerWeights weights = layer.reference_weights();
   const Array* const matrices[] = {&weights.query, &weights.key, &weights.value, &weights.output};
   const Array* const biases[] = {&weights.query_bias, &weights.key_bias, &weights.value_bias, &weights.output_bias};
-  return reference::project(x, *matrices[which], *biases[which], layer.config.weight_type, layer.config.arithmetic);
+  return reference::project(x, *matrices[which], *biases[which], layer.config.weight_type, layer.config.arithmetic,
+                            weight_group_of(layer.config));
 }
 
 /// What a layer gives whose rows see one key each, that of `values`.
@@ -618,7 +631,7 @@ TEST_CASE("low precision: near to the float32 layer") {
       difference = std::max(difference, std::fabs(static_cast<double>(expected[n]) - static_cast<double>(output[n])));
     }
     CHECK(difference > 0.0);
-    CHECK(difference < (precision.type == WeightType::float16 ? 0.002 : 0.03) * largest);
+    CHECK(difference < (precision.type == WeightType::float16 ? 0.002 : precision.type == WeightType::int4 ? 0.1 : 0.03) * largest);
   });
 }
 
@@ -790,8 +803,11 @@ TEST_CASE("low precision: packed weights take as many bits fewer, in the caller'
   for_each(every, [](Isa isa, const Precision& precision) {
     const std::size_t floats = MultiHeadAttention::packed_bytes(Layer::square(768, 12, isa, true));
     const std::size_t bytes = MultiHeadAttention::packed_bytes(in(precision, Layer::square(768, 12, isa, true)));
-    CHECK(static_cast<double>(bytes) < (precision.type == WeightType::int8 ? 0.26 : 0.51) * static_cast<double>(floats));
-    CHECK(static_cast<double>(bytes) > (precision.type == WeightType::int8 ? 0.25 : 0.5) * static_cast<double>(floats));
+    // Of int4 half a byte, and of each group a scale and 16 bits.
+    const double group = precision.group == 0 ? 32.0 : precision.group;
+    const double share = precision.type == WeightType::int4 ? (0.5 + 6.0 / group) / 4.0 : precision.type == WeightType::int8 ? 0.25 : 0.5;
+    CHECK(static_cast<double>(bytes) < (share + 0.01) * static_cast<double>(floats));
+    CHECK(static_cast<double>(bytes) > share * static_cast<double>(floats));
 
     Random random(520);
     for (int round = 0; round < share_of(10); ++round) {
@@ -835,7 +851,8 @@ TEST_CASE("low precision: random weights are the same everywhere, and a layer sa
       REQUIRE_OK(MultiHeadAttention::make_random(in(precision, Layer::square(48, 4, isa)), 7, &layer));
       CHECK(layer.config().weight_type == precision.type);
       CHECK(layer.config().arithmetic == precision.arithmetic);
-      CHECK(layer.config().low_precision == low_precision());
+      CHECK(layer.config().low_precision == precision.products);
+      CHECK(layer.config().weight_group == precision.group);
       Workspace workspace;
       Tensor& given = isa == usable_isas().front() ? expected : output;
       REQUIRE_OK(layer.forward(queries.view, x.view, x.view, {}, given.view, workspace));
@@ -871,7 +888,10 @@ TEST_CASE("low precision: the instructions of a product have a name where there 
       }
     }
     for (WeightType type : {WeightType::bfloat16, WeightType::int8}) CHECK(product_instructions(type, Arithmetic::float32, isa) != nullptr);
-    CHECK(product_instructions(static_cast<WeightType>(4), Arithmetic::float32, isa) == nullptr);
+    CHECK(product_instructions(static_cast<WeightType>(5), Arithmetic::float32, isa) == nullptr);
+    CHECK(product_instructions(WeightType::int4, Arithmetic::float32, isa) == nullptr);  // its own function says
+    CHECK((int4_instructions(Arithmetic::int8, isa) == nullptr) == (low_precision_int4()->find(WeightType::int4, Arithmetic::int8, isa) == nullptr));
+    CHECK(int4_instructions(Arithmetic::bfloat16, isa) == nullptr);
     CHECK(product_instructions(WeightType::int8, static_cast<Arithmetic>(3), isa) == nullptr);
   }
   for (const IsaEntry& entry : isas) {
@@ -907,10 +927,10 @@ TEST_CASE("errors: precisions that there are not, or that do not go together") {
       const std::string own = arithmetic == Arithmetic::int8 ? "int8" : "bfloat16";
       if (types[type] == own) continue;
       refuse(in({static_cast<WeightType>(type), arithmetic}, good.config),
-             "arithmetic: " + own + " takes weights of " + own + ", but weight_type is " + types[type]);
+             "arithmetic: " + own + " takes weights of " + (own == "int8" ? "int8 or int4" : own) + ", but weight_type is " + types[type]);
     }
   }
-  for (int wrong : {4, -1, 99}) {
+  for (int wrong : {5, -1, 99}) {
     refuse(in({static_cast<WeightType>(wrong), Arithmetic::float32}, good.config), "weight_type: " + std::to_string(wrong) + " is none that there is");
   }
   for (int wrong : {3, -1, 99}) {

@@ -63,6 +63,9 @@ const std::map<std::string, std::string> calls = {
     {"api/low_precision:product_instructions", "data/low_precision:find_product"},
     {"data/low_precision:find_product", "data/low_precision:usable_product"},
     {"api/low_precision:core_instructions", "data/low_precision:find_core"},
+    {"api/int4:int4_instructions", "data/int4:find_int4_product"},
+    {"data/int4:find_int4_product", "data/int4:usable_int4_product"},
+    {"api/c_int4:attend_int4_instructions", "api/int4:int4_instructions"},
     {"api/c_low_precision:attend_product_instructions", "api/low_precision:product_instructions"},
     {"api/c_low_precision:attend_core_instructions", "api/low_precision:core_instructions"},
     {"api/multi_head_attention:forward", "api/multi_head_attention:run"},
@@ -102,7 +105,7 @@ const std::map<std::string, std::string> calls = {
     // Tasks.
     {"run/forward:run_converted_inputs", "run/converted_rows:run"},
     {"run/forward:run_converted_heads", "run/converted_rows:run"},
-    {"run/converted_rows:run", "convert_to_shorts convert_to_bytes convert_to_halves convert_to_rounded"},
+    {"run/converted_rows:run", "convert_to_shorts convert_to_bytes convert_to_halves convert_to_rounded convert_to_groups"},
     {"run/forward:run_inputs", "run/projection:run"},
     {"run/forward:run_output", "run/projection:run"},
     {"run/forward:run_head_rows", "run/head_rows:run"},
@@ -120,9 +123,10 @@ const std::map<std::string, std::string> calls = {
     {"run/forward:run_new_rows", "run/append:run"},
     {"run/append:run", "run/append:append_rows"},
     {"run/append:append_rows", "copy store_row"},
-    {"data/layer:pack_layer", "data/layer:pack_projection data/low_precision:pack_low_precision"},
+    {"data/layer:pack_layer", "data/layer:pack_projection data/low_precision:pack_low_precision data/int4:pack_int4"},
     {"data/layer:pack_projection", "pack"},
-    {"run/projection:run", "gemm gemm_int8 gemm_bfloat16 gemm_widened_int8 gemm_widened_bfloat16 gemm_widened_float16"},
+    {"run/projection:run", "gemm gemm_int8 gemm_bfloat16 gemm_widened_int8 gemm_widened_bfloat16 gemm_widened_float16 "
+                           "gemm_int4 gemm_widened_int4"},
     {"run/head_rows:run", "run/rotary_rows:fill run/rotary_rows:rotate run/rotary_rows:normalize_row"},
 
     // Attention.
@@ -186,10 +190,13 @@ const std::map<std::string, std::string> calls = {
     {"gemm_widened_int8", "place_columns gemm_tiles"},
     {"gemm_widened_bfloat16", "place_columns gemm_tiles"},
     {"gemm_widened_float16", "place_columns gemm_tiles"},
+    {"gemm_int4", "place_columns gemm_tiles"},
+    {"gemm_widened_int4", "place_columns gemm_tiles"},
     {"convert_to_shorts", "gather"},
     {"convert_to_bytes", "gather"},
     {"convert_to_halves", "gather"},
     {"convert_to_rounded", "gather"},
+    {"convert_to_groups", "gather"},
     {"gemm_tiles", "write_tile widen_float16"},
     {"write_tile", "scatter"},
     {"pack", "pack_rows pack_strided_rows"},
@@ -335,6 +342,7 @@ TEST_CASE("stack: every chain of calls that ends in a kernel takes at most 8 KiB
   for (const attend::IsaEntry& entry : attend::isas) kernel_files.push_back(entry.name);
 #define ATTEND_NAME(products) kernel_files.push_back(#products);
   ATTEND_BUILT_PRODUCTS(ATTEND_NAME)
+  ATTEND_BUILT_INT4(ATTEND_NAME)
   int isas = 0;
   for (const std::string& isa : kernel_files) {
     CAPTURE(isa);

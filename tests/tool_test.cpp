@@ -354,7 +354,8 @@ TEST_CASE("tool: info") {
     const char* const multiplied = product_instructions(WeightType::int8, Arithmetic::int8, entry.isa);
     const char* const widened = product_instructions(WeightType::bfloat16, Arithmetic::float32, entry.isa);
     if (multiplied == nullptr || widened == nullptr) continue;
-    CHECK(contains(text.out, std::string("int8 by ") + multiplied + ", weights of bfloat16, "));
+    CHECK(contains(text.out, std::string("int8 by ") + multiplied + ", int8 x int4 by " + int4_instructions(Arithmetic::int8, entry.isa) + ", weights of bfloat16, "));
+    CHECK(contains(text.out, std::string(", int4 by ") + widened));
     const char* const core = core_instructions(Arithmetic::bfloat16, entry.isa);
     CHECK(contains(text.out, std::string(" by ") + widened + (core != nullptr ? std::string(", attention in bfloat16 by ") + core : "") + "\n"));
     if (core != nullptr) CHECK(contains(json.out, std::string("\"attention\": {\"bfloat16\": \"") + core + "\"}"));
@@ -743,14 +744,17 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
                {{"--weight-type", "int8", "--arithmetic", "float32"}, WeightType::int8, Arithmetic::float32, "weights of int8"},
                {{"--arithmetic", "bfloat16"}, WeightType::bfloat16, Arithmetic::bfloat16, "bfloat16"},
                {{"--arithmetic", "int8"}, WeightType::int8, Arithmetic::int8, "int8"},
-               {{"--arithmetic", "int8", "--weight-type", "int8"}, WeightType::int8, Arithmetic::int8, "int8"}};
+               {{"--arithmetic", "int8", "--weight-type", "int8"}, WeightType::int8, Arithmetic::int8, "int8"},
+               {{"--weight-type", "int4"}, WeightType::int4, Arithmetic::float32, "weights of int4"},
+               {{"--arithmetic", "int8", "--weight-type", "int4"}, WeightType::int4, Arithmetic::int8, "int4"}};
   std::vector<float> expected;
   for (const IsaEntry& entry : isas) {
     if (!isa_usable(entry.isa)) continue;
     for (const auto& one : cases) {
       CAPTURE(one.words.back());
       const Words words = one.words + Words{"--isa", entry.name};
-      const char* const instructions = product_instructions(one.weight_type, one.arithmetic, entry.isa);
+      const bool int4 = one.weight_type == WeightType::int4;
+      const char* const instructions = int4 ? int4_instructions(one.arithmetic, entry.isa) : product_instructions(one.weight_type, one.arithmetic, entry.isa);
       if (instructions == nullptr) {
         layer.check_refused_by_both(words, {one.words[0] + " ", "this CPU or this build has no kernel for it on " + std::string(entry.name)});
         continue;
@@ -759,7 +763,7 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
       load.isa = entry.isa;
       load.weight_type = one.weight_type;
       load.arithmetic = one.arithmetic;
-      load.low_precision = low_precision();
+      load.low_precision = int4 ? low_precision_int4() : low_precision();
       REQUIRE(expect(load, {}, &expected).ok());
       check(words, expected, std::string(" on ") + entry.name + ", " + one.told + " by " + instructions);
     }
@@ -775,11 +779,11 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
   REQUIRE(expect({}, {}, &expected).ok());
   check({"--weight-type", "float32", "--arithmetic=float32", "--core-arithmetic", "float32"}, expected, isa_name(best_isa()));
   check({"--weight-type", "file"}, expected, isa_name(best_isa()));  // of float32
-  layer.check_refused_by_both({"--weight-type", "file", "--arithmetic", "int8"}, {"arithmetic: int8 takes weights of int8, but weight_type is float32"});
-  layer.check_refused_by_both({"--weight-type", "int4"}, {"--weight-type 'int4'", "float32, bfloat16, float16 and int8, and file: what the file has; did you mean 'int8'?"});
+  layer.check_refused_by_both({"--weight-type", "file", "--arithmetic", "int8"}, {"arithmetic: int8 takes weights of int8 or int4, but weight_type is float32"});
+  layer.check_refused_by_both({"--weight-type", "int7"}, {"--weight-type 'int7'", "float32, bfloat16, float16, int8 and int4, and file: what the file has; did you mean 'int"});
   layer.check_refused_by_both({"--arithmetic", "float16"}, {"--arithmetic 'float16'", "float32, bfloat16 and int8"});
   layer.check_refused_by_both({"--core-arithmetic", "int8"}, {"--core-arithmetic 'int8'", "float32 and bfloat16"});
-  layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8, but --weight-type is float32"});
+  layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8 or int4, but --weight-type is float32"});
 }
 
 TEST_CASE("tool: quantize writes what can be worked out by hand") {

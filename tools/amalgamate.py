@@ -31,6 +31,7 @@ HEAD = """\
 #define ATTEND_LOW_PRECISION 1
 #elif !ATTEND_LOW_PRECISION
 #define ATTEND_BUILT_PRODUCTS(LIST)
+#define ATTEND_BUILT_INT4(LIST)
 #endif
 #define ATTEND_REGIONS  // what an ISA's files may use is said by pragmas, of which g++ 12 tells no macros
 
@@ -114,9 +115,12 @@ def with_low_precision(text):
 
 
 def built(isas, products):
-    """The lists of what is built, as macros: ISAs, and files of products."""
-    isas, products = (" ".join(f"{macro}({name})" for name in names) for macro, names in (("ISA", isas), ("LIST", products)))
-    return f"#define ATTEND_BUILT_ISAS(ISA) {isas}\n" + with_low_precision(f"#define ATTEND_BUILT_PRODUCTS(LIST) {products}\n")
+    """The lists of what is built, as macros: ISAs, files of products, and those of int4."""
+    int4 = [name for name in products if name.endswith("_int4")]
+    products = [name for name in products if name not in int4]
+    isas, products, int4 = (" ".join(f"{macro}({name})" for name in names) for macro, names in (("ISA", isas), ("LIST", products), ("LIST", int4)))
+    lists = f"#define ATTEND_BUILT_PRODUCTS(LIST) {products}\n#define ATTEND_BUILT_INT4(LIST) {int4}\n"
+    return f"#define ATTEND_BUILT_ISAS(ISA) {isas}\n" + with_low_precision(lists)
 
 
 def system_headers(text):

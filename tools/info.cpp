@@ -99,13 +99,13 @@ std::string products_text(Isa isa) {
   std::string products, weights;
   const char* widened = nullptr;
   for (const Precision& precision : low_precisions) {
-    const char* const instructions = product_instructions(precision.weight_type, precision.arithmetic, isa);
+    const char* const instructions = instructions_of(precision, isa);
     if (instructions == nullptr) continue;
     if (precision.arithmetic == Arithmetic::float32) {
       weights += (weights.empty() ? "" : ", ") + std::string(name_of(precision.weight_type));
       widened = instructions;
     } else {
-      products += std::string(name_of(precision.arithmetic)) + " by " + instructions + ", ";
+      products += std::string(precision.weight_type == WeightType::int4 ? "int8 x int4" : name_of(precision.arithmetic)) + " by " + instructions + ", ";
     }
   }
   const char* const core = core_instructions(Arithmetic::bfloat16, isa);
@@ -141,7 +141,7 @@ void print_text() {
 std::string products_json(Isa isa) {
   std::string products;
   for (const Precision& precision : low_precisions) {
-    const char* const instructions = product_instructions(precision.weight_type, precision.arithmetic, isa);
+    const char* const instructions = instructions_of(precision, isa);
     if (instructions == nullptr) continue;
     products += (products.empty() ? "" : ", ") + ("{\"weight_type\": " + io::json_string(name_of(precision.weight_type))) +
                 ", \"arithmetic\": " + io::json_string(name_of(precision.arithmetic)) + ", \"instructions\": " + io::json_string(instructions) + "}";

@@ -51,7 +51,7 @@ io::LoadedLayer load_layer(const Arguments& arguments, const io::TensorFile& fil
   options.weight_type = precision.weight_type;
   options.weight_type_of_file = precision.of_file;
   options.arithmetic = precision.arithmetic;
-  options.low_precision = low_precision();
+  options.low_precision = kernels_of(precision);
   RotaryOptions rotary(arguments);
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found, heads, options));

@@ -9,7 +9,7 @@ namespace attend::tool {
 
 namespace {
 
-const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8"};
+const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8", "int4"};
 const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
 
 /// The enumerator of a flag's name; `otherwise` where the flag is not given. Throws Failure.
@@ -28,6 +28,15 @@ Enum read(const Arguments& arguments, const char* flag, const char* const (&name
 }  // namespace
 
 const char* name_of(WeightType weight_type) { return weight_types[static_cast<int>(weight_type)]; }
+const char* instructions_of(const Precision& precision, Isa isa) {
+  if (precision.weight_type == WeightType::int4) return int4_instructions(precision.arithmetic, isa);
+  return product_instructions(precision.weight_type, precision.arithmetic, isa);
+}
+
+const LowPrecision* kernels_of(const Precision& precision) {
+  return precision.weight_type == WeightType::float32 ? nullptr : precision.weight_type == WeightType::int4 ? low_precision_int4() : low_precision();
+}
+
 const char* name_of(Arithmetic arithmetic) { return arithmetics[static_cast<int>(arithmetic)]; }
 
 Precision chosen_precision(const Arguments& arguments, Isa isa) {
@@ -39,11 +48,12 @@ Precision chosen_precision(const Arguments& arguments, Isa isa) {
   precision.of_file = arguments.text("--weight-type") == "file";
   if (precision.of_file) return precision;  // what goes with it is known when the file is
   precision.weight_type = read(arguments, "--weight-type", weight_types, multiplied, ", and file: what the file has");
-  if (precision.weight_type != multiplied && precision.arithmetic != Arithmetic::float32) {
-    throw Failure(format("--arithmetic %s takes weights of %s, but --weight-type is %s", name_of(precision.arithmetic), name_of(multiplied), name_of(precision.weight_type)));
+  const bool int8 = precision.arithmetic == Arithmetic::int8, int4 = precision.weight_type == WeightType::int4;
+  if (precision.weight_type != multiplied && precision.arithmetic != Arithmetic::float32 && !(int8 && int4)) {
+    throw Failure(format("--arithmetic %s takes weights of %s, but --weight-type is %s", name_of(precision.arithmetic), int8 ? "int8 or int4" : name_of(multiplied), name_of(precision.weight_type)));
   }
   const bool low = precision.weight_type != WeightType::float32;
-  if (low && product_instructions(precision.weight_type, precision.arithmetic, isa) == nullptr) {
+  if (low && instructions_of(precision, isa) == nullptr) {
     throw Failure(format("%s %s: this CPU or this build has no kernel for it on %s", precision.arithmetic == Arithmetic::float32 ? "--weight-type" : "--arithmetic",
                          name_of(precision.weight_type), isa_name(isa == Isa::best ? best_isa() : isa)));
   }
@@ -59,7 +69,7 @@ void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options
 std::string remark_of(const Precision& precision, Isa isa) {
   if (precision.weight_type == WeightType::float32) return "";
   return std::string(precision.arithmetic == Arithmetic::float32 ? ", weights of " : ", ") + name_of(precision.weight_type) + " by " +
-         product_instructions(precision.weight_type, precision.arithmetic, isa);
+         instructions_of(precision, isa);
 }
 
 }  // namespace attend::tool

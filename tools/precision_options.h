@@ -19,11 +19,16 @@ struct Precision {
 /// All but float32's own.
 inline constexpr Precision low_precisions[] = {{WeightType::bfloat16, Arithmetic::bfloat16}, {WeightType::int8, Arithmetic::int8},
                                                {WeightType::bfloat16, Arithmetic::float32},  {WeightType::float16, Arithmetic::float32},
-                                               {WeightType::int8, Arithmetic::float32}};
+                                               {WeightType::int8, Arithmetic::float32},      {WeightType::int4, Arithmetic::int8},
+                                               {WeightType::int4, Arithmetic::float32}};
 
 /// "bfloat16".
 const char* name_of(WeightType weight_type);
 const char* name_of(Arithmetic arithmetic);
+
+/// By which instructions, and by which kernels; null: by none.
+const char* instructions_of(const Precision& precision, Isa isa);
+const LowPrecision* kernels_of(const Precision& precision);
 
 /// The precision of the flags; an arithmetic implies its weights. Throws Failure where the two do not go together, or where this build
 /// or this CPU has no kernels for them on the ISA.
@@ -38,18 +43,18 @@ std::string remark_of(const Precision& precision, Isa isa);
 /// The flags of a layer's projections, and of attention itself, for a verb's table, and what its help says of them.
 inline std::vector<Flag> precision_flags() {
   return {
-      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16 or int8, or as the file does, file; default: as --arithmetic asks"},
-      {"--arithmetic", "TYPE", "projects in float32, bfloat16 or int8, with weights of that type; default: float32"},
+      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16, int8 or int4, or as the file does, file; default: as --arithmetic asks"},
+      {"--arithmetic", "TYPE", "projects in float32, bfloat16 or int8, with weights of that type, or of int4 in int8; default: float32"},
   };
 }
 inline std::vector<Flag> core_precision_flags() {
   return {{"--core-arithmetic", "TYPE", "attends in float32 or bfloat16; default: float32"}};
 }
 inline constexpr const char* precision_details =
-    "Weights of bfloat16, float16 and int8 take a half or a quarter of the memory. They are made from the\n"
-    "file's, or are the file's own where it stores them in that type: BF16, F16, or I8 with the scales\n"
-    "X.weight_scale, as compressed-tensors stores them. --arithmetic multiplies them as they are, which is\n"
-    "faster, by the instructions that attend info tells. Results then differ from those of float32 by more\n"
-    "than rounding.\n";
+    "Weights of bfloat16, float16, int8 and int4 take a half, a quarter or a sixth of the memory. They are made\n"
+    "from the file's, or are the file's own where it stores them in that type: BF16, F16, or I8 with the\n"
+    "scales X.weight_scale, as compressed-tensors stores them. --arithmetic multiplies them as they are,\n"
+    "which is faster, by the instructions that attend info tells. Results then differ from those of float32\n"
+    "by more than rounding.\n";
 
 }  // namespace attend::tool

@@ -111,6 +111,13 @@ typedef struct attend_int8_tensor {
   const int64_t *strides;
 } attend_int8_tensor;
 
+typedef struct attend_uint8_tensor {
+  const uint8_t *data;
+  int rank;
+  int64_t sizes[4];
+  const int64_t *strides;
+} attend_uint8_tensor;
+
 /* -------------------------------------------------------------------------------------------
  * Instruction sets */
 
@@ -313,7 +320,8 @@ typedef enum attend_weight_type {
   ATTEND_WEIGHTS_FLOAT32 = 0,
   ATTEND_WEIGHTS_BFLOAT16, /* to nearest, ties to even */
   ATTEND_WEIGHTS_FLOAT16,  /* to nearest, ties to even; 65,520 and beyond become infinity */
-  ATTEND_WEIGHTS_INT8      /* a float32 scale for each output channel, the channel's largest |w| / 127; ties to even */
+  ATTEND_WEIGHTS_INT8,     /* a float32 scale for each output channel, the channel's largest |w| / 127; ties to even */
+  ATTEND_WEIGHTS_INT4      /* 0 to 15, a float32 scale and a zero for each group: attend.hpp says how floats become these */
 } attend_weight_type;
 
 /* What products of floats are computed with: a layer's projections, with weights of that type, and attention itself, which
@@ -324,14 +332,18 @@ typedef enum attend_arithmetic {
   ATTEND_ARITHMETIC_INT8      /* each row, of at most 65,536 elements, is quantised to 8 bits; sums are exact */
 } attend_arithmetic;
 
-/* The kernels of low precision, which a program links only if it calls attend_get_low_precision. */
+/* The kernels of low precision, which a program links only if it calls attend_get_low_precision: all but those of weights of
+ * int4, which are attend_get_low_precision_int4. */
 typedef struct attend_low_precision attend_low_precision;
 ATTEND_C_API const attend_low_precision *attend_get_low_precision(void);
+ATTEND_C_API const attend_low_precision *attend_get_low_precision_int4(void);
 
 /* The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; NULL where there
  * are none, for arithmetic does not take the weights, or the CPU or the build lacks them. */
 ATTEND_C_API const char *attend_product_instructions(attend_weight_type weights, attend_arithmetic arithmetic,
                                                      attend_isa isa);
+/* The same of weights of int4. */
+ATTEND_C_API const char *attend_int4_instructions(attend_arithmetic arithmetic, attend_isa isa);
 /* The instructions that attention of an arithmetic takes, as "vdpbf16ps"; NULL where there are none. */
 ATTEND_C_API const char *attend_core_instructions(attend_arithmetic arithmetic, attend_isa isa);
 
@@ -477,17 +489,21 @@ typedef struct attend_mha_config {
 
   int weight_type; /* an attend_weight_type */
   int arithmetic;  /* an attend_arithmetic */
-  /* attend_get_low_precision(), where weight_type is not float32: so a program of float32 alone links none of it. */
+  /* attend_get_low_precision(), or of int4 attend_get_low_precision_int4(), where weight_type is not float32: so a program
+   * of float32 alone links none of it. */
   const attend_low_precision *low_precision;
+  int weight_group; /* elements of a channel of int4 that share a scale: 32, 64 or 128; 0: 32 */
 } attend_mha_config;
 
-/* A matrix (out, in) of low precision as a file holds it: `halves`, or `integers` with a scale for each row, (out,). Making a
- * layer takes it as it is where config->weight_type is its type, and refuses it elsewhere. */
+/* A matrix (out, in) of low precision as a file holds it: `halves`; `integers` with a scale for each row, (out,); or `nibbles`
+ * of int4, (out, (in + 1) / 2), two numbers a byte, that of an even column in the lower half, with a scale for each row and
+ * group, (out, groups), and `zeros`, likewise, whose lower four bits count; absent zeros are 8. Making a layer takes it as it is where config->weight_type is its type, and refuses it elsewhere. */
 typedef struct attend_stored_matrix {
   size_t size;
   attend_half_tensor halves;
   attend_int8_tensor integers;
   attend_const_tensor scales;
+  attend_uint8_tensor nibbles, zeros;
 } attend_stored_matrix;
 
 /* The weights of a layer, matrices (out, in) as model files hold them; read while making only.

@@ -338,28 +338,39 @@ enum class WeightType : int {
   bfloat16,  // to nearest, ties to even
   float16,   // to nearest, ties to even; 65,520 and beyond become infinity
   int8,      // a float32 scale for each output channel, the channel's largest |w| / 127; integers to nearest, ties to even
+  /// Four bits: w = scale * (number - zero), numbers and zeros 0 to 15, a float32 scale and a zero for each group of a channel's elements
+  /// (config.weight_group). make takes zero 8, and the group's weight of largest size for -8 steps: scale = that weight / -8, numbers
+  /// w / scale + 8 to nearest, ties to even, at most 15. So does ggml's Q4_0.
+  int4,
 };
 
 /// What products of floats are computed with: a layer's projections, with weights of that type, and attention itself, which takes no int8.
 enum class Arithmetic : int {
-  float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end
+  float32 = 0,  // one chain of float32 multiply-adds over the weights as floats; those of int8 as integers, scaled at the end;
+                // those of int4 as scale * (number - zero), rounded once
   /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
   /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA; but aarch64 makes sums between 2^-126 - 2^-151 and 2^-126
   /// zeros, which the others round to 2^-126.
   bfloat16,
   /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
-  /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. The same bits on
-  /// every ISA.
+  /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. With weights
+  /// of int4 the sum of each group is exact, and times its scale goes into one float32 chain over the groups. The same bits on every ISA.
   int8,
 };
 
-/// The kernels of low precision, which a program links only if it calls low_precision().
+/// The kernels of low precision, which a program links only if it calls low_precision(): all but those of weights of int4.
 struct LowPrecision;
 ATTEND_API const LowPrecision* low_precision() noexcept;
 
+/// The kernels of weights of int4 alone, likewise; a layer of int4 takes these, its cache and its options still low_precision().
+ATTEND_API const LowPrecision* low_precision_int4() noexcept;
+
 /// The instructions that projections of weights and arithmetic take on an ISA of this CPU, as "vpdpbusd"; null where there are none, for
-/// arithmetic does not take the weights, or the CPU lacks the ISA.
+/// arithmetic does not take the weights, or the CPU lacks the ISA. Those of int4 are int4_instructions.
 ATTEND_API const char* product_instructions(WeightType weights, Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
+
+/// The instructions that projections of weights of int4 take, likewise.
+ATTEND_API const char* int4_instructions(Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
 
 /// The instructions that attention of an arithmetic takes, as "vdpbf16ps"; null where there are none.
 ATTEND_API const char* core_instructions(Arithmetic arithmetic, Isa isa = Isa::best) noexcept;
@@ -709,16 +720,19 @@ struct MultiHeadAttentionConfig {
 
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
-  /// low_precision(), where weight_type is not float32: so a program of float32 alone links none of it.
+  /// low_precision(), or of int4 low_precision_int4(), where weight_type is not float32: so a program of float32 alone links none of it.
   const LowPrecision* low_precision = nullptr;
+  int weight_group = 0;  // elements of a channel of int4 that share a scale: 32, 64 or 128; 0: 32. The last group may have fewer
 };
 
-/// A matrix (out, in) of low precision as a file holds it: `halves` the bits of bfloat16 or float16, or `integers` with a scale for each
-/// row, (out,). make takes it as it is where config.weight_type is its type, and refuses it elsewhere.
+/// A matrix (out, in) of low precision as a file holds it: `halves` the bits of bfloat16 or float16; `integers` with a scale for each
+/// row, (out,); or `nibbles` of int4, (out, (in + 1) / 2), two numbers a byte, that of an even column in the lower half, with a scale for each
+/// row and group, (out, groups), and `zeros`, likewise, whose lower four bits count; absent zeros are 8. make takes it as it is where config.weight_type is its type, and refuses it elsewhere.
 struct StoredMatrix {
   View<const std::uint16_t> halves;
   View<const std::int8_t> integers;
   ConstTensorView scales;
+  View<const std::uint8_t> nibbles = {}, zeros = {};
 };
 
 /// The weights of a layer, matrices row-major (out, in) as model files hold them; make alone reads them.

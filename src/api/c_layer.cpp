@@ -39,6 +39,7 @@ Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* con
   config->weight_type = static_cast<WeightType>(whole.weight_type);
   config->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
   config->low_precision = low_precision_of(whole.low_precision);
+  config->weight_group = whole.weight_group;
   return read_rotary(whole.rotary, &config->rotary);
 }
 
@@ -50,6 +51,8 @@ Status read_stored(const char* name, const attend_stored_matrix* given, StoredMa
   memory->halves = view_of(whole.halves);
   memory->integers = view_of(whole.integers);
   memory->scales = view_of(whole.scales);
+  memory->nibbles = view_of(whole.nibbles);
+  memory->zeros = view_of(whole.zeros);
   *stored = memory;
   return Status();
 }
@@ -129,6 +132,7 @@ attend_mha_config c_config_of(const MultiHeadAttentionConfig& config) {
   given.weight_type = static_cast<int>(config.weight_type);
   given.arithmetic = static_cast<int>(config.arithmetic);
   given.low_precision = c_low_precision_of(config.low_precision);
+  given.weight_group = config.weight_group;
   return given;
 }
 

@@ -6,7 +6,7 @@
 namespace attend {
 
 const LowPrecision* low_precision() noexcept {
-  static constexpr LowPrecision linked = {find_product, find_core, pack_low_precision, find_cache_kernels};
+  static constexpr LowPrecision linked = {find_product, pack_low_precision, find_core, find_cache_kernels};
   return &linked;
 }
 

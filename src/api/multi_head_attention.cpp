@@ -166,7 +166,8 @@ void add_converted_rows(const LayerCall& call, const ForwardPlan& plan, char* me
     converted.rows = projection.rows;
     converted.input = projection.input;
     converted.output = output;
-    converted.depth = projection.weights.inputs;
+    converted.depth = static_cast<int>(projection.weights.inputs);
+    converted.group = projection.weights.group;
     projection.input = output;
   }
 }

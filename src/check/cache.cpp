@@ -70,8 +70,9 @@ Status validate_cache_config(const KeyValueCacheConfig& config) noexcept {
   }
   const unsigned type = static_cast<unsigned>(config.type);
   if (type >= sizeof cache_types / sizeof *cache_types) return Status::error(invalid, "type: %d is none that there is", static_cast<int>(config.type));
-  if (type != 0 && config.low_precision == nullptr) {
-    return Status::error(invalid, "low_precision: null, but type is %s, expected low_precision(), which links its kernels", cache_types[type]);
+  if (type != 0 && (config.low_precision == nullptr || config.low_precision->int4())) {
+    return Status::error(invalid, "low_precision: %s, but type is %s, expected low_precision(), which links its kernels",
+                         config.low_precision == nullptr ? "null" : "low_precision_int4()", cache_types[type]);
   }
   const double widest = 64.0 + static_cast<double>(config.head_dim + largest_head);
   if (rows * static_cast<double>(config.num_kv_heads) * widest <= 0x1p58) return Status();

@@ -77,8 +77,9 @@ Status validate_core_arithmetic(const Kernels& kernels, const AttentionOptions& 
   if (options.core_arithmetic != Arithmetic::bfloat16) {
     return Status::error(invalid, "core_arithmetic: %d, expected float32 or bfloat16", static_cast<int>(options.core_arithmetic));
   }
-  if (options.low_precision == nullptr) {
-    return Status::error(invalid, "low_precision: null, but core_arithmetic is bfloat16: expected low_precision(), which links its kernels");
+  if (options.low_precision == nullptr || options.low_precision->int4()) {
+    return Status::error(invalid, "low_precision: %s, but core_arithmetic is bfloat16: expected low_precision(), which links its kernels",
+                         options.low_precision == nullptr ? "null" : "low_precision_int4()");
   }
   if (options.low_precision->find_core(kernels.isa) == nullptr) {
     return Status::error(StatusCode::unsupported, "core_arithmetic: this CPU or this build has no attention in bfloat16 on %s", isa_name(kernels.isa));

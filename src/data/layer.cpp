@@ -3,11 +3,16 @@
 
 namespace attend {
 
-PackedProjection::PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs)
-    : inputs(inputs), outputs(outputs), product(product) {
-  const std::int64_t padded = round_up(inputs, depth_step);
+PackedProjection::PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs,
+                                   int group)
+    : inputs(inputs), outputs(outputs), group(group), product(product) {
+  const std::int64_t padded = product == nullptr ? inputs : product->padded(inputs);
   column_floats = product == nullptr ? inputs : padded * product->weight_bytes / 4;
-  steps = product == nullptr || product->row_bytes == 0 ? inputs : padded / product->group;
+  if (product != nullptr && product->weight_bytes == 0) {
+    const std::int64_t groups = steps_to(inputs, group);
+    column_floats = padded / 8 + groups + (groups + 1) / 2;
+  }
+  steps = static_cast<int>(product == nullptr || product->row_bytes == 0 ? inputs : padded / product->group);
   columns = {kernels.lanes, steps_to(outputs, kernels.lanes), steps_to(outputs, kernels.gemm_columns)};
   if (product == nullptr) return;
   const std::int64_t widest = product->columns / kernels.lanes;
@@ -33,7 +38,8 @@ PackedProjection PackedProjection::at(const float* memory, bool bias) const {
 
 std::int64_t PackedProjection::row_floats() const {
   if (product == nullptr || product->row_bytes == 0) return 0;
-  return row_header + round_up(round_up(inputs, depth_step) * product->row_bytes, 64) / 4;
+  const std::int64_t pairs = product->weight_bytes == 0 ? 4 * steps_to(inputs, group) : 0;
+  return row_header + round_up(product->padded(inputs) * product->row_bytes + pairs, 64) / 4;
 }
 
 void pack_projection(const Kernels& kernels, const PackedProjection& packed, const float* weight, std::int64_t output_stride,
@@ -91,7 +97,7 @@ LayerLayout::LayerLayout(const Kernels& kernels, const MultiHeadAttentionConfig&
     return start;
   };
   for (int which = 0; which < projection_count; ++which) {
-    projections[which] = PackedProjection(kernels, product, sizes.inputs[which], sizes.outputs[which]);
+    projections[which] = PackedProjection(kernels, product, sizes.inputs[which], sizes.outputs[which], weight_group_of(config));
     starts[which] = take(projections[which].size());
   }
   query_norm = take(norms_queries(config) ? whole_lines(sizes.depth) : 0);

@@ -20,11 +20,12 @@ struct PanelColumns {
 };
 
 /// y = W x + b, W (outputs, inputs). Panels [inputs][columns], then the biases, then the scales of int8 weights and the sums of their
-/// columns, then padding to 64 bytes. Counted in floats, as whatever stands for 32 bits.
+/// columns, then padding to 64 bytes; those of int4 are within the panels. Counted in floats, as whatever stands for 32 bits.
 struct PackedProjection {
   std::int64_t inputs = 0, outputs = 0;
   std::int64_t column_floats = 0;        // of a column of a panel
-  std::int64_t steps = 0;                // that a tile takes through a panel
+  int steps = 0;                         // that a tile takes through a panel
+  int group = 0;                         // elements of a column of int4 that share a scale
   const Product* product = nullptr;      // null: float32
   const float* panels = nullptr;         // 64-byte aligned
   const float* biases = nullptr;         // null: none; else rounded up to whole vectors
@@ -32,8 +33,8 @@ struct PackedProjection {
   const std::int32_t* sums = nullptr;    // of int8 weights
   PanelColumns columns = {};
 
-  /// Its sizes; what a product null stands for is float32.
-  PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs);
+  /// Its sizes; what a product null stands for is float32. Only int4 has a use for `group`.
+  PackedProjection(const Kernels& kernels, const Product* product, std::int64_t inputs, std::int64_t outputs, int group = 0);
   PackedProjection() = default;
   /// Floats that the packed form takes.
   std::int64_t size() const;
@@ -64,6 +65,9 @@ inline const Product* product_of(const Kernels& kernels, const MultiHeadAttentio
   if (config.weight_type == WeightType::float32 || config.low_precision == nullptr) return nullptr;
   return config.low_precision->find(config.weight_type, config.arithmetic, kernels.isa);
 }
+
+/// Elements of a column of int4 that share a scale, in a valid config.
+inline int weight_group_of(const MultiHeadAttentionConfig& config) { return config.weight_group > 0 ? config.weight_group : 32; }
 
 inline bool rotates(const RotaryEmbedding& rotary) {
   return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();

@@ -42,7 +42,7 @@ struct Bfloat16 : Format<Bfloat16, FloatSums, 8, 3> {
 };
 
 ATTEND_INLINE void store_halves(float* row, std::int64_t d, Vector x) {
-  const __m256i halves = _mm512_maskz_cvtepi32_epi16(0xffff, _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(x), 16));
+  const __m256i halves = _mm512_maskz_cvtepi32_epi16(0xffff, _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(round_to_bfloat16(x)), 16));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(reinterpret_cast<std::uint16_t*>(row) + d), halves);
 }
 

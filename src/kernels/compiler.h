@@ -12,6 +12,8 @@
 #else
 #define ATTEND_NOINLINE __attribute__((noinline, noclone))
 #endif
+// What p points to is read and written where it is: else g++ moves tiles from place to place on the stack.
+#define ATTEND_KEEP_IN_MEMORY(p) asm("" : "+r"(p) : : "memory")
 // Row and column loops must unroll, or g++ keeps the accumulators on the stack.
 #define ATTEND_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)

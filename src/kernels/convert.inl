@@ -33,7 +33,7 @@ ATTEND_INLINE RowScale scale_of(const ConvertRowArguments& a) {
   return {inverse, (negative + integer_magic) - integer_magic, range / 255.0f};
 }
 
-// store_integers stores a vector of integers from element d on. What follows the row's elements is 0.
+// store_integers stores a vector of integers from element d on. What follows the row's elements, up to a whole step, is 0.
 template <bool has_zero, void (*store_integers)(float* row, std::int64_t d, Vector x)>
 ATTEND_INLINE void quantize_row(const ConvertRowArguments& a) {
   const RowScale scale = scale_of(a);
@@ -54,11 +54,11 @@ ATTEND_INLINE void quantize_row(const ConvertRowArguments& a) {
   }
 }
 
-// Rounded to bfloat16, denormals to zero; a whole number of vectors, 0 from the depth on.
+// store_rounded rounds to bfloat16, denormals to zero. A whole number of vectors, 0 from the depth on.
 template <void (*store_rounded)(float* row, std::int64_t d, Vector x)>
 ATTEND_INLINE void round_row(const ConvertRowArguments& a) {
   const std::int64_t end = (a.depth + depth_step - 1) / depth_step * depth_step;
   for (std::int64_t d = 0; d < end; d += lanes) {
-    store_rounded(a.row, d, round_to_bfloat16(copy_in(a.source + d * a.stride, a.depth - d, a.stride, 0.0f)));
+    store_rounded(a.row, d, copy_in(a.source + d * a.stride, a.depth - d, a.stride, 0.0f));
   }
 }

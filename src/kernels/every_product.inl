@@ -65,7 +65,7 @@ void gemm_widened_bfloat16(const GemmArguments* arguments) { gemm_of<WidenedBflo
 void gemm_widened_float16(const GemmArguments* arguments) { gemm_of<WidenedFloat16>(arguments); }
 
 void convert_to_shorts(const ConvertRowArguments* arguments) { quantize_row<false, store_shorts>(*arguments); }
-ATTEND_INLINE void store_rounded(float* row, std::int64_t d, Vector x) { store(row + d, x); }
+ATTEND_INLINE void store_rounded(float* row, std::int64_t d, Vector x) { store(row + d, round_to_bfloat16(x)); }
 void convert_to_rounded(const ConvertRowArguments* arguments) { round_row<store_rounded>(*arguments); }
 
 constexpr int widest = gemm_vectors * lanes;

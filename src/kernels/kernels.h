@@ -48,6 +48,7 @@ struct GemmArguments {
   const float *ahead, *ahead_end;  // what a later call reads: each row tile fetches fetched_by_tile floats of it
   const float* scales = nullptr;       // [width], of integer weights
   const std::int32_t* sums = nullptr;  // [width], of int8 weights
+  std::int64_t group = 0;              // elements of a column of int4 weights that share a scale
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.

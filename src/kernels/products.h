@@ -12,11 +12,17 @@
 
 namespace attend {
 
-/// A converted row begins with a header, a cache line: of int8 rows the scale, and the zero point as an integer.
+/// A converted row begins with a header, a cache line: of int8 rows the scale, and the zero point as an integer. Rows for weights of int4
+/// have instead, behind their elements, for each group a pair of 16 bits: the zero point less 128, and less the sum of q - 128.
 inline constexpr std::int64_t row_header = 16;
 
 /// Elements of a column of weights, and of a converted row, are a multiple of this; those beyond the depth are 0.
 inline constexpr std::int64_t depth_step = 4;
+
+/// The same of weights of int4, whose numbers lie 8 in 32 bits. Element k of a column is in word k / 8, of which a panel has rows of
+/// [width]: byte k % 4 has it in its lower half where k % 8 < 4, else in its upper half. Behind the words are the scales, [groups][width],
+/// then as many 16 bits, each 16 times the sum of a group's z - w, plus its z. What pads a column is z.
+inline constexpr std::int64_t int4_step = 32;
 
 /// Panels of products are no narrower, and tiles have all rows, 4 or 1: a third of the code that float32's sizes would take.
 inline constexpr int product_least_vectors = 2;
@@ -26,9 +32,10 @@ struct ConvertRowArguments {
   const float* source;
   std::int64_t stride, depth;
   float* row;
+  std::int64_t group = 0;  // of weights of int4
 };
 
-/// What a projection computes with. Element (k, n) of a panel is at ((k / group) * width + n) * group + k % group.
+/// What a projection computes with. Element (k, n) of a panel is at ((k / group) * width + n) * group + k % group; int4 has a format of its own.
 struct Product {
   WeightType weights;
   Arithmetic arithmetic;
@@ -36,13 +43,18 @@ struct Product {
   const char* instructions;  // that multiply
   int columns, rows;         // of its tile: the widest panel, and rows that leave no tail
   int middle_rows;             // of the tile that takes what others leave; what that leaves goes row by row
-  int weight_bytes;          // of an element of a panel
-  int group;                 // elements of a column that lie side by side
+  int weight_bytes;          // of an element of a panel; 0: half a byte
+  int group;                 // elements of a column that lie side by side, or that a step takes
   int row_bytes;             // of an element of a converted row; 0: rows are floats, read where they are
   void (*convert_row)(const ConvertRowArguments*);
   void (*gemm)(const GemmArguments*);
   int row_offset = 0;        // bytes of a row are q - row_offset
 
+  /// Elements of a column, and of a converted row, with what pads them.
+  std::int64_t padded(std::int64_t depth) const {
+    const std::int64_t step = weight_bytes == 0 ? int4_step : depth_step;
+    return (depth + step - 1) / step * step;
+  }
   /// Whether so many rows fall into whole tiles, and one of middle_rows or 1.
   bool takes(std::int64_t count) const {
     const std::int64_t rest = count % rows;

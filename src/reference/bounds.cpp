@@ -179,10 +179,11 @@ std::vector<double> bfloat16_bounds(const std::vector<float>& x, const std::vect
   return bounds;
 }
 
-/// The bounds of one row of int8 products.
+/// The bounds of one row of products of int8 rows, `weights` int8 or int4 and `restored` what they stand for.
 std::vector<double> int8_bounds(const std::vector<float>& x, const std::vector<double>& errors, const StoredWeights& weights,
-                                const Array& bias) {
+                                const Array& restored, const Array& bias) {
   const std::int64_t N = weights.numbers.size(0), K = weights.numbers.size(1);
+  const double roundings = weights.group == 0 ? 6.0 : 6.0 + static_cast<double>((K + weights.group - 1) / weights.group);
   Interval lo = {0.0, 0.0}, hi = {0.0, 0.0};
   for (std::size_t k = 0; k < x.size(); ++k) {
     const Interval element = Interval::around(static_cast<double>(x[k]), errors[k]);
@@ -210,15 +211,16 @@ std::vector<double> int8_bounds(const std::vector<float>& x, const std::vector<d
   const double scale = static_cast<double>(row.scale), scale_error = s.farthest_from(scale);
   std::vector<double> bounds;
   for (std::int64_t n = 0; n < N; ++n) {
-    const double weight_scale = weights.scales.at(n);
-    double sum = 0.0, from_row = 0.0;
+    double sum = 0.0, size = 0.0, from_row = 0.0;
     for (std::int64_t k = 0; k < K; ++k) {
-      sum += quantised[static_cast<std::size_t>(k)] * weights.numbers.at(n, k);
-      from_row += off[static_cast<std::size_t>(k)] * std::abs(weights.numbers.at(n, k));
+      const double term = quantised[static_cast<std::size_t>(k)] * restored.at(n, k);
+      sum += term;
+      size += std::abs(term);
+      from_row += off[static_cast<std::size_t>(k)] * std::abs(restored.at(n, k));
     }
     const double b = bias.absent() ? 0.0 : std::abs(bias.at(n));
-    const double error = weight_scale * (s.high * from_row + scale_error * std::abs(sum));
-    bounds.push_back(error + 6.0 * u * (weight_scale * scale * std::abs(sum) + error + b));
+    const double error = s.high * from_row + scale_error * std::abs(sum);
+    bounds.push_back(error + roundings * u * (scale * (weights.group == 0 ? std::abs(sum) : size) + error + b));
   }
   return bounds;
 }
@@ -226,14 +228,15 @@ std::vector<double> int8_bounds(const std::vector<float>& x, const std::vector<d
 }  // namespace
 
 Array project_bounds(const Array& x, const Array& x_errors, const Array& weight, const Array& bias, WeightType type,
-                     Arithmetic arithmetic, Data data) {
-  const StoredWeights stored = store(weight, type);
+                     Arithmetic arithmetic, Data data, std::int64_t group) {
+  const StoredWeights stored = store(weight, type, group);
   if (arithmetic == Arithmetic::float32) {
     const Array restored = restore(stored);
     Array bounds = linear_bounds(x, restored, bias, data);
     if (!x_errors.absent()) add_row_errors(x_errors, restored, data, &bounds);
     return bounds;
   }
+  const Array restored = arithmetic == Arithmetic::int8 ? restore(stored) : Array();
   const std::int64_t N = weight.size(0), K = weight.size(1);
   Shape shape = x.shape;
   shape.back() = N;
@@ -246,7 +249,7 @@ Array project_bounds(const Array& x, const Array& x_errors, const Array& weight,
       errors.push_back(x_errors.values[static_cast<std::size_t>(at)] + u * std::abs(x.values[static_cast<std::size_t>(at)]));
     }
     const std::vector<double> of_row =
-        arithmetic == Arithmetic::int8 ? int8_bounds(row, errors, stored, bias) : bfloat16_bounds(row, errors, stored, bias, data);
+        arithmetic == Arithmetic::int8 ? int8_bounds(row, errors, stored, restored, bias) : bfloat16_bounds(row, errors, stored, bias, data);
     std::copy(of_row.begin(), of_row.end(), bounds.values.begin() + i * N);
   }
   return bounds;
@@ -342,7 +345,7 @@ LayerBounds multi_head_attention_bounds(const LayerWeights& weights, std::int64_
     return transpose_qkv(x, shape[1]).reshaped(shape);
   };
   const auto projected = [&](const Array& x, const Array& x_errors, const Array& weight, const Array& bias) {
-    return project_bounds(x, x_errors, weight, bias, weights.weight_type, weights.arithmetic, data);
+    return project_bounds(x, x_errors, weight, bias, weights.weight_type, weights.arithmetic, data, weights.weight_group);
   };
   bounds.query = head_rows_bounds(split_heads(projected(queries, {}, weights.query, weights.query_bias), q.shape),
                                   result.query_rows, weights.query_norm, weights, options.query_positions, options.offset, data);

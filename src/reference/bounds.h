@@ -87,11 +87,12 @@ Array linear_bounds(const Array& x, const Array& weight, const Array& bias, Data
 ///   bfloat16  sum |w_k| (dx_k + 2^-126), dx_k how far the ends of that interval, rounded, are from x_k, rounded
 ///             + twice linear_bound, for all roundings may differ then, + K 2^-125: denormals become zeros
 ///   int8      scale (s' sum |w_k| dq_k + ds |t|) + 6 u (scale s |t| + |bias|), dq_k how far q_k - z may be off, ds how far s,
-///             s' the largest s: each from the ends of the intervals of lo, hi, x_k r and z
+///             s' the largest s: each from the ends of the intervals of lo, hi, x_k r and z; of int4 with the scales within the sums,
+///             (groups + 6) u for 6 u, and there the sum of all sizes for |t|
 ///
 /// Most elements are far from where rounding jumps, so dq_k is 0 but for a few. A row that is no larger than its errors has dq_k 255.
 Array project_bounds(const Array& x, const Array& x_errors, const Array& weight, const Array& bias, WeightType type,
-                     Arithmetic arithmetic, Data data);
+                     Arithmetic arithmetic, Data data, std::int64_t group = 32);
 /// (B, L, S), for masked_softmax(x, valid_lens): weight_bound with D = 0, S' = the row's max|x|.
 Array masked_softmax_bounds(const Array& x, const LengthsView& valid_lens, Data data);
 /// (B, H, L, D), for rotary_embedding; 0 where an element passes.

@@ -43,6 +43,50 @@ float project_int8(const QuantisedRow& row, const StoredWeights& weights, std::i
   return std::fma(static_cast<float>(sum), row.scale * static_cast<float>(weights.scales.at(n)), bias);
 }
 
+/// w - z of its group.
+float int4_number(const StoredWeights& weights, std::int64_t n, std::int64_t k) {
+  const double zero = weights.zeros.absent() ? 8.0 : weights.zeros.at(n, k / weights.group);
+  return static_cast<float>(weights.numbers.at(n, k) - zero);
+}
+
+float project_int4(const QuantisedRow& row, const StoredWeights& weights, std::int64_t n, float bias) {
+  const std::int64_t K = static_cast<std::int64_t>(row.integers.size());
+  float sum = 0.0f;
+  for (std::int64_t first = 0; first < K; first += weights.group) {
+    std::int64_t t = 0;
+    for (std::int64_t k = first; k < std::min(first + weights.group, K); ++k) {
+      t += (row.integers[static_cast<std::size_t>(k)] - row.zero) * static_cast<std::int64_t>(int4_number(weights, n, k));
+    }
+    sum = std::fma(static_cast<float>(t), static_cast<float>(weights.scales.at(n, first / weights.group)), sum);
+  }
+  return std::fma(sum, row.scale, bias);
+}
+
+void store_int4(const Array& weight, std::int64_t group, StoredWeights* stored) {
+  const std::int64_t N = weight.size(0), K = weight.size(1);
+  stored->group = group;
+  stored->scales = Array::zeros({N, (K + group - 1) / group});
+  for (std::int64_t n = 0; n < N; ++n) {
+    for (std::int64_t first = 0; first < K; first += group) {
+      const std::int64_t end = std::min(first + group, K);
+      float largest = 0.0f;
+      bool finite = true;
+      for (std::int64_t k = first; k < end; ++k) {
+        const float w = static_cast<float>(weight.at(n, k));
+        finite = finite && std::isfinite(w);
+        if (std::abs(w) > std::abs(largest)) largest = w;
+      }
+      const float scale = finite && largest / -8.0f != 0.0f ? largest / -8.0f : finite ? 0.0f : not_a_number;
+      stored->scales.at(n, first / group) = static_cast<double>(scale);
+      for (std::int64_t k = first; k < end; ++k) {
+        const bool divides = finite && scale != 0.0f;
+        const float steps = divides ? std::nearbyint(static_cast<float>(weight.at(n, k)) / scale) : 0.0f;
+        stored->numbers.at(n, k) = static_cast<double>(std::max(0.0f, std::min(steps + 8.0f, 15.0f)));
+      }
+    }
+  }
+}
+
 /// The row rounded already.
 float project_bfloat16(const std::vector<float>& row, const StoredWeights& weights, std::int64_t n, float bias) {
   const auto x = [&](std::size_t k) { return k < row.size() ? row[k] : 0.0f; };
@@ -63,7 +107,7 @@ float to_bfloat16(float x) { return nearest(x, 8, -126, 127); }
 
 float to_float16(float x) { return nearest(x, 11, -14, 15); }
 
-StoredWeights store(const Array& weight, WeightType type) {
+StoredWeights store(const Array& weight, WeightType type, std::int64_t group) {
   require(weight.rank() == 2, "store: weight is (N, K)");
   StoredWeights stored;
   stored.numbers = weight;
@@ -73,6 +117,7 @@ StoredWeights store(const Array& weight, WeightType type) {
       number = static_cast<double>(type == WeightType::bfloat16 ? to_bfloat16(x) : to_float16(x));
     }
   }
+  if (type == WeightType::int4) store_int4(weight, group, &stored);
   if (type != WeightType::int8) return stored;
   const std::int64_t N = weight.size(0), K = weight.size(1);
   stored.scales = Array::zeros({N});
@@ -98,7 +143,10 @@ Array restore(const StoredWeights& stored) {
   Array weight = stored.numbers;
   if (stored.scales.absent()) return weight;
   for (std::int64_t n = 0; n < weight.size(0); ++n) {
-    for (std::int64_t k = 0; k < weight.size(1); ++k) weight.at(n, k) *= stored.scales.at(n);
+    for (std::int64_t k = 0; k < weight.size(1); ++k) {
+      if (stored.group == 0) weight.at(n, k) *= stored.scales.at(n);
+      else weight.at(n, k) = static_cast<double>(static_cast<float>(stored.scales.at(n, k / stored.group)) * int4_number(stored, n, k));
+    }
   }
   return weight;
 }
@@ -129,15 +177,15 @@ QuantisedRow quantise(const std::vector<float>& row) {
   return quantised;
 }
 
-Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic) {
+Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic, std::int64_t group) {
   require(x.rank() >= 1 && weight.rank() == 2 && x.shape.back() == weight.size(1), "project: x is (..., K), weight (N, K)");
-  require(arithmetic == Arithmetic::float32 || (arithmetic == Arithmetic::int8 && type == WeightType::int8) ||
+  require(arithmetic == Arithmetic::float32 || (arithmetic == Arithmetic::int8 && (type == WeightType::int8 || type == WeightType::int4)) ||
               (arithmetic == Arithmetic::bfloat16 && type == WeightType::bfloat16),
           "project: a product takes weights of its own type");
-  const StoredWeights stored = store(weight, type);
+  const StoredWeights stored = store(weight, type, group);
   const std::int64_t N = weight.size(0), K = weight.size(1);
   if (arithmetic == Arithmetic::float32) {
-    Array result = linear(x, stored.numbers);
+    Array result = linear(x, type == WeightType::int4 ? restore(stored) : stored.numbers);
     for (std::int64_t at = 0; at < result.count(); ++at) {
       double& y = result.values[static_cast<std::size_t>(at)];
       if (type == WeightType::int8) y *= stored.scales.at(at % N);
@@ -156,7 +204,9 @@ Array project(const Array& x, const Array& weight, const Array& bias, WeightType
     for (float& element : row) element = without_denormals(to_bfloat16(element));
     for (std::int64_t n = 0; n < N; ++n) {
       const float b = bias.absent() ? 0.0f : static_cast<float>(bias.at(n));
-      const float y = arithmetic == Arithmetic::int8 ? project_int8(quantised, stored, n, b) : project_bfloat16(row, stored, n, b);
+      const float y = type == WeightType::int4           ? project_int4(quantised, stored, n, b)
+                      : arithmetic == Arithmetic::int8 ? project_int8(quantised, stored, n, b)
+                                                       : project_bfloat16(row, stored, n, b);
       result.values[static_cast<std::size_t>(i * N + n)] = static_cast<double>(y);
     }
   }

@@ -21,8 +21,11 @@ float to_float16(float x);
 
 /// The weights of a projection as they are stored.
 struct StoredWeights {
-  Array numbers;  // (N, K): what is stored, of int8 the integers
+  Array numbers;  // (N, K): what is stored, of int8 and int4 the integers
   Array scales;   // (N,), of int8: weight (n, k) is scales[n] numbers[n, k]; absent: it is numbers[n, k]
+  /// Of int4 scales are (N, groups), k of group g = k / group: weight (n, k) is scales[n, g] (numbers[n, k] - zeros[n, g]).
+  std::int64_t group = 0;  // 0: not int4
+  Array zeros = {};        // (N, groups); absent: 8
 };
 
 /// weight (N, K), stored in a type; in float32 as it is.
@@ -30,9 +33,12 @@ struct StoredWeights {
 /// int8: scale = max|w| / 127 of each row of the matrix, integers = w / scale, in float; to nearest, ties to even, and at
 /// most 127 in size, which they may exceed where the scale is a denormal. A row of scale 0, all zeros or nearly so, has
 /// integers 0. One with NaN or infinity has scale NaN and integers 0.
-StoredWeights store(const Array& weight, WeightType type);
+///
+/// int4: of each group of a row, scale = its weight of the largest size, of several the first, / -8, in float; integers = w / scale in
+/// float, to nearest, ties to even, + 8, from 0 to 15. A group of scale 0 has integers 8, one with NaN or infinity scale NaN and integers 8.
+StoredWeights store(const Array& weight, WeightType type, std::int64_t group = 32);
 
-/// The weights that stored ones stand for, (N, K).
+/// The weights that stored ones stand for, (N, K); those of int4 rounded to float.
 Array restore(const StoredWeights& stored);
 
 /// A row as 8 bits: element k is scale (integers[k] - zero).
@@ -57,12 +63,15 @@ QuantisedRow quantise(const std::vector<float>& row);
 /// are exact to the bit, their x rounded to float first:
 ///
 ///   int8      t = sum (q - z) w over integers; y = fma(float(t), s scale, bias or 0), in float
+///   int4      t = sum (q - z) (w - z_g) over the integers of a group; sum = fma(float(t), scale_g, sum), in float, over ascending groups,
+///             from 0; y = fma(sum, s, bias or 0), in float; with Arithmetic::int8
 ///   bfloat16  x and w rounded, and what is a denormal then made a zero of its sign; sum = fma(x_k, w_k, sum), in float, for
 ///             each pair of k, the odd one first, which is 0 where K ends before it; y = sum + (bias or 0)
 ///
 /// A sum that is below 2^-126 in size once it is rounded to 24 bits becomes a zero of its sign, as in vdpbf16ps; fma alone rounds
 /// those that lie 2^-150 below to 2^-126, for denormals have fewer bits.
-Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic);
+Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic,
+              std::int64_t group = 32);
 
 }  // namespace reference
 }  // namespace attend

@@ -74,6 +74,7 @@ LayerWeights::LayerWeights(const MultiHeadAttentionConfig& config,
     : LayerWeights(weights) {
   rotary = config.rotary;
   weight_type = config.weight_type;
+  if (config.weight_group > 0) weight_group = config.weight_group;
   arithmetic = config.arithmetic;
   if (!config.qk_norm) return;
   const std::int64_t width = query.size(0) / config.num_heads;
@@ -97,7 +98,7 @@ LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_h
   const std::int64_t key_value_heads = weights.key.size(0) / width;
 
   const auto projected = [&weights](const Array& x, const Array& weight, const Array& bias) {
-    return project(x, weight, bias, weights.weight_type, weights.arithmetic);
+    return project(x, weight, bias, weights.weight_type, weights.arithmetic, weights.weight_group);
   };
   LayerResult result;
   result.query_rows =

@@ -31,6 +31,7 @@ struct LayerWeights {
   double norm_epsilon = 0.0;
   Rotary rotary;               // without frequencies and tables: no rotation
   WeightType weight_type = WeightType::float32;  // how the matrices are stored; here they are not yet
+  std::int64_t weight_group = 32;                // of int4
   Arithmetic arithmetic = Arithmetic::float32;   // what their projections compute with
 
   LayerWeights() = default;

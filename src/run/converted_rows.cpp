@@ -19,7 +19,7 @@ void ConvertedRows::run(std::int64_t task) const {
   for (std::int64_t row = first; row < end; ++row) {
     while (rows.before[b + 1] <= row) ++b;
     const std::int64_t i = rows.index(b, row);
-    const ConvertRowArguments arguments = {input.row(b, 0, i), input.stride, depth, output.row(b, 0, i)};
+    const ConvertRowArguments arguments = {input.row(b, 0, i), input.stride, depth, output.row(b, 0, i), group};
     product->convert_row(&arguments);
   }
 }

@@ -14,7 +14,7 @@ struct ConvertedRows {
   SelectedRows rows;
   Rows<const float> input;
   Rows<float> output;   // of entries, behind each row's header
-  std::int64_t depth;
+  int depth, group;     // of what is stored
 
   std::int64_t tasks() const;
   void run(std::int64_t task) const;

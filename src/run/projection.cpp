@@ -43,6 +43,7 @@ void Projection::run(std::int64_t task) const {
   if (weights.product != nullptr) {
     arguments.scales = weights.scales + column;
     arguments.sums = weights.sums + column;
+    arguments.group = weights.group;
   }
   arguments.first_column = column;
   arguments.head_size = head_size;

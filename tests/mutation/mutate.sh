@@ -5,7 +5,7 @@
 set -u
 copy=$1/mutation
 shift
-[ $# != 0 ] || set -- src/kernels/*.inl src/kernels/*_products.cpp
+[ $# != 0 ] || set -- src/kernels/*.inl src/kernels/*_products.cpp src/kernels/*_int4.cpp
 isas=$(uname -m | sed 's/x86_64/avx2/; t; s/aarch64/neon/; t; d')  # and scalar
 
 # One step too few. The loops over the rows, vectors and lanes of a tile (of type int) are left out, but for those of an i over the

@@ -495,12 +495,16 @@ class Calls {
                {WeightType::bfloat16, Arithmetic::bfloat16, " bfloat16"},
                {WeightType::int8, Arithmetic::float32, " int8 weights"},
                {WeightType::bfloat16, Arithmetic::float32, " bfloat16 weights"},
-               {WeightType::float16, Arithmetic::float32, " float16 weights"}};
-    const auto& drawn = all[draw_.between(0, 4)];
-    if (product_instructions(drawn.type, drawn.arithmetic, isa_) == nullptr) return "";
+               {WeightType::float16, Arithmetic::float32, " float16 weights"},
+               {WeightType::int4, Arithmetic::int8, " int4"},
+               {WeightType::int4, Arithmetic::float32, " int4 weights"}};
+    const auto& drawn = all[draw_.between(0, 6)];
+    const bool int4 = drawn.type == WeightType::int4;
+    if ((int4 ? int4_instructions(drawn.arithmetic, isa_) : product_instructions(drawn.type, drawn.arithmetic, isa_)) == nullptr) return "";
+    if (int4) config.weight_group = draw_.one_of({0, 32, 64, 128});
     config.weight_type = drawn.type;
     config.arithmetic = drawn.arithmetic;
-    config.low_precision = low_precision();
+    config.low_precision = int4 ? low_precision_int4() : low_precision();
     return drawn.name;
   }
 

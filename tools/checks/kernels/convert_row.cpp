@@ -28,9 +28,9 @@ float draw_element(const Product& product, const ConvertRowShape& shape, std::in
 
 }  // namespace
 
-ConvertRowShape draw_convert_row(const Kernels& kernels, const Product&, Random& random) {
+ConvertRowShape draw_convert_row(const Kernels& kernels, const Product& product, Random& random) {
   ConvertRowShape shape;
-  shape.depth = draw_size(random, 0, kernels.lanes);
+  shape.depth = product.weights == WeightType::int4 && random.one_in(2) ? random.between(1, 300) : draw_size(random, 0, kernels.lanes);
   shape.stride = draw_stride(random, 0);
   shape.kind = random.between(0, row_kinds - 1);
   return shape;
@@ -46,17 +46,33 @@ Result check_convert_row(const Kernels& kernels, const Product& product, const C
   if (shape.depth > 0 && (shape.kind == row_infinite || shape.kind == row_nan)) {
     *source.at(0, random.between(0, shape.depth - 1)) = shape.kind == row_nan ? not_a_number : random.one_in(2) ? infinity : -infinity;
   }
-  const std::int64_t floats = converted_floats(product, shape.depth);
+  const std::int64_t group = draw_group(random), floats = converted_floats(product, shape.depth, group);
   float* const header = memory.output("row", row_header + floats);
   float* const row = header + row_header;
-  const ConvertRowArguments arguments = {source.data, shape.stride, shape.depth, row};
+  const ConvertRowArguments arguments = {source.data, shape.stride, shape.depth, row, group};
   product.convert_row(&arguments);
 
   std::vector<float> elements;
   for (std::int64_t d = 0; d < shape.depth; ++d) elements.push_back(*source.at(0, d));
-  elements.resize(static_cast<std::size_t>(round_up(shape.depth, depth_step)), 0.0f);
+  elements.resize(static_cast<std::size_t>(product.padded(shape.depth)), 0.0f);
   const auto at = [&](std::size_t d) { return reinterpret_cast<const unsigned char*>(row) + d * static_cast<std::size_t>(product.row_bytes); };
-  if (product.weights == WeightType::int8) {
+  if (product.weights == WeightType::int4) {
+    const reference::QuantisedRow expected = reference::quantise(elements);
+    report.identical("scale", 0, 0, header, expected.scale);
+    std::int16_t pair[2] = {0, 0};
+    for (std::size_t d = 0; d < elements.size(); ++d) {
+      const int p = expected.integers[d] - 128;
+      report.identical("row", 0, static_cast<std::int64_t>(d), static_cast<std::int8_t>(*at(d)), p);
+      pair[1] = static_cast<std::int16_t>(pair[1] - p);
+      if (static_cast<std::int64_t>(d + 1) % group != 0 && d + 1 < elements.size()) continue;
+      const std::int64_t g = static_cast<std::int64_t>(d) / group;
+      std::int16_t written[2];
+      std::memcpy(written, row + static_cast<std::int64_t>(elements.size()) / 4 + g, sizeof written);
+      report.identical("zero point", 0, g, written[0], expected.zero - 128);
+      report.identical("sum", 0, g, written[1], pair[1]);
+      pair[1] = 0;
+    }
+  } else if (product.weights == WeightType::int8) {
     const reference::QuantisedRow expected = reference::quantise(elements);
     std::int32_t zero;
     std::memcpy(&zero, header + 1, sizeof zero);

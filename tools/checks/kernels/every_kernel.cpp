@@ -30,6 +30,9 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) {
     if (result.ok) result = check_product(kernels, *product, random, memory);
   }
+  for (int i = 0; const Product* product = usable_int4_product(kernels.isa, i); ++i) {
+    if (result.ok) result = check_product(kernels, *product, random, memory);
+  }
   for (const CacheType type : {CacheType::bfloat16, CacheType::float16, CacheType::int8}) {
     const CacheKernels* const cache = find_cache_kernels(type, kernels.isa);
     if (cache != nullptr && result.ok) result = check_cache(kernels, *cache, random, memory);

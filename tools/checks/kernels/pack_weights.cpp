@@ -16,6 +16,7 @@ void draw_channel(const Product& product, const Matrix& weights, std::int64_t n,
     float& w = *weights.at(n, k);
     const auto bits = static_cast<std::uint32_t>(random.bits() >> 32);
     if (kind == 0) w = random.one_in(2) ? 0.0f : -0.0f;
+    else if (kind == 1 && product.weights == WeightType::int4) w = k % 32 == 0 ? -8.0f : 0.5f * static_cast<float>(random.between(-15, 16));
     else if (kind == 1 && product.weight_bytes == 1) w = k == 0 ? 127.0f : 0.5f * static_cast<float>(random.between(-254, 254));
     else if (kind == 1) w = float_of((bits_of(random.number()) >> dropped << dropped) + (1u << (dropped - 1)));
     else if (kind == 2) w = float_of(bits);
@@ -42,11 +43,98 @@ View<const Element> draw_stored(const Matrix& like, const PackWeightsShape& shap
   return View<const Element>::strided(reinterpret_cast<const Element*>(first), {shape.outputs, shape.inputs}, {like.row_stride, like.stride});
 }
 
+/// Numbers, scales and zeros of int4 as a file stores them.
+StoredMatrix draw_int4(const PackWeightsShape& shape, std::int64_t groups, std::int64_t outer, std::int64_t inner, Random& random, ArgumentMemory& memory) {
+  StoredMatrix stored;
+  PackWeightsShape pairs = shape, zeros = shape;
+  pairs.inputs = (shape.inputs + 1) / 2;
+  zeros.inputs = groups;
+  const Matrix like = {nullptr, outer, inner};
+  stored.nibbles = draw_stored<std::uint8_t>(like, pairs, random, memory);
+  const Matrix scales = input_matrix(memory, random, "scales", shape.outputs, groups, outer, inner);
+  stored.scales = ConstTensorView::strided(scales.data, {shape.outputs, groups}, {outer, inner});
+  if (random.one_in(2)) stored.zeros = draw_stored<std::uint8_t>(like, zeros, random, memory);
+  return stored;
+}
+
+reference::StoredWeights read_int4(const StoredMatrix& stored, std::int64_t outputs, std::int64_t inputs, std::int64_t group) {
+  const auto at = [](const View<const std::uint8_t>& view, std::int64_t n, std::int64_t k) { return view.data[n * view.strides[0] + k * view.strides[1]]; };
+  reference::StoredWeights expected;
+  expected.group = group;
+  expected.scales = stored.scales;
+  expected.numbers = reference::Array::zeros({outputs, inputs});
+  if (!stored.zeros.absent()) expected.zeros = reference::Array::zeros({outputs, steps_to(inputs, group)});
+  for (std::int64_t n = 0; n < outputs; ++n) {
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      expected.numbers.at(n, k) = at(stored.nibbles, n, k / 2) / (k % 2 == 0 ? 1 : 16) % 16;
+      if (!stored.zeros.absent()) expected.zeros.at(n, k / group) = at(stored.zeros, n, k / group) % 16;
+    }
+  }
+  return expected;
+}
+
+void check_int4(const Kernels& kernels, const Product& product, const PackWeightsShape& shape, Random& random, ArgumentMemory& memory, Report& report) {
+  const std::int64_t group = draw_group(random), groups = steps_to(shape.inputs, group);
+  const std::int64_t inner = (shape.transposed ? shape.outputs : shape.inputs) * shape.stride + shape.gap;
+  const std::int64_t output_stride = shape.transposed ? shape.stride : inner, input_stride = shape.transposed ? inner : shape.stride;
+  ConstTensorView matrix, bias;
+  StoredMatrix stored;
+  if (shape.stored) {
+    stored = draw_int4(shape, groups, output_stride, input_stride, random, memory);
+  } else {
+    const Matrix weights = input_matrix(memory, random, "weight", shape.outputs, shape.inputs, output_stride, input_stride);
+    for (std::int64_t n = 0; n < shape.outputs; ++n) draw_channel(product, weights, n, shape.inputs, random);
+    matrix = ConstTensorView::strided(weights.data, {shape.outputs, shape.inputs}, {output_stride, input_stride});
+  }
+  if (shape.bias) {
+    const Matrix biases = input_matrix(memory, random, "bias", 1, shape.outputs, 0, shape.bias_stride);
+    bias = ConstTensorView::strided(biases.data, {shape.outputs}, {shape.bias_stride});
+  }
+  const PackedProjection packed(kernels, &product, shape.inputs, shape.outputs, static_cast<int>(group));
+  float* const floats = memory.output("packed", packed.size());
+  pack_int4(packed, matrix, shape.stored ? &stored : nullptr, bias, floats);
+
+  const reference::StoredWeights expected = shape.stored ? read_int4(stored, shape.outputs, shape.inputs, group) : reference::store(matrix, WeightType::int4, group);
+  const reference::Array biases = bias;
+  const std::int64_t columns = packed.columns.first(packed.columns.panels), depth = product.padded(shape.inputs);
+  const std::int64_t column_floats = depth / 8 + groups + (groups + 1) / 2;
+  float* const behind = floats + column_floats * columns;
+  for (std::int64_t panel = 0; panel < packed.columns.panels; ++panel) {
+    const std::int64_t first = packed.columns.first(panel), width = packed.columns.first(panel + 1) - first;
+    if (width < product_least_vectors * kernels.lanes || width > product.columns) report.fail("a panel that the product does not take");
+    const float* const start = floats + column_floats * first;
+    const auto* const bytes = reinterpret_cast<const unsigned char*>(start);
+    const float* const scales = start + depth / 8 * width;
+    const auto* const words = reinterpret_cast<const unsigned char*>(scales + groups * width);
+    for (std::int64_t n = 0; n < width; ++n) {
+      const bool given = first + n < shape.outputs;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const int zero = !given ? 0 : expected.zeros.absent() ? 8 : static_cast<int>(expected.zeros.at(first + n, g));
+        int sum = 0;
+        for (std::int64_t k = g * group; k < smaller((g + 1) * group, depth); ++k) {
+          const int number = given && k < shape.inputs ? static_cast<int>(expected.numbers.at(first + n, k)) : zero;
+          report.identical("panels", first + n, k, bytes[int4_place(width, k, n)] >> int4_shift(k) & 15, number);
+          sum += zero - number;
+        }
+        std::int16_t word;
+        std::memcpy(&word, words + 2 * (g * width + n), sizeof word);
+        report.identical("words", first + n, g, word, 16 * sum + zero);
+        float scale;
+        std::memcpy(&scale, scales + g * width + n, sizeof scale);
+        report.identical("scales", first + n, g, &scale, given ? expected.scales.at(first + n, g) : 0.0);
+      }
+      report.identical("biases", 0, first + n, behind + first + n, given && shape.bias ? biases.at(first + n) : 0.0);
+    }
+  }
+  for (float* at = floats; at < behind; ++at) ArgumentMemory::restore(at);
+  for (float* at = behind + columns; at < floats + packed.size(); ++at) report.identical("padding", 0, at - behind, at, 0.0);
+}
+
 }  // namespace
 
 PackWeightsShape draw_pack_weights(const Kernels&, const Product& product, Random& random) {
   PackWeightsShape shape;
-  shape.inputs = draw_size(random, 1, 8);
+  shape.inputs = product.weights == WeightType::int4 && random.one_in(2) ? random.between(1, 300) : draw_size(random, 1, 8);
   shape.outputs = draw_size(random, 1, product.columns);
   shape.stride = draw_stride(random, 0);
   shape.gap = draw_gap(random);
@@ -63,6 +151,10 @@ Result check_pack_weights(const Kernels& kernels, const Product& product, const 
                  {"bias_stride", shape.bias_stride}, {"transposed", shape.transposed}, {"stored", shape.stored}, {"bias", shape.bias}},
                 seed, memory);
   Random random(seed);
+  if (product.weights == WeightType::int4) {
+    check_int4(kernels, product, shape, random, memory, report);
+    return report.result();
+  }
   const bool integers = product.weight_bytes == 1;
   const std::int64_t inner = (shape.transposed ? shape.outputs : shape.inputs) * shape.stride + shape.gap;
   const std::int64_t output_stride = shape.transposed ? shape.stride : inner, input_stride = shape.transposed ? inner : shape.stride;

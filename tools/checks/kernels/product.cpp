@@ -14,10 +14,11 @@ float draw_level(Random& random) { return random.one_of({1.0f, 1.0f, 0x1p-62f, 0
 struct ProductRows {
   std::vector<float> elements;  // [rows][depth]; of int8 q - z
   std::vector<float> scales;    // of int8
-  std::int64_t depth;
+  std::int64_t depth, group;
   const float** pointers;
 
-  ProductRows(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) : depth(shape.depth) {
+  ProductRows(const Product& product, const GemmShape& shape, std::int64_t group, Random& random, ArgumentMemory& memory)
+      : depth(shape.depth), group(group) {
     pointers = memory.input<const float*>("rows", shape.rows);
     product.row_bytes == 0 ? read(shape, random, memory) : convert(product, shape, random, memory);
   }
@@ -34,14 +35,15 @@ struct ProductRows {
 
   /// Each behind its header, of which a gemm reads the scale and the zero point alone, and followed by nothing but its padding to steps.
   void convert(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) {
-    const std::int64_t padded = round_up(depth, depth_step), row_stride = row_header + padded * product.row_bytes / 4 + larger(shape.gap, 0);
+    const std::int64_t padded = product.padded(depth), pairs = product.weights == WeightType::int4 ? steps_to(depth, group) : 0;
+    const std::int64_t row_stride = row_header + padded * product.row_bytes / 4 + pairs + larger(shape.gap, 0);
     float* const first = memory.input<float>("a", extent(shape.rows, row_stride - larger(shape.gap, 0), row_stride, 1));
     for (std::int64_t r = 0; r < shape.rows; ++r) {
       float* const header = first + r * row_stride;
       pointers[r] = header + row_header;
       auto* const bytes = reinterpret_cast<unsigned char*>(header + row_header);
       std::memset(bytes, 0, static_cast<std::size_t>(padded * product.row_bytes));
-      product.weights == WeightType::int8 ? quantize(product, header, bytes, random) : round(product, bytes, random);
+      product.weights == WeightType::bfloat16 ? round(product, bytes, random) : quantize(product, header, bytes, random);
     }
   }
   void quantize(const Product& product, float* header, unsigned char* bytes, Random& random) {
@@ -49,6 +51,20 @@ struct ProductRows {
     const std::int32_t zero = kind == 0 ? 0 : kind == 1 ? 255 : static_cast<std::int32_t>(random.between(0, 255));
     scales.push_back(random.one_in(16) ? not_a_number : draw_level(random) * random.uniform(0.001f, 0.1f));
     header[0] = scales.back();
+    if (product.weights == WeightType::int4) {
+      const std::int64_t padded = product.padded(depth);
+      std::int16_t pair[] = {static_cast<std::int16_t>(zero - 128), 0};
+      for (std::int64_t k = 0; k < padded; ++k) {
+        const auto q = static_cast<std::int32_t>(k >= depth ? zero : kind == 0 ? 255 : kind == 1 ? 0 : random.between(0, 255));
+        bytes[k] = static_cast<unsigned char>(q - 128);
+        pair[1] = static_cast<std::int16_t>(pair[1] - (q - 128));
+        if (k < depth) elements.push_back(static_cast<float>(q - zero));
+        if ((k + 1) % group != 0 && k + 1 < padded) continue;
+        std::memcpy(bytes + padded + k / group * 4, pair, sizeof pair);
+        pair[1] = 0;
+      }
+      return;
+    }
     std::memcpy(header + 1, &zero, sizeof zero);
     for (std::int64_t k = 0; k < depth; ++k) {
       const std::int64_t q = kind == 0 ? 255 : kind == 1 ? 0 : random.between(0, 255);
@@ -73,12 +89,19 @@ struct ProductRows {
 
 /// A panel in the format of a product; columns from `columns` on hold anything.
 struct ProductPanel {
-  std::vector<float> elements;  // [columns][depth]
-  std::int64_t depth;
+  std::vector<float> elements;  // [columns][depth]; of int4 w - z
+  std::vector<float> group_scales;  // of int4, [columns][groups]
+  std::int64_t depth, group, groups;
   float *panel, *scales = nullptr, *bias = nullptr;
   std::int32_t* sums = nullptr;
 
-  ProductPanel(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) : depth(shape.depth) {
+  ProductPanel(const Product& product, const GemmShape& shape, std::int64_t group, Random& random, ArgumentMemory& memory)
+      : depth(shape.depth), group(group), groups(steps_to(depth, group)) {
+    if (product.weights == WeightType::int4) {
+      if (shape.bias) bias = memory.input<float>("bias", shape.width);
+      fill_int4(product, shape, random, memory);
+      return;
+    }
     const std::int64_t padded = product.row_bytes == 0 ? depth : round_up(depth, depth_step);
     panel = memory.input<float>("panel", padded * shape.width * product.weight_bytes / 4);
     if (product.weight_bytes == 1) {
@@ -116,7 +139,52 @@ struct ProductPanel {
     }
   }
   float at(std::int64_t k, std::int64_t n) const { return elements[static_cast<std::size_t>(n * depth + k)]; }
+  float scale_at(std::int64_t k, std::int64_t n) const { return group_scales[static_cast<std::size_t>(n * groups + k / group)]; }
+
+ private:
+  void fill_int4(const Product& product, const GemmShape& shape, Random& random, ArgumentMemory& memory) {
+    const std::int64_t padded = product.padded(depth), numbers = padded / 8 * shape.width;
+    panel = memory.input<float>("panel", numbers + groups * shape.width + steps_to(groups * shape.width, 2));
+    auto* const bytes = reinterpret_cast<unsigned char*>(panel);
+    std::memset(bytes, 0, static_cast<std::size_t>(numbers * 4));
+    for (std::int64_t n = 0; n < shape.columns; ++n) {
+      // Smallest differences; largest ones; any, for the bound of floats is one of terms that differ.
+      const bool exact = product.arithmetic == Arithmetic::int8;
+      const float level = exact ? draw_level(random) : 1.0f;
+      const std::int64_t kind = exact ? random.between(0, 7) : 7;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const int zero = kind == 0 ? 15 : kind == 1 ? 0 : static_cast<int>(random.between(0, 15));
+        int sum = 0;
+        for (std::int64_t k = g * group; k < smaller((g + 1) * group, padded); ++k) {
+          const int w = k >= depth ? zero : kind == 0 ? 0 : kind == 1 ? 15 : static_cast<int>(random.between(0, 15));
+          unsigned char& byte = bytes[int4_place(shape.width, k, n)];
+          byte = static_cast<unsigned char>(byte | w << int4_shift(k));
+          sum += zero - w;
+          if (k < depth) elements.push_back(static_cast<float>(w - zero));
+        }
+        const auto word = static_cast<std::int16_t>(16 * sum + zero);
+        const float scale = (random.one_in(2) ? level : -level) * random.uniform(0.001f, 0.1f);
+        panel[numbers + g * shape.width + n] = scale;
+        group_scales.push_back(scale);
+        std::memcpy(reinterpret_cast<unsigned char*>(panel + numbers + groups * shape.width) + 2 * (g * shape.width + n), &word, sizeof word);
+      }
+      if (bias != nullptr) bias[n] = level * random.value();
+    }
+  }
 };
+
+/// One chain of the exact sums of groups, each times its scale; then the row's scale.
+float int4_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n) {
+  float sum = 0.0f;
+  for (std::int64_t first = 0; first < rows.depth; first += panel.group) {
+    std::int64_t t = 0;
+    for (std::int64_t k = first; k < smaller(first + panel.group, rows.depth); ++k) {
+      t += static_cast<std::int64_t>(rows.at(r, k)) * static_cast<std::int64_t>(panel.at(k, n));
+    }
+    sum = std::fma(static_cast<float>(t), panel.scale_at(first, n), sum);
+  }
+  return std::fma(sum, rows.scales[static_cast<std::size_t>(r)], panel.bias != nullptr ? panel.bias[n] : 0.0f);
+}
 
 /// fma(the exact sum, the row's scale times the column's, bias).
 float int8_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n) {
@@ -149,7 +217,8 @@ void check_widened(Report& report, const ProductRows& rows, const ProductPanel& 
   const double scale = panel.scales != nullptr ? panel.scales[n] : 1.0;
   double sum = panel.bias != nullptr ? panel.bias[n] : 0.0, magnitude = std::abs(sum);
   for (std::int64_t k = 0; k < rows.depth; ++k) {
-    const double term = scale * rows.at(r, k) * panel.at(k, n);
+    const double weight = panel.group_scales.empty() ? scale * panel.at(k, n) : static_cast<double>(panel.scale_at(k, n) * panel.at(k, n));
+    const double term = weight * rows.at(r, k);
     sum += term;
     magnitude += std::abs(term);
   }
@@ -160,31 +229,39 @@ void check_widened(Report& report, const ProductRows& rows, const ProductPanel& 
 
 std::string name_of(const char* kernel, const Product& product) {
   const auto type = [](bool int8, bool bfloat16, const char* other) { return std::string(int8 ? "int8" : bfloat16 ? "bfloat16" : other); };
-  return std::string(kernel) + " of " + type(product.weights == WeightType::int8, product.weights == WeightType::bfloat16, "float16") + " x " +
+  const char* const other = product.weights == WeightType::int4 ? "int4" : "float16";
+  return std::string(kernel) + " of " + type(product.weights == WeightType::int8, product.weights == WeightType::bfloat16, other) + " x " +
          type(product.arithmetic == Arithmetic::int8, product.arithmetic == Arithmetic::bfloat16, "float32") + " (" + product.instructions + ")";
 }
 
 GemmShape draw_product_gemm(const Kernels& kernels, const Product& product, Random& random) {
-  return draw_gemm(random, kernels.lanes, product.rows, product_least_vectors * kernels.lanes, product.columns);
+  GemmShape shape = draw_gemm(random, kernels.lanes, product.rows, product_least_vectors * kernels.lanes, product.columns);
+  if (product.weights == WeightType::int4 && random.one_in(2)) {  // several groups
+    shape.depth = random.between(1, 300);
+    shape.gap = 0;
+  }
+  return shape;
 }
 
 Result check_product_gemm(const Kernels& kernels, const Product& product, const GemmShape& shape, Seed seed, ArgumentMemory& memory) {
   Report report(kernels, name_of("gemm", product), sizes_of(shape), seed, memory);
   Random random(seed);
-  const ProductRows rows(product, shape, random, memory);
-  const ProductPanel panel(product, shape, random, memory);
+  const std::int64_t group = draw_group(random);
+  const ProductRows rows(product, shape, group, random, memory);
+  const ProductPanel panel(product, shape, group, random, memory);
   const GemmOutputs outputs(shape, seed, memory);
   GemmArguments arguments = {};
   arguments.rows = rows.pointers;
   arguments.row_count = shape.rows;
   arguments.k_stride = product.row_bytes == 0 ? shape.k_stride : 1;
-  arguments.depth = product.row_bytes == 0 ? shape.depth : round_up(shape.depth, depth_step) / product.group;
+  arguments.depth = product.row_bytes == 0 ? shape.depth : product.padded(shape.depth) / product.group;
   arguments.panel = panel.panel;
   arguments.width = shape.width;
   arguments.columns = shape.columns;
   arguments.bias = panel.bias;
   arguments.scales = panel.scales;
   arguments.sums = panel.sums;
+  arguments.group = group;
   outputs.put_into(arguments);
   arguments.ahead = panel.panel;
   product.gemm(&arguments);
@@ -193,7 +270,9 @@ Result check_product_gemm(const Kernels& kernels, const Product& product, const 
     for (std::int64_t n = 0; n < shape.columns; ++n) {
       float* const element = outputs.at(r, n);
       switch (product.arithmetic) {
-        case Arithmetic::int8: report.identical("c", r, n, element, int8_result(rows, panel, r, n)); break;
+        case Arithmetic::int8:
+          report.identical("c", r, n, element, product.weights == WeightType::int4 ? int4_result(rows, panel, r, n) : int8_result(rows, panel, r, n));
+          break;
         case Arithmetic::bfloat16: report.identical("c", r, n, element, bfloat16_result(rows, panel, r, n)); break;
         case Arithmetic::float32: check_widened(report, rows, panel, r, n, element); break;
       }

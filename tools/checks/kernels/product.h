@@ -56,9 +56,16 @@ inline float from_half(const Product& product, std::uint16_t bits) {
 }
 inline float without_denormals(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
 
-/// Floats of a row of so many elements as it is converted, behind its header.
-inline std::int64_t converted_floats(const Product& product, std::int64_t depth) {
-  return round_up(round_up(depth, depth_step) * product.row_bytes, 64) / 4;
+/// Floats of a row of so many elements as it is converted, behind its header; `group` is of int4.
+inline std::int64_t converted_floats(const Product& product, std::int64_t depth, std::int64_t group) {
+  const std::int64_t pairs = product.weights == WeightType::int4 ? 4 * steps_to(depth, group) : 0;
+  return round_up(product.padded(depth) * product.row_bytes + pairs, 64) / 4;
 }
+
+/// Elements of a column of int4 that share a scale.
+inline std::int64_t draw_group(Random& random) { return random.one_of({32, 64, 128}); }
+/// Where the number of element (k, n) of a panel of int4 is: its byte, and how far it is shifted there.
+inline std::int64_t int4_place(std::int64_t width, std::int64_t k, std::int64_t n) { return (k / 8 * width + n) * 4 + k % 4; }
+inline int int4_shift(std::int64_t k) { return k % 8 < 4 ? 0 : 4; }
 
 }  // namespace attend::checks

@@ -1,0 +1,61 @@
+// The product of floats and weights of int4, which are widened; over the Int4 of an ISA's file.
+
+// Floats times weights of int4: scale * (w - z), rounded once, goes through the chain of float32's projections.
+struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
+  static constexpr int middle_rows = 1;
+  template <bool whole, int rows, int vectors>
+  static ATTEND_INLINE void compute(const GemmArguments& arguments, std::int64_t row, const float* ahead_from, Vector (&results)[rows][vectors]) {
+    constexpr std::int64_t width = vectors * lanes;
+    const float* a[rows];
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) a[r] = arguments.rows[row + r];
+    const std::int64_t depth = arguments.depth, group = arguments.group;
+    const float* scales = arguments.panel + (depth + int4_step - 1) / int4_step * (int4_step / 8) * width;
+    const std::int16_t* words = words_behind(scales, (depth + group - 1) / group, width);
+    Ahead ahead = {ahead_from, arguments.ahead_end};
+    Vector sums[rows][vectors];
+    ATTEND_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) sums[r][v] = zero();
+    }
+    std::int64_t at = 0, k = 0;
+    while (k < depth) {
+      const std::int64_t end = depth - k < group ? depth : k + group;
+      Integers zeros[vectors];
+      Vector scale[vectors];
+      ATTEND_UNROLL
+      for (int v = 0; v < vectors; ++v) {
+        zeros[v] = Int4::zeros_of(Int4::load_words(words + v * lanes));
+        scale[v] = load(scales + v * lanes);
+      }
+      for (; k < end; ++k) {
+        ahead.fetch(k);
+        const float* const numbers = arguments.panel + k / 8 * width;
+        const int shift = static_cast<int>(k % 4 * 8 + k % 8 / 4 * 4);
+        Vector weights[vectors];
+        ATTEND_UNROLL
+        for (int v = 0; v < vectors; ++v) {
+          const Integers number = low_four(shift_right(load_integers(numbers + v * lanes), shift));
+          weights[v] = multiply(to_floats(subtract_integers(number, zeros[v])), scale[v]);
+        }
+        ATTEND_UNROLL
+        for (int r = 0; r < rows; ++r) {
+          const Scalars word = broadcast(a[r][at]);
+          ATTEND_UNROLL
+          for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add_scalar(word, 0, weights[v], sums[r][v]);
+        }
+        at += arguments.k_stride;
+      }
+      scales += width;
+      words += width;
+    }
+    finish_floats<true>(arguments, sums, results);
+  }
+};
+
+void gemm_widened_int4(const GemmArguments* arguments) { gemm_of<WidenedInt4>(arguments); }
+
+constexpr Product float32_product(const char* instructions) {
+  return {WeightType::int4, Arithmetic::float32, 0, instructions, gemm_vectors * lanes, gemm_rows, 1, 0, 1, 0, nullptr, gemm_widened_int4};
+}
