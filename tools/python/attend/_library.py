@@ -23,6 +23,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each gives and takes
     "isa_usable": (_int, [_int]),
     "best_isa": (_int, []),
     "get_low_precision": (_address, []),
+    "get_low_precision_int4": (_address, []),
+    "int4_instructions": (ctypes.c_char_p, [_int, _int]),
     "product_instructions": (ctypes.c_char_p, [_int, _int, _int]),
     "core_instructions": (ctypes.c_char_p, [_int, _int]),
     "thread_pool_make": (_int, [_int, _address, _address]),

@@ -5,10 +5,11 @@ from typing import Any
 
 from ._library import library
 
-WEIGHT_TYPES = ("float32", "bfloat16", "float16", "int8")
+WEIGHT_TYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 ARITHMETICS = ("float32", "bfloat16", "int8")
-CACHE_TYPES = WEIGHT_TYPES  # by the same numbers
+CACHE_TYPES = WEIGHT_TYPES[:4]  # by the same numbers
 LOW_PRECISION = library.attend_get_low_precision()
+LOW_PRECISION_INT4 = library.attend_get_low_precision_int4()
 
 
 def _number(names: tuple[str, ...], argument: str, name: Any) -> int:
@@ -26,6 +27,11 @@ def weight_type_number(argument: str, name: Any) -> int:
     return _number(WEIGHT_TYPES, argument, name)
 
 
+def cache_type_number(argument: str, name: Any) -> int:
+    """The number of a cache's type; of None: float32."""
+    return _number(CACHE_TYPES, argument, name)
+
+
 def arithmetic_number(argument: str, name: Any) -> int:
     """The number of an arithmetic; of None: float32."""
     return _number(ARITHMETICS, argument, name)
@@ -34,4 +40,4 @@ def arithmetic_number(argument: str, name: Any) -> int:
 def precision(weight_type: Any, arithmetic: Any) -> dict[str, Any]:
     """The fields of a layer's struct."""
     return dict(weight_type=weight_type_number("weight_type", weight_type), arithmetic=arithmetic_number("arithmetic", arithmetic),
-                low_precision=LOW_PRECISION)
+                low_precision=LOW_PRECISION_INT4 if weight_type == "int4" else LOW_PRECISION)

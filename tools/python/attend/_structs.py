@@ -35,7 +35,7 @@ RotaryScaling = structure("RotaryScaling", ("size", c_size_t), ("kind untruncate
 Config = structure("Config", ("size", c_size_t), ("key_size query_size value_size num_hiddens num_heads", c_int64), ("dropout", c_float),
                    ("bias isa", c_int), ("norm_epsilon", c_float), ("norm_queries norm_keys", c_int),
                    ("num_kv_heads head_dim output_size", c_int64), ("rotary", c_void_p), ("weight_type arithmetic", c_int),
-                   ("low_precision", c_void_p))
+                   ("low_precision", c_void_p), ("weight_group", c_int))
 Weights = structure("Weights", ("size", c_size_t), ("query key value output query_bias key_bias value_bias output_bias", View),
                     ("query_norm key_norm", View), ("stored_query stored_key stored_value stored_output", c_void_p))
 LoadOptions = structure("LoadOptions", ("size", c_size_t), ("num_kv_heads", c_int64), ("isa", c_int), ("dropout", c_float),

@@ -11,7 +11,7 @@ from ._arrays import FLOATS, INTEGERS, Array, new_array
 from ._calls import OUTPUT, Call, Frame, together
 from ._library import library, new_error, require
 from ._options import shows_options
-from ._precision import CACHE_TYPES, LOW_PRECISION, weight_type_number
+from ._precision import CACHE_TYPES, LOW_PRECISION, cache_type_number
 from ._scalars import integer
 from ._structs import AttentionCachedCall, CacheConfig, OperationOptions, Options, View, structure
 
@@ -47,7 +47,7 @@ class KVCache:
         if batch == 0:
             raise ValueError("batch: expected 1 or more, got 0")
         frame.struct.ring = int(ring)
-        frame.struct.type, frame.struct.low_precision = weight_type_number("type", type), LOW_PRECISION
+        frame.struct.type, frame.struct.low_precision = cache_type_number("type", type), LOW_PRECISION
         if pages is not None and getattr(pages, "dtype", None) is not None and "int64" not in str(pages.dtype):
             raise TypeError(f"pages: expected int64, which the cache reads where it is, got {pages.dtype}")
         self._held = frame.fill(pages), pages

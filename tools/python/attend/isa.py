@@ -32,8 +32,9 @@ def best_isa() -> str:
 
 def product_instructions(weight_type: str, arithmetic: str, isa: Optional[str] = None) -> Optional[str]:
     """The instructions by which a layer's projections multiply weights of that type in that arithmetic, as "vpdpbusd"; None: no way."""
-    found = library.attend_product_instructions(weight_type_number("weight_type", weight_type),
-                                                arithmetic_number("arithmetic", arithmetic), isa_number(isa, "isa"))
+    weights, computed, chosen = weight_type_number("weight_type", weight_type), arithmetic_number("arithmetic", arithmetic), isa_number(isa, "isa")
+    found = (library.attend_int4_instructions(computed, chosen) if weight_type == "int4"
+             else library.attend_product_instructions(weights, computed, chosen))
     return None if found is None else str(found.decode())
 
 

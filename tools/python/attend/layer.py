@@ -55,8 +55,8 @@ class MultiHeadAttention:
 
     from_torch, from_safetensors and random make layers, too. A layer never changes once it is made, and any number of threads may
     call it at once. It is packed from its weights, and keeps the arrays themselves (not copies) for pickling. `dropout` acts with
-    training=True alone; `isa` binds the layer to an instruction set. `weight_type` stores its matrices as "bfloat16", "float16" or
-    "int8", `arithmetic` multiplies them so, in "bfloat16" or "int8", which takes weights of that type. `defaults` are options of its
+    training=True alone; `isa` binds the layer to an instruction set. `weight_type` stores its matrices as "bfloat16", "float16",
+    "int8" or "int4", `arithmetic` multiplies them so, in "bfloat16" or "int8", which takes weights of that type, or of "int4" in "int8". `defaults` are options of its
     calls, where these do not say otherwise.
     """
 

@@ -60,7 +60,8 @@ def test_weights_of_any_kind():
 
 
 @pytest.mark.parametrize("weight_type,arithmetic,most", [
-    ("bfloat16", None, 0.01), ("float16", None, 0.002), ("int8", None, 0.02), ("bfloat16", "bfloat16", 0.01), ("int8", "int8", 0.03)])
+    ("bfloat16", None, 0.01), ("float16", None, 0.002), ("int8", None, 0.02), ("bfloat16", "bfloat16", 0.01), ("int8", "int8", 0.03),
+    ("int4", None, 0.2), ("int4", "int8", 0.2)])
 def test_low_precision(weight_type, arithmetic, most):
     given, x = weights(6), random(29, 2, 5, 12)
     expected = attend.MultiHeadAttention(**given, num_heads=3)(x)
@@ -77,8 +78,8 @@ def test_low_precision(weight_type, arithmetic, most):
 
 
 def test_low_precision_that_is_refused():
-    for wrong, message in {"int4": "weight_type: expected one of float32, bfloat16, float16, int8, got 'int4'",
-                           "float16": "arithmetic: int8 takes weights of int8, but weight_type is float16"}.items():
+    for wrong, message in {"int3": "weight_type: expected one of float32, bfloat16, float16, int8, int4, got 'int3'",
+                           "float16": "arithmetic: int8 takes weights of int8 or int4, but weight_type is float16"}.items():
         with pytest.raises(ValueError, match=message):
             attend.MultiHeadAttention.random(12, 3, weight_type=wrong, arithmetic="int8")
     with pytest.raises(TypeError, match="arithmetic: expected a name, got 8"):
