@@ -49,7 +49,7 @@ ATTEND_INLINE void store_halves(float* row, std::int64_t d, Vector x) {
 void gemm_bfloat16(const GemmArguments* arguments) { gemm_of<Bfloat16>(arguments); }
 void convert_to_halves(const ConvertRowArguments* arguments) { round_row<store_halves>(*arguments); }
 
-constexpr Product bfloat16_product = {WeightType::bfloat16, Arithmetic::bfloat16, cpu_avx512_bf16, "vdpbf16ps", Bfloat16::tile_vectors * lanes, Bfloat16::tile_rows, Bfloat16::middle_rows, 2, 2, 2, convert_to_halves, gemm_bfloat16};
+constexpr Product bfloat16_product = {WeightType::bfloat16, Arithmetic::bfloat16, cpu_avx512_bf16, "vdpbf16ps", Bfloat16::tile_vectors * lanes, Bfloat16::tile_rows, Bfloat16::middle_rows, 2, 2, 2, 0, convert_to_halves, gemm_bfloat16};
 
 constexpr CoreKernels core = {Isa::avx512, cpu_avx512_bf16, "vdpbf16ps", pair_queries, round_keys, pair_values, scores_general, accumulate};
 

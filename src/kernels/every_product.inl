@@ -70,9 +70,9 @@ void convert_to_rounded(const ConvertRowArguments* arguments) { round_row<store_
 
 constexpr int widest = gemm_vectors * lanes;
 constexpr Product every_product[] = {
-    {WeightType::int8, Arithmetic::int8, 0, int8_instructions, Int8::tile_vectors * lanes, Int8::tile_rows, Int8::middle_rows, 1, 2, 2, convert_to_shorts, gemm_int8},
-    {WeightType::bfloat16, Arithmetic::bfloat16, 0, float_instructions, widest, gemm_rows, 1, 2, 2, 4, convert_to_rounded, gemm_bfloat16},
-    {WeightType::int8, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 1, 1, 0, nullptr, gemm_widened_int8},
-    {WeightType::bfloat16, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 2, 1, 0, nullptr, gemm_widened_bfloat16},
-    {WeightType::float16, Arithmetic::float32, float16_features, float_instructions, widest, gemm_rows, 1, 2, 1, 0, nullptr, gemm_widened_float16},
+    {WeightType::int8, Arithmetic::int8, 0, int8_instructions, Int8::tile_vectors * lanes, Int8::tile_rows, Int8::middle_rows, 1, 2, 2, 0, convert_to_shorts, gemm_int8},
+    {WeightType::bfloat16, Arithmetic::bfloat16, 0, float_instructions, widest, gemm_rows, 1, 2, 2, 4, 0, convert_to_rounded, gemm_bfloat16},
+    {WeightType::int8, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 1, 1, 0, 0, nullptr, gemm_widened_int8},
+    {WeightType::bfloat16, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_bfloat16},
+    {WeightType::float16, Arithmetic::float32, float16_features, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_float16},
 };

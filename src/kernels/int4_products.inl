@@ -36,5 +36,5 @@ ATTEND_INLINE void quantize_groups(const ConvertRowArguments& a) {
 void convert_to_groups(const ConvertRowArguments* arguments) { quantize_groups(*arguments); }
 
 constexpr Product int8_product(unsigned features, const char* instructions) {
-  return {WeightType::int4, Arithmetic::int8, features, instructions, Int4::tile_vectors * lanes, Int4::tile_rows, Int4::middle_rows, 0, int4_step, 1, convert_to_groups, gemm_int4};
+  return {WeightType::int4, Arithmetic::int8, features, instructions, Int4::tile_vectors * lanes, Int4::tile_rows, Int4::middle_rows, 0, int4_step, 1, 128, convert_to_groups, gemm_int4};
 }

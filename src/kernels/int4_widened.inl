@@ -57,5 +57,5 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
 void gemm_widened_int4(const GemmArguments* arguments) { gemm_of<WidenedInt4>(arguments); }
 
 constexpr Product float32_product(const char* instructions) {
-  return {WeightType::int4, Arithmetic::float32, 0, instructions, gemm_vectors * lanes, gemm_rows, 1, 0, 1, 0, nullptr, gemm_widened_int4};
+  return {WeightType::int4, Arithmetic::float32, 0, instructions, gemm_vectors * lanes, gemm_rows, 1, 0, 1, 0, 0, nullptr, gemm_widened_int4};
 }

@@ -47,7 +47,7 @@ ATTEND_INLINE void store_bytes(float* row, std::int64_t d, Vector x) {
 void gemm_int8(const GemmArguments* arguments) { gemm_of<Int8>(arguments); }
 void convert_to_bytes(const ConvertRowArguments* arguments) { quantize_row<true, store_bytes>(*arguments); }
 
-constexpr Product int8_product = {WeightType::int8, Arithmetic::int8, cpu_neon_dotprod, "sdot", Int8::tile_vectors * lanes, Int8::tile_rows, Int8::middle_rows, 1, 4, 1, convert_to_bytes, gemm_int8, row_offset};
+constexpr Product int8_product = {WeightType::int8, Arithmetic::int8, cpu_neon_dotprod, "sdot", Int8::tile_vectors * lanes, Int8::tile_rows, Int8::middle_rows, 1, 4, 1, row_offset, convert_to_bytes, gemm_int8};
 
 constexpr Products products = {Isa::neon, &int8_product, 1};
 

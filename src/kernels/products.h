@@ -41,14 +41,14 @@ struct Product {
   Arithmetic arithmetic;
   unsigned features;         // what a CPU must have beside the ISA
   const char* instructions;  // that multiply
-  int columns, rows;         // of its tile: the widest panel, and rows that leave no tail
-  int middle_rows;             // of the tile that takes what others leave; what that leaves goes row by row
-  int weight_bytes;          // of an element of a panel; 0: half a byte
-  int group;                 // elements of a column that lie side by side, or that a step takes
-  int row_bytes;             // of an element of a converted row; 0: rows are floats, read where they are
+  std::int16_t columns, rows;  // of its tile: the widest panel, and rows that leave no tail. Narrow numbers: a program of int8 carries the lists
+  std::int16_t middle_rows;    // of the tile that takes what others leave; what that leaves goes row by row
+  std::int16_t weight_bytes;   // of an element of a panel; 0: half a byte
+  std::int16_t group;          // elements of a column that lie side by side, or that a step takes
+  std::int16_t row_bytes;      // of an element of a converted row; 0: rows are floats, read where they are
+  std::int16_t row_offset;     // bytes of a row are q - row_offset
   void (*convert_row)(const ConvertRowArguments*);
   void (*gemm)(const GemmArguments*);
-  int row_offset = 0;        // bytes of a row are q - row_offset
 
   /// Elements of a column, and of a converted row, with what pads them.
   std::int64_t padded(std::int64_t depth) const {
