@@ -124,11 +124,11 @@ const Value* find(const std::vector<Value>& values, const std::string& key) {
   return found == values.end() ? nullptr : &*found;
 }
 
-/// A number of a model: of the file, or as it is.
+/// A number of a model, at most 2^100: of the file, or as it is.
 Status read_fact(const std::string& path, const std::vector<Value>& values, const std::string& key, double lowest, double* fact) {
   const Value* value = find(values, key);
   if (value == nullptr) return {};
-  if (value->numbers.size() != 1 || !(value->numbers[0] >= lowest) || !std::isfinite(value->numbers[0])) {
+  if (value->numbers.size() != 1 || !(value->numbers[0] >= lowest && value->numbers[0] <= 0x1p100)) {
     return error(path, key + ": expected a number of at least " + std::to_string(static_cast<int>(lowest)));
   }
   *fact = value->numbers[0];

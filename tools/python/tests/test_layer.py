@@ -155,6 +155,11 @@ def test_layers_of_files():
     assert [one.weight_type for one in stored] == ["float16"] * 2
     for one in stored:
         assert np.array_equal(one(hidden, valid_lens=lengths), found)
+    gguf = os.path.join(os.path.dirname(DATA), "gguf", "llama.gguf")
+    x = random(37, 2, 5, 32)
+    blocks = [attend.MultiHeadAttention.from_safetensors(gguf, "blk." + block, 0, unrotated=unrotated) for block in "14" for unrotated in (False, True)]
+    assert np.array_equal(blocks[0](x), blocks[2](x)) and np.array_equal(blocks[1](x), blocks[3](x))
+    assert not np.array_equal(blocks[0](x), blocks[1](x)) and blocks[0].convention == "GGUF"
     with pytest.raises(ValueError, match="nothing"):
         attend.MultiHeadAttention.from_safetensors(os.path.join(DATA, "layer.safetensors"), "nothing", 12)
 
