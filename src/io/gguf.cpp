@@ -9,7 +9,6 @@
 #include "io/text.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -236,19 +235,20 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   Status status;
   if (!reader.cut()) status = read_fact(path, values, "general.alignment", 1.0, &alignment);
   if (!status.ok()) return status;
-  if (alignment > 0x1p20 || std::exp2(std::round(std::log2(alignment))) != alignment) return error(path, "general.alignment: expected a power of two, at most 2^20");
+  const std::uint64_t step = static_cast<std::uint64_t>(alignment < 0x1p20 ? alignment : 0x1p20);
+  if (static_cast<double>(step) != alignment || (step & (step - 1)) != 0) return error(path, "general.alignment: expected a power of two, at most 2^20");
 
   GgufFile loaded;
   for (std::uint64_t i = 0; i < num_tensors && !reader.cut(); ++i) {
     TensorEntry entry;
-    status = read_entry(path, reader, static_cast<std::uint64_t>(alignment), &entry);
+    status = read_entry(path, reader, step, &entry);
     if (!status.ok()) return status;
     if (!reader.cut()) loaded.entries_.push_back(std::move(entry));
   }
   if (reader.cut()) return error(path, "cut short: its header goes beyond its " + std::to_string(bytes.size()) + " bytes");
   status = read_model(path, values, &loaded.model_);
   if (!status.ok()) return status;
-  const std::size_t step = static_cast<std::size_t>(alignment), data_begin = (reader.at() + step - 1) / step * step;
+  const std::size_t data_begin = (reader.at() + step - 1) / step * step;
   const std::size_t size = bytes.size() - std::min(bytes.size(), data_begin);
   for (const TensorEntry& entry : loaded.entries_) {
     if (entry.end <= size) continue;
