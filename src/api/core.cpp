@@ -184,7 +184,7 @@ std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries,
 
 std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                                                  const ConstTensorView& values, const AttentionOptions& options) const noexcept {
-  if (kernels_ == nullptr || !validate_isa(kernels_, options).ok() || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
+  if (kernels_ == nullptr || !validate_isa(kernels_, options).ok() || !validate_core_arithmetic(*kernels_, options).ok() || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
   return call_bytes(*kernels_, one_head(queries), one_head(keys), one_head(values), one_head(options));
 }
 
@@ -196,6 +196,7 @@ Status DotProductAttention::forward(const ConstTensorView& queries, const ConstT
     return Status::error(StatusCode::invalid_argument, "this DotProductAttention has not been made");
   }
   ATTEND_CHECK(validate_isa(kernels_, options));
+  ATTEND_CHECK(validate_core_arithmetic(*kernels_, options));
   ATTEND_CHECK(validate_dot_product(queries, keys, values, valid_lens, output, options));
   const FloatingPointMode mode;
   const AttentionCall* call = nullptr;

@@ -331,7 +331,7 @@ ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& 
 ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || !validate_isa(kernels_, options).ok() ||
-      !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
+      !validate_core_arithmetic(*kernels_, options).ok() || !validate_scoring(options, config_.num_heads).ok() || !validate_sequences(options, shape).ok() ||
       !plan_call(*kernels_, config_, {shape, options}, &plan)) {
     return 0;
   }
@@ -356,6 +356,7 @@ Status MultiHeadAttention::forward(const ConstTensorView& queries, const ConstTe
                                    const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr) return not_made();
   ATTEND_CHECK(validate_isa(kernels_, options));
+  ATTEND_CHECK(validate_core_arithmetic(*kernels_, options));
   ATTEND_CHECK(validate_forward(config_, queries, keys, values, valid_lens, result, options));
   if (queries.sizes[0] == 0 || queries.sizes[1] == 0) return Status();
   return run({queries, keys, values, result, {{queries.sizes[0], queries.sizes[1], keys.sizes[1]}, options, valid_lens}}, workspace);

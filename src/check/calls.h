@@ -18,9 +18,9 @@ struct Visibility;
 enum CallKind : unsigned { attention_call = 1, cached_attention_call = 2, dot_product_call = 4, cached_forward_call = 8, project_call = 16 };
 /// Whether a call has a use for all options that are given; else names the first that it would ignore.
 Status validate_use(CallKind call, const AttentionOptions& options) noexcept;
-/// Whether a call asks for the ISA that its object was made for, and for attention that this can compute.
+/// Whether a call asks for the ISA that its object was made for.
 Status validate_isa(const Kernels* made_for, const AttentionOptions& options) noexcept;
-/// Whether the attention of a call can be computed as it asks for, with these kernels.
+/// Whether the attention of a call that has a use for core_arithmetic can be computed so, with these kernels.
 Status validate_core_arithmetic(const Kernels& kernels, const AttentionOptions& options) noexcept;
 /// Checks the packed sequences of a call, if it has any.
 Status validate_sequences(const AttentionOptions& options, const ForwardShape& shape) noexcept;
