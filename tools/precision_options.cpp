@@ -34,7 +34,8 @@ const char* instructions_of(const Precision& precision, Isa isa) {
 }
 
 const LowPrecision* kernels_of(const Precision& precision) {
-  return precision.weight_type == WeightType::float32 ? nullptr : precision.weight_type == WeightType::int4 ? low_precision_int4() : low_precision();
+  if (precision.weight_type == WeightType::int4) return low_precision_int4();
+  return precision.weight_type != WeightType::float32 || precision.of_file ? low_precision() : nullptr;  // of int4 no file is
 }
 
 const char* name_of(Arithmetic arithmetic) { return arithmetics[static_cast<int>(arithmetic)]; }
