@@ -172,6 +172,56 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
   }
 }
 
+TEST_CASE("C API: stored matrices of int4, with zeros and without, give the bits of the C++ layer that takes them") {
+  constexpr std::int64_t width = 20, bytes_of_row = 10;
+  Random random(53);
+  Tensor x({2, 5, width}), output({2, 5, width}), expected({2, 5, width}), scales({width, 1});
+  x.fill(random);
+  for (std::int64_t n = 0; n < width; ++n) scales.at(n, 0) = random.uniform(0.01f, 0.1f);
+  std::vector<std::uint8_t> nibbles, zeros;
+  for (std::int64_t n = 0; n < width * bytes_of_row; ++n) nibbles.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  for (std::int64_t n = 0; n < width; ++n) zeros.push_back(static_cast<std::uint8_t>(random.between(0, 15)));
+  const Precision precision = {WeightType::int4, Arithmetic::int8};
+  if (!usable(precision)) return;
+  Tensor other({2, 5, width});
+  for (const bool has_zeros : {false, true}) {
+    StoredMatrix stored;
+    stored.nibbles = View<const std::uint8_t>(nibbles.data(), width, bytes_of_row);
+    stored.scales = scales.view;
+    if (has_zeros) stored.zeros = View<const std::uint8_t>(zeros.data(), width, 1);
+    MultiHeadAttentionWeights weights;
+    weights.stored_query = weights.stored_key = weights.stored_value = weights.stored_output = &stored;
+    const MultiHeadAttentionConfig sizes_of = with_precision(Layer::square(width, 4, Isa::best), precision);
+    MultiHeadAttention twin;
+    REQUIRE_OK(MultiHeadAttention::make(sizes_of, weights, &twin));
+    Workspace workspace;
+    REQUIRE_OK(twin.forward(x.view, x.view, x.view, {}, expected.view, workspace));
+    if (!has_zeros) std::copy(&expected[0], &expected[0] + expected.count(), &other[0]);
+
+    attend_stored_matrix matrix = {};
+    matrix.size = sizeof matrix;
+    matrix.nibbles = c_view<attend_uint8_tensor>(stored.nibbles);
+    matrix.zeros = c_view<attend_uint8_tensor>(stored.zeros);
+    matrix.scales = in(scales);
+    attend_mha_weights given = {};
+    given.size = sizeof given;
+    given.stored_query = given.stored_key = given.stored_value = given.stored_output = &matrix;
+    const Config config(sizes_of);
+    attend_mha* made = nullptr;
+    require_done(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem));
+    const Options options{AttentionOptions()};
+    const attend_mha_call call = call_of(x, x, x, {}, output, options);
+    require_done(attend_mha_forward(made, &call, &problem));
+    CHECK_SAME_BITS(output, expected);
+    attend_mha_destroy(made);
+    made = nullptr;
+    matrix.nibbles.sizes[1] = 9;
+    check_invalid(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem), "weights.stored_query: shape (20, 9), expected (20, 10)");
+    CHECK(made == nullptr);
+  }
+  CHECK(engine_test::first_difference(other, expected) != -1);
+}
+
 TEST_CASE("C API: each option of a layer changes what the call gives, as in C++") {
   Random random(42);
   constexpr std::int64_t B = 2, H = 4, L = 5, S = 7;

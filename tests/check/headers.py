@@ -32,6 +32,7 @@ CLASSES = {"ThreadPool": "attend_thread_pool_", "Workspace": "attend_workspace_"
 FUNCTIONS = {  # else a function is attend_ and its name, a method its class's prefix and its name; None: not in C
     "rotary_embedding": "attend_rotate",  # the struct has that name
     "low_precision": "attend_get_low_precision",  # so has this one
+    "low_precision_int4": "attend_get_low_precision_int4",
     "DotProductAttention::make": None,    # it holds nothing: its call has dropout and isa
     "DotProductAttention::forward": "attend_dot_product_attention",
     "MultiHeadAttention::packed_bytes": "attend_mha_bytes", "MultiHeadAttention::config": "attend_mha_get_config",
@@ -51,7 +52,7 @@ CALLS = {"attend_attention": "attend_attention_call", "attend_attention_cached":
 ARGUMENTS = {"attention": "layer"}  # what is made has the name of what is called
 C_ARGUMENTS = {"attend_dot_product_attention": {"dropout"}, "attend_mha_get_config": {"config", "rotary"},
                "attend_kv_cache_get_config": {"config"}}
-FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor",
+FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor", "attend_uint8_tensor",
          "attend_threads", "attend_workspace"}
 BYTES = {"int": 4, "float": 4, "int64_t": 8, "uint64_t": 8, "size_t": 8, "double": 8, "attend_parallel_for": 8}
 
