@@ -52,8 +52,8 @@ CALLS = {"attend_attention": "attend_attention_call", "attend_attention_cached":
 ARGUMENTS = {"attention": "layer"}  # what is made has the name of what is called
 C_ARGUMENTS = {"attend_dot_product_attention": {"dropout"}, "attend_mha_get_config": {"config", "rotary"},
                "attend_kv_cache_get_config": {"config"}}
-FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor", "attend_uint8_tensor",
-         "attend_threads", "attend_workspace"}
+FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor",
+         "attend_uint8_tensor", "attend_threads", "attend_workspace"}
 BYTES = {"int": 4, "float": 4, "int64_t": 8, "uint64_t": 8, "size_t": 8, "double": 8, "attend_parallel_for": 8}
 
 failures = []
