@@ -11,9 +11,7 @@ namespace attend { namespace avx2 { namespace int4 { namespace {
 
 constexpr int gemm_rows = 4, gemm_vectors = 3;
 
-using Integers = __m256i;
-ATTEND_INLINE Vector to_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+#include "kernels/integers_avx2.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 ATTEND_INLINE Integers shift_right(Integers x, int count) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(count)); }
 ATTEND_INLINE Integers low_four(Integers x) { return _mm256_and_si256(x, _mm256_set1_epi32(15)); }
@@ -60,11 +58,6 @@ struct Int4 : Int4Format<Int4, 6, 2> {
   }
 };
 
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const __m256i integers = _mm256_cvtps_epi32(x);
-  const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
-}
 
 ATTEND_INLINE float sum_of(Vector x) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -15,9 +15,7 @@ constexpr Isa isa = Isa::avx2;
 constexpr int gemm_rows = 4, gemm_vectors = 3;
 constexpr int stored_rows = 4, stored_vectors = 2;
 
-using Integers = __m256i;
-ATTEND_INLINE Vector to_floats(Integers x) { return _mm256_cvtepi32_ps(x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+#include "kernels/integers_avx2.inl"
 ATTEND_INLINE Vector flushed_multiply_add(Vector a, Vector b, Vector c) { return multiply_add_scalar(a, 0, b, c); }
 ATTEND_INLINE Vector widen_bfloat16(const char* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
@@ -49,11 +47,6 @@ ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
 ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
   const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(nearest_bfloat16(x)), 16);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
-}
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const __m256i integers = _mm256_cvtps_epi32(x);
-  const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
 }
 ATTEND_INLINE void store_float16(char* p, Vector x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));

@@ -1,8 +1,7 @@
 // What the files of AVX-512 have in common for weights of int4.
 
-using Integers = __m512i;
-ATTEND_INLINE Vector to_floats(Integers x) { return _mm512_maskz_cvtepi32_ps(0xffff, x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+#include "kernels/integers_avx512.inl"
+
 ATTEND_INLINE Integers load_integers(const float* p) { return _mm512_loadu_si512(p); }
 ATTEND_INLINE Integers shift_right(Integers x, int count) { return _mm512_maskz_sra_epi32(0xffff, x, _mm_cvtsi32_si128(count)); }
 ATTEND_INLINE Integers low_four(Integers x) { return _mm512_and_si512(x, _mm512_set1_epi32(15)); }

@@ -10,10 +10,7 @@
 
 namespace attend { namespace neon { namespace dotprod { namespace {
 
-using Integers = int32x4_t;
-ATTEND_INLINE Vector to_floats(Integers x) { return vcvtq_f32_s32(x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
-[[maybe_unused]] ATTEND_INLINE Vector round_to_bfloat16(Vector x) { return x; }  // no row of this product is rounded
+#include "kernels/integers_neon.inl"
 
 #include "kernels/formats.inl"
 

@@ -11,9 +11,7 @@ namespace attend { namespace neon { namespace int4 { namespace {
 
 constexpr int gemm_rows = 8, gemm_vectors = 2;
 
-using Integers = int32x4_t;
-ATTEND_INLINE Vector to_floats(Integers x) { return vcvtq_f32_s32(x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
+#include "kernels/integers_neon.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return vreinterpretq_s32_f32(vld1q_f32(p)); }
 ATTEND_INLINE Integers shift_right(Integers x, int count) { return vshlq_s32(x, vdupq_n_s32(-count)); }
 ATTEND_INLINE Integers low_four(Integers x) { return vandq_s32(x, vdupq_n_s32(15)); }
@@ -52,11 +50,6 @@ struct Int4 : Int4Format<Int4, 4, 2> {
 };
 
 ATTEND_INLINE float sum_of(Vector x) { return vaddvq_f32(x); }
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const int16x4_t shorts = vmovn_s32(vcvtnq_s32_f32(x));
-  const std::int32_t bytes = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(shorts, shorts))), 0);
-  __builtin_memcpy(p, &bytes, sizeof bytes);
-}
 
 #include "kernels/int4_products.inl"
 #include "kernels/int4_widened.inl"

@@ -14,9 +14,7 @@ constexpr Isa isa = Isa::neon;
 constexpr int gemm_rows = 8, gemm_vectors = 2;
 constexpr int stored_rows = 4, stored_vectors = 4;
 
-using Integers = int32x4_t;
-ATTEND_INLINE Vector to_floats(Integers x) { return vcvtq_f32_s32(x); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
+#include "kernels/integers_neon.inl"
 ATTEND_INLINE Vector flushed_multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
 ATTEND_INLINE uint32x4_t load_words(const char* p) { return vreinterpretq_u32_u8(vld1q_u8(reinterpret_cast<const std::uint8_t*>(p))); }
 ATTEND_INLINE uint16x4_t load_halves(const char* p) { return vreinterpret_u16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(p))); }
@@ -44,11 +42,6 @@ ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
 }
 ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(vshrn_n_u32(vreinterpretq_u32_f32(nearest_bfloat16(x)), 16)));
-}
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const int16x4_t shorts = vmovn_s32(vcvtnq_s32_f32(x));
-  const std::int32_t bytes = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(shorts, shorts))), 0);
-  __builtin_memcpy(p, &bytes, sizeof bytes);
 }
 ATTEND_INLINE void store_float16(char* p, Vector x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_f16(vcvt_f16_f32(x)));

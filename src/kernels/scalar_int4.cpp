@@ -9,18 +9,7 @@ namespace attend { namespace scalar { namespace int4 { namespace {
 
 constexpr int gemm_rows = 4, gemm_vectors = 2;
 
-using Integers = std::int32_t __attribute__((vector_size(16)));
-ATTEND_INLINE Vector to_floats(Integers x) { return __builtin_convertvector(x, Vector); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) {
-  for (int i = 0; i < lanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
-  return c;
-}
-template <class Elements>
-ATTEND_INLINE Elements load_elements(const void* p) {
-  Elements x;
-  __builtin_memcpy(&x, p, sizeof x);
-  return x;
-}
+#include "kernels/integers_scalar.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return load_elements<Integers>(p); }
 ATTEND_INLINE Integers shift_right(Integers x, int count) { return x >> count; }
 ATTEND_INLINE Integers low_four(Integers x) { return x & 15; }
@@ -38,8 +27,6 @@ struct Int4 : Int4Format<Int4, 4, 2> {
   struct Weights {
     Integers parts[4];
   };
-  using Shorts = std::int16_t __attribute__((vector_size(8)));
-  using Bytes = std::int8_t __attribute__((vector_size(4)));
   static ATTEND_INLINE Integers load_words(const std::int16_t* p) { return __builtin_convertvector(load_elements<Shorts>(p), Integers); }
   static ATTEND_INLINE Integers zeros_of(Integers word) { return low_four(word); }
   static ATTEND_INLINE Bytes load_row(const float* word) { return load_elements<Bytes>(word); }
@@ -62,10 +49,6 @@ struct Int4 : Int4Format<Int4, 4, 2> {
 };
 
 ATTEND_INLINE float sum_of(Vector x) { return x[0] + x[1] + x[2] + x[3]; }
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const Int4::Bytes bytes = __builtin_convertvector(x, Int4::Bytes);
-  __builtin_memcpy(p, &bytes, sizeof bytes);
-}
 
 #include "kernels/int4_products.inl"
 #include "kernels/int4_widened.inl"

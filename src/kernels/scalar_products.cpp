@@ -13,26 +13,13 @@ constexpr Isa isa = Isa::scalar;
 constexpr int gemm_rows = 4, gemm_vectors = 2;
 constexpr int stored_rows = 1, stored_vectors = 2;
 
-using Integers = std::int32_t __attribute__((vector_size(16)));
-ATTEND_INLINE Vector to_floats(Integers x) { return __builtin_convertvector(x, Vector); }
-ATTEND_INLINE Vector fused_multiply_add(Vector a, Vector b, Vector c) {
-  for (int i = 0; i < lanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
-  return c;
-}
+#include "kernels/integers_scalar.inl"
 ATTEND_INLINE Vector flushed_multiply_add(Vector a, Vector b, Vector c) {
   const Vector sum = fused_multiply_add(a, b, c);
   const Mask sign = reinterpret_cast<Mask>(sum) & static_cast<std::int32_t>(0x80000000u);
   const Mask exponent = reinterpret_cast<Mask>(sum) & 0x7f800000;
   return select(exponent == 0, reinterpret_cast<Vector>(sign), sum);
 }
-template <class Elements>
-ATTEND_INLINE Elements load_elements(const void* p) {
-  Elements x;
-  __builtin_memcpy(&x, p, sizeof x);
-  return x;
-}
-using Bytes = std::int8_t __attribute__((vector_size(4)));
-using Shorts = std::int16_t __attribute__((vector_size(8)));
 using Words = std::uint32_t __attribute__((vector_size(16)));
 ATTEND_INLINE Vector widen_bfloat16(const char* p) {
   return reinterpret_cast<Vector>(__builtin_convertvector(load_elements<Shorts>(p), Integers) << 16);
@@ -63,10 +50,6 @@ ATTEND_NOINLINE void store_float16(char* p, Vector x) {
     const std::uint16_t half = float16_from_float(x[i]);
     __builtin_memcpy(p + 2 * i, &half, sizeof half);
   }
-}
-ATTEND_INLINE void store_int8(char* p, Vector x) {
-  const Bytes bytes = __builtin_convertvector(x, Bytes);
-  __builtin_memcpy(p, &bytes, sizeof bytes);
 }
 
 #include "kernels/formats.inl"
