@@ -36,9 +36,7 @@ struct Int8 : Int8Format<Int8, 8, 3, true> {
 };
 
 ATTEND_INLINE void store_bytes(float* row, std::int64_t d, Vector x) {
-  const int16x4_t shorts = vmovn_s32(vsubq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(row_offset)));
-  const std::int32_t bytes = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(shorts, shorts))), 0);
-  __builtin_memcpy(reinterpret_cast<char*>(row) + d, &bytes, sizeof bytes);
+  store_int8(reinterpret_cast<char*>(row) + d, subtract(x, broadcast(static_cast<float>(row_offset))));
 }
 
 void gemm_int8(const GemmArguments* arguments) { gemm_of<Int8>(arguments); }
