@@ -1,7 +1,6 @@
 // Finds the products of weights of int4, and packs such weights, panel by panel.
 #include <math.h>
 
-#include "base/cpu.h"
 #include "data/layer.h"
 #include "data/low_precision.h"
 
@@ -57,23 +56,9 @@ void read_group(const StoredMatrix& stored, std::int64_t n, std::int64_t g, std:
 
 }  // namespace
 
-const Product* usable_int4_product(Isa isa, int index) {
-  for (const Products* products : built_int4) {
-    if (products->isa != isa) continue;
-    for (int i = 0; i < products->count; ++i) {
-      const Product& product = products->list[i];
-      if ((cpu_features() & product.features) == product.features && index-- == 0) return &product;
-    }
-  }
-  return nullptr;
-}
+const Product* usable_int4_product(Isa isa, int index) { return usable_of(built_int4, isa, index); }
 
-const Product* find_int4_product(WeightType weights, Arithmetic arithmetic, Isa isa) {
-  for (int i = 0; const Product* product = usable_int4_product(isa, i); ++i) {
-    if (product->weights == weights && product->arithmetic == arithmetic) return product;
-  }
-  return nullptr;
-}
+const Product* find_int4_product(WeightType weights, Arithmetic arithmetic, Isa isa) { return find_of(built_int4, weights, arithmetic, isa); }
 
 void pack_int4(const PackedProjection& packed, const ConstTensorView& matrix, const StoredMatrix* stored, const ConstTensorView& bias,
                float* memory) {

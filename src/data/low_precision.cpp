@@ -41,20 +41,14 @@ void pack_column(const Product& product, std::int64_t depth, std::int64_t n, std
 }
 
 // A channel that is not finite has a scale of NaN.
-float int8_scale(const Channel<float>& channel, std::int64_t count) {
+float channel_scale(const Channel<float>& channel, std::int64_t count) {
   float largest = 0.0f;
   for (std::int64_t k = 0; k < count; ++k) {
     const float magnitude = fabsf(channel[k]);
     if (!(magnitude < infinity)) return __builtin_nanf("");
     if (magnitude > largest) largest = magnitude;
   }
-  return largest / 127.0f;
-}
-
-std::int8_t quantized(float weight, float scale) {
-  if (!(scale > 0.0f)) return 0;
-  const float rounded = rintf(weight / scale);
-  return static_cast<std::int8_t>(rounded > 127.0f ? 127.0f : rounded < -127.0f ? -127.0f : rounded);
+  return int8_scale(largest);
 }
 
 std::uint16_t half_bits(const Product& product, float weight) {
@@ -69,16 +63,7 @@ std::uint16_t kept(const Product& product, std::uint16_t bits) {
 
 }  // namespace
 
-const Product* usable_product(Isa isa, int index) {
-  for (const Products* products : built_products) {
-    if (products->isa != isa) continue;
-    for (int i = 0; i < products->count; ++i) {
-      const Product& product = products->list[i];
-      if ((cpu_features() & product.features) == product.features && index-- == 0) return &product;
-    }
-  }
-  return nullptr;
-}
+const Product* usable_product(Isa isa, int index) { return usable_of(built_products, isa, index); }
 
 const CacheKernels* find_cache_kernels(CacheType type, Isa isa) {
   for (const Products* products : built_products) {
@@ -90,12 +75,7 @@ const CacheKernels* find_cache_kernels(CacheType type, Isa isa) {
   return nullptr;
 }
 
-const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) {
-  for (int i = 0; const Product* product = usable_product(isa, i); ++i) {
-    if (product->weights == weights && product->arithmetic == arithmetic) return product;
-  }
-  return nullptr;
-}
+const Product* find_product(WeightType weights, Arithmetic arithmetic, Isa isa) { return find_of(built_products, weights, arithmetic, isa); }
 
 const CoreKernels* find_core(Isa isa) {
   for (const Products* products : built_products) {
@@ -137,8 +117,8 @@ void pack_low_precision(const PackedProjection& packed, const ConstTensorView& m
         pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(given[k]); });
       } else {
         const auto weights = channel_of(matrix, channel);
-        const float scale = scales[channel] = int8_scale(weights, depth);
-        pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(quantized(weights[k], scale)); });
+        const float scale = scales[channel] = channel_scale(weights, depth);
+        pack_column<std::int8_t>(product, depth, n, width, start, [&](std::int64_t k) { return counted(int8_from_float(weights[k], scale)); });
       }
       __builtin_memcpy(sums + channel, &sum, sizeof sum);
     }

@@ -25,6 +25,10 @@ struct LowPrecision {
   bool int4() const { return find_cache == nullptr; }
 };
 
+/// As usable_product and find_product, of the products of some lists, the last of which is empty.
+const Product* usable_of(const Products* const* lists, Isa isa, int index);
+const Product* find_of(const Products* const* lists, WeightType weights, Arithmetic arithmetic, Isa isa);
+
 /// The products of an ISA that this CPU has, best first: several may be of the same weights and arithmetic. Null from their number on.
 const Product* usable_product(Isa isa, int index);
 /// The first of them of such weights and arithmetic.

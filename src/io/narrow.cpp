@@ -26,8 +26,8 @@ Rounded rounded(WeightType type, float number, float scale) {
     const std::uint16_t bits = float16_from_float(number);
     return {bits, float_from_float16(bits)};
   }
-  const float integer = scale > 0.0f ? std::min(std::max(std::rint(number / scale), -127.0f), 127.0f) : 0.0f;
-  return {static_cast<std::uint8_t>(static_cast<std::int8_t>(integer)), scale * integer};
+  const std::int8_t integer = int8_from_float(number, scale);
+  return {static_cast<std::uint8_t>(integer), scale * static_cast<float>(integer)};
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ Status narrow(const ConstTensorView& matrix, WeightType type, bool transposed, N
       if (!std::isfinite(number(k))) return wrong(k, "expected finite numbers");
       largest = std::max(largest, std::abs(number(k)));
     }
-    const float scale = largest / 127.0f;
+    const float scale = int8_scale(largest);
     if (type == WeightType::int8) made.scales.push_back(scale);
     for (std::int64_t k = 0; k < columns; ++k) {
       const Rounded to = rounded(type, number(k), scale);

@@ -1,4 +1,4 @@
-// The 16-bit floats: float16 (IEEE 754 binary16) and bfloat16, to and from float32. All static, for a kernel file shows none of them.
+// Narrow numbers: float16 (IEEE 754 binary16), bfloat16 and int8, to and from float32. All static, for a kernel file shows none of them.
 #pragma once
 
 #include <cstdint>
@@ -53,6 +53,16 @@ static inline std::uint16_t bfloat16_from_float(float value) noexcept {
   const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
   return static_cast<std::uint16_t>(nan ? (bits >> 16) | 0x40u
                                         : (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// The scale of int8 numbers of which the largest has that size.
+static inline float int8_scale(float largest) noexcept { return largest / 127.0f; }
+
+/// value / scale to the nearest, ties to even, at most 127 in size, which it may exceed where the scale is a denormal; 0 where that is 0.
+static inline std::int8_t int8_from_float(float value, float scale) noexcept {
+  if (!(scale > 0.0f)) return 0;
+  const float rounded = __builtin_rintf(value / scale);
+  return static_cast<std::int8_t>(rounded > 127.0f ? 127.0f : rounded < -127.0f ? -127.0f : rounded);
 }
 
 }  // namespace attend
