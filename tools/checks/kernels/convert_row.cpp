@@ -61,14 +61,14 @@ Result check_convert_row(const Kernels& kernels, const Product& product, const C
     report.identical("scale", 0, 0, header, expected.scale);
     std::int16_t pair[2] = {0, 0};
     for (std::size_t d = 0; d < elements.size(); ++d) {
-      const int p = expected.integers[d] - 128;
+      const int p = expected.integers[d] - product.row_offset;
       report.identical("row", 0, static_cast<std::int64_t>(d), static_cast<std::int8_t>(*at(d)), p);
       pair[1] = static_cast<std::int16_t>(pair[1] - p);
       if (static_cast<std::int64_t>(d + 1) % group != 0 && d + 1 < elements.size()) continue;
       const std::int64_t g = static_cast<std::int64_t>(d) / group;
       std::int16_t written[2];
       std::memcpy(written, row + static_cast<std::int64_t>(elements.size()) / 4 + g, sizeof written);
-      report.identical("zero point", 0, g, written[0], expected.zero - 128);
+      report.identical("zero point", 0, g, written[0], expected.zero - product.row_offset);
       report.identical("sum", 0, g, written[1], pair[1]);
       pair[1] = 0;
     }

@@ -53,11 +53,11 @@ struct ProductRows {
     header[0] = scales.back();
     if (product.weights == WeightType::int4) {
       const std::int64_t padded = product.padded(depth);
-      std::int16_t pair[] = {static_cast<std::int16_t>(zero - 128), 0};
+      std::int16_t pair[] = {static_cast<std::int16_t>(zero - product.row_offset), 0};
       for (std::int64_t k = 0; k < padded; ++k) {
         const auto q = static_cast<std::int32_t>(k >= depth ? zero : kind == 0 ? 255 : kind == 1 ? 0 : random.between(0, 255));
-        bytes[k] = static_cast<unsigned char>(q - 128);
-        pair[1] = static_cast<std::int16_t>(pair[1] - (q - 128));
+        bytes[k] = static_cast<unsigned char>(q - product.row_offset);
+        pair[1] = static_cast<std::int16_t>(pair[1] - (q - product.row_offset));
         if (k < depth) elements.push_back(static_cast<float>(q - zero));
         if ((k + 1) % group != 0 && k + 1 < padded) continue;
         std::memcpy(bytes + padded + k / group * 4, pair, sizeof pair);
