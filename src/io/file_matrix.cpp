@@ -15,9 +15,7 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 
-Status error(const TensorFile& file, const std::string& name, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: tensor %s: %s", quoted(file.path()).c_str(), quoted(name).c_str(), what.c_str());
-}
+Status error(const TensorFile& file, const std::string& name, const std::string& what) { return tensor_error(file.path(), name, what); }
 
 template <class Element>
 View<Element> turned(View<Element> view, bool transposed) {

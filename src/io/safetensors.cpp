@@ -45,10 +45,6 @@ Status error(const std::string& path, const std::string& what) {
   return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(path).c_str(), what.c_str());
 }
 
-Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
-  return error(path, "tensor " + quoted(name) + ": " + what);
-}
-
 /// Reads {"dtype": ..., "shape": ..., "data_offsets": ...}; false with the reader's error, or with
 /// one in `wrong`.
 bool read_entry(JsonReader& json, SafetensorsEntry* entry, std::string* wrong) {

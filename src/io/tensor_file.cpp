@@ -11,14 +11,6 @@
 
 namespace attend::io {
 
-namespace {
-
-Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: tensor %s: %s", quoted(path).c_str(), quoted(name).c_str(), what.c_str());
-}
-
-}  // namespace
-
 Status TensorFile::open(const std::string& path, TensorFile* file) noexcept {
   return guarded([&]() -> Status {
     if (file == nullptr) return Status::error(StatusCode::invalid_argument, "file: null");

@@ -44,6 +44,10 @@ std::string quoted(std::string_view name) {
   return output += '\'';
 }
 
+Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
+  return Status::error(StatusCode::invalid_argument, "%s: tensor %s: %s", quoted(path).c_str(), quoted(name).c_str(), what.c_str());
+}
+
 std::size_t edit_distance(std::string_view from, std::string_view to) {
   std::vector<std::size_t> before(to.size() + 1), row(to.size() + 1), next(to.size() + 1);
   for (std::size_t j = 0; j <= to.size(); ++j) row[j] = j;
