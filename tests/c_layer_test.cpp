@@ -93,11 +93,33 @@ TEST_CASE("C API: a layer of low precision gives the bits of the C++ one, and is
   CHECK(attend_product_instructions(ATTEND_WEIGHTS_FLOAT16, ATTEND_ARITHMETIC_INT8, ATTEND_ISA_BEST) == nullptr);
 }
 
+namespace {
+
+/// What the C layer of given weights computes of x, which has the bits of the C++ layer of the same.
+Tensor check_twin(const MultiHeadAttentionConfig& sizes_of, const MultiHeadAttentionWeights& weights, const attend_mha_weights& given, const Tensor& x) {
+  Tensor output(x.array().shape), expected(x.array().shape);
+  MultiHeadAttention twin;
+  REQUIRE_OK(MultiHeadAttention::make(sizes_of, weights, &twin));
+  Workspace workspace;
+  REQUIRE_OK(twin.forward(x.view, x.view, x.view, {}, expected.view, workspace));
+  const Config config(sizes_of);
+  attend_mha* made = nullptr;
+  require_done(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem));
+  const Options options{AttentionOptions()};
+  const attend_mha_call call = call_of(x, x, x, {}, output, options);
+  require_done(attend_mha_forward(made, &call, &problem));
+  CHECK_SAME_BITS(output, expected);
+  attend_mha_destroy(made);
+  return output;
+}
+
+}  // namespace
+
 TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them, and are refused by name") {
   constexpr std::int64_t width = 20;
   Random random(47);
   const Precision types[] = {{WeightType::bfloat16, Arithmetic::float32}, {WeightType::int8, Arithmetic::int8}};
-  Tensor x({2, 5, width}), output({2, 5, width}), expected({2, 5, width}), scales({width});
+  Tensor x({2, 5, width}), scales({width});
   x.fill(random);
   for (std::int64_t n = 0; n < width; ++n) scales.at(n) = random.uniform(0.001f, 0.01f);
   const std::int64_t sizes[] = {width, width}, strides[] = {1, 2 * width};  // stored (in, out), with gaps
@@ -135,19 +157,9 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
     given.stored_key = &matrices[1];
     given.stored_value = &matrices[2];
     given.stored_output = &matrices[3];
-    MultiHeadAttention twin;
-    REQUIRE_OK(MultiHeadAttention::make(sizes_of, weights, &twin));
-    Workspace workspace;
-    REQUIRE_OK(twin.forward(x.view, x.view, x.view, {}, expected.view, workspace));
-    attend_mha* made = nullptr;
-    require_done(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem));
-    const Options options{AttentionOptions()};
-    const attend_mha_call call = call_of(x, x, x, {}, output, options);
-    require_done(attend_mha_forward(made, &call, &problem));
-    CHECK_SAME_BITS(output, expected);
-    attend_mha_destroy(made);
+    check_twin(sizes_of, weights, given, x);
 
-    made = nullptr;
+    attend_mha* made = nullptr;
     const char* const names[] = {"stored_query", "stored_key", "stored_value", "stored_output"};
     for (int which = 0; which < 4; ++which) {
       const attend_stored_matrix right = matrices[which];
@@ -175,7 +187,7 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
 TEST_CASE("C API: stored matrices of int4, with zeros and without, give the bits of the C++ layer that takes them") {
   constexpr std::int64_t width = 20, bytes_of_row = 10;
   Random random(53);
-  Tensor x({2, 5, width}), output({2, 5, width}), expected({2, 5, width}), scales({width, 1});
+  Tensor x({2, 5, width}), scales({width, 1});
   x.fill(random);
   for (std::int64_t n = 0; n < width; ++n) scales.at(n, 0) = random.uniform(0.01f, 0.1f);
   std::vector<std::uint8_t> nibbles, zeros;
@@ -183,7 +195,7 @@ TEST_CASE("C API: stored matrices of int4, with zeros and without, give the bits
   for (std::int64_t n = 0; n < width; ++n) zeros.push_back(static_cast<std::uint8_t>(random.between(0, 15)));
   const Precision precision = {WeightType::int4, Arithmetic::int8};
   if (!usable(precision)) return;
-  Tensor other({2, 5, width});
+  Tensor outputs[] = {Tensor({2, 5, width}), Tensor({2, 5, width})};
   for (const bool has_zeros : {false, true}) {
     StoredMatrix stored;
     stored.nibbles = View<const std::uint8_t>(nibbles.data(), width, bytes_of_row);
@@ -192,12 +204,6 @@ TEST_CASE("C API: stored matrices of int4, with zeros and without, give the bits
     MultiHeadAttentionWeights weights;
     weights.stored_query = weights.stored_key = weights.stored_value = weights.stored_output = &stored;
     const MultiHeadAttentionConfig sizes_of = with_precision(Layer::square(width, 4, Isa::best), precision);
-    MultiHeadAttention twin;
-    REQUIRE_OK(MultiHeadAttention::make(sizes_of, weights, &twin));
-    Workspace workspace;
-    REQUIRE_OK(twin.forward(x.view, x.view, x.view, {}, expected.view, workspace));
-    if (!has_zeros) std::copy(&expected[0], &expected[0] + expected.count(), &other[0]);
-
     attend_stored_matrix matrix = {};
     matrix.size = sizeof matrix;
     matrix.nibbles = c_view<attend_uint8_tensor>(stored.nibbles);
@@ -206,20 +212,14 @@ TEST_CASE("C API: stored matrices of int4, with zeros and without, give the bits
     attend_mha_weights given = {};
     given.size = sizeof given;
     given.stored_query = given.stored_key = given.stored_value = given.stored_output = &matrix;
+    outputs[has_zeros] = check_twin(sizes_of, weights, given, x);
     const Config config(sizes_of);
     attend_mha* made = nullptr;
-    require_done(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem));
-    const Options options{AttentionOptions()};
-    const attend_mha_call call = call_of(x, x, x, {}, output, options);
-    require_done(attend_mha_forward(made, &call, &problem));
-    CHECK_SAME_BITS(output, expected);
-    attend_mha_destroy(made);
-    made = nullptr;
     matrix.nibbles.sizes[1] = 9;
     check_invalid(attend_mha_make(&config.value, &given, nullptr, 0, &made, &problem), "weights.stored_query: shape (20, 9), expected (20, 10)");
     CHECK(made == nullptr);
   }
-  CHECK(engine_test::first_difference(other, expected) != -1);
+  CHECK(engine_test::first_difference(outputs[0], outputs[1]) != -1);
 }
 
 TEST_CASE("C API: each option of a layer changes what the call gives, as in C++") {

@@ -104,8 +104,6 @@ int run(const Arguments& arguments) {
   print_remark("run", rotary_remark(arguments, layer.convention));
   if (!arguments.has("--quiet")) {
     for (const std::string& remark : layer.remarks) print_remark("run", remark);
-  }
-  if (!arguments.has("--quiet")) {
     print_line(layer, {&queries.view(), &keys, &values}, output, seconds, outputs.text_stream());
     if (outputs.none() && !expectation.given()) print_beginning(output);
   }
