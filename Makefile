@@ -13,7 +13,7 @@
 #
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, LOW_PRECISION=0 (float32 alone), WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
-# BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest),
+# BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest), LEFT_OUT (tests, by name),
 # NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), AXES (of make bench-sweep), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
@@ -187,7 +187,7 @@ test: export ATTEND_TOOL_RUN_PREFIX := $(RUN)
 test: export ATTEND_EMULATOR ?= $(RUN)
 test: tests
 	@set -e; for program in $(examples); do echo $$program; $(RUN) $$program; done
-	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS) $(if $(products),,-tce='$(low_precision_tests)')
+	$(RUN) $(BUILD)/attend-test $(TEST_FLAGS) -tce='$(if $(products),,$(low_precision_tests)),$(LEFT_OUT)'
 check: tests
 	MAKE='$(MAKE)' BUILD='$(BUILD)' tests/check/run.sh $(STAGES)
 amalgamation:

@@ -262,11 +262,13 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
   for (std::int64_t key = 0; key < a.key_count;) {
     std::int64_t count = step < left ? step : left;
     if (count > a.key_count - key) count = a.key_count - key;
-    KeyRun keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
+    KeyRun keys;
     if (a.value_rows != nullptr) {
       keys = run_of(a.value_rows, key, count);
       count = keys.end - key;
       fetch_rows(a.value_rows, key, count, a.key_count, words);
+    } else {
+      keys = {key, key + count, a.values + key * a.value_row_stride, a.value_row_stride};
     }
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;

@@ -21,7 +21,7 @@ ATTEND_INLINE void quantize_groups(const ConvertRowArguments& a) {
     do {
       ATTEND_UNROLL
       for (int d = 0; d < int4_step; d += lanes, first += lanes) {
-        const Vector x = copy_in(source + first * stride, depth - first, stride, 0.0f);
+        const Vector x = first < depth ? copy_in(source + first * stride, depth - first, stride, 0.0f) : zero();
         const Vector rounded = add(subtract(add(multiply(x, inverse), magic), magic), zero_of);
         const Vector p = empty ? least : minimum(maximum(rounded, least), most);
         sum = add(sum, p);
