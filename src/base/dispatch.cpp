@@ -66,7 +66,8 @@ Status require_kernels(Isa isa, const Kernels** kernels) noexcept {
   return Status();
 }
 
-int decode_ahead(const Kernels& kernels) noexcept { return kernels.decode_ahead[(cpu_features() & cpu_zen_1_to_4) != 0]; }
+bool zen_1_to_4() noexcept { return (cpu_features() & cpu_zen_1_to_4) != 0; }
+int decode_ahead(const Kernels& kernels) noexcept { return kernels.decode_ahead[zen_1_to_4()]; }
 
 const char* isa_name(Isa isa) noexcept {
   if (isa == Isa::best) return "best";

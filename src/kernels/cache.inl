@@ -98,6 +98,7 @@ struct ScoreBlock {
   const float* const* keys;  // [lanes]
   std::int64_t count;        // of keys that exist
   const float* ahead;        // rows that are fetched meanwhile; null: none
+  bool far;                  // into the L2
   std::int64_t row_stride, words;  // of those
   float* scores;             // [rows][lanes]
 };
@@ -110,6 +111,7 @@ struct ValueBlock {
   float* to[stored_rows];  // where they go
   bool adds;              // whether they are added to what is there
   const float* ahead;     // what is fetched with the first key
+  bool far;               // into the L2
   std::int64_t lines;     // cache lines of each key's that are
 };
 struct Chains {
@@ -156,7 +158,7 @@ void score_rows_of(const ScoreBlock& a) {
   for (std::int64_t first = 0; first < a.count; first += tile_keys) {
     for (int k = 0; ahead != nullptr && k < tile_keys; ++k, ahead += a.row_stride) {
       ATTEND_UNROLL_BY(1)
-      for (int c = 0; c < a.words; c += 16) prefetch(ahead + c);
+      for (int c = 0; c < a.words; c += 16) has_prefetch_far && a.far ? prefetch_far(ahead + c) : prefetch(ahead + c);
     }
     Vector sums[lanes];
     alignas(64) float tile[lanes];
@@ -189,10 +191,11 @@ void value_chains(const ValueBlock& a) {
   }
   const float *values = a.values, *ahead = a.ahead, *weights = a.weights;
   const std::int64_t row_stride = a.row_stride, lines = a.lines;
+  const bool far = a.far;
   const float* const stop = weights + a.key_count;
   do {  // at least one key
     ATTEND_UNROLL_BY(1)
-    for (int line = 0; line < lines; ++line) prefetch(ahead + 16 * line);
+    for (int line = 0; line < lines; ++line) has_prefetch_far && far ? prefetch_far(ahead + 16 * line) : prefetch(ahead + 16 * line);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) value[v] = Elements::widened(values, v * lanes);
@@ -243,7 +246,7 @@ ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chai
     for (std::int64_t row = 0; row < a.rows; row += rows) {
       rows = tile_of(a.rows - row);
       alignas(64) float scores[stored_rows * lanes];
-      chains.scores[rows > 1]({a.queries + row * a.query_stride, a.query_stride, keys, count, row == 0 ? ahead : nullptr, a.key_row_stride, words, scores});
+      chains.scores[rows > 1]({a.queries + row * a.query_stride, a.query_stride, keys, count, row == 0 ? ahead : nullptr, a.ahead >= far_ahead, a.key_row_stride, words, scores});
       for (int r = 0; r < rows && r < a.rows - row; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
     }
     if (!listed) ahead += lanes * a.key_row_stride;
@@ -286,6 +289,7 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
         block.values = keys.values + column * chains.bytes / 4;
         block.row_stride = keys.stride;
         block.ahead = keys.values + ahead;
+        block.far = a.ahead >= far_ahead;
         block.lines = row == 0 && column == 0 && a.value_rows == nullptr ? lines : 0;
         block.adds = left == 0;
         for (int r = 0; r < rows; ++r) {

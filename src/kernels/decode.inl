@@ -42,7 +42,7 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
     }
     std::int64_t d = 0;
     while (d < whole) {
-      stream.fetch(at_once * lanes / 16);
+      stream.fetch<false>(at_once * lanes / 16);
       decode_score_step<rows, keys, at_once, false>(sums, first, key_rows, queries, a.query_stride, d, lanes);
       d += lanes;
     }
@@ -194,7 +194,7 @@ ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_
     for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins || r >= left ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
   for (const float* const stop = weights + (keys.end - keys.begin); weights != stop; ++weights, values += row_stride) {
-    ahead.fetch((vectors * lanes + 15) / 16);
+    ahead.fetch<!whole>((vectors * lanes + 15) / 16);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors - !whole; ++v) value[v] = load(values + v * lanes);

@@ -4,11 +4,18 @@
 struct Stream {
   const float* line;
   std::int64_t left, lines, step;  // lines that are left of this row; of a row; from its last line to the next row's first, floats
+  bool far;                        // into the L2
 
-  // `count` lines at a time, for a check of each costs as much as all else does.
+  // `count` lines at a time, for a check of each costs as much as all else does. Where a tile is too rare for its own code, all go into the L1.
+  template <bool rare>
   ATTEND_INLINE void fetch(int count) {
-    ATTEND_UNROLL
-    for (int i = 0; i < count; ++i) prefetch(line + 16 * i);
+    if (has_prefetch_far && !rare && far) {
+      ATTEND_UNROLL_BY(1)  // unrolled, these were 6 KB of code
+      for (int i = 0; i < count; ++i) prefetch_far(line + 16 * i);
+    } else {
+      ATTEND_UNROLL
+      for (int i = 0; i < count; ++i) prefetch(line + 16 * i);
+    }
     line += 16 * count;
     left -= count;
     if (left > 0) return;
@@ -18,7 +25,7 @@ struct Stream {
 };
 ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns, std::int64_t ahead) {
   const std::int64_t lines = (columns + 15) / 16;
-  return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines};
+  return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines, ahead >= far_ahead};
 }
 // Fetches rows of a list, some places after the one that is read next: they may lie anywhere.
 ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::int64_t count, std::int64_t stop, std::int64_t columns) {
@@ -28,7 +35,7 @@ ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::
   }
 }
 // A stream for data that has been fetched already: it fetches one line again and again.
-ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16}; }
+ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16, false}; }
 
 // Keys [begin, end), whose values lie a stride apart from `values` on.
 struct KeyRun {

@@ -70,6 +70,7 @@ std::int64_t decode_queries(const Kernels& kernels, const AttentionShape& shape)
 // Decoding: chunks of keys are tasks.
 void plan_decoding(const Kernels& kernels, const AttentionShape& shape, std::int64_t queries, AttentionPlan* plan) {
   plan->fetched_ahead = decode_ahead(kernels);
+  plan->fetches_far = zen_1_to_4();
   plan->chunks = shape.keys > 0 ? steps_to(shape.keys, decode_chunk) : 1;
   plan->slots = shape.packed_keys > 0 ? shape.packed_keys / decode_chunk + shape.batch : shape.batch * plan->chunks;
   plan->decode_rows = shape.heads_per_kv_head * queries;

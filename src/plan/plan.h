@@ -38,6 +38,7 @@ struct AttentionPlan {
   std::int64_t parts;          // tasks of each sequence and key head, or of all heads: its tiles or its chunks
   std::int64_t tasks;
   std::int64_t fetched_ahead;  // floats that decoding fetches ahead on this CPU
+  bool fetches_far;            // or far_ahead
   std::int64_t decode_rows;    // queries times heads that share keys, of the largest sequence that decodes
   std::int64_t chunks, slots;  // chunks of the longest sequence that decodes, and of all; 0: no sequence does
   std::size_t tile_bytes;      // a tile, and its totals where keys take several spans

@@ -119,7 +119,7 @@ void write_lse(const Tile& tile) {
 }
 
 // Writes the weights of a row that is NaN: 0 where a key is hidden.
-void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, Block kind) {
+__attribute__((cold)) void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::int64_t end, Block kind) {
   TileScratch& scratch = tile.scratch;
   for (std::int64_t j = begin; j < end; ++j) {
     const std::int64_t at = (j - begin) * tile.width + lane;
@@ -131,7 +131,7 @@ void spread_nan(const Tile& tile, std::int64_t lane, std::int64_t begin, std::in
 
 // Writes the attention weights: scores and moves all blocks once more, as for the output, so that its very weights come; then takes them
 // from the frame of their block to the last one, and divides them by the sum.
-void write_weights(const Tile& tile) {
+__attribute__((cold)) void write_weights(const Tile& tile) {
   TileScratch& scratch = tile.scratch;
   const Attention& attention = tile.attention;
   const Kernels& kernels = *attention.kernels;
