@@ -233,7 +233,6 @@ struct ValueSum {
 
 __attribute__((cold)) void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end) {
   const Attention& attention = decode.attention;
-  if (!(attention.dropout_rate > 0.0f)) return;
   const std::uint64_t row = dropout_row(attention.dropout_seed, decode.b, decode.head(r), decode.query(r));
   float* weights = decode.scratch.weights + r * decode_block;
   for (std::int64_t j = begin; j < end; ++j) weights[j - begin] *= dropout_factor(row, j, attention.dropout_rate);
@@ -270,7 +269,7 @@ void run_chunk(const Decode& decode, const KeyRange& range, float* output, Parti
       const float factor = weigh(decode, r, begin, end, &partial.frame, &partial.sum, &partial.seen);
       // The first block finds zeros.
       for (std::int64_t c = 0; factor != 1.0f && begin > range.begin && c < stride; ++c) output[r * stride + c] *= factor;
-      drop_weights(decode, r, begin, end);
+      if (decode.attention.dropout_rate > 0.0f) drop_weights(decode, r, begin, end);
       scale_row(decode, decode.attention.v_scales, r, begin, end);
       if (visible_only) add_visible(decode, r, begin, decode.part(r, begin, end), output);
     }
