@@ -158,7 +158,7 @@ void score_rows_of(const ScoreBlock& a) {
   for (std::int64_t first = 0; first < a.count; first += tile_keys) {
     for (int k = 0; ahead != nullptr && k < tile_keys; ++k, ahead += a.row_stride) {
       ATTEND_UNROLL_BY(1)
-      for (int c = 0; c < a.words; c += 16) has_prefetch_far && a.far ? prefetch_far(ahead + c) : prefetch(ahead + c);
+      for (int c = 0; c < a.words; c += 16) fetch_line(ahead + c, a.far);
     }
     Vector sums[lanes];
     alignas(64) float tile[lanes];
@@ -195,7 +195,7 @@ void value_chains(const ValueBlock& a) {
   const float* const stop = weights + a.key_count;
   do {  // at least one key
     ATTEND_UNROLL_BY(1)
-    for (int line = 0; line < lines; ++line) has_prefetch_far && far ? prefetch_far(ahead + 16 * line) : prefetch(ahead + 16 * line);
+    for (int line = 0; line < lines; ++line) fetch_line(ahead + 16 * line, far);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) value[v] = Elements::widened(values, v * lanes);

@@ -188,8 +188,8 @@ struct WriteWeightsArguments {
 /// Decode: a few rows, queries of heads that share keys. Arrays by row and key are [rows][decode_block].
 inline constexpr std::int64_t decode_block = 512;  // keys a call at most
 inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
-inline constexpr std::int64_t far_ahead = 4096;  // floats: decoding fetches what is so far ahead into the L2, what is nearer into the L1
 inline constexpr std::int64_t decode_group = 64;   // keys whose values are one chain of sums
+inline constexpr std::int64_t far_ahead = 4096;    // floats: what is fetched so far ahead goes to the L2, what is nearer to the L1
 
 /// Rows of queries and weights that decode_scores and decode_values may read: four at a time. What the last ones hold changes nothing.
 inline constexpr std::int64_t decode_readable(std::int64_t rows) { return rows > 1 ? (rows + 3) / 4 * 4 : rows; }

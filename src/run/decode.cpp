@@ -231,6 +231,8 @@ struct ValueSum {
   }
 };
 
+// Cold functions are small ones, for they are rare; but so is, to compilers, whatever leads to a call of them for certain. Dropout's
+// condition stands at the call for that: behind it, the whole of run_chunk would be cold.
 __attribute__((cold)) void drop_weights(const Decode& decode, std::int64_t r, std::int64_t begin, std::int64_t end) {
   const Attention& attention = decode.attention;
   const std::uint64_t row = dropout_row(attention.dropout_seed, decode.b, decode.head(r), decode.query(r));

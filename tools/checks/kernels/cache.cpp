@@ -79,7 +79,7 @@ Result check_scores(const Kernels& kernels, const CacheKernels& cache, DecodeSco
   arguments.key_stride = 1;
   arguments.key_count = shape.keys;
   arguments.scores = scores.data;
-  arguments.ahead = shape.rows % 2 ? far_ahead : kernels.decode_ahead[0];
+  arguments.ahead = fetched_ahead(kernels, shape.rows);
   cache.decode_scores(&arguments);
   arguments.keys = listed ? nullptr : keys.wide;
   arguments.key_rows = listed ? keys.wide_places.data() : nullptr;
@@ -123,7 +123,7 @@ Result check_values(const Kernels& kernels, const CacheKernels& cache, const Dec
   arguments.left = shape.left;
   arguments.continues = shape.continues;
   arguments.ends = shape.ends;
-  arguments.ahead = shape.rows % 2 ? far_ahead : kernels.decode_ahead[0];
+  arguments.ahead = fetched_ahead(kernels, shape.rows);
   arguments.output = outputs[0].data;
   arguments.partial = outputs[1].data;
   arguments.output_stride = padded;

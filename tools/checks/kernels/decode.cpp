@@ -68,7 +68,7 @@ Result check_decode_scores(const Kernels& kernels, const DecodeScoresShape& shap
   arguments.key_stride = keys.stride;
   arguments.key_count = shape.keys;
   arguments.scores = scores.data;
-  arguments.ahead = shape.rows % 2 ? far_ahead : kernels.decode_ahead[0];
+  arguments.ahead = fetched_ahead(kernels, shape.rows);
   kernels.decode_scores(&arguments);
   for (std::int64_t r = 0; r < shape.rows; ++r) {
     for (std::int64_t j = 0; j < shape.keys; ++j) {
@@ -180,7 +180,7 @@ Result check_decode_values(const Kernels& kernels, const DecodeValuesShape& shap
   arguments.left = shape.left;
   arguments.continues = shape.continues;
   arguments.ends = shape.ends;
-  arguments.ahead = shape.rows % 2 ? far_ahead : kernels.decode_ahead[0];
+  arguments.ahead = fetched_ahead(kernels, shape.rows);
   arguments.partial = partial.data;
   arguments.output = output.data;
   arguments.output_stride = padded;

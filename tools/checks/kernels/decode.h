@@ -25,6 +25,9 @@ struct DecodeValuesShape {
   bool continues = false, ends = false;
 };
 
+/// How far ahead a check has rows fetched: into both caches in turn, for nothing of what is read depends on it.
+inline std::int64_t fetched_ahead(const Kernels& kernels, std::int64_t rows) { return rows % 2 ? far_ahead : kernels.decode_ahead[0]; }
+
 /// Rows of queries or weights, and NaN in the rows that kernels read behind the last one.
 Matrix readable_matrix(ArgumentMemory& memory, Random& random, const char* name, std::int64_t rows, std::int64_t columns,
                        std::int64_t row_stride, std::size_t alignment = sizeof(float));
