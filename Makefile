@@ -42,7 +42,7 @@ THREADS ?= 1
 LOW_PRECISION ?= 1
 # The products that need features of a CPU beyond its ISA's come first, as the best.
 products := $(if $(filter-out 0,$(LOW_PRECISION)),$(foreach isa,$(ISAS) scalar,$(products_$(isa))))
-isa_files := $(ISAS) $(filter-out $(products_scalar),$(products))
+isa_files := $(ISAS) $(ISAS:%=%_rows) $(filter-out $(products_scalar),$(products))
 
 CXXFLAGS ?= $(flags_default) -g
 common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) \
@@ -54,7 +54,7 @@ common := $(flags_all) -Iinclude -Isrc -MMD -MP -Wall -Wextra $(if $(WERROR),-We
 engine_flags := $(common) $(flags_engine) -fstack-usage
 link_flags := $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pthread
 
-engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) $(patsubst %,src/kernels/%.cpp,scalar $(ISAS) $(products))
+engine_sources := $(foreach floor,$(floors),$(wildcard src/$(floor)/*.cpp)) $(patsubst %,src/kernels/%.cpp,scalar scalar_rows $(ISAS) $(ISAS:%=%_rows) $(products))
 io_sources := $(wildcard src/io/*.cpp)
 reference_sources := $(wildcard src/reference/*.cpp)
 check_sources := $(wildcard tools/checks/*.cpp tools/checks/kernels/*.cpp)
@@ -83,7 +83,7 @@ $(call object,$(bench_sources) $(bench_programs)): flags = $(common) -Ibench
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
 $(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) \
   $(if $(filter $(isa),$(ISAS)),$(least_level),$(flags_fast)) $(flags_$(isa)) $(assembler_flags_$(isa))))
-small := $(filter-out $(fast_files),$(filter $(small_floors:%=src/%/%),$(engine_sources)))
+small := $(filter-out $(fast_files),$(filter $(small_files) $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
 $(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast) $(gcc_flags_fast)
 $(BUILD)/%.o: %.cpp $(stamp)

@@ -578,6 +578,41 @@ TEST_CASE("kernels: rms_norm") {
   }
 }
 
+TEST_CASE("kernels: normalize") {
+  for (const Kernels* kernels : usable_kernels()) {
+    sweep<NormalizeShape>(*kernels, check_normalize,
+                          {{&NormalizeShape::columns, and_widest(sizes(*kernels, 1, 64)), {1, 8, 33}},
+                           {&NormalizeShape::source_stride, {1, 2, 3}, {1, 2}},
+                           {&NormalizeShape::weight_stride, {0, 1, 2, 3}, {1, 2}},
+                           {&NormalizeShape::destination_stride, {1, 2, 3}, {1, 2}}},
+                          [&](NormalizeShape& shape, std::int64_t random) {
+                            shape.centred = random % 2 != 0;
+                            shape.weighted = random % 4 != 0;
+                            shape.biased = random % 3 != 0;
+                            shape.added = random % 5 < 3;
+                            shape.kept = random % 7 < 4;
+                            shape.in_place = random % 11 < 5;
+                          });
+  }
+}
+
+TEST_CASE("kernels: activate") {
+  for (const Kernels* kernels : usable_kernels()) {
+    for (int activation = 0; activation < 5; ++activation) {
+      sweep<ActivateShape>(*kernels, check_activate,
+                           {{&ActivateShape::columns, sizes(*kernels, 1, 64), {1, 8, 33}},
+                            {&ActivateShape::rows, {0, 1, 2, 3}, {1, 2}},
+                            {&ActivateShape::stride, {1, 2, 3}, {1, 2}},
+                            {&ActivateShape::gap, {0, 1, 5}, {0, 3}},
+                            {&ActivateShape::multiplier_stride, {0, 1, 2}, {1, 2}}},
+                           [&](ActivateShape& shape, std::int64_t random) {
+                             shape.activation = activation;
+                             shape.multiplied = random % 2 != 0;
+                           });
+    }
+  }
+}
+
 TEST_CASE("kernels: random shapes") {
   for (const Kernels* kernels : usable_kernels()) {
     CheckMemory memory;

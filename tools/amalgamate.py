@@ -141,13 +141,14 @@ def amalgamate():
     files = [f"{floor}/{file.name}" for floor in settings["floors"] for file in sorted(pathlib.Path("src", floor).glob("*.cpp"))]
 
     # Scalar's kernels before the others': what all ISAs include then stands before the condition of one architecture.
-    engine = "".join(map(expand, [*files, "kernels/scalar.cpp"]))
+    engine = "".join(map(expand, [*files, "kernels/scalar.cpp", "kernels/scalar_rows.cpp"]))
     engine += with_low_precision("".join(expand(f"kernels/{file}.cpp") for file in settings["products_scalar"]))
     headers, kernels, conditional = system_headers("".join(public) + engine), "", "#if"
     for architecture in sorted(name for name in settings if name.startswith("isas_")):
         isas, condition = settings[architecture], f"{conditional} defined(__{architecture.removeprefix('isas_')}__)\n"
         products = [file for isa in isas for file in settings[f"products_{isa}"]]
         text = "".join(region(isa, "flags_default", settings) for isa in isas)
+        text += "".join(region(f"{isa}_rows", "flags_fast", settings) for isa in isas)
         text += with_low_precision("".join(region(file, "flags_fast", settings) for file in products))
         headers += condition + system_headers(text) + built([*isas, "scalar"], products + settings["products_scalar"])
         kernels += f"{condition}{text}"

@@ -706,6 +706,94 @@ ATTEND_C_API attend_code attend_mha_project(const attend_mha *layer, const atten
                                             attend_error *error);
 ATTEND_C_API size_t attend_mha_project_workspace_bytes(const attend_mha *layer, const attend_mha_project_call *call);
 
+/* -------------------------------------------------------------------------------------------
+ * What a block has beside attention */
+
+/* What a linear layer applies to each element of its result; -INFINITY gives 0, its limit, and NaN gives NaN. */
+typedef enum attend_activation {
+  ATTEND_ACTIVATION_NONE = 0,
+  ATTEND_ACTIVATION_RELU,      /* max(x, 0) */
+  ATTEND_ACTIVATION_GELU,      /* x Phi(x), Phi the normal distribution's */
+  ATTEND_ACTIVATION_GELU_TANH, /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as GPT-2 and Gemma have it */
+  ATTEND_ACTIVATION_SILU       /* x / (1 + exp(-x)) */
+} attend_activation;
+
+/* A linear layer: activation(x W^T + bias), times a multiplier.
+ *
+ * Immutable once made: any number of threads may run it at once, each with its own workspace. */
+typedef struct attend_linear attend_linear;
+
+typedef struct attend_linear_config {
+  size_t size;
+  int64_t inputs, outputs; /* columns of a row, 1 to 2^24 */
+  int isa;                 /* an attend_isa, which the layer is bound to */
+  /* As in attend_mha_config. */
+  int weight_type, arithmetic;
+  const attend_low_precision *low_precision;
+  int weight_group;
+} attend_linear_config;
+
+/* The weights, (outputs, inputs) as model files hold them; read while making only. */
+typedef struct attend_linear_weights {
+  size_t size;
+  attend_const_tensor matrix;
+  attend_const_tensor bias;           /* (outputs,); absent: zeros */
+  const attend_stored_matrix *stored; /* in place of matrix; NULL: none */
+} attend_linear_weights;
+
+typedef struct attend_linear_options {
+  size_t size;
+  int activation; /* an attend_activation */
+  attend_const_tensor multiplier; /* of the output's shape: what is activated is multiplied by it, as in SwiGLU; absent: by 1 */
+  attend_threads threads;
+} attend_linear_options;
+
+/* Bytes of memory for attend_linear_make; 0 if the config is not a valid one. */
+ATTEND_C_API size_t attend_linear_bytes(const attend_linear_config *config);
+
+/* Makes a linear layer, its weights packed for the ISA.
+ *
+ * memory: attend_linear_bytes(config) bytes of any alignment that outlive it, or NULL: from the heap. Whoever gets *linear
+ * ends it with attend_linear_destroy. */
+ATTEND_C_API attend_code attend_linear_make(const attend_linear_config *config, const attend_linear_weights *weights, void *memory,
+                                            size_t memory_bytes, attend_linear **linear, attend_error *error);
+
+/* Frees what it holds; NULL is fine. Memory of the caller's stays the caller's. */
+ATTEND_C_API void attend_linear_destroy(attend_linear *linear);
+
+/* Gives the config that it was made from, with its ISA; config->size is set before. */
+ATTEND_C_API attend_code attend_linear_get_config(const attend_linear *linear, attend_linear_config *config, attend_error *error);
+
+/* Computes the layer. input (L, inputs) or (B, L, inputs), output (L, outputs) or (B, L, outputs), which must not meet an
+ * input in memory, nor the multiplier. */
+ATTEND_C_API attend_code attend_linear_forward(const attend_linear *linear, const attend_const_tensor *input, const attend_tensor *output,
+                                               attend_workspace *workspace, const attend_linear_options *options,
+                                               attend_error *error);
+
+/* Bytes that attend_linear_forward takes from its workspace for a batch of entries of `rows` rows each. */
+ATTEND_C_API size_t attend_linear_workspace_bytes(const attend_linear *linear, int64_t batch, int64_t rows);
+
+typedef struct attend_norm_options {
+  size_t size;
+  attend_const_tensor weight, bias; /* (D,), D the width of a row; absent: ones, zeros */
+  attend_const_tensor residual;     /* of the input's shape: what is normed is their sum; absent: the input */
+  attend_tensor sum;                /* of the input's shape: where that sum goes; absent: nowhere */
+  int isa;                          /* an attend_isa */
+  attend_threads threads;
+} attend_norm_options;
+
+/* output[..., d] = (x[..., d] - mean) / sqrt(variance + epsilon) * weight[d] + bias[d], x = input + residual.
+ *
+ * input and output (.., D) of 1 to 4 axes; a row is the last axis, its variance the mean of (x - mean)^2. Output and sum may
+ * each be the input or the residual, the same view, or lie apart from them and each other in memory. epsilon >= 0. */
+ATTEND_C_API attend_code attend_layer_norm(const attend_const_tensor *input, float epsilon, const attend_tensor *output,
+                                           const attend_norm_options *options, attend_error *error);
+
+/* output[..., d] = x[..., d] / sqrt(mean of the row's squares + epsilon) * weight[d] + bias[d], x = input + residual; shapes
+ * and memory as in attend_layer_norm. */
+ATTEND_C_API attend_code attend_rms_norm_rows(const attend_const_tensor *input, float epsilon, const attend_tensor *output,
+                                              const attend_norm_options *options, attend_error *error);
+
 #ifdef __cplusplus
 }
 #endif

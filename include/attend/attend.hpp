@@ -844,4 +844,102 @@ class ATTEND_API MultiHeadAttention {
   void* owned_ = nullptr;                    // the heap block that holds them, if it is ours
 };
 
+// ---------------------------------------------------------------------------------------------
+// What a block has beside attention
+
+/// What a linear layer applies to each element of its result; -infinity gives 0, its limit, and NaN gives NaN.
+enum class Activation : int {
+  none = 0,
+  relu,       // max(x, 0)
+  gelu,       // x Phi(x), Phi the normal distribution's. Source: Hendrycks and Gimpel 2016
+  gelu_tanh,  // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))): its approximation there, as GPT-2 and Gemma have it
+  silu,       // x / (1 + exp(-x)). Source: Elfwing et al. 2017
+};
+
+struct LinearConfig {
+  std::int64_t inputs = 0, outputs = 0;  // columns of a row, 1 to 2^24
+  Isa isa = Isa::best;
+  /// As in MultiHeadAttentionConfig.
+  WeightType weight_type = WeightType::float32;
+  Arithmetic arithmetic = Arithmetic::float32;
+  const LowPrecision* low_precision = nullptr;
+  int weight_group = 0;
+};
+
+/// The weights of a linear layer, (outputs, inputs) as model files hold them; make alone reads them.
+struct LinearWeights {
+  ConstTensorView matrix;
+  ConstTensorView bias = {};             // (outputs,); absent: zeros
+  const StoredMatrix* stored = nullptr;  // in place of matrix; null: none
+};
+
+struct LinearOptions {
+  Activation activation = Activation::none;
+  ConstTensorView multiplier = {};  // of the output's shape: what is activated is multiplied by it, as in SwiGLU; absent: by 1
+  Threads threads;
+};
+
+/// A linear layer: activation(x W^T + bias), times a multiplier.
+///
+/// Immutable once made: any number of threads may run it at once, each with its own workspace. The weights are packed
+/// when it is made, for the ISA it is bound to; results have the same bits for any threads, strides and batch.
+class ATTEND_API Linear {
+ public:
+  Linear() noexcept = default;
+  ~Linear();
+  Linear(Linear&& other) noexcept;
+  Linear& operator=(Linear&& other) noexcept;
+
+  /// Bytes that make needs for the packed weights; 0 if the config is not valid.
+  static std::size_t packed_bytes(const LinearConfig& config) noexcept;
+
+  /// Packs the weights into memory of the layer's own, or into the caller's: packed_bytes(config) bytes of any
+  /// alignment that outlive it. On an error *linear is as it was.
+  static Status make(const LinearConfig& config, const LinearWeights& weights, Linear* linear, void* memory = nullptr,
+                     std::size_t memory_bytes = 0) noexcept;
+
+  /// Bytes that forward takes from its workspace for a batch of entries of `rows` rows each.
+  std::size_t workspace_bytes(std::int64_t batch, std::int64_t rows) const noexcept;
+
+  /// Computes the layer.
+  ///
+  /// input (L, inputs) or (B, L, inputs), output (L, outputs) or (B, L, outputs), which must not meet an input in
+  /// memory, nor the multiplier.
+  Status forward(const ConstTensorView& input, const TensorView& output, Workspace& workspace,
+                 const LinearOptions& options = {}) const noexcept;
+
+  /// The config that the layer was made from, with its ISA.
+  const LinearConfig& config() const noexcept { return config_; }
+
+ private:
+  LinearConfig config_;
+  const struct Kernels* kernels_ = nullptr;  // null until made
+  float* packed_ = nullptr;                  // a PackedProjection of src/data/layer.h, 64-byte aligned
+  void* owned_ = nullptr;                    // the heap block that holds it, if it is ours
+  bool bias_ = false;
+};
+
+/// What layer_norm and rms_norm_rows may be told. D is the width of a row.
+struct NormOptions {
+  ConstTensorView weight = {}, bias = {};  // (D,); absent: ones, zeros
+  ConstTensorView residual = {};           // of the input's shape: what is normed is their sum; absent: the input
+  TensorView sum = {};                     // of the input's shape: where that sum goes; absent: nowhere
+  Isa isa = Isa::best;
+  Threads threads;
+};
+
+/// output[..., d] = (x[..., d] - mean) / sqrt(variance + epsilon) * weight[d] + bias[d], x = input + residual.
+///
+/// input and output (.., D) of 1 to 4 axes; a row is the last axis, its variance the mean of (x - mean)^2. Output and sum
+/// may each be the input or the residual, the same view, or lie apart from them and each other in memory. epsilon >= 0.
+/// Sums are in float32: accurate where those of |x| and of (x - mean)^2 are finite. Source: Ba et al. 2016.
+ATTEND_API Status layer_norm(const ConstTensorView& input, float epsilon, const TensorView& output,
+                             const NormOptions& options = {}) noexcept;
+
+/// output[..., d] = x[..., d] / sqrt(mean of the row's squares + epsilon) * weight[d] + bias[d], x = input + residual.
+///
+/// Shapes and memory are as in layer_norm. Source: Zhang and Sennrich 2019.
+ATTEND_API Status rms_norm_rows(const ConstTensorView& input, float epsilon, const TensorView& output,
+                                const NormOptions& options = {}) noexcept;
+
 }  // namespace attend

@@ -43,20 +43,6 @@ Status read_config(const attend_mha_config* given, MultiHeadAttentionConfig* con
   return read_rotary(whole.rotary, &config->rotary);
 }
 
-// Reads a matrix into `memory`, to which *stored points then.
-Status read_stored(const char* name, const attend_stored_matrix* given, StoredMatrix* memory, const StoredMatrix** stored) {
-  if (given == nullptr) return Status();
-  attend_stored_matrix whole;
-  ATTEND_CHECK(complete(name, "attend_stored_matrix", given, &whole));
-  memory->halves = view_of(whole.halves);
-  memory->integers = view_of(whole.integers);
-  memory->scales = view_of(whole.scales);
-  memory->nibbles = view_of(whole.nibbles);
-  memory->zeros = view_of(whole.zeros);
-  *stored = memory;
-  return Status();
-}
-
 Status read_weights(const attend_mha_weights* given, StoredMatrix (&stored)[projection_count], MultiHeadAttentionWeights* weights) {
   attend_mha_weights whole;
   ATTEND_CHECK(complete("weights", "attend_mha_weights", given, &whole));

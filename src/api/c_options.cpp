@@ -11,8 +11,6 @@ namespace {
 static_assert(static_cast<int>(Isa::neon) == ATTEND_ISA_NEON && sizeof isas / sizeof isas[0] == ATTEND_ISA_NEON, "the last ISA, and as many");
 static_assert(static_cast<int>(EmptyRows::uniform) == ATTEND_EMPTY_UNIFORM, "the last of them");
 
-Threads threads_of(const attend_threads& given) { return {given.count != 0 ? given.count : 1, given.parallel_for, given.pool}; }
-
 Status read_bias(const attend_relative_position_bias* given, RelativePositionBias* bias) {
   if (given == nullptr) return Status();
   attend_relative_position_bias whole;

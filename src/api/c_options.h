@@ -18,6 +18,9 @@ struct CallArguments {
 Status read_options(const attend_options* given, AttentionOptions* options);
 Status read_options(const attend_operation_options* given, OperationOptions* options);
 
+/// A count of 0: 1.
+inline Threads threads_of(const attend_threads& given) { return {given.count != 0 ? given.count : 1, given.parallel_for, given.pool}; }
+
 /// Somewhere to point to for views of a call that is only asked for its bytes: no data is read.
 template <class Element>
 void stand_in(View<Element>* view) {

@@ -122,7 +122,22 @@ inline Status read_rotary(const attend_rotary_embedding* given, RotaryEmbedding*
 }
 
 // ---------------------------------------------------------------------------------------------
-// Low precision: the same pointer, in either language.
+// Low precision: matrices as files hold them, and the same pointer in either language.
+
+/// Reads a matrix into `memory`, to which *stored points then; null: none.
+__attribute__((noinline)) inline Status read_stored(const char* name, const attend_stored_matrix* given, StoredMatrix* memory, const StoredMatrix** stored) {
+  if (given == nullptr) return Status();
+  attend_stored_matrix whole;
+  const Status status = complete(name, "attend_stored_matrix", given, &whole);
+  if (!status.ok()) return status;
+  memory->halves = view_of(whole.halves);
+  memory->integers = view_of(whole.integers);
+  memory->scales = view_of(whole.scales);
+  memory->nibbles = view_of(whole.nibbles);
+  memory->zeros = view_of(whole.zeros);
+  *stored = memory;
+  return status;
+}
 
 inline const LowPrecision* low_precision_of(const attend_low_precision* given) { return reinterpret_cast<const LowPrecision*>(given); }
 inline const attend_low_precision* c_low_precision_of(const LowPrecision* given) { return reinterpret_cast<const attend_low_precision*>(given); }

@@ -15,23 +15,6 @@ namespace attend {
 
 namespace {
 
-// The stride of an axis; 0 where the view lacks it.
-template <class Element>
-std::int64_t stride_from_end(const View<Element>& view, int axis) {
-  return axis <= view.rank ? view.strides[view.rank - axis] : 0;
-}
-
-// Views (L, K) as (B, L, K): both operands may lack the batch axis.
-template <class Element>
-Rows<Element> matrices(const View<Element>& view) {
-  Rows<Element> operand;
-  operand.data = view.data;
-  operand.batch_stride = stride_from_end(view, 3);
-  operand.row_stride = stride_from_end(view, 2);
-  operand.stride = stride_from_end(view, 1);
-  return operand;
-}
-
 struct Matmul {
   Projection projection;
   const float* b;
@@ -94,8 +77,8 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   Projection& projection = product.projection;
   projection.kernels = kernels;
   projection.weights = PackedProjection(*kernels, nullptr, depth, columns).at(product.packed, bias.data != nullptr);
-  projection.input = matrices(a);
-  projection.output = matrices(output);
+  projection.input = by_matrices(a);
+  projection.output = by_matrices(output);
   projection.head_size = columns;
 
   // A b of its own for each entry is a product of its own; a shared one takes all rows at once.

@@ -3,6 +3,7 @@
 
 #include "attend/attend.hpp"
 #include "kernels/kernels.h"
+#include "kernels/row_kernels.h"
 
 namespace attend {
 
@@ -11,6 +12,9 @@ const Kernels* find_kernels(Isa isa) noexcept;
 
 /// Finds that table, or the error that a caller of the API gets.
 Status require_kernels(Isa isa, const Kernels** kernels) noexcept;
+
+/// The row kernels of an ISA that find_kernels has given. In a file of its own, which alone links them.
+const RowKernels& row_kernels(Isa isa) noexcept;
 
 /// Whether this is an AMD Zen 1 to 4, which fetches ahead in its own way.
 bool zen_1_to_4() noexcept;

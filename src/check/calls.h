@@ -79,6 +79,13 @@ Status validate_masked_softmax(const ConstTensorView& input, const LengthsView& 
 Status validate_transpose(const char* wide_name, const ConstTensorView& wide, const char* split_name, const ConstTensorView& split,
                           std::int64_t num_heads, bool to_heads, const OperationOptions& options) noexcept;
 
+// What a block has beside attention.
+Status validate_linear_config(const LinearConfig& config) noexcept;
+Status validate_linear_weights(const LinearConfig& config, const LinearWeights& weights) noexcept;
+Status validate_linear_forward(const LinearConfig& config, const ConstTensorView& input, const TensorView& output,
+                               const LinearOptions& options) noexcept;
+Status validate_norm(const ConstTensorView& input, float epsilon, const TensorView& output, const NormOptions& options) noexcept;
+
 // Positions. `_shapes` checks shapes alone, whatever the positions are.
 Status validate_rotary_shapes(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions) noexcept;
 Status validate_rotary_embedding(const ConstTensorView& input, const RotaryEmbedding& rotary, const IndexView& positions,

@@ -11,8 +11,6 @@ namespace attend {
 
 namespace {
 
-constexpr std::int64_t most_int8_depth = 65536;  // sums of 255 * 128 stay below 2^31
-constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // columns of a row: the product of two fits into 63 bits
 
 Status check_no_positions(const AttentionOptions& options) {
   for (const IndexView* positions : {&options.query_positions, &options.key_positions}) {
@@ -53,74 +51,6 @@ Status check_projected(const MultiHeadAttentionConfig& config, const ConstTensor
   return validate_room(state, counts, keys.sizes[1]);
 }
 
-const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8", "int4"};
-const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
-
-template <int count, class Enum>
-Status check_listed(const char* name, Enum value, const char* const (&)[count]) {
-  if (static_cast<unsigned>(value) < unsigned{count}) return Status();
-  return Status::error(invalid, "%s: %d is none that there is", name, static_cast<int>(value));
-}
-
-// Checks what projections are stored as and compute with, and that their sums are exact.
-Status check_precision(const MultiHeadAttentionConfig& config) {
-  ATTEND_CHECK(check_listed("weight_type", config.weight_type, weight_types));
-  ATTEND_CHECK(check_listed("arithmetic", config.arithmetic, arithmetics));
-  const char* const weights = weight_types[static_cast<int>(config.weight_type)];
-  const char* const arithmetic = arithmetics[static_cast<int>(config.arithmetic)];
-  const bool of_int4 = config.weight_type == WeightType::int4, int8 = config.arithmetic == Arithmetic::int8;
-  if (config.arithmetic != Arithmetic::float32 && !(int8 && of_int4) && config.weight_type != (int8 ? WeightType::int8 : WeightType::bfloat16)) {
-    return Status::error(invalid, "arithmetic: %s takes weights of %s, but weight_type is %s", arithmetic, int8 ? "int8 or int4" : arithmetic, weights);
-  }
-  const int group = config.weight_group;
-  if (group != 0 && (!of_int4 || (group != 32 && group != 64 && group != 128))) {
-    return Status::error(invalid, of_int4 ? "weight_group: %d, expected 32, 64 or 128, or 0: 32" : "weight_group: %d, but weight_type is %s", group, weights);
-  }
-  if (config.weight_type == WeightType::float32) return Status();
-  if (config.low_precision == nullptr || config.low_precision->int4() != of_int4) {
-    const char* const expected = of_int4 ? "low_precision_int4()" : "low_precision()";
-    const char* const other = of_int4 ? "low_precision()" : "low_precision_int4()";
-    return Status::error(invalid, "low_precision: %s, but weight_type is %s: expected %s, which links its kernels",
-                         config.low_precision == nullptr ? "null" : other, weights, expected);
-  }
-  const Kernels* const kernels = find_kernels(config.isa);
-  if (kernels != nullptr && product_of(*kernels, config) == nullptr) {
-    return Status::error(StatusCode::unsupported, "weight_type: this CPU or this build has no kernel for weights of %s on %s", weights, isa_name(kernels->isa));
-  }
-  if (config.arithmetic != Arithmetic::int8) return Status();
-  const LayerSizes sizes(config);
-  for (const std::int64_t width : sizes.inputs) {
-    if (width <= most_int8_depth) continue;
-    return Status::error(invalid, "arithmetic: int8 takes rows of at most %lld, but one is %lld wide", Number{most_int8_depth}, Number{width});
-  }
-  return Status();
-}
-
-// Checks a matrix of low precision: of the config's type, and of the projection's shape.
-Status check_stored(const char* name, const StoredMatrix& stored, WeightType type, std::int64_t group, std::int64_t outputs, std::int64_t inputs) {
-  const char* const type_name = weight_types[static_cast<int>(type)];
-  if (type == WeightType::int4) {
-    const std::int64_t groups = steps_to(inputs, group);
-    if (!stored.halves.absent() || !stored.integers.absent()) {
-      return Status::error(invalid, "%s: %s, but weight_type is %s", name, stored.halves.absent() ? "integers" : "halves", type_name);
-    }
-    ATTEND_CHECK(check_view(name, stored.nibbles, outputs, (inputs + 1) / 2));
-    ATTEND_CHECK(check_view(name, stored.scales, outputs, groups));
-    return stored.zeros.absent() ? Status() : check_view(name, stored.zeros, outputs, groups);
-  }
-  if (!stored.nibbles.absent() || !stored.zeros.absent()) {
-    return Status::error(invalid, "%s: %s, but weight_type is %s", name, "nibbles", type_name);
-  }
-  const bool has_halves = !stored.halves.absent(), has_integers = !stored.integers.absent() || !stored.scales.absent() || !has_halves;
-  const bool wants_integers = type == WeightType::int8, wants_halves = type == WeightType::bfloat16 || type == WeightType::float16;
-  if (has_integers != wants_integers || has_halves != wants_halves) {
-    return Status::error(invalid, "%s: %s, but weight_type is %s", name, has_integers && has_halves ? "integers and halves" : has_integers ? "integers" : "halves", type_name);
-  }
-  if (wants_halves) return check_view(name, stored.halves, outputs, inputs);
-  ATTEND_CHECK(check_view(name, stored.integers, outputs, inputs));
-  return check_view(name, stored.scales, outputs);
-}
-
 }  // namespace
 
 Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
@@ -158,7 +88,9 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
     return Status::error(invalid, "head_dim: %lld heads of %lld are too wide together, expected at most %lld", Number{layer.heads},
                          Number{layer.depth}, Number{largest_size});
   }
-  ATTEND_CHECK(check_precision(config));
+  std::int64_t widest = 0;
+  for (const std::int64_t width : layer.inputs) widest = larger(widest, width);
+  ATTEND_CHECK(check_precision(precision_of(config), widest));
   ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
   if (rotates(config.rotary)) {
     ATTEND_CHECK(check_rotary("rotary.", config.rotary, "a head", layer.depth));
@@ -187,7 +119,7 @@ Status validate_weights(const MultiHeadAttentionConfig& config, const MultiHeadA
     } else if (!projection.view.absent()) {
       return Status::error(invalid, "%s: given, as is %s, expected one of them", projection.stored_name, projection.name);
     } else {
-      ATTEND_CHECK(check_stored(projection.stored_name, *projection.stored, config.weight_type, weight_group_of(config), sizes.outputs[which], sizes.inputs[which]));
+      ATTEND_CHECK(check_stored(projection.stored_name, *projection.stored, precision_of(config), sizes.outputs[which], sizes.inputs[which]));
     }
   }
   for (int which = 0; which < projection_count; ++which) {

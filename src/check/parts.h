@@ -10,6 +10,9 @@
 namespace attend {
 
 struct CacheState;
+struct ProjectionPrecision;
+
+constexpr std::int64_t largest_size = std::int64_t{1} << 24;  // columns of a row: the product of two fits into 63 bits
 
 /// The operands of a call, under the names that its caller knows.
 struct Operands {
@@ -33,6 +36,11 @@ Status check_epsilon(const char* name, float epsilon);
 /// Whether positions lie in tables of `limit` rows; -1: there is no table.
 Status check_positions(const char* name, const IndexView& positions, std::int64_t offset, std::int64_t batch, std::int64_t rows,
                        std::int64_t limit);
+
+/// Checks what projections are stored as and compute with, and that sums over the widest of their rows are exact.
+Status check_precision(const ProjectionPrecision& precision, std::int64_t widest);
+/// Checks a matrix of low precision: of that type, and of the projection's shape.
+Status check_stored(const char* name, const StoredMatrix& stored, const ProjectionPrecision& precision, std::int64_t outputs, std::int64_t inputs);
 
 /// Checks how many rows of each entry there are: 0 to `rows`.
 Status check_counts(const char* name, const IndexView& counts, std::int64_t batch, std::int64_t rows);

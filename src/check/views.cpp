@@ -111,15 +111,6 @@ Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<
   return Status();
 }
 
-Status check_in_place(const TensorView& output, const ConstTensorView& input) {
-  bool same = output.data == input.data;
-  for (int axis = 0; same && axis < input.rank; ++axis) {
-    same = output.strides[axis] == input.strides[axis] || input.sizes[axis] < 2;
-  }
-  if (same || apart(memory_of("", output), memory_of("", input))) return Status();
-  return Status::error(invalid, "output: its memory meets that of input without being the same view");
-}
-
 Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected) {
   const std::int64_t columns = numbers.rank == 2 ? numbers.sizes[1] : 1, stride = numbers.rank == 2 ? numbers.strides[1] : 0;
   for (std::int64_t b = 0; b < numbers.sizes[0]; ++b) {

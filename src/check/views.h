@@ -62,7 +62,8 @@ inline bool apart(const Memory& a, const Memory& b) { return a.end <= b.begin ||
 Status check_apart(std::initializer_list<Memory> outputs, std::initializer_list<Memory> inputs);
 
 /// Checks that two views are exactly the same (the stride of a single element means nothing), or apart.
-Status check_in_place(const TensorView& output, const ConstTensorView& input);
+Status check_in_place(const TensorView& output, const ConstTensorView& input, const char* output_name = "output",
+                      const char* input_name = "input");
 
 /// Whether all numbers of a view of rank 1 or 2 lie in the range that `expected` describes.
 Status check_numbers(const char* name, const IndexView& numbers, std::int64_t least, std::int64_t most, const char* expected);

@@ -60,14 +60,31 @@ struct LayerSizes {
   explicit LayerSizes(const MultiHeadAttentionConfig& config);
 };
 
+/// What projections are stored as and compute with, of a config that may be a layer's or a linear layer's.
+struct ProjectionPrecision {
+  WeightType weight_type;
+  Arithmetic arithmetic;
+  const LowPrecision* low_precision;
+  int weight_group;
+  Isa isa;
+};
+template <class Config>
+ProjectionPrecision precision_of(const Config& config) {
+  return {config.weight_type, config.arithmetic, config.low_precision, config.weight_group, config.isa};
+}
+
 /// The product of a valid config; null: float32.
-inline const Product* product_of(const Kernels& kernels, const MultiHeadAttentionConfig& config) {
+template <class Config>
+const Product* product_of(const Kernels& kernels, const Config& config) {
   if (config.weight_type == WeightType::float32 || config.low_precision == nullptr) return nullptr;
   return config.low_precision->find(config.weight_type, config.arithmetic, kernels.isa);
 }
 
 /// Elements of a column of int4 that share a scale, in a valid config.
-inline int weight_group_of(const MultiHeadAttentionConfig& config) { return config.weight_group > 0 ? config.weight_group : 32; }
+template <class Config>
+int weight_group_of(const Config& config) {
+  return config.weight_group > 0 ? config.weight_group : 32;
+}
 
 inline bool rotates(const RotaryEmbedding& rotary) {
   return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();

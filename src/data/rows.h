@@ -35,6 +35,18 @@ Rows<Element> by_entries(const View<Element>& view) {
   return {view.data, view.strides[0], 0, view.strides[1], view.strides[2]};
 }
 
+/// The stride of an axis; 0 where the view lacks it.
+template <class Element>
+std::int64_t stride_from_end(const View<Element>& view, int axis) {
+  return axis <= view.rank ? view.strides[view.rank - axis] : 0;
+}
+
+/// The rows of a view (n, D) or (B, n, D), whose entry is the only one where it lacks the axis.
+template <class Element>
+Rows<Element> by_matrices(const View<Element>& view) {
+  return {view.data, stride_from_end(view, 3), 0, stride_from_end(view, 2), stride_from_end(view, 1)};
+}
+
 /// (B, G, n, D) in pages: row j of an entry is row j % page_rows of its page j / page_rows. A block is one page, a ring one that repeats.
 template <class Element>
 struct PagedRows : Rows<Element> {

@@ -21,12 +21,10 @@ std::int64_t Projection::tasks() const {
 }
 
 void Projection::run(std::int64_t task) const {
-  // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
   const PanelColumns& columns = weights.columns;
-  const std::int64_t chunk = quotient(task, columns.panels), panel = task - chunk * columns.panels;
-  const std::int64_t column = columns.first(panel), next_column = columns.first(panel + 1);
-  std::int64_t row = chunk * rows_per_task;
-  const std::int64_t end = row + rows_per_task < rows.total() ? row + rows_per_task : rows.total();
+  const ProjectionBlock block = this->block(task);
+  const std::int64_t panel = block.panel, column = block.column, next_column = block.next_column, end = block.end;
+  std::int64_t row = block.row;
 
   void (*const gemm)(const GemmArguments*) = weights.product != nullptr ? weights.product->gemm : kernels->gemm;
   const int tile_rows = weights.tile_rows(*kernels);

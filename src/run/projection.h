@@ -20,6 +20,11 @@ struct SelectedRows {
   std::int64_t index(std::int64_t b, std::int64_t row) const { return row - before[b] + (first != nullptr ? first[b] : 0); }
 };
 
+/// What a task computes: rows [row, end) of those that take part, columns [column, next_column), which are padded.
+struct ProjectionBlock {
+  std::int64_t panel, row, end, column, next_column;
+};
+
 struct Projection {
   const Kernels* kernels;
   PackedProjection weights;
@@ -31,7 +36,15 @@ struct Projection {
   std::int64_t rows_per_task;
 
   std::int64_t tasks() const;
+  ProjectionBlock block(std::int64_t task) const;
   void run(std::int64_t task) const;
 };
+
+// Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
+inline ProjectionBlock Projection::block(std::int64_t task) const {
+  const PanelColumns& columns = weights.columns;
+  const std::int64_t chunk = quotient(task, columns.panels), panel = task - chunk * columns.panels, row = chunk * rows_per_task;
+  return {panel, row, smaller(row + rows_per_task, rows.total()), columns.first(panel), columns.first(panel + 1)};
+}
 
 }  // namespace attend

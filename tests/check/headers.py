@@ -11,7 +11,8 @@ STRUCTS = {  # C++ to C
     "RelativePositionBias": "attend_relative_position_bias", "RotaryEmbedding": "attend_rotary_embedding",
     "RotaryScaling": "attend_rotary_scaling", "KeyValueCacheConfig": "attend_kv_cache_config",
     "MultiHeadAttentionConfig": "attend_mha_config", "MultiHeadAttentionWeights": "attend_mha_weights",
-    "StoredMatrix": "attend_stored_matrix", "LoadOptions": "attend_load_options",
+    "StoredMatrix": "attend_stored_matrix", "LinearConfig": "attend_linear_config", "LinearWeights": "attend_linear_weights",
+    "LinearOptions": "attend_linear_options", "NormOptions": "attend_norm_options", "LoadOptions": "attend_load_options",
 }
 WITHOUT_PARTNER = {
     "View": "six structs of views", "ForwardShape": "functions of bytes take the call",
@@ -26,9 +27,9 @@ C_FIELDS = {"attend_options.windowed": "-1 is no zero", "attend_load_options.num
 ENUMS = {"StatusCode": ("attend_code", "ATTEND_"), "Isa": ("attend_isa", "ATTEND_ISA_"), "EmptyRows": ("attend_empty_rows", "ATTEND_EMPTY_"),
          "CacheType": ("attend_cache_type", "ATTEND_CACHE_"),
          "RotaryScalingKind": ("attend_rotary_scaling_kind", "ATTEND_ROTARY_"), "WeightType": ("attend_weight_type", "ATTEND_WEIGHTS_"),
-         "Arithmetic": ("attend_arithmetic", "ATTEND_ARITHMETIC_")}
+         "Arithmetic": ("attend_arithmetic", "ATTEND_ARITHMETIC_"), "Activation": ("attend_activation", "ATTEND_ACTIVATION_")}
 CLASSES = {"ThreadPool": "attend_thread_pool_", "Workspace": "attend_workspace_", "DotProductAttention": "attend_dot_product_",
-           "KeyValueCache": "attend_kv_cache_", "MultiHeadAttention": "attend_mha_"}
+           "KeyValueCache": "attend_kv_cache_", "MultiHeadAttention": "attend_mha_", "Linear": "attend_linear_"}
 FUNCTIONS = {  # else a function is attend_ and its name, a method its class's prefix and its name; None: not in C
     "rotary_embedding": "attend_rotate",  # the struct has that name
     "low_precision": "attend_get_low_precision",  # so has this one
@@ -36,11 +37,12 @@ FUNCTIONS = {  # else a function is attend_ and its name, a method its class's p
     "DotProductAttention::make": None,    # it holds nothing: its call has dropout and isa
     "DotProductAttention::forward": "attend_dot_product_attention",
     "MultiHeadAttention::packed_bytes": "attend_mha_bytes", "MultiHeadAttention::config": "attend_mha_get_config",
+    "Linear::packed_bytes": "attend_linear_bytes", "Linear::config": "attend_linear_get_config",
     "KeyValueCache::config": "attend_kv_cache_get_config", "KeyValueCache::state": None,
     "Workspace::bytes": None,             # a field
 }
 C_FUNCTIONS = {  # what C alone has: ends of what was made, and calls' bytes where C++ has overloads of one name
-    "attend_mha_destroy", "attend_kv_cache_destroy", "attend_thread_pool_destroy", "attend_workspace_release",
+    "attend_mha_destroy", "attend_linear_destroy", "attend_kv_cache_destroy", "attend_thread_pool_destroy", "attend_workspace_release",
     "attend_attention_cached_workspace_bytes", "attend_mha_cached_workspace_bytes", "attend_mha_project_workspace_bytes",
     "attend_loaded_layer_destroy", "attend_loaded_layer_mha", "attend_loaded_layer_convention", "attend_loaded_layer_get_options",
     "attend_read_npy_floats", "attend_read_npy_integers", "attend_read_npy_bools", "attend_free",
@@ -51,7 +53,7 @@ CALLS = {"attend_attention": "attend_attention_call", "attend_attention_cached":
          "attend_mha_forward_cached": "attend_mha_cached_call", "attend_mha_project": "attend_mha_project_call"}
 ARGUMENTS = {"attention": "layer"}  # what is made has the name of what is called
 C_ARGUMENTS = {"attend_dot_product_attention": {"dropout"}, "attend_mha_get_config": {"config", "rotary"},
-               "attend_kv_cache_get_config": {"config"}}
+               "attend_kv_cache_get_config": {"config"}, "attend_linear_get_config": {"config"}}
 FIXED = {"attend_error", "attend_tensor", "attend_const_tensor", "attend_indices", "attend_bool_mask", "attend_half_tensor", "attend_int8_tensor",
          "attend_uint8_tensor", "attend_threads", "attend_workspace"}
 BYTES = {"int": 4, "float": 4, "int64_t": 8, "uint64_t": 8, "size_t": 8, "double": 8, "attend_parallel_for": 8}
@@ -218,7 +220,7 @@ def check_functions(cpp, c, structs):
             given = given - {"call"} | {field for _, field, _ in structs[CALLS[partner]]} - {"size"}
         given -= C_ARGUMENTS.get(partner, set())
         expected = {ARGUMENTS.get(argument, argument) for argument in expected}
-        owner = {"attend_mha_": "layer", "attend_kv_cache_": "cache", "attend_thread_pool_": "pool", "attend_workspace_": "workspace"}
+        owner = {"attend_mha_": "layer", "attend_kv_cache_": "cache", "attend_linear_": "linear", "attend_thread_pool_": "pool", "attend_workspace_": "workspace"}
         for prefix, argument in owner.items():
             if "::" in name and partner.startswith(prefix):
                 given, expected = given - {argument}, expected - {argument}
@@ -264,7 +266,7 @@ functions = {**cpp_functions(cpp), "load_layer": ["path", "prefix", "num_heads",
 check(len(functions) > 40, f"{len(functions)} functions found in attend.hpp")
 check_functions(functions, {**c_functions(c), **c_functions(c_io)}, structs)
 check_growth(read("tests/c/oldest/attend/attend.h") + read("tests/c/oldest/attend/attend_io.h"), c + c_io)
-tests = ["c_twin.h"] + [f"c_{name}_test.cpp" for name in ("api", "layer", "core", "cache", "io")]
+tests = ["c_twin.h"] + [f"c_{name}_test.cpp" for name in ("api", "layer", "core", "cache", "io", "linear")]
 check_tests(structs, "".join(read("tests/" + name) for name in tests))
 for failure in failures:
     print(failure)

@@ -10,6 +10,6 @@ wrong=$(
   nm -u "$build/libattend.a" | grep -E '__cxa|__gxx|__dso_handle|_Unwind|_Z(n|d|S|NK?S|T[IV]N10__cxx)'
   readelf -d "$build/libattend.so" | grep NEEDED | grep -vE '\[(libc|libm|libpthread|ld-linux[a-z0-9-]*)\.so'
   nm -DC --defined-only "$build/libattend.so" | cut -d' ' -f3- |
-    grep -vE '^attend(_|::(Status|ThreadPool|Workspace|DotProductAttention|KeyValueCache|MultiHeadAttention)::|::[a-z_0-9]+\()'
+    grep -vE '^attend(_|::(Status|ThreadPool|Workspace|DotProductAttention|KeyValueCache|MultiHeadAttention|Linear)::|::[a-z_0-9]+\()'
 ) || true
 [ -z "$wrong" ] || { echo "$wrong"; exit 1; }

@@ -14,6 +14,7 @@
 #include "checks.h"
 #include "data/rows.h"
 #include "random.h"
+#include "reference/block.h"
 #include "reference/reference.h"
 #include "tensor.h"
 
@@ -385,7 +386,7 @@ class Calls {
 
   bool check() {
     return matmul() && sequence_mask() && masked_softmax() && transposes() && dot_product_attention() && layer() &&
-           core() && cached_core() && core() && rotary_embedding() && rms_norm() && (!draw_.one_in(100) || long_row());
+           core() && cached_core() && core() && rotary_embedding() && rms_norm() && linear() && norm() && (!draw_.one_in(100) || long_row());
   }
   bool check_core() { return core() && cached_core(); }
   bool check_layer() { return layer(); }
@@ -486,7 +487,8 @@ class Calls {
   }
 
   /// Gives a layer a low precision that its CPU has, and says which.
-  const char* draw_precision(MultiHeadAttentionConfig& config) {
+  template <class Config>
+  const char* draw_precision(Config& config) {
     const struct {
       WeightType type;
       Arithmetic arithmetic;
@@ -886,6 +888,67 @@ class Calls {
     const Array expected = reference::rms_norm(input.view, weight.view, epsilon);
     return agrees(text("rms_norm B %d H %d L %d D %d%s", B, H, L, D, weight.view.absent() ? "" : " weight"),
                   fault(status, output, expected, reference::rms_norm_bounds(expected, Data::random)));
+  }
+
+  /// A linear layer in float32, or in an exact arithmetic of low precision without an activation, whose bits are the reference's.
+  bool linear() {
+    const std::int64_t L = draw_.size(70), K = draw_.size(200), N = draw_.size(150);
+    LinearConfig config;
+    config.inputs = K;
+    config.outputs = N;
+    config.isa = isa_;
+    const char* precision = draw_.one_in(2) ? draw_precision(config) : "";
+    const bool exact = config.arithmetic != Arithmetic::float32;
+    if (!exact) {
+      config.weight_type = WeightType::float32;
+      config.weight_group = 0;
+      precision = "";
+    }
+    const Tensor input = Tensor::random(draw_, {L, K}, 2.0f), weight = Tensor::random(draw_, {N, K});
+    const Tensor bias = draw_.one_in(2) ? Tensor::random(draw_, {N}) : Tensor();
+    const Tensor multiplier = exact || draw_.one_in(2) ? Tensor() : Tensor::random(draw_, {L, N});
+    LinearOptions options;
+    options.activation = static_cast<Activation>(exact ? 0 : draw_.between(0, 4));
+    options.multiplier = multiplier.view;
+    options.threads = options_.threads;
+    Array expected = reference::project(input.view, weight.view, bias.view, config.weight_type, config.arithmetic, config.weight_group > 0 ? config.weight_group : 32);
+    Array bounds = exact ? Array::zeros({1}) : reference::matmul_bounds(input.view, weight.view, true, bias.view, Data::random);
+    for (std::int64_t n = 0; n < expected.count() && !exact; ++n) {
+      double &y = expected.values[static_cast<std::size_t>(n)], &bound = bounds.values[static_cast<std::size_t>(n)];
+      const double factor = multiplier.view.absent() ? 1.0 : static_cast<double>(multiplier[n]);
+      bound = reference::activated_slope(options.activation) * bound + reference::activated_bound(y, options.activation);
+      y = reference::activated(y, options.activation) * factor;
+      bound = bound * std::abs(factor) + 2.0 * reference::unit_roundoff * std::abs(y);
+    }
+    Linear made;
+    Tensor output({L, N}, draw_);
+    Status status = Linear::make(config, {weight.view, bias.view}, &made);
+    if (status.ok()) status = made.forward(input.view, output.view, workspace_, options);
+    return agrees(text("Linear L %d K %d N %d activation %d%s%s%s", L, K, N, static_cast<std::int64_t>(options.activation), precision,
+                       bias.view.absent() ? "" : " bias", multiplier.view.absent() ? "" : " multiplier"),
+                  fault(status, output, expected, bounds));
+  }
+
+  /// Layer norm or RMS norm of rows, of their sum with a residual or not.
+  bool norm() {
+    const std::int64_t L = draw_.size(40), D = draw_.size(300);
+    const bool centred = draw_.one_in(2);
+    const Tensor input = Tensor::random(draw_, {L, D}, 4.0f), residual = draw_.one_in(2) ? Tensor::random(draw_, {L, D}) : Tensor();
+    const Tensor weight = draw_.one_in(2) ? Tensor::random(draw_, {D}) : Tensor(), bias = draw_.one_in(2) ? Tensor::random(draw_, {D}) : Tensor();
+    Array x = input.view;
+    for (std::int64_t n = 0; n < x.count() && !residual.view.absent(); ++n) x.values[static_cast<std::size_t>(n)] = input[n] + residual[n];
+    NormOptions options;
+    options.weight = weight.view;
+    options.bias = bias.view;
+    options.residual = residual.view;
+    options.isa = isa_;
+    options.threads = options_.threads;
+    Tensor output({L, D}, draw_);
+    const Status status = centred ? attend::layer_norm(input.view, 1e-5f, output.view, options) : attend::rms_norm_rows(input.view, 1e-5f, output.view, options);
+    const reference::NormResult expected = reference::norm(x, centred, weight.view, bias.view, 1e-5f, Data::structured);
+    return agrees(text("%s L %d D %d%s%s%s", centred ? "layer_norm" : "rms_norm_rows", L, D, residual.view.absent() ? "" : " residual",
+                       weight.view.absent() ? "" : " weight", bias.view.absent() ? "" : " bias"),
+                  fault(status, output, expected.output, expected.bounds));
   }
 
   /// Every other call asks for the attention weights.

@@ -27,6 +27,8 @@ Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& me
   Result result;
 #define ATTEND_CHECK_KERNEL(returned, kernel, parameters) check_some(check_##kernel, draw_##kernel, kernels, random, memory, result);
   ATTEND_KERNELS(ATTEND_CHECK_KERNEL)
+  check_some(check_normalize, draw_normalize, kernels, random, memory, result);
+  check_some(check_activate, draw_activate, kernels, random, memory, result);
   for (int i = 0; const Product* product = usable_product(kernels.isa, i); ++i) {
     if (result.ok) result = check_product(kernels, *product, random, memory);
   }

@@ -12,6 +12,7 @@
 #include "reshape.h"
 #include "rms_norm.h"
 #include "rotate.h"
+#include "rows.h"
 #include "scores.h"
 #include "softmax.h"
 #include "visible.h"
@@ -21,7 +22,7 @@ namespace attend::checks {
 template <class Shape>
 using Check = Result (*)(const Kernels& kernels, const Shape& shape, Seed seed, ArgumentMemory& memory);
 
-/// Checks each kernel, and each product and kernel of a cache that this CPU has, at a few random shapes.
+/// Checks each kernel and row kernel, and each product and kernel of a cache that this CPU has, at a few random shapes.
 Result check_random_shapes(const Kernels& kernels, Seed seed, ArgumentMemory& memory);
 
 }  // namespace attend::checks
