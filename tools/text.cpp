@@ -5,43 +5,22 @@
 #include <cstdio>
 
 #include "io/shape.h"
+#include "unicode.h"
 
 namespace attend::tool {
 
 namespace {
 
-constexpr long invalid = -1;
+bool is_between(char32_t code, char32_t first, char32_t last) { return code >= first && code <= last; }
 
-/// Decodes the character at the start of the text, which is not empty; `bytes` is its length. What
-/// is not UTF-8 gives `invalid` and 1.
-long decode(std::string_view text, std::size_t* bytes) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  *bytes = 1;
-  if (first < 0x80) return static_cast<long>(first);
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return invalid;
-  long code = static_cast<long>(first & (0x7Fu >> length));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return invalid;
-    code = code << 6 | (byte(i) & 0x3F);
-  }
-  const bool overlong = code < (length == 4 ? 0x10000 : length == 3 ? 0x800 : 0x80);
-  if (overlong || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return invalid;
-  *bytes = length;
-  return code;
-}
-
-bool is_between(long code, long first, long last) { return code >= first && code <= last; }
-
-bool is_hidden(long code) {
+bool is_hidden(char32_t code) {
   return is_between(code, 0x200B, 0x200F) || is_between(code, 0x2028, 0x202E) ||
          is_between(code, 0x2060, 0x206F) || code == 0xAD || code == 0x61C || code == 0xFEFF ||
          is_between(code, 0xFFF9, 0xFFFB) || (code & 0xFFFE) == 0xFFFE ||
          is_between(code, 0xE0000, 0xE007F);
 }
 
-int width_of(long code) {
+int width_of(char32_t code) {
   if (is_between(code, 0x300, 0x36F) || is_between(code, 0x20D0, 0x20FF) ||
       is_between(code, 0xFE00, 0xFE0F) || is_between(code, 0xFE20, 0xFE2F)) {
     return 0;
@@ -81,10 +60,11 @@ std::string terminal_text(std::string_view text) {
   std::string output;
   while (!text.empty()) {
     std::size_t bytes;
-    const long code = decode(text, &bytes);
-    if (code == invalid) output += format("\\x%02x", static_cast<unsigned char>(text[0]));
-    else if (code < 0x20 || is_between(code, 0x7F, 0x9F)) output += format("\\x%02lx", code);
-    else if (is_hidden(code)) output += format("\\u%04lx", code);
+    const char32_t code = decode_utf8(text, &bytes);
+    if (code == not_utf8) bytes = 1;  // each byte for itself
+    if (code == not_utf8) output += format("\\x%02x", static_cast<unsigned char>(text[0]));
+    else if (code < 0x20 || is_between(code, 0x7F, 0x9F)) output += format("\\x%02x", static_cast<unsigned>(code));
+    else if (is_hidden(code)) output += format("\\u%04x", static_cast<unsigned>(code));
     else output += text.substr(0, bytes);
     text.remove_prefix(bytes);
   }
@@ -110,7 +90,7 @@ int display_width(std::string_view text) {
   int width = 0;
   while (!text.empty()) {
     std::size_t bytes;
-    width += width_of(decode(text, &bytes));
+    width += width_of(decode_utf8(text, &bytes));
     text.remove_prefix(bytes);
   }
   return width;
@@ -121,7 +101,7 @@ std::string shortened(std::string_view text, int columns) {
   std::string output;
   for (int width = 1;;) {  // 1: the ellipsis
     std::size_t bytes;
-    width += width_of(decode(text, &bytes));
+    width += width_of(decode_utf8(text, &bytes));
     if (width > columns) return output + "\u2026";
     output += text.substr(0, bytes);
     text.remove_prefix(bytes);

@@ -7,23 +7,6 @@ namespace attend::io {
 
 namespace {
 
-void append_utf8(unsigned code, std::string* text) {
-  const auto add = [&](unsigned byte) { *text += static_cast<char>(byte); };
-  if (code < 0x80) return add(code);
-  if (code < 0x800) {
-    add(0xC0 | code >> 6);
-  } else {
-    if (code < 0x10000) {
-      add(0xE0 | code >> 12);
-    } else {
-      add(0xF0 | code >> 18);
-      add(0x80 | (code >> 12 & 0x3F));
-    }
-    add(0x80 | (code >> 6 & 0x3F));
-  }
-  add(0x80 | (code & 0x3F));
-}
-
 bool is_digit(char character) { return character >= '0' && character <= '9'; }
 
 }  // namespace
@@ -133,6 +116,20 @@ bool JsonReader::read_integer(std::int64_t* value) {
   return true;
 }
 
+void JsonReader::skip_literal() {
+  while (std::isalnum(static_cast<unsigned char>(peek())) || peek() == '-' || peek() == '+' || peek() == '.') ++at_;
+}
+
+bool JsonReader::read_scalar(std::string* value) {
+  if (failed()) return false;
+  accept_space();
+  if (peek() == '"') return read_string(value);
+  const std::size_t begin = at_;
+  skip_literal();
+  *value = text_.substr(begin, at_ - begin);
+  return !value->empty() || fail("a string, a number, true, false or null");
+}
+
 bool JsonReader::skip_value() {
   std::string text;
   std::size_t depth = 0;
@@ -146,7 +143,7 @@ bool JsonReader::skip_value() {
     } else if (depth > 0 && (accept_here('}') || accept_here(']'))) {
       --depth;
     } else if (depth == 0 || !(accept_here(',') || accept_here(':'))) {
-      while (std::isalnum(static_cast<unsigned char>(peek())) || peek() == '-' || peek() == '+' || peek() == '.') ++at_;
+      skip_literal();
     }
     if (at_ == before) return fail("a value");
   } while (depth > 0);
@@ -173,6 +170,23 @@ bool is_utf8(std::string_view text) noexcept {
     if (code < smallest[more] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
   }
   return true;
+}
+
+void append_utf8(char32_t code, std::string* text) {
+  const auto add = [&](char32_t byte) { *text += static_cast<char>(byte); };
+  if (code < 0x80) return add(code);
+  if (code < 0x800) {
+    add(0xC0 | code >> 6);
+  } else {
+    if (code < 0x10000) {
+      add(0xE0 | code >> 12);
+    } else {
+      add(0xF0 | code >> 18);
+      add(0x80 | (code >> 12 & 0x3F));
+    }
+    add(0x80 | (code >> 6 & 0x3F));
+  }
+  add(0x80 | (code & 0x3F));
 }
 
 std::string json_string(std::string_view text) {

@@ -22,6 +22,8 @@ class JsonReader {
   bool read_string(std::string* value);
   /// A non-negative integer below 2^63, in digits alone.
   bool read_integer(std::int64_t* value);
+  /// A string's text; or a number, true, false or null as it is spelled.
+  bool read_scalar(std::string* value);
   /// Passes over a value of any kind: reads strings and brackets, and takes all else for a value if it looks like one.
   bool skip_value();
   /// Whether only white space is left.
@@ -39,6 +41,7 @@ class JsonReader {
   bool accept(char character);       // skips white space first
   bool accept_here(char character);  // skips nothing
   bool read_code_unit(unsigned* unit);
+  void skip_literal();
   char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
   std::string_view text_;
   std::size_t at_ = 0;
@@ -48,6 +51,8 @@ class JsonReader {
 
 /// Whether the text is well-formed UTF-8 (no overlong forms, no surrogates).
 bool is_utf8(std::string_view text) noexcept;
+/// Appends a code point that is none of a surrogate.
+void append_utf8(char32_t code, std::string* text);
 /// The text as a JSON string with its quotes.
 std::string json_string(std::string_view text);
 
