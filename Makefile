@@ -95,6 +95,7 @@ $(BUILD)/libattend_io.a: $(call object,$(io_sources))
 $(BUILD)/libattend_reference.a: $(call object,$(reference_sources))
 $(BUILD)/libattend_checks.a: $(call object,$(check_sources))
 $(BUILD)/libattend_bench.a: $(call object,$(bench_sources))
+$(BUILD)/libattend_tool.a: $(call object,$(filter-out tools/attend.cpp,$(tool_sources)))
 $(BUILD)/%.a:
 	@rm -f $@
 	$(AR) qcs $@ $(filter %.o,$^)
@@ -102,13 +103,13 @@ $(BUILD)/libattend.so: $(call object,$(engine_sources))
 	$(CXX) $(CXXFLAGS) -shared -nodefaultlibs $(link_flags) -Wl,-soname,libattend.so.0 -o $@ $^ -lpthread -lm -lc -lgcc
 
 libraries := $(BUILD)/libattend_checks.a $(BUILD)/libattend_reference.a $(BUILD)/libattend_io.a $(BUILD)/libattend.a
-$(BUILD)/attend: $(call object,$(tool_sources)) $(libraries)
+$(BUILD)/attend: $(BUILD)/tools/attend.o $(BUILD)/libattend_tool.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
 $(BUILD)/attend-bench: $(BUILD)/bench/attend_bench.o $(BUILD)/libattend_bench.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
 $(BUILD)/attend-bench-sweep: $(BUILD)/bench/sweep/attend_bench_sweep.o $(BUILD)/libattend_bench.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
-$(BUILD)/attend-test: $(call object,$(test_sources)) $(BUILD)/libattend_bench.a $(libraries)
+$(BUILD)/attend-test: $(call object,$(test_sources)) $(BUILD)/libattend_tool.a $(BUILD)/libattend_bench.a $(libraries)
 	$(CXX) $(CXXFLAGS) -o $@ $^ $(link_flags)
 
 # doctest: a folder that was given or found; else Debian's package, unpacked under build/.
