@@ -64,7 +64,7 @@ bench_sources := $(filter-out $(bench_programs),$(wildcard bench/*.cpp bench/swe
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check amalgamation wheel python-library python-library-path bench bench-sweep bench-peers bench-neon bench-against install install-debug uninstall clean
+.PHONY: all tests demo test check amalgamation wheel python-library python-library-path model bench bench-sweep bench-peers bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -210,6 +210,10 @@ python-library-path:
 WHEELS ?= $(BUILD)/wheel
 wheel: $(python_library)
 	python3 tools/python/packaging/attend_wheel.py $< $(WHEELS)
+# What attend embed, similar and generate read; nothing else fetches anything.
+MODELS ?= all-MiniLM-L6-v2
+model:
+	python3 tools/fetch_model.py $(BUILD)/models $(MODELS)
 clean:
 	rm -rf $(BUILD)
 

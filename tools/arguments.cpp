@@ -56,9 +56,11 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
   for (int i = 0; i < count; ++i) {
     const std::string word = words[i];
     if (word.compare(0, 2, "--") != 0) {
-      if (operands == verb.operands.size()) throw Failure("unexpected argument " + io::quoted(word));
-      const char* const name = verb.operands[operands++].name;
-      if (word.empty()) throw Failure(std::string(name) + " is empty");
+      const bool repeats = operands == verb.operands.size() && operands > 0 && verb.operands.back().repeatable;
+      if (operands == verb.operands.size() && !repeats) throw Failure("unexpected argument " + io::quoted(word));
+      const Flag& operand = verb.operands[repeats ? operands - 1 : operands++];
+      const char* const name = operand.name;
+      if (word.empty() && !operand.repeatable) throw Failure(std::string(name) + " is empty");
       values_[name].push_back(word);
       continue;
     }
@@ -87,7 +89,7 @@ Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
     if (flag->value != nullptr && value.empty() && name != "--prefix") throw Failure(name + " is empty");
     values_[name].push_back(value);
   }
-  if (operands < verb.operands.size()) throw Failure(std::string(verb.operands[operands].name) + " is missing");
+  if (operands < verb.operands.size() && !verb.operands[operands].repeatable) throw Failure(std::string(verb.operands[operands].name) + " is missing");
   for (const Flag& flag : flags) {
     if (flag.required && !has(flag.name)) throw Failure(std::string(flag.name) + " is missing");
   }
@@ -135,7 +137,7 @@ std::string help_text(const Verb& verb) {
   const std::vector<Flag> flags = all_flags(verb);
   std::string text = std::string("attend ") + verb.name + ": " + verb.summary + "\n\nusage: attend " + verb.name;
   std::size_t width = 0;
-  for (const Flag& operand : verb.operands) text += std::string(" ") + operand.name;
+  for (const Flag& operand : verb.operands) text += std::string(" ") + (operand.repeatable ? std::string("[") + operand.name + " ...]" : operand.name);
   for (const Flag& flag : flags) {
     if (flag.required) text += " " + spelled(flag);
     width = std::max(width, spelled(flag).size());

@@ -28,7 +28,8 @@ struct Verb {
   std::string details;       // paragraphs for its help, each line ended
   std::vector<Flag> flags;   // without those that all verbs have
   int (*run)(const Arguments& arguments);  // gives the exit code; throws Failure
-  std::vector<Flag> operands = {};         // what stands on the line without a flag, in this order: all of it is required
+  /// What stands on the line without a flag, in this order: all of it is required, but for a last one that is repeatable.
+  std::vector<Flag> operands = {};
 };
 
 /// The command line, checked against the verb's flags: `--name value` or `--name=value`, each at most once unless it is repeatable. An

@@ -1,0 +1,222 @@
+// Runs a BERT model on packed texts: embeddings, layers, the average of each text's rows, scaled to length 1.
+#include "sentence_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "failure.h"
+#include "io/text.h"
+#include "text.h"
+
+namespace attend::tool {
+
+namespace {
+
+constexpr std::size_t tokens_of_a_group = 512;  // that pass through the layers at once: their hidden rows stay in the L2 or L3
+
+/// Calls task(i) for i < count on the threads; what the first one that fails throws is thrown here.
+template <class Task>
+void for_each(std::int64_t count, const Threads& threads, const Task& task) {
+  struct Shared {
+    const Task& task;
+    std::vector<std::string> errors;
+  } shared = {task, std::vector<std::string>(static_cast<std::size_t>(count))};
+  const auto guarded = [](void* context, int index) {
+    Shared& all = *static_cast<Shared*>(context);
+    try {
+      all.task(index);
+    } catch (const std::exception& exception) {
+      all.errors[static_cast<std::size_t>(index)] = exception.what();
+    }
+  };
+  if (threads.count > 1) {
+    threads.parallel_for(threads.pool, static_cast<int>(count), guarded, &shared);
+  } else {
+    for (int i = 0; i < count; ++i) guarded(&shared, i);
+  }
+  for (const std::string& error : shared.errors) {
+    if (!error.empty()) throw Failure(error);
+  }
+}
+
+/// Reads a tensor that must have the shape. It may view the file.
+io::FloatTensor read(const io::TensorFile& file, const std::string& name, const std::vector<std::int64_t>& shape) {
+  io::FloatTensor tensor;
+  require(file.read(name, &tensor));
+  if (tensor.shape() == shape) return tensor;
+  const auto text = [](const std::vector<std::int64_t>& sizes) {
+    std::string all;
+    for (const std::int64_t size : sizes) all += (all.empty() ? "" : ", ") + std::to_string(size);
+    return "(" + all + ")";
+  };
+  throw Failure(io::quoted(file.path()) + ": tensor " + io::quoted(name) + " has shape " + text(tensor.shape()) + ", expected " + text(shape));
+}
+
+Linear load_linear(const io::TensorFile& file, const std::string& name, std::int64_t inputs, std::int64_t outputs, const Precision& precision, Isa isa) {
+  const io::FloatTensor matrix = read(file, name + ".weight", {outputs, inputs}), bias = read(file, name + ".bias", {outputs});
+  LinearConfig config;
+  config.inputs = inputs;
+  config.outputs = outputs;
+  config.isa = isa;
+  config.weight_type = precision.weight_type;
+  config.arithmetic = precision.arithmetic;
+  config.low_precision = kernels_of(precision);
+  Linear linear;
+  require(Linear::make(config, {matrix.view, bias.view}, &linear));
+  return linear;
+}
+
+}  // namespace
+
+SentenceEncoder::SentenceEncoder(const std::string& folder, const ModelPrecision& precision, Isa isa, const Threads& threads)
+    : config_(folder), tokenizer_(folder), isa_(isa) {
+  const Isa own = isa == Isa::best ? best_isa() : isa;
+  if (precision.bfloat16_attention && core_instructions(Arithmetic::bfloat16, own) != nullptr) {
+    core_.core_arithmetic = Arithmetic::bfloat16;
+    core_.low_precision = low_precision();
+  }
+  load(folder + "/model.safetensors", precision, isa, threads);
+}
+
+void SentenceEncoder::load(const std::string& path, const ModelPrecision& precision, Isa isa, const Threads& threads) {
+  const std::int64_t width = config_.width;
+  io::TensorFile file;
+  require(io::TensorFile::open(path, &file));
+  prefix_ = file.find("embeddings.word_embeddings.weight") != nullptr ? "" : "bert.";
+  const auto read_norm = [&](const std::string& name) {
+    Norm norm = {read(file, name + ".weight", {width}), read(file, name + ".bias", {width})};
+    norm.weight.keep();
+    norm.bias.keep();
+    return norm;
+  };
+  positions_ = read(file, prefix_ + "embeddings.position_embeddings.weight", {config_.positions, width});
+  positions_.keep();
+  io::FloatTensor types;
+  const std::string types_name = prefix_ + "embeddings.token_type_embeddings.weight";
+  require(file.read(types_name, &types));
+  if (types.view.rank != 2 || types.view.sizes[0] < 1 || types.view.sizes[1] != width) {
+    throw Failure(format("%s: tensor %s: expected rows of %lld", io::quoted(path).c_str(), io::quoted(types_name).c_str(), static_cast<long long>(width)));
+  }
+  for (std::size_t i = 0; i < positions_.owned.size(); ++i) positions_.owned[i] += types.view.data[static_cast<std::int64_t>(i) % width];
+  embedding_norm_ = read_norm(prefix_ + "embeddings.LayerNorm");
+
+  layers_.resize(static_cast<std::size_t>(config_.layers));
+  for_each(config_.layers, threads, [&](std::int64_t n) {
+    Layer& layer = layers_[static_cast<std::size_t>(n)];
+    const std::string name = prefix_ + "encoder.layer." + std::to_string(n);
+    io::LoadOptions options;
+    options.isa = isa;
+    options.weight_type = precision.linear.weight_type;
+    options.arithmetic = precision.linear.arithmetic;
+    options.low_precision = kernels_of(precision.linear);
+    options.ignored = {"output.LayerNorm"};
+    io::LayerWeights found;
+    require(io::find_layer(file, name + ".attention", &found, config_.heads, options));
+    require(io::make_layer(file, std::move(found), config_.heads, &layer.attention, options));
+    const MultiHeadAttentionConfig& made = layer.attention.attention.config();
+    if (made.query_size != width || (made.output_size != 0 && made.output_size != width)) {
+      throw Failure(format("%s: layer %lld of attention is not %lld wide", io::quoted(path).c_str(), static_cast<long long>(n), static_cast<long long>(width)));
+    }
+    layer.up = load_linear(file, name + ".intermediate.dense", width, config_.hidden_width, precision.linear, isa);
+    layer.down = load_linear(file, name + ".output.dense", config_.hidden_width, width, precision.linear, isa);
+    layer.attention_norm = read_norm(name + ".attention.output.LayerNorm");
+    layer.output_norm = read_norm(name + ".output.LayerNorm");
+  });
+
+  // The file anew: pages of matrices that were packed are let go, and of the table of words those alone come that texts ask for.
+  file = io::TensorFile();
+  require(io::TensorFile::open(path, &file_));
+  words_ = read(file_, prefix_ + "embeddings.word_embeddings.weight", {tokenizer_.vocabulary().size(), width});
+}
+
+void SentenceEncoder::norm(const Norm& norm, const ConstTensorView& input, const ConstTensorView& residual, const TensorView& output,
+                           const Threads& threads) const {
+  NormOptions options;
+  options.weight = norm.weight.view;
+  options.bias = norm.bias.view;
+  options.residual = residual;
+  options.isa = isa_;
+  options.threads = threads;
+  require(layer_norm(input, config_.epsilon, output, options));
+}
+
+AttentionOptions SentenceEncoder::attention_options(const Layer& layer, const Threads& threads) const {
+  AttentionOptions options = layer.attention.options;
+  options.core_arithmetic = core_.core_arithmetic;
+  options.low_precision = core_.low_precision;
+  options.threads = threads;
+  options.query_starts = options.key_starts = IndexView(starts_.data(), static_cast<std::int64_t>(starts_.size()));
+  return options;
+}
+
+void SentenceEncoder::run(const std::vector<std::int32_t>* texts, std::size_t count, std::int64_t layers, const Threads& threads) {
+  const std::int64_t width = config_.width;
+  starts_.assign(1, 0);
+  for (std::size_t n = 0; n < count; ++n) starts_.push_back(starts_.back() + static_cast<std::int64_t>(texts[n].size()));
+  const std::int64_t tokens = starts_.back();
+  const auto make_room = [tokens](std::vector<float>* rows, std::int64_t columns) {
+    if (static_cast<std::int64_t>(rows->size()) < tokens * columns) rows->resize(static_cast<std::size_t>(tokens * columns));
+  };
+  make_room(&x_, width);
+  make_room(&attended_, width);
+  make_room(&hidden_, config_.hidden_width);
+
+  const TensorView x(x_.data(), 1, tokens, width), attended(attended_.data(), 1, tokens, width);
+  const TensorView hidden(hidden_.data(), 1, tokens, config_.hidden_width);
+  float* row = attended_.data();
+  for (std::size_t n = 0; n < count; ++n) {
+    for (const std::int32_t id : texts[n]) {
+      std::memcpy(row, words_.view.data + id * width, static_cast<std::size_t>(width) * sizeof(float));
+      row += width;
+    }
+    const std::int64_t length = starts_[n + 1] - starts_[n], offset = starts_[n] * width;
+    norm(embedding_norm_, ConstTensorView(attended_.data() + offset, length, width), ConstTensorView(positions_.view.data, length, width),
+         TensorView(x_.data() + offset, length, width), {});
+  }
+  LinearOptions up, down;
+  up.activation = config_.activation;
+  up.threads = down.threads = threads;
+  for (std::int64_t n = 0; n < layers; ++n) {
+    const Layer& layer = layers_[static_cast<std::size_t>(n)];
+    require(layer.attention.attention.forward(x, x, x, {}, attended, workspace_, attention_options(layer, threads)));
+    norm(layer.attention_norm, attended, x, x, threads);
+    require(layer.up.forward(x, hidden, workspace_, up));
+    require(layer.down.forward(hidden, attended, workspace_, down));
+    norm(layer.output_norm, attended, x, x, threads);
+  }
+}
+
+void SentenceEncoder::encode(const std::vector<std::vector<std::int32_t>>& texts, float* vectors, const Threads& threads) {
+  const std::size_t width = static_cast<std::size_t>(config_.width);
+  for (std::size_t first = 0; first < texts.size();) {
+    std::size_t end = first + 1, tokens = texts[first].size();
+    while (end < texts.size() && tokens + texts[end].size() <= tokens_of_a_group) tokens += texts[end++].size();
+    run(texts.data() + first, end - first, config_.layers, threads);
+    const float* row = x_.data();
+    for (std::size_t n = first; n < end; ++n) {
+      std::vector<double> total(width);
+      for (std::size_t token = 0; token < texts[n].size(); ++token, row += width) {
+        for (std::size_t c = 0; c < width; ++c) total[c] += static_cast<double>(row[c]);
+      }
+      double squares = 0.0;
+      for (const double sum : total) squares += sum * sum;
+      const double length = std::sqrt(squares);
+      for (std::size_t c = 0; c < width; ++c) vectors[n * width + c] = static_cast<float>(length > 0.0 ? total[c] / length : 0.0);
+    }
+    first = end;
+  }
+}
+
+void SentenceEncoder::attention_weights(const std::vector<std::int32_t>& text, std::int64_t layer, float* weights, const Threads& threads) {
+  run(&text, 1, layer, threads);
+  const std::int64_t tokens = starts_.back();
+  const Layer& last = layers_[static_cast<std::size_t>(layer)];
+  AttentionOptions options = attention_options(last, threads);
+  options.query_starts = options.key_starts = {};
+  options.attention_weights = TensorView(weights, 1, config_.heads, tokens, tokens);
+  const ConstTensorView x(x_.data(), 1, tokens, config_.width);
+  require(last.attention.attention.forward(x, x, x, {}, TensorView(attended_.data(), 1, tokens, config_.width), workspace_, options));
+}
+
+}  // namespace attend::tool

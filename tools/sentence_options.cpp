@@ -1,0 +1,94 @@
+// The flags of verbs that read sentences by a model: which model, in which precision, which sentences.
+#include "sentence_options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+
+#include "failure.h"
+#include "io/text.h"
+#include "output.h"
+#include "progress.h"
+#include "text.h"
+#include "tokens.h"
+
+namespace attend::tool {
+
+namespace files = std::filesystem;
+
+namespace {
+
+constexpr const char* fetched = "models/all-MiniLM-L6-v2";  // within the build folder
+constexpr std::size_t texts_of_a_step = 64;                // between two looks at the progress
+
+std::vector<std::string> read_standard_input() {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string model_folder(const Arguments& arguments) {
+  if (arguments.has("--model")) return arguments.text("--model");
+  if (const char* folder = std::getenv("ATTEND_MODEL"); folder != nullptr && *folder != '\0') return folder;
+  std::error_code error;
+  const files::path here = files::read_symlink("/proc/self/exe", error).parent_path();
+  for (const files::path& folder : {here / fetched, here / ".." / fetched, here / "../share/attend" / fetched, files::path("build") / fetched}) {
+    if (files::exists(folder / "config.json", error)) return folder.lexically_normal().string();
+  }
+  throw Failure("there is no model: make model fetches one (83 MB), or --model DIR or $ATTEND_MODEL says where one is");
+}
+
+SentenceEncoder load_encoder(const Arguments& arguments, Isa isa, const Threads& threads) {
+  const std::string name = arguments.has("--precision") ? arguments.text("--precision") : "float32";
+  return SentenceEncoder(model_folder(arguments), find_model_precision("--precision", name, isa), isa, threads);
+}
+
+std::vector<std::string> chosen_texts(const Arguments& arguments, const char* operand) {
+  std::vector<std::string> texts = arguments.texts(operand);
+  const std::string path = arguments.text("--file");
+  if (path == "-") {
+    for (std::string& line : read_standard_input()) texts.push_back(std::move(line));
+  } else if (!path.empty()) {
+    for (std::string& line : read_tokens(path)) texts.push_back(std::move(line));
+  }
+  return texts;
+}
+
+Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, const Threads& threads) {
+  const std::size_t width = static_cast<std::size_t>(encoder->config().width), most = static_cast<std::size_t>(encoder->config().most_tokens);
+  Encoded encoded;
+  encoded.vectors.resize(texts.size() * width);
+  Progress progress;
+  for (std::size_t first = 0; first < texts.size(); first += texts_of_a_step) {
+    if (texts.size() > texts_of_a_step) progress.show(format("%zu of %zu sentences", first, texts.size()));
+    const std::size_t end = std::min(texts.size(), first + texts_of_a_step);
+    std::vector<std::vector<std::int32_t>> ids;
+    for (std::size_t n = first; n < end; ++n) {
+      ids.push_back(encoder->tokenizer().encode(texts[n], most + 1));
+      if (ids.back().size() > most) {
+        ids.back() = encoder->ids(texts[n]);
+        ++encoded.shortened;
+      }
+      encoded.tokens += ids.back().size();
+    }
+    encoder->encode(ids, encoded.vectors.data() + first * width, threads);
+  }
+  return encoded;
+}
+
+void print_summary(const char* verb, const Arguments& arguments, const Encoded& encoded, std::size_t texts, double seconds, Isa isa) {
+  if (arguments.has("--quiet")) return;
+  if (encoded.shortened > 0) print_remark(verb, format("%zu of the sentences have more tokens than the model takes: their ends were left out", encoded.shortened));
+  std::fprintf(stderr, "%zu sentence%s, %zu tokens in %.3g ms (%s, %s)\n", texts, texts == 1 ? "" : "s", encoded.tokens, seconds * 1e3,
+               isa_name(isa == Isa::best ? best_isa() : isa), arguments.has("--precision") ? arguments.text("--precision").c_str() : "float32");
+}
+
+}  // namespace attend::tool
