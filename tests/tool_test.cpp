@@ -26,6 +26,7 @@
 #include "base/isas.h"
 #include "reference/reference.h"
 #include "test_data.h"
+#include "tiny_encoder.h"
 
 namespace {
 
@@ -106,7 +107,7 @@ void check_refused(const Words& words, const Words& parts, const std::string& se
   for (const std::string& part : parts) CHECK_MESSAGE(contains(outcome.err, part), part);
 }
 
-const char* const verbs[] = {"demo", "run", "sdpa", "heatmap", "quantize", "verify", "info"};
+const char* const verbs[] = {"demo", "embed", "similar", "run", "sdpa", "heatmap", "quantize", "verify", "info"};
 
 /// The folder of a golden case: "mha/self_small".
 std::string golden(const std::string& name) { return test_data("golden/" + name + "/"); }
@@ -1789,4 +1790,94 @@ TEST_CASE("tool: demo computes and verifies its examples") {
   const Outcome wrong = run({"demo", "--data", folder / "wrong", "--svg", folder / "map.svg"});
   CHECK(wrong.code == 1);
   CHECK(contains(wrong.out, "FAILED"));
+}
+
+namespace {
+
+/// A folder with a sentence model of random numbers, and lines.txt.
+struct SmallModel : Folder {
+  SmallModel() {
+    const Status status = tiny_encoder::write(path);
+    REQUIRE_MESSAGE(status.ok(), status.message());
+    write(*this / "lines.txt", "a b\nc\r\n\na b c ab a b c ab a b\n");
+  }
+  Words with(Words words) const {
+    words.insert(words.end(), {"--model", path});
+    return words;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tool: embed writes a vector for each sentence, of the line and of a file, and prints the same numbers") {
+  const SmallModel model;
+  const std::string out = model / "v.npy";
+  const Outcome written = run(model.with({"embed", "c", "", "--file", model / "lines.txt", "--out", out}));
+  CAPTURE(written.err);
+  REQUIRE(written.code == 0);
+  CHECK(written.out.empty());
+  CHECK(contains(written.err, "what is longer than the model takes was cut: 1 sentence\n"));
+  CHECK(contains(written.err, "6 sentences, 22 tokens in "));
+  io::FloatTensor vectors;
+  REQUIRE(io::read_npy(out, &vectors).ok());
+  REQUIRE(vectors.shape() == std::vector<std::int64_t>{6, 24});
+  for (int row = 0; row < 6; ++row) {
+    double squares = 0.0;
+    for (int c = 0; c < 24; ++c) squares += std::pow(static_cast<double>(vectors.view.data[24 * row + c]), 2.0);
+    CHECK(std::abs(squares - 1.0) < 1e-6);
+  }
+  for (int c = 0; c < 24; ++c) {
+    CHECK(vectors.view.data[c] == vectors.view.data[24 * 3 + c]);       // "c" twice
+    CHECK(vectors.view.data[24 + c] == vectors.view.data[24 * 4 + c]);  // the empty one, too
+  }
+  const Outcome printed = run(model.with({"embed", "c", "--quiet"}));
+  CHECK(printed.err.empty());
+  std::istringstream numbers(printed.out);
+  for (int c = 0; c < 24; ++c) {
+    float number = 0.0f;
+    REQUIRE(static_cast<bool>(numbers >> number));
+    CHECK(number == vectors.view.data[c]);
+  }
+  CHECK(run({"embed", "c", "--quiet"}, "ATTEND_MODEL=" + quoted(model.path)).out == printed.out);
+  CHECK(run(model.with({"embed", "c", "--quiet", "--precision", "float32", "--threads", "2"})).out == printed.out);
+}
+
+TEST_CASE("tool: similar ranks sentences by the product of their vectors with the question's") {
+  const SmallModel model;
+  const Outcome outcome = run(model.with({"similar", "a b", "c", "a b", "a", "--file", model / "lines.txt", "--top", "3"}));
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(outcome.out.rfind(" 1.000  a b\n 1.000  a b\n", 0) == 0);
+  CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 3);
+  CHECK(contains(outcome.err, "8 sentences, "));
+}
+
+TEST_CASE("tool: heatmap draws a sentence that a model reads") {
+  const SmallModel model;
+  const Outcome outcome = run(model.with({"heatmap", "a b", "--layer", "0", "--head", "2", "--svg", model / "h.svg"}));
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(outcome.out.rfind("attention, head 2 of 0 to 2, layer 0\n", 0) == 0);
+  for (const char* token : {"[CLS]", "[SEP]"}) CHECK(contains(outcome.out, token));
+  CHECK(contains(contents(model / "h.svg"), "</svg>"));
+  CHECK(contains(run(model.with({"heatmap", "a b", "--all-heads"})).out, "heads 0 to 2, layer 1"));
+}
+
+TEST_CASE("tool: what embed, similar and a model's heatmap refuse") {
+  const SmallModel model;
+  check_refused(model.with({"embed"}), {"no sentence was given"});
+  check_refused(model.with({"similar", "a"}), {"there is nothing to compare with"});
+  check_refused(model.with({"similar"}), {"QUESTION is missing"});
+  check_refused(model.with({"embed", "a", "--precision", "int9"}), {"--precision 'int9': there are float32, bf16,", "did you mean 'int8'?"});
+  check_refused({"embed", "a", "--model", model / "nowhere"}, {"nowhere/config.json"});
+  check_refused(model.with({"embed", "a", "--file", model / "none.txt"}), {"none.txt"});
+  check_refused(model.with({"embed", "a", "--out", model / "nowhere/v.npy"}), {"nowhere/v.npy"});
+  check_refused(model.with({"heatmap", "a", "b"}), {"more than one sentence"});
+  check_refused(model.with({"heatmap", "a", "--layer", "2"}), {"--layer '2' is not an integer from 0 to 1"});
+  check_refused(model.with({"heatmap", "a", "--causal"}), {"--causal: of no use with --model"});
+  check_refused({"heatmap", "--query", "q.npy"}, {"--weights is missing"});
+  check_refused(model.with({"heatmap"}), {"--model: given, but no sentence"});
+  write(model / "config.json", "{");
+  check_refused(model.with({"embed", "a", "--out", model / "v.npy"}), {"config.json"});
+  CHECK_FALSE(files::exists(model / "v.npy"));
 }

@@ -13,6 +13,7 @@
 #include "progress.h"
 #include "rotary_options.h"
 #include "score_options.h"
+#include "sentence_options.h"
 #include "terminal.h"
 #include "text.h"
 #include "tokens.h"
@@ -31,6 +32,17 @@ std::int64_t sequence_length(const Arguments& arguments, std::int64_t batch, std
   const std::int64_t length = lengths.view.data[entry];
   if (length < 0) throw Failure("--valid-lens " + io::quoted(path) + ": a length is negative");
   return std::min(L, length);
+}
+
+/// Where a layer and its sequences come from.
+std::vector<Flag> layer_source_flags() {
+  return {
+      {"--weights", "W.safetensors", "the file of the layer, with names as in attend run --help"},
+      {"--query", "Q.npy", "the sequences (B, L, width)"},
+      {"--entry", "N", "which sequence is drawn, from 0; default: 0"},
+      {"--valid-lens", "N.npy", "the sequences' lengths (B,); padding past them is not drawn; default: all"},
+      {"--tokens", "T.txt", "the texts of the tokens, one a line; default: their numbers"},
+  };
 }
 
 /// The first `length` queries and keys of a mask over all positions.
@@ -81,12 +93,55 @@ void draw(const Arguments& arguments, const Floats& weights, const AttentionOpti
   }
 }
 
+/// Shows a picture, and writes it where --svg says.
+void show(const Arguments& arguments, const HeatPicture& picture) {
+  const std::string svg = arguments.text("--svg");
+  if (!svg.empty()) write_text(svg, picture.as_svg());
+  if (svg.empty() || !is_standard_output(svg)) {
+    std::fputs(picture.for_terminal(terminal_columns(), terminal_has_colours()).c_str(), stdout);
+  }
+}
+
+/// A layer of a whole model on a sentence of its own tokens.
+int heatmap_of_sentence(const Arguments& arguments, Isa isa, const Threads& threads) {
+  for (const Flag& flag : joined({layer_source_flags(), layer_flags(), precision_flags(), core_precision_flags(), visibility_flags(), score_flags(), rotary_flags()})) {
+    if (arguments.has(flag.name)) throw Failure(std::string(flag.name) + ": of no use with --model, whose layers are as its files say");
+  }
+  Progress progress;
+  progress.show("reading");
+  SentenceEncoder encoder = load_encoder(arguments, isa, threads);
+  const std::int64_t layer = arguments.integer("--layer", encoder.config().layers - 1, 0, encoder.config().layers - 1), H = encoder.config().heads;
+  arguments.integer("--head", 0, 0, H - 1);
+  const std::vector<std::int32_t> ids = encoder.ids(arguments.text("SENTENCE"));
+  const std::int64_t L = static_cast<std::int64_t>(ids.size());
+  HeatPicture picture;
+  for (const std::int32_t id : ids) picture.tokens.emplace_back(encoder.tokenizer().token(id));
+  progress.show("computing");
+  Floats weights({1, H, L, L});
+  encoder.attention_weights(ids, layer, weights.values.data(), threads);
+  draw(arguments, weights, {}, &picture);
+  picture.title += format(", layer %lld", static_cast<long long>(layer));
+  progress.clear();
+  show(arguments, picture);
+  return 0;
+}
+
 int heatmap(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   if (arguments.has("--head") && arguments.has("--all-heads")) throw Failure("--head and --all-heads: only one of them can be given");
-  const std::string svg = arguments.text("--svg"), tokens_path = arguments.text("--tokens");
-  if (!svg.empty()) require_writable(svg);
+  const std::string tokens_path = arguments.text("--tokens");
+  if (arguments.has("--svg")) require_writable(arguments.text("--svg"));
+  if (arguments.has("SENTENCE")) {
+    if (arguments.texts("SENTENCE").size() > 1) throw Failure("more than one sentence was given; heatmap draws one");
+    return heatmap_of_sentence(arguments, isa, threads.threads());
+  }
+  for (const char* flag : {"--model", "--layer", "--precision"}) {
+    if (arguments.has(flag)) throw Failure(std::string(flag) + ": given, but no sentence for the model to read");
+  }
+  for (const char* flag : {"--weights", "--query"}) {
+    if (!arguments.has(flag)) throw Failure(std::string(flag) + " is missing; with a sentence instead, a model's layer is drawn");
+  }
   const VisibilityOptions visibility(arguments);
   Progress progress;
   progress.show("reading");
@@ -132,10 +187,7 @@ int heatmap(const Arguments& arguments) {
   if (!arguments.has("--quiet")) {
     for (const std::string& remark : layer.remarks) print_remark("heatmap", remark);
   }
-  if (!svg.empty()) write_text(svg, picture.as_svg());
-  if (svg.empty() || !is_standard_output(svg)) {
-    std::fputs(picture.for_terminal(terminal_columns(), terminal_has_colours()).c_str(), stdout);
-  }
+  show(arguments, picture);
   return 0;
 }
 
@@ -144,20 +196,15 @@ int heatmap(const Arguments& arguments) {
 const Verb heatmap_verb = {
     "heatmap",
     "draws what attends to what in a layer",
-    "Draws one sequence that attends to itself, on the terminal and, with --svg, as a picture too: a row\n"
-    "for each query, a column for each key. Without --head and --all-heads it draws the average of the\n"
+    "Draws one sequence that attends to itself, an entry of --query or a sentence that a model reads (attend embed),\n"
+    "on the terminal and, with --svg, as a picture too: a row for each query, a column for each key. Without --head and --all-heads it draws the average of the\n"
     "heads. A key that a query may not see is a dot, and grey in the picture. A scale goes from 0 to the\n"
     "largest weight; all heads of a sheet share it. Colours go to terminals alone, dark or light, and to\n"
     "none where NO_COLOR is set or TERM is dumb.\n"
     "\n" +
         std::string(mask_details) + "\n" + rope_scaling_details + "\n" + precision_details,
     joined({
-        {
-            {"--weights", "W.safetensors", "the file of the layer, with names as in attend run --help", true},
-            {"--query", "Q.npy", "the sequences (B, L, width)", true},
-            {"--entry", "N", "which sequence is drawn, from 0; default: 0"},
-            {"--valid-lens", "N.npy", "the sequences' lengths (B,); padding past them is not drawn; default: all"},
-        },
+        layer_source_flags(),
         layer_flags(),
         precision_flags(),
         core_precision_flags(),
@@ -165,13 +212,15 @@ const Verb heatmap_verb = {
         score_flags(),
         rotary_flags(),
         {
-            {"--tokens", "T.txt", "the texts of the tokens, one a line; default: their numbers"},
             {"--head", "N", "draws this head, from 0; default: the average of all"},
             {"--all-heads", nullptr, "draws each head, on one sheet"},
             {"--svg", "F.svg", "also writes the picture as SVG"},
+            {"--layer", "N", "of a sentence's model, from 0; default: the last"},
         },
+        sentence_flags(),
     }),
     heatmap,
+    {{"SENTENCE", nullptr, "a sentence, whose tokens a layer of a model attends to, instead of --weights and --query", false, true}},
 };
 
 }  // namespace attend::tool

@@ -86,7 +86,7 @@ Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, 
 
 void print_summary(const char* verb, const Arguments& arguments, const Encoded& encoded, std::size_t texts, double seconds, Isa isa) {
   if (arguments.has("--quiet")) return;
-  if (encoded.shortened > 0) print_remark(verb, format("%zu of the sentences have more tokens than the model takes: their ends were left out", encoded.shortened));
+  if (encoded.shortened > 0) print_remark(verb, format("what is longer than the model takes was cut: %zu sentence%s", encoded.shortened, encoded.shortened == 1 ? "" : "s"));
   std::fprintf(stderr, "%zu sentence%s, %zu tokens in %.3g ms (%s, %s)\n", texts, texts == 1 ? "" : "s", encoded.tokens, seconds * 1e3,
                isa_name(isa == Isa::best ? best_isa() : isa), arguments.has("--precision") ? arguments.text("--precision").c_str() : "float32");
 }
