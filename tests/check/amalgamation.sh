@@ -35,7 +35,7 @@ for compiler in g++ clang++ clang++-19; do
   bits $compiler "$build" "$object.o" 300 > "$object-bits.txt"
   same_bits "$object-library.txt" "$object-bits.txt"
   # stack_test.cpp sums up the library's frames, whatever is linked; memory_test.cpp measures this file's stack.
-  $compiler "${tests[@]/%.cpp/.o}" "$build"/libattend_{bench,checks,reference,io}.a "$object.o" -pthread -o "$object-test"
+  $compiler "${tests[@]/%.cpp/.o}" "$build"/libattend_{tool,bench,checks,reference,io}.a "$object.o" -pthread -o "$object-test"
   ATTEND_TEST_SHARE=10 "$object-test" > "$object-test.txt" || { tail -n 30 "$object-test.txt"; exit 1; }
   tail -n 4 "$object-test.txt"
 
