@@ -131,6 +131,28 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   }
   CHECK(first_difference(outputs[0], outputs[1]) != -1);
 
+  // Blocks of Q4_0 are int4, in groups of 32 or, rounded anew, of another size.
+  if (usable({WeightType::int4, Arithmetic::float32})) {
+    for (const int group : {0, 64}) {
+      attend_load_options int4 = {};
+      int4.size = sizeof int4;
+      int4.weight_type_of_file = group == 0;
+      int4.weight_type = group == 0 ? ATTEND_WEIGHTS_FLOAT32 : ATTEND_WEIGHTS_INT4;
+      int4.weight_group = group;
+      int4.low_precision = attend_get_low_precision();
+      attend_loaded_layer* loaded = nullptr;
+      CHECK(attend_load_layer(test_data("data/gguf/llama.gguf").c_str(), "blk.3", 0, &int4, &loaded, &problem) == ATTEND_INVALID_ARGUMENT);
+      int4.low_precision_int4 = attend_get_low_precision_int4();
+      require_done(attend_load_layer(test_data("data/gguf/llama.gguf").c_str(), "blk.3", 0, &int4, &loaded, &problem));
+      attend_mha_config config = {};
+      config.size = sizeof config;
+      require_done(attend_mha_get_config(attend_loaded_layer_mha(loaded), &config, nullptr, &problem));
+      CHECK(config.weight_type == ATTEND_WEIGHTS_INT4);
+      CHECK(config.weight_group == (group == 0 ? 32 : 64));
+      attend_loaded_layer_destroy(loaded);
+    }
+  }
+
   // What is refused, in the caller's words.
   attend_loaded_layer* none = nullptr;
   const auto refused = [&](const std::function<void(attend_load_options&)>& change, const std::string& part) {

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attend/attend.hpp"
 #include "attend/io.hpp"
 #include "engine_test.h"
+#include "io/narrow.h"
 #include "kernels/half_floats.h"
 #include "test_data.h"
 
@@ -125,7 +127,7 @@ TEST_CASE("gguf: llama's layers have the bits of the same layer as transformers 
   const std::vector<float> frequencies = frequencies_of(8, 500.0);
   io::LoadOptions rotated, of_file;
   rotated.rotary.inverse_frequencies = ConstTensorView(frequencies.data(), 4);
-  io::LoadedLayer original, plain;
+  io::LoadedLayer original, plain, original_int4;
   REQUIRE_OK(io::load_layer(test_data("data/gguf/llama.safetensors"), "model.layers.0.self_attn", 4, &original, rotated));
   REQUIRE_OK(io::load_layer(test_data("data/gguf/llama.safetensors"), "model.layers.0.self_attn", 4, &plain));
   for (const char* block : {"blk.0", "blk.1", "blk.3", "blk.4"}) {
@@ -147,7 +149,32 @@ TEST_CASE("gguf: llama's layers have the bits of the same layer as transformers 
   io::LoadedLayer blocks;
   REQUIRE_OK(io::load_layer(llama, "blk.3", 0, &blocks));
   REQUIRE(blocks.remarks.size() == 2);
-  CHECK(blocks.remarks[1] == "'blk.3.attn_q.weight' and 3 more are of Q4_0, which no layer stores: their numbers were taken as float32");
+  CHECK(blocks.remarks[1] == "'blk.3.attn_q.weight' and 3 more are of Q4_0: their numbers were taken as float32");
+
+  // Q4_0 stays as it is, and Q4_1 where it is so many steps.
+  if (int4_instructions(Arithmetic::int8) != nullptr) {
+    io::LoadOptions int4 = {}, whatever = {};
+    int4.weight_type = WeightType::int4;
+    int4.arithmetic = whatever.arithmetic = Arithmetic::int8;
+    int4.low_precision_int4 = whatever.low_precision_int4 = low_precision_int4();
+    whatever.weight_type_of_file = true;
+    io::LoadOptions rounded = int4;
+    rounded.rotary = rotated.rotary;
+    REQUIRE_OK(io::load_layer(test_data("data/gguf/llama.safetensors"), "model.layers.0.self_attn", 4, &original_int4, rounded));  // exact, for -8 / 16 is in each group
+    for (const char* block : {"blk.3", "blk.4"}) {
+      CAPTURE(std::string(block));
+      for (const io::LoadOptions& options : {int4, whatever}) {
+        io::LoadedLayer layer;
+        REQUIRE_OK(io::load_layer(llama, block, 0, &layer, options));
+        CHECK(layer.remarks.size() == 1);
+        CHECK(layer.attention.config().weight_type == WeightType::int4);
+        CHECK(layer.attention.config().weight_group == 32);
+        CHECK_SAME_BITS(output_of(layer), output_of(original_int4));
+      }
+    }
+    REQUIRE_OK(io::load_layer(llama, "blk.2", 0, &blocks, int4));
+    CHECK(blocks.remarks[1] == "'blk.2.attn_q.weight' and 3 more are of Q8_0: their numbers were rounded to the layer's type");
+  }
 
   // F16 stays as it is stored, in the other order.
   of_file.weight_type_of_file = true;
@@ -158,6 +185,97 @@ TEST_CASE("gguf: llama's layers have the bits of the same layer as transformers 
   CHECK(stored.attention.config().weight_type == WeightType::float16);
   CHECK_SAME_BITS(output_of(stored), output_of(original));
   CHECK(std::string(io::load_layer(llama, "blk.0", 0, &stored, of_file).message()).find("stored as F16, but 'blk.0.attn_q.weight' as F32") != std::string::npos);
+}
+
+TEST_CASE("gguf: blocks are int4 where their numbers are exactly that, and else floats") {
+  // Rows of 32: number i is (5 n + 7 i) % 16, in block n of scale d, with `added` (Q4_1) or 8 for zero.
+  const auto block = [](int n, float d, const float* added) {
+    std::string bytes = half(d) + (added == nullptr ? "" : half(*added));
+    for (int i = 0; i < 16; ++i) bytes += static_cast<char>((5 * n + 7 * i) % 16 | (5 * n + 7 * (i + 16)) % 16 << 4);
+    return bytes;
+  };
+  const auto file_of = [&](const std::function<std::string(int n)>& of_v, std::uint32_t type_of_v) {
+    Builder builder;
+    builder.word("general.architecture", "qwen2");
+    builder.count("qwen2.attention.head_count", 1);
+    const char* const names[] = {"attn_q", "attn_k", "attn_output", "attn_v"};
+    for (int which = 0; which < 4; ++which) {
+      std::string bytes;
+      for (int n = 0; n < 32; ++n) bytes += which < 3 ? block(n + which, 0.01f * static_cast<float>(n - 9), nullptr) : of_v(n);
+      builder.tensor(std::string("blk.0.") + names[which] + ".weight", {32, 32}, which < 3 ? 2 : type_of_v, bytes);
+    }
+    return opened(builder);
+  };
+  io::LoadOptions int4, of_file;
+  int4.weight_type = WeightType::int4;
+  of_file.weight_type_of_file = true;
+  const auto found_in = [&](const io::GgufFile& file) {
+    io::LayerWeights found;
+    REQUIRE_OK(io::find_layer(file, "blk.0", &found, 0, int4));
+    return found;
+  };
+  const auto steps = [&](int n) {
+    const float d = 0.25f * static_cast<float>(n % 3), added = -d * static_cast<float>(n % 16);
+    return block(n, d, &added);
+  };
+  const io::GgufFile exact = file_of(steps, 3);
+  io::LayerWeights found = found_in(exact);
+  REQUIRE(found.weights.stored_value != nullptr);
+  REQUIRE(found.weights.stored_query != nullptr);
+  const StoredMatrix &query = *found.weights.stored_query, &value = *found.weights.stored_value;
+  for (int n = 0; n < 32; ++n) {
+    for (int i = 0; i < 32; ++i) CHECK((query.nibbles.data[n * 16 + i / 2] >> i % 2 * 4 & 15) == (5 * n + 7 * i) % 16);
+    CHECK(query.scales.data[n] == float_from_float16(float16_from_float(0.01f * static_cast<float>(n - 9))));
+    CHECK(query.zeros.data[n] == 8);
+    if (n % 3 != 0) CHECK(value.zeros.data[n] == n % 16);
+    CHECK(value.scales.data[n] == 0.25f * static_cast<float>(n % 3));
+  }
+  io::FloatTensor numbers;
+  REQUIRE_OK(exact.read("blk.0.attn_v.weight", &numbers));
+  for (int n = 0; n < 32 * 32; ++n) {
+    const int number = value.nibbles.data[n / 2] >> n % 2 * 4 & 15;
+    CHECK(numbers.view.data[n] == value.scales.data[n / 32] * static_cast<float>(number - value.zeros.data[n / 32]));
+  }
+  // Written as they are stored, zeros and all, they are read as they were.
+  io::NarrowedMatrix narrowed[4];
+  std::vector<io::SafetensorsTensor> tensors;
+  const char* const names[] = {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"};
+  for (std::size_t which = 0; which < 4; ++which) {
+    REQUIRE_OK(io::narrow(found.projections[which], WeightType::int4, 32, false, &narrowed[which]));
+    CHECK(narrowed[which].zeros.empty() == (which != 2));  // of Q4_0 all are 8
+    for (const io::SafetensorsTensor& tensor : narrowed[which].tensors(names[which])) tensors.push_back(tensor);
+  }
+  Bytes bytes;
+  io::SafetensorsFile written;
+  REQUIRE_OK(io::write_safetensors(&bytes, tensors));
+  REQUIRE_OK(io::SafetensorsFile::parse(std::move(bytes), "written", &written));
+  io::LayerWeights again;
+  REQUIRE_OK(io::find_layer(written, "", &again, 1, int4));
+  REQUIRE(again.weights.stored_value != nullptr);
+  const StoredMatrix& read = *again.weights.stored_value;
+  REQUIRE_FALSE(read.zeros.absent());
+  for (int n = 0; n < 32 * 16; ++n) CHECK(read.nibbles.data[n] == value.nibbles.data[n]);
+  for (int n = 0; n < 32; ++n) {
+    CHECK(read.scales.data[n] == value.scales.data[n]);
+    CHECK(read.zeros.data[n] == value.zeros.data[n]);
+  }
+  CHECK(again.weights.stored_query->zeros.absent());
+  io::LayerWeights whole;
+  REQUIRE_OK(io::find_layer(exact, "blk.0", &whole, 0, of_file));
+  CHECK(whole.config.weight_type == WeightType::int4);
+  // A half step, 16 steps, a step up, infinity and NaN: of one block alone all of the matrix becomes floats.
+  for (const std::pair<float, float>& one : {std::pair(0.25f, -0.125f), std::pair(0.25f, -4.0f), std::pair(0.25f, 0.25f), std::pair(INFINITY, 0.0f), std::pair(0.25f, NAN), std::pair(0.0f, 1.0f)}) {
+    CAPTURE(one.second);
+    const io::GgufFile file = file_of([&](int n) { return n == 31 ? block(n, one.first, &one.second) : steps(n); }, 3);
+    found = found_in(file);
+    CHECK(found.weights.stored_value == nullptr);
+    CHECK(found.weights.stored_query != nullptr);
+    CHECK(std::string(io::find_layer(file, "blk.0", &found, 0, of_file).message()).find("'blk.0.attn_v.weight': stored as Q4_1, here float32, but 'blk.0.attn_k.weight' as Q4_0, here int4") !=
+          std::string::npos);
+  }
+  // In groups of another size, or of another type, they are floats.
+  int4.weight_group = 64;
+  CHECK(found_in(exact).weights.stored_query == nullptr);
 }
 
 TEST_CASE("gguf: rows for pairs, put in order for halves, are what they are for pairs") {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <fcntl.h>
 #include <filesystem>
@@ -24,6 +25,8 @@
 #include "attend/attend.hpp"
 #include "attend/io.hpp"
 #include "base/isas.h"
+#include "kernels/half_floats.h"
+#include "reference/low_precision.h"
 #include "reference/reference.h"
 #include "test_data.h"
 #include "tiny_encoder.h"
@@ -782,6 +785,7 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
   check({"--weight-type", "file"}, expected, isa_name(best_isa()));  // of float32
   layer.check_refused_by_both({"--weight-type", "file", "--arithmetic", "int8"}, {"arithmetic: int8 takes weights of int8 or int4, but weight_type is float32"});
   layer.check_refused_by_both({"--weight-type", "int7"}, {"--weight-type 'int7'", "float32, bfloat16, float16, int8 and int4, and file: what the file has; did you mean 'int"});
+  layer.check_refused_by_both({"--weight-type", "int4:48"}, {"--weight-type 'int4:48': groups of int4 have 32, 64 or 128 elements"});
   layer.check_refused_by_both({"--arithmetic", "float16"}, {"--arithmetic 'float16'", "float32, bfloat16 and int8"});
   layer.check_refused_by_both({"--core-arithmetic", "int8"}, {"--core-arithmetic 'int8'", "float32 and bfloat16"});
   layer.check_refused_by_both({"--arithmetic", "int8", "--weight-type", "float32"}, {"--arithmetic int8 takes weights of int8 or int4, but --weight-type is float32"});
@@ -899,6 +903,151 @@ TEST_CASE("tool: a layer of a file that quantize wrote has the bits of one that 
   CHECK(gpt("gpt8.safetensors").out == gpt("gpt.safetensors").out);
 }
 
+TEST_CASE("tool: quantize writes int4 as the reference stores it, of one layer or of all") {
+  Folder folder;
+  constexpr std::int64_t E = 72;  // a group of 64 and one of 8
+  std::deque<std::vector<float>> values;
+  std::vector<io::SafetensorsTensor> tensors;
+  const auto add = [&](const std::string& name, const std::vector<std::int64_t>& shape, const char* dtype) {
+    values.emplace_back(static_cast<std::size_t>(reference::count_of(shape)));
+    for (std::size_t i = 0; i < values.back().size(); ++i) values.back()[i] = float_from_bfloat16(bfloat16_from_float(std::sin(static_cast<float>(3 * i + 7 * values.size()))));
+    tensors.push_back({name, shape, values.back().data(), dtype});
+  };
+  for (const char* prefix : {"m.layers.10.", "m.layers.9."}) {
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) add(prefix + std::string(name) + ".weight", {std::string(name) == "k_proj" || std::string(name) == "v_proj" ? E / 2 : E, E}, "BF16");
+  }
+  add("m.layers.9.q_proj.bias", {E}, "F32");
+  add("m.norm", {3}, "F32");
+  add("x", {1, 5, E}, "F32");
+  REQUIRE(io::write_npy(folder / "x.npy", io::ElementType::float32, {1, 5, E}, values.back().data()).ok());
+  REQUIRE(io::write_safetensors(folder / "in.safetensors", tensors, {{"format", "pt"}}).ok());
+  const Words words = {"quantize", folder / "in.safetensors", folder / "out.safetensors", "--heads", "4", "--input", folder / "x.npy", "--weights", "int4:64"};
+  Outcome outcome = run(words + Words{"--all-layers", "--prefix", "m.layers"});
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(contains(outcome.out, "m.layers.9.k_proj.weight (36, 72): BF16 to int4:64, 5184 bytes to 1600, off by 0."));  // 36 (9 + 2) words, the shape
+  CHECK(outcome.out.find("the Llama layer's output of m.layers.9 on '") < outcome.out.find("the Llama layer's output of m.layers.10 on '"));
+  CHECK(contains(outcome.out, "all tensors: "));
+  io::SafetensorsFile file;
+  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  CHECK(file.metadata() == io::Metadata{{"format", "pt"}});
+  CHECK(file.entries().size() == 3 + 8 * 3);
+  for (std::size_t which = 0; which < 8; ++which) {
+    const std::string& name = tensors[which].name;
+    CAPTURE(name);
+    reference::Array weight = reference::Array::zeros(tensors[which].shape);
+    std::copy(values[which].begin(), values[which].end(), weight.values.begin());
+    const reference::StoredWeights stored = reference::store(weight, WeightType::int4, 64);
+    const io::SafetensorsEntry *packed = file.find(name + "_packed"), *scale = file.find(name + "_scale"), *shape = file.find(name + "_shape");
+    REQUIRE((packed != nullptr && scale != nullptr && shape != nullptr));
+    CHECK(file.find(name) == nullptr);
+    CHECK(packed->dtype == "I32");
+    CHECK(packed->shape == std::vector<std::int64_t>{weight.size(0), 9});
+    CHECK(scale->shape == std::vector<std::int64_t>{weight.size(0), 2});
+    CHECK(shape->dtype == "I64");
+    CHECK(std::memcmp(file.bytes(*shape), tensors[which].shape.data(), 16) == 0);
+    std::int64_t wrong = 0;
+    for (std::int64_t n = 0; n < weight.size(0); ++n) {
+      for (std::int64_t k = 0; k < E; ++k) wrong += (file.bytes(*packed)[n * 36 + k / 2] >> k % 2 * 4 & 15) != static_cast<int>(stored.numbers.at(n, k));
+      for (std::int64_t g = 0; g < 2; ++g) {
+        float found;
+        std::memcpy(&found, file.bytes(*scale) + (n * 2 + g) * 4, 4);
+        wrong += static_cast<double>(found) != stored.scales.at(n, g);
+      }
+    }
+    CHECK(wrong == 0);
+  }
+  const auto output = [&](const std::string& name, const Words& more) {
+    const Outcome ran = run(Words{"run", "--weights", folder / name, "--heads", "4", "--prefix", "m.layers.9", "--query", folder / "x.npy", "--quiet", "--out", "/dev/stdout", "--rope-theta", "none"} + more);
+    CAPTURE(ran.err);
+    CHECK(ran.code == 0);
+    return ran.out;
+  };
+  for (const char* arithmetic : {"float32", "int8"}) {
+    if (int4_instructions(std::string(arithmetic) == "int8" ? Arithmetic::int8 : Arithmetic::float32) == nullptr) continue;
+    const Words with = {"--arithmetic", arithmetic, "--weight-type"};
+    const std::string expected = output("in.safetensors", with + Words{"int4:64"});
+    for (const char* type : {"int4:64", "int4", "file"}) CHECK(output("out.safetensors", with + Words{type}) == expected);
+    CHECK(output("in.safetensors", with + Words{"int4:32"}) != expected);
+    CHECK(contains(run({"run", "--weights", folder / "out.safetensors", "--heads", "4", "--prefix", "m.layers.9", "--query", folder / "x.npy", "--weight-type", "file"}).out, "weights of int4:64 by "));
+  }
+
+  // Again: it stays. In another type: of one layer alone.
+  const std::string before = contents(folder / "out.safetensors");
+  const Words again = {"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "4", "--prefix", "m.layers.9", "--weights"};
+  for (const char* type : {"int4", "int4:64"}) {
+    outcome = run(again + Words{type});
+    CHECK(contains(outcome.out, "m.layers.9.q_proj.weight (72, 72): int4:64 already\n"));
+    CHECK(contains(outcome.out, "the Llama layer's output on 64 random tokens, seed 1: off by 0\n"));
+    CHECK(contents(folder / "out.safetensors") == before);
+  }
+  outcome = run(again + Words{"bf16"});
+  CHECK(contains(outcome.out, "m.layers.9.q_proj.weight (72, 72): int4:64 to BF16, 3184 bytes to 10368, off by 0."));
+  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  CHECK(file.entries().size() == 3 + 4 + 4 * 3);
+  CHECK(file.find("m.layers.10.v_proj.weight_packed") != nullptr);
+
+  // A number of the second layer is none: nothing is written.
+  values[1][0] = NAN;
+  REQUIRE(io::write_safetensors(folder / "in.safetensors", tensors).ok());
+  const std::string kept = contents(folder / "out.safetensors");
+  check_refused(words + Words{"--all-layers"}, {"tensor 'm.layers.10.k_proj.weight' in int4:64: nan at (0, 0), expected finite numbers"});
+  check_refused(words + Words{"--all-layers", "--prefix", "m.layer"}, {"no attention layer under prefix 'm.layer'; try 'm.layers.9'"});
+  CHECK(contents(folder / "out.safetensors") == kept);
+  const std::vector<float> square(16, 0.5f), wide(48, 0.5f);
+  REQUIRE(io::write_safetensors(folder / "gpt.safetensors", {{"c_attn.weight", {4, 12}, wide.data(), "F32"}, {"c_proj.weight", {4, 4}, square.data(), "F32"}}).ok());
+  check_refused({"quantize", folder / "gpt.safetensors", folder / "o.safetensors", "--weights", "int4:32", "--heads", "2"},
+                {"--weights int4: the file stores matrices (in, out), as GPT-2 does, for which compressed-tensors has no form of 4 bits"});
+  CHECK(folder.names() == std::set<std::string>{"x.npy", "in.safetensors", "out.safetensors", "gpt.safetensors"});
+}
+
+TEST_CASE("tool: quantize takes the layers of GGUF files") {
+  const Folder folder;
+  const std::string gguf = test_data("data/gguf/llama.gguf"), out = folder / "o.safetensors";
+  std::vector<float> x(2 * 5 * 32);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+  REQUIRE(io::write_npy(folder / "x.npy", io::ElementType::float32, {2, 5, 32}, x.data()).ok());
+  const auto output = [&](const Words& words) {
+    const Outcome outcome = run(Words{"run", "--quiet", "--query", folder / "x.npy", "--causal", "--out", "/dev/stdout"} + words);
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == 0);
+    return outcome.out;
+  };
+  for (const std::string type : {"int8", "bfloat16", "float16", "int4", "int4:64"}) {
+    const Outcome made = run({"quantize", gguf, out, "--weights", type, "--all-layers"});
+    CAPTURE(made.err);
+    REQUIRE(made.code == 0);
+    CHECK(made.err == "attend quantize: what the GGUF file says of its model is not in OUT: attend run takes it as --heads 4 --rope-theta 500\n");
+    io::SafetensorsFile file;
+    REQUIRE(io::SafetensorsFile::open(out, &file).ok());
+    CHECK(file.entries().size() == 5 * 4 * (type == "int8" ? 2 : type.substr(0, 4) == "int4" ? 3 : 1));
+    if (type == "int4") CHECK(contains(made.out, "blk.3.k_proj.weight (16, 32): Q4_0 to int4:32, 288 bytes to 336, off by 0\n"));
+    if (type == "int4") CHECK(contains(made.out, "blk.2.o_proj.weight (32, 32): Q8_0 to int4:32, 1088 bytes to 656, off by 0.00"));
+    if (type == "int8") CHECK(contains(made.out, "all tensors of the layers: 21248 bytes to 17280\n"));
+    if (type == "int4") CHECK(contains(made.out, "the GGUF layer's output of blk.3 on 64 random tokens, seed 1: off by 0\n"));
+    const WeightType weight_type = type == "int8" ? WeightType::int8 : type == "bfloat16" ? WeightType::bfloat16 : WeightType::float16;
+    if ((type.substr(0, 4) == "int4" ? int4_instructions(Arithmetic::float32) : product_instructions(weight_type, Arithmetic::float32)) == nullptr) continue;
+    for (const char* block : {"blk.0", "blk.1", "blk.2", "blk.3", "blk.4"}) {
+      CAPTURE(std::string(block));
+      const std::string expected = output({"--weights", gguf, "--prefix", block, "--weight-type", type});
+      const Words of_out = {"--weights", out, "--prefix", block, "--heads", "4", "--rope-theta", "500", "--weight-type"};
+      CHECK(output(of_out + Words{type}) == expected);
+      CHECK(output(of_out + Words{"file"}) == expected);
+    }
+  }
+  CHECK(contains(run({"quantize", gguf, out, "--weights", "int4", "--prefix", "blk.3"}).out, "all tensors of the layer: 1728 bytes to 1984\n"));
+  const std::string kept = contents(out);
+  check_refused({"quantize", gguf, folder / "o.gguf", "--weights", "int8", "--prefix", "blk.0"}, {"a name in .gguf is that of another format, expected .safetensors"});
+  check_refused({"quantize", gguf, out, "--weights", "int8", "--prefix", "blk.7"}, {"no attention layer under prefix 'blk.7'; try 'blk.0'"});
+  const std::string bytes = contents(gguf);
+  for (const std::size_t size : {std::size_t{3}, std::size_t{200}, bytes.size() - 100}) {
+    std::ofstream(folder / "cut.gguf", std::ios::binary) << bytes.substr(0, size);
+    check_refused({"quantize", folder / "cut.gguf", out, "--weights", "int4:32", "--all-layers", "--heads", "4"}, {"cut.gguf"});
+  }
+  CHECK(contents(out) == kept);
+  CHECK(folder.names() == std::set<std::string>{"x.npy", "o.safetensors", "cut.gguf"});
+}
+
 TEST_CASE("tool: layers of GGUF files need no heads, and tell what the file said") {
   const Folder folder;
   const std::string gguf = test_data("data/gguf/llama.gguf"), original = test_data("data/gguf/llama.safetensors");
@@ -921,7 +1070,7 @@ TEST_CASE("tool: layers of GGUF files need no heads, and tell what the file said
   CHECK(told.code == 0);
   CHECK(contains(told.out, "GGUF layer, 4 heads (2 of keys): "));
   CHECK(contains(told.err, "attend run: rotated by frequencies of base 500 over 8 elements of a head, as the file says\n"));
-  CHECK(contains(told.err, "attend run: 'blk.4.attn_q.weight' and 3 more are of Q4_1, which no layer stores: their numbers were taken as float32\n"));
+  CHECK(contains(told.err, "attend run: 'blk.4.attn_q.weight' and 3 more are of Q4_1: their numbers were taken as float32\n"));
   CHECK(run(Words{"heatmap"} + block).code == 0);
   if (product_instructions(WeightType::int8, Arithmetic::float32) != nullptr) {
     const Words in_int8 = {"--weight-type", "int8"};
@@ -930,7 +1079,6 @@ TEST_CASE("tool: layers of GGUF files need no heads, and tell what the file said
   check_refused(Words{"run"} + block + Words{"--heads", "8"}, {"--heads 8, but the file says 4"});
   check_refused(Words{"run", "--weights", gguf} + input, {"no attention layer under prefix ''; try 'blk.0'"});
   check_refused(Words{"run", "--weights", original, "--prefix", "model.layers.0.self_attn"} + input, {"--heads is missing"});
-  check_refused({"quantize", gguf, folder / "o.safetensors", "--weights", "int8", "--prefix", "blk.0"}, {"(it is a GGUF file)"});
   CHECK(folder.names() == std::set<std::string>{"x.npy"});
 }
 
@@ -943,8 +1091,8 @@ TEST_CASE("tool: quantize refuses in one line, and leaves no file") {
   check_refused({"quantize", in, out, "third"}, {"unexpected argument 'third'"});
   check_refused({"quantize", "", out}, {"IN is empty"});
   check_refused({"quantize", in, out, "--heads", "4"}, {"--weights is missing"});
-  check_refused(words("int4:32"), {"--weights 'int4:32': integers of 4 bits are not written yet; there are int8, bf16 and fp16"});
-  check_refused(words("fp61"), {"--weights 'fp61': there are int8, bf16 and fp16; did you mean 'fp16'?"});
+  check_refused(words("int4:48"), {"--weights 'int4:48': groups of int4 have 32, 64 or 128 elements"});
+  check_refused(words("fp61"), {"--weights 'fp61': there are int8, bf16, fp16, int4:32, int4:64 and int4:128; did you mean 'fp16'?"});
   check_refused(words("int8", {"--seed", "2", "--input", layer / "x.npy"}), {"--seed: the input is given, by --input"});
   check_refused(words("int8", {"--input", layer / "none.npy"}), {"none.npy"});
   check_refused(words("int8", {"--ignore", "x"}), {"--ignore 'x': nothing has that name"});

@@ -33,30 +33,35 @@ std::int64_t chosen_heads(const Arguments& arguments) { return arguments.integer
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa) {
   io::TensorFile file;
   require(io::TensorFile::open(arguments.text("--weights"), &file));
-  return load_layer(arguments, file, isa);
+  const Precision precision = chosen_precision(arguments, isa);
+  io::LoadOptions options = load_options(arguments, file, isa);
+  options.weight_type = precision.weight_type;
+  options.weight_type_of_file = precision.of_file;
+  options.weight_group = precision.group;
+  options.arithmetic = precision.arithmetic;
+  io::LayerWeights found;
+  require(io::find_layer(file, arguments.text("--prefix"), &found, chosen_heads(arguments), options));
+  return make_layer(arguments, file, std::move(found), options);
 }
 
-io::LoadedLayer load_layer(const Arguments& arguments, const io::TensorFile& file, Isa isa) {
+io::LoadOptions load_options(const Arguments& arguments, const io::TensorFile& file, Isa isa) {
+  if (chosen_heads(arguments) == 0 && file.model().architecture.empty()) throw Failure("--heads is missing");
   io::LoadOptions options;
   options.isa = isa;
   options.num_kv_heads = arguments.integer("--kv-heads", 0, 1, most_heads);
   options.relative_bias = arguments.text("--relative-bias");
   options.ignored = arguments.texts("--ignore");
-  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type", "--rope-theta"};
-  const std::string prefix = arguments.text("--prefix");
-  const std::int64_t heads = chosen_heads(arguments);
-  if (heads == 0 && file.model().architecture.empty()) throw Failure("--heads is missing");
+  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type", "--weight-type", "--rope-theta"};
   options.unrotated = arguments.text("--rope-theta") == "none";
-  const Precision precision = chosen_precision(arguments, isa);
-  options.weight_type = precision.weight_type;
-  options.weight_type_of_file = precision.of_file;
-  options.arithmetic = precision.arithmetic;
-  options.low_precision = kernels_of(precision);
+  options.low_precision = low_precision();
+  options.low_precision_int4 = low_precision_int4();
+  return options;
+}
+
+io::LoadedLayer make_layer(const Arguments& arguments, const io::TensorFile& file, io::LayerWeights found, io::LoadOptions options) {
   RotaryOptions rotary(arguments);
-  io::LayerWeights found;
-  require(io::find_layer(file, prefix, &found, heads, options));
-  const std::int64_t hiddens = found.config.num_hiddens, width = hiddens / found.config.num_heads;
-  if (rotary.given() && hiddens % found.config.num_heads == 0) options.rotary = rotary.embedding(width);
+  const std::int64_t hiddens = found.config.num_hiddens, heads = found.config.num_heads, width = hiddens / heads;
+  if (rotary.given() && hiddens % heads == 0) options.rotary = rotary.embedding(width);
   io::LoadedLayer layer;
   require(io::make_layer(file, std::move(found), heads, &layer, options));
   describe_relative_bias(arguments, &layer.options.relative_position_bias);

@@ -14,9 +14,13 @@ namespace attend::tool {
 /// How many heads --heads says there are; 0 if it was not given. Throws Failure.
 std::int64_t chosen_heads(const Arguments& arguments);
 
-/// The layer of the flags below, bound to the ISA, from the file of --weights, or from an open one. Throws Failure.
+/// The layer of the flags below, and of those of precision, bound to the ISA, from the file of --weights. Throws Failure.
 io::LoadedLayer load_layer(const Arguments& arguments, Isa isa);
-io::LoadedLayer load_layer(const Arguments& arguments, const io::TensorFile& file, Isa isa);
+
+/// The same in two halves, for a verb that has a file open and asks for a type itself: what the flags say for io::find_layer, and the layer
+/// made of what that finds, rotated as the flags say, else as the options do. They throw Failure.
+io::LoadOptions load_options(const Arguments& arguments, const io::TensorFile& file, Isa isa);
+io::LoadedLayer make_layer(const Arguments& arguments, const io::TensorFile& file, io::LayerWeights found, io::LoadOptions options);
 
 /// An array of a file as float32.
 struct LoadedFloats {

@@ -1,6 +1,8 @@
 // The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention.
 #include "precision_options.h"
 
+#include <string_view>
+
 #include "failure.h"
 #include "io/text.h"
 #include "text.h"
@@ -14,8 +16,7 @@ const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
 
 /// The enumerator of a flag's name; `otherwise` where the flag is not given. Throws Failure.
 template <class Enum, int count>
-Enum read(const Arguments& arguments, const char* flag, const char* const (&names)[count], Enum otherwise, const char* more = "") {
-  const std::string text = arguments.text(flag);
+Enum read(const char* flag, const std::string& text, const char* const (&names)[count], Enum otherwise, const char* more = "") {
   if (text.empty()) return otherwise;
   std::string all;
   for (int n = 0; n < count; ++n) {
@@ -28,27 +29,36 @@ Enum read(const Arguments& arguments, const char* flag, const char* const (&name
 }  // namespace
 
 const char* name_of(WeightType weight_type) { return weight_types[static_cast<int>(weight_type)]; }
+
+int take_group(const char* flag, std::string* type) {
+  constexpr std::string_view name = "int4:";
+  if (type->compare(0, name.size(), name) != 0) return 0;
+  for (const int group : {32, 64, 128}) {
+    if (type->substr(name.size()) != std::to_string(group)) continue;
+    type->resize(name.size() - 1);
+    return group;
+  }
+  throw Failure(std::string(flag) + ' ' + io::quoted(*type) + ": groups of int4 have 32, 64 or 128 elements");
+}
+
 const char* instructions_of(const Precision& precision, Isa isa) {
   if (precision.weight_type == WeightType::int4) return int4_instructions(precision.arithmetic, isa);
   return product_instructions(precision.weight_type, precision.arithmetic, isa);
-}
-
-const LowPrecision* kernels_of(const Precision& precision) {
-  if (precision.weight_type == WeightType::int4) return low_precision_int4();
-  return precision.weight_type != WeightType::float32 || precision.of_file ? low_precision() : nullptr;  // of int4 no file is
 }
 
 const char* name_of(Arithmetic arithmetic) { return arithmetics[static_cast<int>(arithmetic)]; }
 
 Precision chosen_precision(const Arguments& arguments, Isa isa) {
   Precision precision;
-  precision.arithmetic = read(arguments, "--arithmetic", arithmetics, Arithmetic::float32);
+  precision.arithmetic = read("--arithmetic", arguments.text("--arithmetic"), arithmetics, Arithmetic::float32);
   const WeightType multiplied = precision.arithmetic == Arithmetic::bfloat16 ? WeightType::bfloat16
                                 : precision.arithmetic == Arithmetic::int8   ? WeightType::int8
                                                                              : WeightType::float32;
-  precision.of_file = arguments.text("--weight-type") == "file";
+  std::string type = arguments.text("--weight-type");
+  precision.of_file = type == "file";
   if (precision.of_file) return precision;  // what goes with it is known when the file is
-  precision.weight_type = read(arguments, "--weight-type", weight_types, multiplied, ", and file: what the file has");
+  precision.group = take_group("--weight-type", &type);
+  precision.weight_type = read("--weight-type", type, weight_types, multiplied, ", and file: what the file has");
   const bool int8 = precision.arithmetic == Arithmetic::int8, int4 = precision.weight_type == WeightType::int4;
   if (precision.weight_type != multiplied && precision.arithmetic != Arithmetic::float32 && !(int8 && int4)) {
     throw Failure(format("--arithmetic %s takes weights of %s, but --weight-type is %s", name_of(precision.arithmetic), int8 ? "int8 or int4" : name_of(multiplied), name_of(precision.weight_type)));
@@ -63,14 +73,14 @@ Precision chosen_precision(const Arguments& arguments, Isa isa) {
 
 void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options) {
   constexpr const char* names[] = {"float32", "bfloat16"};
-  options->core_arithmetic = read(arguments, "--core-arithmetic", names, Arithmetic::float32);
+  options->core_arithmetic = read("--core-arithmetic", arguments.text("--core-arithmetic"), names, Arithmetic::float32);
   if (options->core_arithmetic != Arithmetic::float32) options->low_precision = low_precision();
 }
 
 std::string remark_of(const Precision& precision, Isa isa) {
   if (precision.weight_type == WeightType::float32) return "";
-  return std::string(precision.arithmetic == Arithmetic::float32 ? ", weights of " : ", ") + name_of(precision.weight_type) + " by " +
-         instructions_of(precision, isa);
+  return std::string(precision.arithmetic == Arithmetic::float32 ? ", weights of " : ", ") + name_of(precision.weight_type) +
+         (precision.group > 32 ? ':' + std::to_string(precision.group) : "") + " by " + instructions_of(precision, isa);
 }
 
 }  // namespace attend::tool

@@ -14,6 +14,7 @@ struct Precision {
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
   bool of_file = false;  // the weights' type is what the file stores them as
+  int group = 0;         // of int4; 0: the file's, or 32
 };
 
 /// All but float32's own.
@@ -26,9 +27,11 @@ inline constexpr Precision low_precisions[] = {{WeightType::bfloat16, Arithmetic
 const char* name_of(WeightType weight_type);
 const char* name_of(Arithmetic arithmetic);
 
-/// By which instructions, and by which kernels; null: by none.
+/// Cuts the group off "int4:64"; 0 where there is none. Throws Failure where it is none of int4's.
+int take_group(const char* flag, std::string* type);
+
+/// By which instructions; null: by none.
 const char* instructions_of(const Precision& precision, Isa isa);
-const LowPrecision* kernels_of(const Precision& precision);
 
 /// The precision of the flags; an arithmetic implies its weights. Throws Failure where the two do not go together, or where this build
 /// or this CPU has no kernels for them on the ISA.
@@ -43,7 +46,7 @@ std::string remark_of(const Precision& precision, Isa isa);
 /// The flags of a layer's projections, and of attention itself, for a verb's table, and what its help says of them.
 inline std::vector<Flag> precision_flags() {
   return {
-      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16, int8 or int4, or as the file does, file; default: as --arithmetic asks"},
+      {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16, int8, int4:32, int4:64 or int4:128, or as the file does, file; default: as --arithmetic asks"},
       {"--arithmetic", "TYPE", "projects in float32, bfloat16 or int8, with weights of that type, or of int4 in int8; default: float32"},
   };
 }
@@ -52,9 +55,10 @@ inline std::vector<Flag> core_precision_flags() {
 }
 inline constexpr const char* precision_details =
     "Weights of bfloat16, float16, int8 and int4 take a half, a quarter or a sixth of the memory. They are made\n"
-    "from the file's, or are the file's own where it stores them in that type: BF16, F16, or I8 with the\n"
-    "scales X.weight_scale, as compressed-tensors stores them. --arithmetic multiplies them as they are,\n"
-    "which is faster, by the instructions that attend info tells. Results then differ from those of float32\n"
-    "by more than rounding.\n";
+    "from the file's, or are the file's own where it stores them in that type: BF16, F16, I8 with the scales\n"
+    "X.weight_scale, or 4 bits in X.weight_packed, as compressed-tensors stores them; of GGUF files Q4_0. 32,\n"
+    "64 or 128 elements of a row share a scale of int4; int4 alone takes the file's groups, or 32.\n"
+    "--arithmetic multiplies them as they are, which is faster, by the instructions that attend info tells.\n"
+    "Results then differ from those of float32 by more than rounding.\n";
 
 }  // namespace attend::tool

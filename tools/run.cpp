@@ -33,7 +33,7 @@ void print_line(const io::LoadedLayer& layer, const std::vector<const ConstTenso
   if (config.num_kv_heads != config.num_heads) heads += format(" (%lld of keys)", static_cast<long long>(config.num_kv_heads));
   std::fprintf(stream, "%s layer, %s: queries %s, keys %s, values %s give %s in %.0f us on %s%s\n", layer.convention, heads.c_str(),
                shape(*inputs[0]).c_str(), shape(*inputs[1]).c_str(), shape(*inputs[2]).c_str(), io::shape_text(output.shape).c_str(),
-               seconds * 1e6, isa_name(layer.attention.isa()), remark_of({config.weight_type, config.arithmetic}, config.isa).c_str());
+               seconds * 1e6, isa_name(layer.attention.isa()), remark_of({config.weight_type, config.arithmetic, false, config.weight_group}, config.isa).c_str());
 }
 
 void print_beginning(const Floats& output) {
@@ -148,7 +148,8 @@ const Verb run_verb = {
     "logit_scale of attention by cosines, the bias of a norm.\n"
     "A GGUF file says how many heads there are, and how they are rotated, which --rope-theta T or none\n"
     "overrides. It is of the architectures " + io::known_architectures() + ".\n"
-    "F16 and BF16 can be taken as they are; Q8_0, Q4_0 and Q4_1 are read as float32.\n",
+    "F16, BF16 and Q4_0 can be taken as they are, and Q4_1 where all that it adds is whole steps; Q8_0, and\n"
+    "Q4_1 else, are read as float32, and rounded where --weight-type asks for less.\n",
     joined({
         {
             {"--weights", "W.safetensors", "the file of the layer, the index of its shards, or a GGUF file", true},

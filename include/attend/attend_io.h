@@ -33,6 +33,9 @@ typedef struct attend_load_options {
   const attend_low_precision *low_precision;
   int weight_type_of_file; /* the type that the file's matrices are stored as, instead of weight_type */
   int unrotated;           /* a GGUF file's layer is rotated as the file says, unless `rotary` is given, or this */
+  /* attend_get_low_precision_int4(), taken instead of low_precision where the layer's weight_type is int4. */
+  const attend_low_precision *low_precision_int4;
+  int weight_group; /* of int4; 0: the file's, where its matrices are of int4, else 32 */
 } attend_load_options;
 
 /* Opens a .safetensors file, the index of its shards (model.safetensors.index.json), or a GGUF file, and makes the layer

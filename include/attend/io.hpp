@@ -180,6 +180,8 @@ class TensorFile {
   const unsigned char* bytes(const TensorEntry& entry) const noexcept;
   /// What the file says of its model.
   const ModelFacts& model() const noexcept { return model_; }
+  /// The __metadata__ of a .safetensors file, sorted by key.
+  const Metadata& metadata() const noexcept { return metadata_; }
 
   /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
   /// BF16, F64, and GGUF's Q8_0, Q4_0 and Q4_1, as a converted copy. Other dtypes are an error. The file must outlive the tensor.
@@ -196,6 +198,7 @@ class TensorFile {
   std::vector<Shard> shards_;
   std::vector<TensorEntry> entries_;
   ModelFacts model_;
+  Metadata metadata_;
 };
 
 /// A file, or all files that the index of a sharded model names, as one: opened and checked. The header's JSON is strict, its names are
@@ -208,15 +211,11 @@ class SafetensorsFile : public TensorFile {
   static Status parse(std::vector<unsigned char> bytes, const std::string& name,
                       SafetensorsFile* file) noexcept;
 
-  /// Sorted by key.
-  const Metadata& metadata() const noexcept { return metadata_; }
-
  private:
   friend class TensorFile;
   static Status load(InputFile input, SafetensorsFile* file);
   static Status load_index(const InputFile& index, SafetensorsFile* file);
   static Status load_any(InputFile input, SafetensorsFile* file);
-  Metadata metadata_;
 };
 
 /// A GGUF file of version 2 or 3, as the gguf package writes it: opened and checked. Its names are unique, and the tensors' bytes lie in the
@@ -260,6 +259,9 @@ struct LoadOptions {
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
   const LowPrecision* low_precision = nullptr;
+  /// low_precision_int4(), taken instead where the layer's weight_type is int4: for those who do not know what a file has.
+  const LowPrecision* low_precision_int4 = nullptr;
+  int weight_group = 0;  // of int4; 0: the file's, where its matrices are of int4, else 32
   /// The layer's weight_type is what its four matrices are stored as (F32 and F64: float32), instead of the one above; they must agree.
   bool weight_type_of_file = false;
   /// A GGUF file's layer is rotated as the file says, unless `rotary` is given, or this.
@@ -271,19 +273,34 @@ struct LoadOptions {
   /// What messages call these arguments, for a program whose users know them by other names.
   struct Names {
     const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored",
-               *weight_type = "weight_type", *rotary = "rotary";
+               *weight_type = "weight_type", *weight_group = "weight_group", *rotary = "rotary";
   } names = {};
+};
+
+/// A matrix (out, in): floats, or what is stored, of `type`; all else is absent.
+struct FileMatrix {
+  std::string name;   // of its tensor
+  std::string dtype;  // of that; "int4" where the file packs integers of 4 bits
+  std::int64_t rows = 0, columns = 0;
+  ConstTensorView floats;
+  StoredMatrix stored;
+  WeightType type = WeightType::float32;  // of `stored`
+  int group = 0;                          // of int4
+
+  bool is_stored() const { return floats.absent(); }
+  /// Some of its rows.
+  FileMatrix slice(std::int64_t first, std::int64_t count) const;
 };
 
 /// The weights of a layer, in the shapes that MultiHeadAttention::make and a call's options take.
 struct LayerWeights {
   /// find_layer sets key_size, query_size, value_size, num_hiddens (rows of the query projection), output_size, bias (whether there is
-  /// any), qk_norm, norm_queries and norm_keys (whether there are weights), weight_type; the caller fills in the rest.
+  /// any), qk_norm, norm_queries and norm_keys (whether there are weights), weight_type and weight_group; the caller fills in the rest.
   MultiHeadAttentionConfig config;
   /// Rows of the key and value projections: num_hiddens, or a divisor of it where several query
   /// heads share one key/value head.
   std::int64_t key_value_hiddens = 0;
-  /// Views into `tensors` and, of matrices in the type that find_layer was asked for, into `stored`; a bias that the file lacks is absent.
+  /// Views into `tensors` and, of matrices in the type that find_layer was asked for, into `projections`; a bias that the file lacks is absent.
   MultiHeadAttentionWeights weights;
   bool weight_type_of_file = false;  // what find_layer was asked for
   float scale = 0.0f;          // the factor of the scores; 0: 1 / sqrt(D)
@@ -293,12 +310,13 @@ struct LayerWeights {
   std::string prefix;           // the prefix that find_layer was given
   /// Names of all other tensors under the prefix: the layer is the file's only if they change nothing.
   std::vector<std::string> unused;
-  std::vector<std::string> matrices;  // the tensors that hold the four projections' matrices, each once
+  std::vector<FileMatrix> matrices;   // the tensors of the four projections' matrices, each once, with rows in the file's order
   bool transposed = false;            // whether these are stored (in, out)
   std::vector<FloatTensor> tensors;  // they may view the file, which must outlive them, as may the next
-  std::vector<StoredMatrix> stored;
-  std::vector<Tensor<std::uint16_t>> halves;  // of `stored`, as integers
+  std::vector<FileMatrix> projections;  // of queries, keys, values and output, as `weights` has them
+  std::vector<Tensor<std::uint16_t>> halves;  // of `projections`, as the next two
   std::vector<Tensor<std::int8_t>> integers;
+  std::vector<Tensor<std::uint8_t>> bytes;  // nibbles and zeros
 };
 
 /// Finds the layer whose names begin with `prefix` (a trailing dot is optional; "" is the whole
@@ -326,20 +344,29 @@ struct LayerWeights {
 /// `masked_bias`, pass as used: options.causal does what they do. Sizes are checked against each other, but for the number of heads.
 ///
 /// A matrix is read as float32, but for one that the file stores in options.weight_type (or in its own type, with
-/// options.weight_type_of_file), which stays as it is. F16, BF16 and I8 are stored so. An X.weight of I8 has its scales beside it as
+/// options.weight_type_of_file), which stays as it is. F16, BF16, I8 and int4 are stored so. An X.weight of I8 has its scales beside it as
 /// compressed-tensors stores them, X.weight_scale, (N,) or (N, 1), of floats: its numbers are the integers times the scale of their row, or
 /// column where a matrix is stored (in, out), with scales (N,) or (1, N). An X.weight_zero_point must be zeros.
+///
+/// A matrix of int4 is what compressed-tensors calls pack-quantized: in place of X.weight there are X.weight_packed (N, K / 8) of I32, eight
+/// numbers in each from the lowest bits on; X.weight_scale (N, groups), of floats, of groups of 32, 64 or 128, or of whole rows;
+/// X.weight_zero_point, which may be missing, (N / 8, groups) of I32, those of eight rows in each; and X.weight_shape (2,) of I64. All are
+/// rounded up. It stays as it is where the layer's group is that of the file.
 ///
 /// The layers of a GGUF file are those of its blocks, with the prefix blk.N: attn_q.weight  attn_k.weight  attn_v.weight
 /// attn_output.weight, or attn_qkv.weight, each with a .bias or without; attn_q_norm.weight, attn_k_norm.weight and attn_sinks.weight. The
 /// block's other tensors, and norms before and after the layer, are none of it. num_heads may be 0: the file says it. Rows of queries
 /// and keys that the file has in the order of a rotation of (2n, 2n + 1), as llama's, come out in that of (n, n + R / 2). Blocks of
-/// Q8_0, Q4_0 and Q4_1 are read as float32.
+/// Q8_0, Q4_0 and Q4_1 are read as float32; but Q4_0 is int4 in groups of 32, and so is a matrix of Q4_1 in which all that is added is a whole
+/// number of steps, from -15 to 0: these stay as they are where int4 is asked for.
 ///
 /// If no convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
 /// with similar names, and the conventions.
 Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeights* layer,
                   std::int64_t num_heads = 0, const LoadOptions& options = {}) noexcept;
+
+/// The prefixes under which find_layer finds layers, without final dots, the shortest first and those of a length by their letters.
+Status find_prefixes(const TensorFile& file, std::vector<std::string>* prefixes) noexcept;
 
 /// A layer of a file, ready to run: `layer.attention.forward(..., layer.options)`.
 struct LoadedLayer {
@@ -361,7 +388,7 @@ struct LoadedLayer {
 Status load_layer(const std::string& path, const std::string& prefix, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 /// The second half of load_layer: makes the layer that find_layer has found in an open file, for callers whose options depend on it, as
-/// frequencies do on the width of a head, found.config.num_hiddens / num_heads. Both halves get the same weight_type.
+/// frequencies do on the width of a head, found.config.num_hiddens / num_heads. Both halves get the same weight_type and weight_group.
 Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_heads, LoadedLayer* layer,
                   const LoadOptions& options = {}) noexcept;
 

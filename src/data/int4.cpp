@@ -3,6 +3,7 @@
 
 #include "data/layer.h"
 #include "data/low_precision.h"
+#include "kernels/half_floats.h"
 
 namespace attend {
 
@@ -34,14 +35,10 @@ void quantize_group(const float* weights, std::int64_t stride, std::int64_t coun
     finite = finite && fabsf(w) < infinity;
     if (fabsf(w) > fabsf(largest)) largest = w;
   }
-  const float scale = largest / -8.0f;
-  const bool divides = finite && scale != 0.0f;
-  group->scale = divides ? scale : finite ? 0.0f : __builtin_nanf("");
+  const float scale = finite ? int4_scale(largest) : 0.0f;
+  group->scale = finite ? scale : __builtin_nanf("");
   group->zero = 8;
-  for (std::int64_t k = 0; k < count; ++k) {
-    const float number = divides ? rintf(weights[k * stride] / scale) + 8.0f : 8.0f;
-    group->numbers[k] = static_cast<std::uint8_t>(number > 15.0f ? 15.0f : number < 0.0f ? 0.0f : number);
-  }
+  for (std::int64_t k = 0; k < count; ++k) group->numbers[k] = int4_from_float(weights[k * stride], scale);
 }
 
 void read_group(const StoredMatrix& stored, std::int64_t n, std::int64_t g, std::int64_t first, std::int64_t count, Int4Group* group) {

@@ -33,6 +33,8 @@ Status read_options(const attend_load_options* given, LoadOptions* options) {
   options->unrotated = whole.unrotated != 0;
   options->arithmetic = static_cast<Arithmetic>(whole.arithmetic);
   options->low_precision = low_precision_of(whole.low_precision);
+  options->low_precision_int4 = low_precision_of(whole.low_precision_int4);
+  options->weight_group = whole.weight_group;
   if (whole.relative_bias != nullptr) options->relative_bias = whole.relative_bias;
   for (int n = 0; n < whole.num_ignored; ++n) {
     if (whole.ignored == nullptr || whole.ignored[n] == nullptr) {

@@ -87,7 +87,7 @@ const char* missing_weight(const TensorFile& file, const std::string& prefix,
   const char* missing = nullptr;
   *found = 0;
   for (const char* weight : convention.weights) {
-    if (file.find(prefix + weight) != nullptr) ++*found;
+    if (find_matrix(file, prefix + weight) != nullptr) ++*found;
     else if (missing == nullptr) missing = weight;
   }
   return missing;
@@ -106,26 +106,33 @@ std::size_t distance_of(std::string_view dotted, std::string_view name, std::siz
   return edit_distance(dotted.substr(0, compared), name.substr(0, compared));
 }
 
-/// Prefixes under which a convention matches, without final dots: first those below `dotted`, then
-/// by distance.
-std::vector<std::string> nearest_prefixes(const TensorFile& file, std::string_view dotted) {
-  constexpr std::size_t compared = 256, most = 3;
-  std::vector<std::pair<std::size_t, std::string>> candidates;
+/// Prefixes under which a convention matches, with their final dots, each once.
+std::set<std::string> all_prefixes(const TensorFile& file) {
+  std::set<std::string> prefixes;
   for (const TensorEntry& entry : file.entries()) {
     for (const Convention& convention : conventions) {
       const std::string_view name = entry.name, suffix = convention.weights[query];
-      if (name.size() < suffix.size()) continue;
-      std::string candidate(name.substr(0, name.size() - suffix.size()));
-      if (name.substr(candidate.size()) != suffix) continue;
+      const std::size_t at = name.rfind(suffix);
+      if (at == name.npos || (name.size() != at + suffix.size() && name.substr(at + suffix.size()) != "_packed")) continue;
+      std::string candidate(name.substr(0, at));
       if (!candidate.empty() && candidate.back() != '.') continue;
-      if (!matches(file, candidate, convention)) continue;
-      const std::size_t distance = distance_of(dotted, candidate, compared);
-      if (!candidate.empty()) candidate.pop_back();
-      candidates.emplace_back(distance, std::move(candidate));
+      if (matches(file, candidate, convention)) prefixes.insert(std::move(candidate));
     }
   }
+  return prefixes;
+}
+
+std::string without_dot(std::string prefix) {
+  if (!prefix.empty()) prefix.pop_back();
+  return prefix;
+}
+
+/// Those of them, without their dots, that are below `dotted`, then by distance.
+std::vector<std::string> nearest_prefixes(const TensorFile& file, std::string_view dotted) {
+  constexpr std::size_t compared = 256, most = 3;
+  std::vector<std::pair<std::size_t, std::string>> candidates;
+  for (const std::string& prefix : all_prefixes(file)) candidates.emplace_back(distance_of(dotted, prefix, compared), without_dot(prefix));
   std::sort(candidates.begin(), candidates.end());
-  candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
   std::vector<std::string> nearest;
   for (std::size_t i = 0; i < std::min(most, candidates.size()); ++i) {
     nearest.push_back(candidates[i].second);
@@ -206,8 +213,7 @@ struct LayerReader {
   std::set<std::string> used = {};  // whole names
 
   /// Sizes of 0 in `expected` stand for any size from 1 on.
-  Status check_shape(const char* name, const std::vector<std::int64_t>& expected) const {
-    const std::vector<std::int64_t>& shape = file.find(prefix + name)->shape;
+  Status check_shape(const char* name, const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& expected) const {
     bool fits = shape.size() == expected.size();
     for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
       fits = expected[axis] == 0 ? shape[axis] > 0 : shape[axis] == expected[axis];
@@ -218,11 +224,11 @@ struct LayerReader {
       text += separator + (size == 0 ? "*" : std::to_string(size));
       separator = ", ";
     }
-    return wrong_shape(name, text + (expected.size() == 1 ? ",)" : ")"));
+    return wrong_shape(name, shape, text + (expected.size() == 1 ? ",)" : ")"));
   }
 
   Status read(const char* name, const std::vector<std::int64_t>& expected, FloatTensor* tensor) {
-    const Status status = check_shape(name, expected);
+    const Status status = check_shape(name, file.find(prefix + name)->shape, expected);
     if (!status.ok()) return status;
     used.insert(prefix + name);
     return file.read(prefix + name, tensor);
@@ -240,18 +246,24 @@ struct LayerReader {
 
   /// Reads a matrix, with its scales; `expected` is its shape in the file.
   Status read(const char* name, const std::vector<std::int64_t>& expected, bool transposed, FileMatrix* matrix) {
-    const Status status = check_shape(name, expected);
+    std::vector<std::int64_t> shape;
+    std::vector<std::string> names;
+    Status status = read_matrix_shape(file, prefix + name, &shape);
+    if (status.ok()) status = check_shape(name, shape, expected);
+    if (status.ok()) status = read_matrix(file, prefix + name, transposed, layer, &names, matrix);
     if (!status.ok()) return status;
-    std::vector<std::string> names = {prefix + name};
-    const Status read = read_matrix(file, names[0], transposed, layer->config.weight_type, layer, &names, matrix);
-    layer->matrices.push_back(names[0]);
+    layer->matrices.push_back(*matrix);
     used.insert(names.begin(), names.end());
-    return read;
+    return {};
   }
 
+  Status wrong_shape(const char* name, const std::vector<std::int64_t>& shape, const std::string& expected) const {
+    return error(file, "tensor " + quoted(prefix + name) + ": shape " + shape_text(shape) + ", expected " + expected);
+  }
   Status wrong_shape(const char* name, const std::string& expected) const {
-    return error(file, "tensor " + quoted(prefix + name) + ": shape " +
-                           shape_text(file.find(prefix + name)->shape) + ", expected " + expected);
+    std::vector<std::int64_t> shape;
+    const Status status = read_matrix_shape(file, prefix + name, &shape);
+    return status.ok() ? wrong_shape(name, shape, expected) : status;
   }
 
   bool has(const char* name) const { return file.find(prefix + name) != nullptr; }
@@ -277,35 +289,36 @@ struct RowSplit {
   std::int64_t rows(int which) const { return which == query ? hiddens : key_hiddens; }
 };
 
-/// Puts rows that come head of keys by head of keys in order; of a contiguous matrix, bias or scales.
-template <class Element>
-Tensor<Element> in_order(const View<const Element>& view, const RowSplit& split, std::int64_t num_heads) {
-  const std::int64_t width = split.hiddens / num_heads, kv_heads = split.key_hiddens / width, shared = num_heads / kv_heads;
-  const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1, head = width * columns;  // elements of a head
-  Tensor<Element> ordered;
-  Element* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
-  const Element* from = view.data;
-  for (std::int64_t g = 0; g < kv_heads; ++g) {
-    for (std::int64_t n = 0; n < shared + 2; ++n, from += head) {
-      const std::int64_t at = n < shared ? g * shared + n : num_heads + (n - shared) * kv_heads + g;
-      std::copy(from, from + head, to + at * head);
-    }
-  }
-  return ordered;
-}
-
-/// Puts rows of heads that lie for a rotation of (2n, 2n + 1) in the order of one of (n, n + R / 2); of a contiguous matrix or bias, or of
-/// one head's norm.
-template <class Element>
-Tensor<Element> by_halves(const View<const Element>& view, std::int64_t width, std::int64_t rotated) {
+/// A copy whose row place_of(n) is row n; of a matrix, bias, scales or one head's norm.
+template <class Element, class PlaceOf>
+Tensor<Element> moved(const View<const Element>& view, PlaceOf place_of) {
   const std::int64_t columns = view.rank == 2 ? view.sizes[1] : 1;
   Tensor<Element> ordered;
   Element* to = ordered.own(std::vector<std::int64_t>(view.sizes, view.sizes + view.rank), static_cast<std::size_t>(view.sizes[0] * columns));
   for (std::int64_t row = 0; row < view.sizes[0]; ++row) {
-    const std::int64_t n = row % width, at = n < rotated ? row - n + n / 2 + n % 2 * (rotated / 2) : row;
-    std::copy(view.data + row * columns, view.data + (row + 1) * columns, to + at * columns);
+    const Element* from = view.data + row * view.strides[0];
+    std::copy(from, from + columns, to + place_of(row) * columns);
   }
   return ordered;
+}
+
+/// Gives rows their places, if a view is there, in memory that `tensors` keep.
+template <class Element, class PlaceOf>
+void move_rows(View<const Element>* view, std::vector<Tensor<Element>>* tensors, PlaceOf place_of) {
+  if (view->absent()) return;
+  tensors->push_back(moved(*view, place_of));
+  *view = tensors->back().view;
+}
+
+/// All that a matrix has of its rows.
+template <class PlaceOf>
+void move_rows(FileMatrix* matrix, LayerWeights* layer, PlaceOf place_of) {
+  move_rows(&matrix->floats, &layer->tensors, place_of);
+  move_rows(&matrix->stored.halves, &layer->halves, place_of);
+  move_rows(&matrix->stored.integers, &layer->integers, place_of);
+  move_rows(&matrix->stored.scales, &layer->tensors, place_of);
+  move_rows(&matrix->stored.nibbles, &layer->bytes, place_of);
+  move_rows(&matrix->stored.zeros, &layer->bytes, place_of);
 }
 
 /// The count of a layer, of those of all or of each; 0 where the file says none.
@@ -331,15 +344,16 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   FileMatrix matrices[4], whole;
   Status status = reader.read(names[query], {0, 0}, convention.transposed, convention.packed() ? &whole : &matrices[query]);
   if (!status.ok()) return status;
-  const auto keep_in_order = [&](auto* view, auto* tensors) {
-    if (view->absent()) return;
-    tensors->push_back(in_order(*view, split, num_heads));
-    *view = tensors->back().view;
+  // Where rows that come head of keys by head of keys have their place in order.
+  const auto in_order = [&](std::int64_t row) {
+    const std::int64_t width = split.hiddens / num_heads, kv_heads = split.key_hiddens / width, shared = num_heads / kv_heads;
+    const std::int64_t group = row / width / (shared + 2), n = row / width % (shared + 2);
+    return (n < shared ? group * shared + n : num_heads + (n - shared) * kv_heads + group) * width + row % width;
   };
   if (convention.packed()) {
     status = reader.read(names[output], {0, 0}, convention.transposed, &matrices[output]);
     if (!status.ok()) return status;
-    const std::int64_t rows = whole.rows(), hiddens = matrices[output].columns();
+    const std::int64_t rows = whole.rows, hiddens = matrices[output].columns;
     split = {hiddens, (rows - hiddens) / 2};
     const bool fits = convention.grouped ? rows > hiddens && (rows - hiddens) % 2 == 0 && hiddens % split.key_hiddens == 0 : rows == 3 * hiddens;
     if (!fits) {
@@ -353,17 +367,14 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
       if (width * num_heads != hiddens || split.key_hiddens % width != 0) {
         return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide");
       }
-      keep_in_order(&whole.floats, &layer->tensors);
-      keep_in_order(&whole.stored.halves, &layer->halves);
-      keep_in_order(&whole.stored.integers, &layer->integers);
-      keep_in_order(&whole.stored.scales, &layer->tensors);
+      move_rows(&whole, layer, in_order);
     }
     for (int which : {query, key, value}) matrices[which] = whole.slice(split.first(which), split.rows(which));
   } else {
-    const std::int64_t rows = matrices[query].rows();
+    const std::int64_t rows = matrices[query].rows;
     status = reader.read(names[key], {convention.grouped ? 0 : rows, 0}, false, &matrices[key]);
     if (!status.ok()) return status;
-    const std::int64_t key_rows = matrices[key].rows();
+    const std::int64_t key_rows = matrices[key].rows;
     if (rows % key_rows != 0) return reader.wrong_shape(names[key], std::to_string(rows) + " rows as the query's, or a divisor of that");
     status = reader.read(names[value], {key_rows, 0}, false, &matrices[value]);
     if (status.ok()) status = reader.read(names[output], {convention.grouped ? 0 : rows, rows}, false, &matrices[output]);
@@ -386,21 +397,19 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
       return error(reader.file, model.architecture + ".rope.dimension_count: " + std::to_string(rotated) + ", expected an even number of at most a head's " + std::to_string(width));
     }
   }
-  const auto keep_by_halves = [&](auto* view, auto* tensors) {
-    if (rotation != Rotation::pairs || view->absent()) return;
-    tensors->push_back(by_halves(*view, width, rotated));
-    *view = tensors->back().view;
+  // Where rows of heads that lie for a rotation of (2n, 2n + 1) have their place for one of (n, n + R / 2).
+  const auto by_halves = [&](std::int64_t row) {
+    const std::int64_t n = row % width;
+    return n < rotated ? row - n + n / 2 + n % 2 * (rotated / 2) : row;
   };
+  const bool in_pairs = rotation == Rotation::pairs;
   for (int which : {query, key}) {
-    keep_by_halves(&matrices[which].floats, &layer->tensors);
-    keep_by_halves(&matrices[which].stored.halves, &layer->halves);
+    if (in_pairs) move_rows(&matrices[which], layer, by_halves);
   }
-  layer->stored.reserve(4);  // the pointers to them stay
+  layer->projections.assign(matrices, matrices + 4);
   for (int which : {query, key, value, output}) {
     *floats[which] = matrices[which].floats;
-    if (!matrices[which].is_stored()) continue;
-    layer->stored.push_back(matrices[which].stored);
-    *stored[which] = &layer->stored.back();
+    if (matrices[which].is_stored()) *stored[which] = &layer->projections[static_cast<std::size_t>(which)].stored;
   }
   const std::int64_t hiddens = split.hiddens;
 
@@ -413,7 +422,7 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   if (status.ok() && norms_queries) status = reader.read(convention.query_norm, {0}, &weights.query_norm);
   if (status.ok() && norms_keys) status = reader.read(convention.key_norm, {0}, &weights.key_norm);
   for (ConstTensorView* norm : {&weights.query_norm, &weights.key_norm}) {
-    if (norm->sizes[0] == width) keep_by_halves(norm, &layer->tensors);
+    if (in_pairs && norm->sizes[0] == width) move_rows(norm, &layer->tensors, by_halves);
   }
 
   if (!convention.scaled) layer->scale = 1.0f;
@@ -427,23 +436,23 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
     if (!status.ok() || name == nullptr || !reader.has(name)) continue;
     layer->config.bias = true;
     if (which == output || !convention.packed_bias()) {
-      status = reader.read(name, {matrices[which].rows()}, biases[which]);
+      status = reader.read(name, {matrices[which].rows}, biases[which]);
     } else if (which == query) {
       ConstTensorView packed;
       status = reader.read(name, {hiddens + 2 * split.key_hiddens}, &packed);
       if (!status.ok()) break;
-      if (convention.rows == Rows::by_key_head) keep_in_order(&packed, &layer->tensors);
+      if (convention.rows == Rows::by_key_head) move_rows(&packed, &layer->tensors, in_order);
       for (int part : {query, key, value}) *biases[part] = packed.slice(0, split.first(part), split.rows(part));
     }
   }
   for (int which : {query, key}) {
-    if (status.ok()) keep_by_halves(biases[which], &layer->tensors);
+    if (status.ok() && in_pairs) move_rows(biases[which], &layer->tensors, by_halves);
   }
-  layer->config.key_size = matrices[key].columns();
-  layer->config.query_size = matrices[query].columns();
-  layer->config.value_size = matrices[value].columns();
+  layer->config.key_size = matrices[key].columns;
+  layer->config.query_size = matrices[query].columns;
+  layer->config.value_size = matrices[value].columns;
   layer->config.num_hiddens = hiddens;
-  layer->config.output_size = matrices[output].rows();
+  layer->config.output_size = matrices[output].rows;
   layer->key_value_hiddens = split.key_hiddens;
   layer->convention = convention.name;
   layer->transposed = convention.transposed;
@@ -451,20 +460,38 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   return status;
 }
 
-/// The type that all four matrices are stored as.
-Status find_stored_type(const TensorFile& file, const std::string& dotted, const Convention& convention, const LoadOptions& options, WeightType* type) {
-  const TensorEntry* first = nullptr;
+/// Sets the type of the layer's matrices and, of int4, their group: those of the options, or of the file.
+Status choose_form(const TensorFile& file, const std::string& dotted, const Convention& convention, const LoadOptions& options, MultiHeadAttentionConfig* config) {
+  config->weight_type = options.weight_type;
+  config->weight_group = options.weight_group;
+  if (!options.weight_type_of_file && options.weight_type != WeightType::int4) return {};
+  const char* const type_names[] = {"float32", "bfloat16", "float16", "int8", "int4"};
+  const TensorEntry *first = nullptr, *first_packed = nullptr;
+  int groups = 32 + 64 + 128;
+  const auto spelled = [&](const TensorEntry& entry, WeightType type) {
+    return entry.dtype + (find_block_type(entry.dtype) == nullptr ? std::string() : std::string(", here ") + type_names[static_cast<int>(type)]);
+  };
   for (const char* weight : convention.weights) {
-    const TensorEntry& entry = *file.find(dotted + weight);
-    WeightType found;
-    if (!weight_type_of(entry.dtype, &found)) continue;  // reading it says so
-    if (first != nullptr && found != *type) {
-      return error(file, "tensor " + quoted(entry.name) + ": stored as " + entry.dtype + ", but " + quoted(first->name) + " as " + first->dtype +
-                             ": a layer's matrices have one type, which " + options.names.weight_type + " names");
+    StoredForm found;
+    if (!find_form(file, dotted + weight, &found)) continue;  // reading it says so
+    const TensorEntry& entry = *find_matrix(file, dotted + weight);
+    if (options.weight_type_of_file) {
+      if (first != nullptr && found.type != config->weight_type) {
+        return error(file, "tensor " + quoted(entry.name) + ": stored as " + spelled(entry, found.type) + ", but " + quoted(first->name) + " as " + spelled(*first, config->weight_type) +
+                               ": a layer's matrices have one type, which " + options.names.weight_type + " names");
+      }
+      first = &entry;
+      config->weight_type = found.type;
     }
-    first = &entry;
-    *type = found;
+    if (found.type != WeightType::int4 || options.weight_group != 0) continue;
+    if (first_packed != nullptr && (groups & found.groups) == 0) {
+      return error(file, "tensor " + quoted(entry.name) + ": in groups of another size than " + quoted(first_packed->name) + ": a layer's matrices have one, which " +
+                             options.names.weight_group + " names");
+    }
+    first_packed = &entry;
+    groups &= found.groups;
   }
+  if (config->weight_type == WeightType::int4 && options.weight_group == 0) config->weight_group = first_packed == nullptr ? 32 : largest_group(groups);
   return {};
 }
 
@@ -496,8 +523,8 @@ Status check_indispensable(const TensorFile& file, const std::string& dotted, co
     constexpr std::string_view bias = ".bias";
     if (name.size() < bias.size() || name.substr(name.size() - bias.size()) != bias) continue;
     const std::string weight = name.substr(0, name.size() - bias.size()) + ".weight";
-    const bool used = file.find(weight) != nullptr && std::find(unused.begin(), unused.end(), weight) == unused.end();
-    if (used) return refuse(name, "the bias of " + quoted(weight) + ", which attend uses without one");
+    const TensorEntry* matrix = find_matrix(file, weight);
+    if (matrix != nullptr && std::find(unused.begin(), unused.end(), matrix->name) == unused.end()) return refuse(name, "the bias of " + quoted(weight) + ", which attend uses without one");
   }
   return {};
 }
@@ -605,19 +632,20 @@ Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWe
   return {};
 }
 
-/// Tells which matrices are blocks that no layer can store.
-std::string remark_of_blocks(const TensorFile& file, const std::vector<std::string>& matrices) {
-  std::vector<const TensorEntry*> blocks;
+/// Tells of matrices that were blocks what became of their numbers, where they are not the layer's own.
+std::string remark_of_blocks(const LayerWeights& found) {
+  const FileMatrix* first = nullptr;
+  int count = 0;
   std::string types;
-  for (const std::string& name : matrices) {
-    const TensorEntry* entry = file.find(name);
-    if (find_block_type(entry->dtype) == nullptr) continue;
-    if (types.find(entry->dtype) == std::string::npos) types += (types.empty() ? "" : ", ") + entry->dtype;
-    blocks.push_back(entry);
+  for (const FileMatrix& matrix : found.matrices) {
+    if (matrix.is_stored() || find_block_type(matrix.dtype) == nullptr) continue;
+    if (count++ == 0) first = &matrix;
+    if (types.find(matrix.dtype) == std::string::npos) types += (types.empty() ? "" : ", ") + matrix.dtype;
   }
-  if (blocks.empty()) return "";
-  return quoted(blocks[0]->name) + (blocks.size() > 1 ? " and " + std::to_string(blocks.size() - 1) + " more are" : " is") + " of " + types +
-         ", which no layer stores: their numbers were taken as float32";
+  if (first == nullptr) return "";
+  const bool rounded = found.config.weight_type != WeightType::float32;
+  return quoted(first->name) + (count > 1 ? " and " + std::to_string(count - 1) + " more are" : " is") + " of " + types + ": their numbers were " +
+         (rounded ? "rounded to the layer's type" : "taken as float32");
 }
 
 /// T5's table, where another layer of the file holds it.
@@ -632,6 +660,16 @@ Status read_relative_bias(const TensorFile& file, const LoadOptions& options, La
 }
 
 }  // namespace
+
+Status find_prefixes(const TensorFile& file, std::vector<std::string>* prefixes) noexcept {
+  return guarded([&]() -> Status {
+    std::vector<std::string> found;
+    for (const std::string& prefix : all_prefixes(file)) found.push_back(without_dot(prefix));
+    std::sort(found.begin(), found.end(), [](const std::string& a, const std::string& b) { return a.size() != b.size() ? a.size() < b.size() : a < b; });
+    *prefixes = std::move(found);
+    return {};
+  });
+}
 
 Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeights* layer, std::int64_t num_heads,
                   const LoadOptions& options) noexcept {
@@ -652,9 +690,8 @@ Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeight
     Status status = find_heads(file, prefix, options, &num_heads);
     if (!status.ok()) return status;
     read.config.num_heads = num_heads;
-    read.config.weight_type = options.weight_type;
     read.weight_type_of_file = options.weight_type_of_file;
-    if (options.weight_type_of_file) status = find_stored_type(file, dotted, *chosen, options, &read.config.weight_type);
+    status = choose_form(file, dotted, *chosen, options, &read.config);
     if (status.ok()) status = read_layer(*chosen, {file, dotted, &read}, num_heads);
     if (status.ok()) *layer = std::move(read);
     return status;
@@ -681,8 +718,10 @@ Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_h
     const bool says_epsilon = model.norm_epsilon > 0.0 && options.norm_epsilon == LoadOptions().norm_epsilon;
     found.config.norm_epsilon = says_epsilon ? static_cast<float>(model.norm_epsilon) : options.norm_epsilon;
     if (!options.weight_type_of_file) found.config.weight_type = options.weight_type;
+    if (options.weight_group != 0) found.config.weight_group = options.weight_group;
     found.config.arithmetic = options.arithmetic;
-    found.config.low_precision = options.low_precision;
+    const bool int4 = found.config.weight_type == WeightType::int4;
+    found.config.low_precision = int4 && options.low_precision_int4 != nullptr ? options.low_precision_int4 : options.low_precision;
     status = MultiHeadAttention::make(found.config, found.weights, &loaded.attention);
     if (!status.ok()) return status;
     loaded.convention = found.convention;
@@ -692,7 +731,7 @@ Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_h
     loaded.relative_bias.keep();
     loaded.options.scale = model.scale > 0.0 ? static_cast<float>(model.scale) : found.scale;
     loaded.options.softcap = static_cast<float>(model.softcap);
-    const std::string of_blocks = remark_of_blocks(file, found.matrices);
+    const std::string of_blocks = remark_of_blocks(found);
     if (!of_blocks.empty()) loaded.remarks.push_back(of_blocks);
     loaded.options.sinks = loaded.sinks.view;
     loaded.options.relative_position_bias.table = loaded.relative_bias.view;

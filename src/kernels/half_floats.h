@@ -1,4 +1,4 @@
-// Narrow numbers: float16 (IEEE 754 binary16), bfloat16 and int8, to and from float32. All static, for a kernel file shows none of them.
+// Narrow numbers: float16 (IEEE 754 binary16), bfloat16, int8 and int4, to and from float32. All static, for a kernel file shows none of them.
 #pragma once
 
 #include <cstdint>
@@ -63,6 +63,18 @@ static inline std::int8_t int8_from_float(float value, float scale) noexcept {
   if (!(scale > 0.0f)) return 0;
   const float rounded = __builtin_rintf(value / scale);
   return static_cast<std::int8_t>(rounded > 127.0f ? 127.0f : rounded < -127.0f ? -127.0f : rounded);
+}
+
+/// The scale of int4 numbers of which the largest, sign and all, is that: -8 steps; of zeros, and of what is nearly so, 0.
+static inline float int4_scale(float largest) noexcept {
+  const float scale = largest / -8.0f;
+  return scale != 0.0f ? scale : 0.0f;
+}
+
+/// value / scale + 8 to the nearest, ties to even, from 0 to 15; 8 where the scale is 0.
+static inline std::uint8_t int4_from_float(float value, float scale) noexcept {
+  const float number = scale != 0.0f ? __builtin_rintf(value / scale) + 8.0f : 8.0f;
+  return static_cast<std::uint8_t>(number > 15.0f ? 15.0f : number < 0.0f ? 0.0f : number);
 }
 
 }  // namespace attend

@@ -41,7 +41,7 @@ Weights = structure("Weights", ("size", c_size_t), ("query key value output quer
 LoadOptions = structure("LoadOptions", ("size", c_size_t), ("num_kv_heads", c_int64), ("isa", c_int), ("dropout", c_float),
                         ("rotary", c_void_p), ("norm_epsilon", c_float), ("num_ignored", c_int), ("relative_bias", c_char_p),
                         ("ignored", ctypes.POINTER(c_char_p)), ("weight_type arithmetic", c_int), ("low_precision", c_void_p),
-                        ("weight_type_of_file unrotated", c_int))
+                        ("weight_type_of_file unrotated", c_int), ("low_precision_int4", c_void_p), ("weight_group", c_int))
 CacheConfig = structure("CacheConfig", ("size", c_size_t), ("batch num_kv_heads head_dim value_dim capacity", c_int64), ("ring", c_int),
                         ("page_rows page_count", c_int64), ("pages", View), ("type", c_int), ("low_precision", c_void_p))
 

@@ -14,7 +14,7 @@ from ._calls import OUTPUT, BoundCall, Call, Frame, together
 from ._isa import ISAS, isa_number
 from ._library import library, new_error, require
 from ._options import shows_options
-from ._precision import ARITHMETICS, WEIGHT_TYPES, precision
+from ._precision import ARITHMETICS, LOW_PRECISION_INT4, WEIGHT_TYPES, precision
 from ._scalars import integer, number, seed as seed_number, text
 from ._structs import (Config, LayerCachedCall, LayerCall, LoadOptions, Options, ProjectCall,
                        RelativePositionBias as _BiasStruct, RotaryEmbedding as _RotaryStruct, Weights as _WeightsStruct)
@@ -127,8 +127,8 @@ class MultiHeadAttention:
         It knows the names of D2L, torch, BERT, ViT, DistilBERT, Llama, CLIP, T5, GPT-2 and others (`convention` says whose they
         are). A tensor under the prefix that the layer does not use is a ValueError unless it is `ignored`; relative_bias names
         T5's table where another layer of the file has it, or is "none". Scale, sinks and T5's bias become defaults of the calls.
-        Matrices that the file stores in `weight_type` (F16, BF16, or I8 with X.weight_scale beside X.weight) are taken as they are;
-        weight_type="file" is what the file stores.
+        Matrices that the file stores in `weight_type` (F16, BF16, I8 with X.weight_scale beside X.weight, int4 as compressed-tensors packs
+        it, or GGUF's Q4_0) are taken as they are; weight_type="file" is what the file stores.
 
         A GGUF file is read as well: it says num_heads itself, where that is 0, and how its layers are rotated, unless `rotary` is given,
         or unrotated=True.
@@ -140,7 +140,7 @@ class MultiHeadAttention:
         options = LoadOptions(ctypes.sizeof(LoadOptions), num_kv_heads=integer("num_kv_heads", num_kv_heads or 0),
                               isa=isa_number(isa, "isa"), dropout=number("dropout", dropout), rotary=_rotary_address(rotary),
                               norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"), unrotated=int(unrotated),
-                              **precision(None if weight_type == "file" else weight_type, arithmetic))
+                              low_precision_int4=LOW_PRECISION_INT4, **precision(None if weight_type == "file" else weight_type, arithmetic))
         names = (ctypes.c_char_p * max(len(ignored), 1))(*(text("ignored", name) for name in ignored))
         options.ignored = ctypes.cast(names, ctypes.POINTER(ctypes.c_char_p))
         options.relative_bias = None if relative_bias is None else text("relative_bias", relative_bias)
