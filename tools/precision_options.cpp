@@ -46,6 +46,11 @@ const char* instructions_of(const Precision& precision, Isa isa) {
   return product_instructions(precision.weight_type, precision.arithmetic, isa);
 }
 
+const LowPrecision* kernels_of(const Precision& precision) {
+  if (precision.weight_type == WeightType::int4) return low_precision_int4();
+  return precision.weight_type != WeightType::float32 ? low_precision() : nullptr;
+}
+
 const char* name_of(Arithmetic arithmetic) { return arithmetics[static_cast<int>(arithmetic)]; }
 
 Precision chosen_precision(const Arguments& arguments, Isa isa) {

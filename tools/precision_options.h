@@ -30,8 +30,9 @@ const char* name_of(Arithmetic arithmetic);
 /// Cuts the group off "int4:64"; 0 where there is none. Throws Failure where it is none of int4's.
 int take_group(const char* flag, std::string* type);
 
-/// By which instructions; null: by none.
+/// By which instructions, and by which kernels; null: by none.
 const char* instructions_of(const Precision& precision, Isa isa);
+const LowPrecision* kernels_of(const Precision& precision);
 
 /// The precision of the flags; an arithmetic implies its weights. Throws Failure where the two do not go together, or where this build
 /// or this CPU has no kernels for them on the ISA.
