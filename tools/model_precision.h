@@ -18,8 +18,8 @@ struct ModelPrecision {
 inline constexpr ModelPrecision model_precisions[] = {
     {"float32", {}, false},
     {"bf16", {WeightType::bfloat16, Arithmetic::bfloat16}, true},
-    {"int8", {WeightType::int8, Arithmetic::int8}, false},
-    {"int4", {WeightType::int4, Arithmetic::int8}, false},
+    {"int8", {WeightType::int8, Arithmetic::int8}, true},
+    {"int4", {WeightType::int4, Arithmetic::int8}, true},
     {"bf16-weights", {WeightType::bfloat16, Arithmetic::float32}, false},
     {"fp16-weights", {WeightType::float16, Arithmetic::float32}, false},
     {"int8-weights", {WeightType::int8, Arithmetic::float32}, false},
@@ -30,7 +30,7 @@ inline constexpr ModelPrecision model_precisions[] = {
 const ModelPrecision& find_model_precision(const std::string& flag, const std::string& name, Isa isa);
 
 inline std::vector<Flag> model_precision_flags() {
-  return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in; with -weights behind it (bf16, fp16, int8, int4) stored alone; default: float32"}};
+  return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in, with attention in bfloat16 where the CPU multiplies it; bf16-, fp16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
 }
 
 }  // namespace attend::tool
