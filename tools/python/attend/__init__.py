@@ -19,7 +19,9 @@ from .cache import KVCache, attention_cached
 from .core import DotProductAttention, attention
 from .isa import best_isa, core_instructions, isa_compiled, isa_names, isa_usable, product_instructions
 from .layer import MultiHeadAttention
-from .operations import masked_softmax, matmul, merge, rms_norm, sequence_mask, transpose_output, transpose_qkv
+from .linear import Linear
+from .operations import (layer_norm, masked_softmax, matmul, merge, rms_norm, rms_norm_rows, sequence_mask, transpose_output,
+                         transpose_qkv)
 from .positions import (RelativePositionBias, RotaryEmbedding, RotaryScaling, default_alibi_slopes, rotary_attention_factor,
                         rotary_embedding, rotary_frequencies)
 from .threads import ThreadPool
@@ -27,8 +29,9 @@ from .threads import ThreadPool
 __version__ = _version()
 
 __all__ = [
-    "AttentionOptions", "BoundCall", "DotProductAttention", "KVCache", "MultiHeadAttention", "RelativePositionBias", "RotaryEmbedding",
-    "RotaryScaling", "ThreadPool", "attention", "attention_cached", "best_isa", "core_instructions", "default_alibi_slopes", "isa_compiled", "isa_names",
-    "isa_usable", "masked_softmax", "matmul", "merge", "product_instructions", "rms_norm", "rotary_attention_factor", "rotary_embedding", "rotary_frequencies",
+    "AttentionOptions", "BoundCall", "DotProductAttention", "KVCache", "Linear", "MultiHeadAttention", "RelativePositionBias",
+    "RotaryEmbedding", "RotaryScaling", "ThreadPool", "attention", "attention_cached", "best_isa", "core_instructions",
+    "default_alibi_slopes", "isa_compiled", "isa_names", "isa_usable", "layer_norm", "masked_softmax", "matmul", "merge",
+    "product_instructions", "rms_norm", "rms_norm_rows", "rotary_attention_factor", "rotary_embedding", "rotary_frequencies",
     "sequence_mask", "transpose_output", "transpose_qkv",
 ]

@@ -27,9 +27,9 @@ class _Idle(threading.local):
 
 
 class Call:
-    """One kind of call: its struct, the arrays in it in the order of its arguments, and the struct of its options.
+    """One kind of call: its struct, the arrays in the order of its arguments, and the struct of its options.
 
-    `names` says what fields are called in Python where the names differ.
+    The arrays are fields of the struct, or else of the options. `names` says what fields are called in Python where the names differ.
     """
 
     def __init__(self, struct: Any, arrays: Sequence[tuple[str, int]], options: Any = None, names: Optional[dict[str, str]] = None) -> None:
@@ -41,6 +41,8 @@ class Call:
         self.layout = structure(
             "Frame", ("error", Error), ("workspace", Workspace), ("call", struct), ("options", options or c_int),
             ("bias", RelativePositionBias), ("slots", _Slot * count), ("strides", c_int64 * 4 * count))
+        self.offsets = {name: self.layout.call.offset + getattr(struct, name).offset if hasattr(struct, name)
+                        else self.layout.options.offset + getattr(options, name).offset for name, _ in self.arrays}
         self.option_slots = {name: len(self.arrays) + i for i, name in enumerate(of_options)}
         self._idle = _Idle()
 
@@ -82,7 +84,7 @@ class Frame:
             self.struct.options = self.options_address
         self.clear_options()
         for i, (name, elements) in enumerate(kind.arrays):
-            self._slot(i, self.call + getattr(kind.struct, name).offset, elements)
+            self._slot(i, base + kind.offsets[name], elements)
         for name, i in kind.option_slots.items():
             if name == "table":
                 self._slot(i, base + layout.bias.offset + RelativePositionBias.table.offset, FLOATS)
@@ -128,7 +130,7 @@ class Frame:
 
     def view(self, name: str) -> int:
         """The address of the view of an array of the call."""
-        return self.call + int(getattr(self.kind.struct, name).offset)
+        return ctypes.addressof(self.memory) + int(self.kind.offsets[name])
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """The sizes of an array of the call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._library import library
+from ._scalars import listed
 
 WEIGHT_TYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 ARITHMETICS = ("float32", "bfloat16", "int8")
@@ -12,29 +13,19 @@ LOW_PRECISION = library.attend_get_low_precision()
 LOW_PRECISION_INT4 = library.attend_get_low_precision_int4()
 
 
-def _number(names: tuple[str, ...], argument: str, name: Any) -> int:
-    if name is None:
-        return 0
-    if not isinstance(name, str):
-        raise TypeError(f"{argument}: expected a name, got {name!r}")
-    if name not in names:
-        raise ValueError(f"{argument}: expected one of {', '.join(names)}, got {name!r}")
-    return names.index(name)
-
-
 def weight_type_number(argument: str, name: Any) -> int:
     """The number of a type of weights; of None: float32."""
-    return _number(WEIGHT_TYPES, argument, name)
+    return 0 if name is None else listed(argument, name, WEIGHT_TYPES)
 
 
 def cache_type_number(argument: str, name: Any) -> int:
     """The number of a cache's type; of None: float32."""
-    return _number(CACHE_TYPES, argument, name)
+    return 0 if name is None else listed(argument, name, CACHE_TYPES)
 
 
 def arithmetic_number(argument: str, name: Any) -> int:
     """The number of an arithmetic; of None: float32."""
-    return _number(ARITHMETICS, argument, name)
+    return 0 if name is None else listed(argument, name, ARITHMETICS)
 
 
 def precision(weight_type: Any, arithmetic: Any) -> dict[str, Any]:

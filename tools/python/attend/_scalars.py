@@ -1,7 +1,7 @@
 """Arguments that are single numbers or texts."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 
 def integer(name: str, value: Any) -> int:
@@ -23,6 +23,15 @@ def number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
+
+
+def listed(name: str, value: Any, names: Sequence[str]) -> int:
+    """Where a name stands among names."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a name, got {value!r}")
+    if value not in names:
+        raise ValueError(f"{name}: expected one of {', '.join(names)}, got {value!r}")
+    return names.index(value)
 
 
 def seed(name: str, value: Any) -> int:

@@ -45,6 +45,12 @@ LoadOptions = structure("LoadOptions", ("size", c_size_t), ("num_kv_heads", c_in
 CacheConfig = structure("CacheConfig", ("size", c_size_t), ("batch num_kv_heads head_dim value_dim capacity", c_int64), ("ring", c_int),
                         ("page_rows page_count", c_int64), ("pages", View), ("type", c_int), ("low_precision", c_void_p))
 
+LinearConfig = structure("LinearConfig", ("size", c_size_t), ("inputs outputs", c_int64), ("isa weight_type arithmetic", c_int),
+                         ("low_precision", c_void_p), ("weight_group", c_int))
+LinearWeights = structure("LinearWeights", ("size", c_size_t), ("matrix bias", View), ("stored", c_void_p))
+LinearOptions = structure("LinearOptions", ("size", c_size_t), ("activation", c_int), ("multiplier", View), ("threads", Threads))
+NormOptions = structure("NormOptions", ("size", c_size_t), ("weight bias residual sum", View), ("isa", c_int), ("threads", Threads))
+
 AttentionCall = structure("AttentionCall", ("size", c_size_t), ("q k v valid_lens output", View), ("workspace options", c_void_p))
 DotProductCall = structure("DotProductCall", ("size", c_size_t), ("dropout", c_float), ("queries keys values valid_lens output", View),
                            ("workspace options", c_void_p))

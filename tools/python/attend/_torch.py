@@ -1,4 +1,4 @@
-"""The weights of PyTorch's modules, by the arguments of attend.MultiHeadAttention."""
+"""The weights of PyTorch's modules, by the arguments of attend.MultiHeadAttention and attend.Linear."""
 from __future__ import annotations
 
 from typing import Any
@@ -14,6 +14,13 @@ def weights_of(module: Any) -> dict[str, Any]:
         return _of_torch(module)
     raise TypeError("module: expected a torch.nn.MultiheadAttention, or D2L's with W_q, W_k, W_v, W_o and num_heads, got "
                     + type(module).__name__)
+
+
+def linear_of(module: Any) -> dict[str, Any]:
+    """The arguments that make a layer of a torch.nn.Linear."""
+    if not all(hasattr(module, name) for name in ("weight", "bias", "in_features", "out_features")):
+        raise TypeError("module: expected a torch.nn.Linear, got " + type(module).__name__)
+    return dict(weight=_array(module.weight), bias=_array(module.bias))
 
 
 def _of_torch(module: Any) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Operations that are no attention: D2L's functions, matrix multiplication, RMS norm."""
+"""Operations that are no attention: D2L's functions, matrix multiplication, norms."""
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from ._arrays import FLOATS, INTEGERS, Array, new_array
-from ._calls import OUTPUT, Call, Frame
+from ._calls import OUTPUT, Call, Frame, together
 from ._library import library
 from ._scalars import integer, number
-from ._structs import OperationOptions, View, structure
+from ._structs import NormOptions, OperationOptions, View, structure
 
-__all__ = ["masked_softmax", "matmul", "merge", "rms_norm", "sequence_mask", "transpose_output", "transpose_qkv"]
+__all__ = ["layer_norm", "masked_softmax", "matmul", "merge", "rms_norm", "rms_norm_rows", "sequence_mask", "transpose_output",
+           "transpose_qkv"]
 
 
 def _operation(*arrays: tuple[str, int]) -> Call:
@@ -111,6 +112,48 @@ def rms_norm(input: Array, weight: Optional[Array] = None, epsilon: float = 1e-6
     return _run(_rms_norm, [input, weight], lambda frame: frame.sizes("input"), out, isa, threads,
                 lambda frame, at: library.attend_rms_norm(at("input"), at("weight"), epsilon, at("output"), frame.options_address,
                                                           frame.error))
+
+
+_norm = Call(structure("NormViews", ("input output", View)), [
+    ("input", FLOATS), ("weight", FLOATS), ("bias", FLOATS), ("residual", FLOATS), ("output", OUTPUT), ("sum", OUTPUT)], NormOptions,
+    {"output": "out"})
+
+
+def _run_norm(function: Callable[..., int], inputs: list[Any], sum: Any, epsilon: Any, out: Any, isa: Any, threads: Any) -> Any:
+    epsilon = number("epsilon", epsilon)
+    frame = _norm.take()
+    try:
+        frame.set_operation_options(isa, threads)
+        held = frame.fill(*inputs)
+        out = new_array(inputs[0], frame.sizes("input")) if out is None else out
+        found = [new_array(inputs[0], frame.sizes("input"))] if sum is True else []
+        kept = frame.fill_one(4, out), frame.fill_one(5, found[0] if found else None if sum is False else sum)
+        frame.check(function(frame.view("input"), epsilon, frame.view("output"), frame.options_address, frame.error))
+        del held, kept
+    finally:
+        _norm.give(frame)
+    return together(out, found)
+
+
+def layer_norm(input: Array, weight: Optional[Array] = None, bias: Optional[Array] = None, *, residual: Optional[Array] = None,
+               sum: Union[bool, Array, None] = None, epsilon: float = 1e-5, out: Optional[Array] = None, isa: Optional[str] = None,
+               threads: Any = None) -> Any:
+    """Each row of x = input + residual, less its mean, by the root of its variance + epsilon, times weight, plus bias.
+
+    input, residual and the output (.., D) of 1 to 4 axes, a row is the last one; weight and bias (D,). With sum=True the result is a
+    tuple of the output and x; an array `sum` is filled with x. out and sum may each be the input or the residual.
+    """
+    return _run_norm(library.attend_layer_norm, [input, weight, bias, residual], sum, epsilon, out, isa, threads)
+
+
+def rms_norm_rows(input: Array, weight: Optional[Array] = None, bias: Optional[Array] = None, *, residual: Optional[Array] = None,
+                  sum: Union[bool, Array, None] = None, epsilon: float = 1e-6, out: Optional[Array] = None, isa: Optional[str] = None,
+                  threads: Any = None) -> Any:
+    """Each row of x = input + residual by the root of its mean square + epsilon, times weight, plus bias.
+
+    All else is as in layer_norm.
+    """
+    return _run_norm(library.attend_rms_norm_rows, [input, weight, bias, residual], sum, epsilon, out, isa, threads)
 
 
 _merge = Call(structure("Merge", ("other_output other_lse output lse", View)),

@@ -27,7 +27,8 @@ def test_programs_of_the_guide(guide):
     names = {"module": torch.nn.MultiheadAttention(E, 4), "x": torch.randn(B, L, E), "memory": torch.randn(B, S, E), "B": B,
              "lengths": np.array([3, 5]), "q": np.ones((B, 4, L, 8), np.float32), "k": np.ones((B, 2, S, 8), np.float32),
              "v": np.ones((B, 2, S, 8), np.float32), "prompt": torch.randn(B, L, E), "token": torch.randn(B, 1, E),
-             "encoded": torch.randn(B, S, E)}
+             "encoded": torch.randn(B, S, E), "weight": np.ones(E, np.float32), "bias": np.ones(E, np.float32),
+             "W_up": torch.randn(4 * E, E), "b_up": torch.randn(4 * E), "W_down": torch.randn(E, 4 * E)}
     for program in programs_of(guide)[0]:
         exec(program, names)
     assert names["y"].shape[::2] == (B, E)

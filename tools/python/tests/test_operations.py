@@ -62,6 +62,46 @@ def test_rms_norm():
     close(attend.rms_norm(x, weight, 1e-5, out=x), expected * weight)
 
 
+def norm(x, center, epsilon):
+    x = x.astype(np.float64)
+    x = x - x.mean(-1, keepdims=True) if center else x
+    return x / np.sqrt((x ** 2).mean(-1, keepdims=True) + epsilon)
+
+
+@pytest.mark.parametrize("name,epsilon", [("layer_norm", 1e-5), ("rms_norm_rows", 1e-6)])
+@pytest.mark.parametrize("sizes", [(7,), (3, 7), (2, 3, 7), (2, 3, 4, 5)])
+def test_norms_of_rows(name, epsilon, sizes):
+    function, center = getattr(attend, name), name == "layer_norm"
+    x, residual, weight, bias = random(13, *sizes) / 100, random(14, *sizes) / 100, random(15, sizes[-1]), random(16, sizes[-1])
+    close(function(x), norm(x, center, epsilon))
+    close(function(x, epsilon=0.1), norm(x, center, 0.1))
+    expected = norm(x + residual, center, epsilon)
+    close(function(x, weight, residual=residual), expected * weight)
+    found = function(x, weight, bias, residual=residual, threads=2, isa="scalar")
+    close(found, expected * weight + bias)
+    output, total = function(x, weight, bias, residual=residual, sum=True)
+    close(output, expected * weight + bias)
+    assert np.array_equal(total, x + residual)
+    close(function(x), norm(x, center, epsilon))  # nothing stays for the next call
+    out, total = np.empty_like(x), residual.copy()
+    assert function(x, weight, bias, residual=total, sum=total, out=out) is out and np.array_equal(total, x + residual)
+    assert np.array_equal(out, output)
+    assert function(x, weight, bias, residual=residual, sum=False, out=x) is x and np.array_equal(x, output)
+
+
+@pytest.mark.parametrize("function", [attend.layer_norm, attend.rms_norm_rows])
+def test_norms_of_rows_that_are_refused(function):
+    x = random(17, 2, 3, 7)
+    for arguments, error, message in [
+        (dict(weight=x), ValueError, "weight: "), (dict(bias=x[0, 0, :6]), ValueError, "bias: "), (dict(residual=x[:1]), ValueError, "residual: "),
+        (dict(sum=x[0]), ValueError, "sum: "), (dict(sum=[1.0]), TypeError, "sum: expected an array"), (dict(epsilon=-1), ValueError, "epsilon: "),
+        (dict(epsilon="small"), TypeError, "epsilon: expected a number"), (dict(out=x[:, :, ::2]), ValueError, "out: "),
+        (dict(out=np.empty((2, 3, 7))), TypeError, "out: expected float32"), (dict(isa="mmx"), ValueError, "isa: "),
+    ]:
+        with pytest.raises(error, match="^" + message):
+            function(x, **arguments)
+
+
 def test_merge():
     q, k, v = random(9, 2, 4, 3, 8), random(10, 2, 2, 9, 8), random(11, 2, 2, 9, 8)
     whole = attend.attention(q, k, v, lse=True)

@@ -15,9 +15,14 @@ y = layer(x, **options)
 cache: attend.KVCache = layer.cache(32, batch=2)
 heads: int = layer.num_heads + cache.capacity
 name: str = attend.best_isa()
+up: attend.Linear = attend.Linear(np.zeros((256, 64), np.float32), weight_type="int8", isa=name)
+y = up(x, "gelu", threads=2)
+size: int = up.inputs + up.packed_bytes
+y = attend.layer_norm(x, residual=x, sum=y)
 
 layer(x, is_causal=True)  # type: ignore[call-arg]
 layer(x, causal="yes")  # type: ignore[arg-type]
 layer(x, isa=3)  # type: ignore[arg-type]
 attend.ThreadPool("2")  # type: ignore[arg-type]
+up(x, 3)  # type: ignore[arg-type]
 layer.num_heads = 3  # type: ignore[misc]
