@@ -10,11 +10,12 @@ namespace attend::tool {
 
 /// Bad usage, input or output: main prints the message as one line and exits with 2.
 struct Failure : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit Failure(const std::string& message, StatusCode of = StatusCode::invalid_argument) : std::runtime_error(message), code(of) {}
+  StatusCode code;
 };
 
 inline void require(const Status& status) {
-  if (!status.ok()) throw Failure(status.message());
+  if (!status.ok()) throw Failure(status.message(), status.code());
 }
 
 }  // namespace attend::tool

@@ -13,7 +13,8 @@ const ModelPrecision& find_model_precision(const std::string& flag, const std::s
   for (const ModelPrecision& precision : model_precisions) {
     if (name == precision.name) {
       if (precision.linear.weight_type != WeightType::float32 && instructions_of(precision.linear, isa) == nullptr) {
-        throw Failure(format("%s %s: this CPU or this build has no kernel for it on %s", flag.c_str(), name.c_str(), isa_name(isa == Isa::best ? best_isa() : isa)));
+        throw Failure(format("%s %s: this CPU or this build has no kernel for it on %s", flag.c_str(), name.c_str(), isa_name(isa == Isa::best ? best_isa() : isa)),
+                      StatusCode::unsupported);
       }
       return precision;
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 
 #include "failure.h"
 #include "io/text.h"
@@ -20,14 +21,14 @@ template <class Task>
 void for_each(std::int64_t count, const Threads& threads, const Task& task) {
   struct Shared {
     const Task& task;
-    std::vector<std::string> errors;
-  } shared = {task, std::vector<std::string>(static_cast<std::size_t>(count))};
+    std::vector<std::exception_ptr> thrown;
+  } shared = {task, std::vector<std::exception_ptr>(static_cast<std::size_t>(count))};
   const auto guarded = [](void* context, int index) {
     Shared& all = *static_cast<Shared*>(context);
     try {
       all.task(index);
-    } catch (const std::exception& exception) {
-      all.errors[static_cast<std::size_t>(index)] = exception.what();
+    } catch (...) {
+      all.thrown[static_cast<std::size_t>(index)] = std::current_exception();
     }
   };
   if (threads.count > 1) {
@@ -35,8 +36,8 @@ void for_each(std::int64_t count, const Threads& threads, const Task& task) {
   } else {
     for (int i = 0; i < count; ++i) guarded(&shared, i);
   }
-  for (const std::string& error : shared.errors) {
-    if (!error.empty()) throw Failure(error);
+  for (const std::exception_ptr& thrown : shared.thrown) {
+    if (thrown) std::rethrow_exception(thrown);
   }
 }
 
