@@ -195,10 +195,15 @@ check: tests
 amalgamation:
 	python3 tools/amalgamate.py $(BUILD)
 
-# The library of the Python package: with the files' reader, and with nothing of the compiler's that it would need beside it.
+# The library of the Python package: with the files' reader and the tool's encoder of sentences, and with nothing of the compiler's
+# that it would need beside it.
 python_library := $(BUILD)/python/libattend.so
-python_objects := $(BUILD)/tools/python/native/views.o $(BUILD)/tools/python/native/openmp.o
-$(python_objects): $(BUILD)/%.o: %.c $(stamp)
+python_c_objects := $(BUILD)/tools/python/native/views.o $(BUILD)/tools/python/native/openmp.o
+encoder_sources := $(addprefix tools/,sentence_encoder.cpp encoder_config.cpp word_piece.cpp word_piece_vocabulary.cpp unicode.cpp text.cpp \
+  model_precision.cpp precision_options.cpp arguments.cpp)
+python_objects := $(python_c_objects) $(call object,tools/python/native/encoder.cpp $(encoder_sources))
+$(call object,tools/python/native/encoder.cpp): flags = $(common) -Itools
+$(python_c_objects): $(BUILD)/%.o: %.c $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) -x c -std=c99 $(CXXFLAGS) -fPIC -fvisibility=hidden -Iinclude -MMD -MP -Wall -Wextra $(if $(WERROR),-Werror) -c $< -o $@
 $(python_library): $(python_objects) $(call object,$(engine_sources) $(io_sources)) tools/python/native/exports.map

@@ -12,6 +12,7 @@ and keys, Dv of values, E model width. Calls release the interpreter's lock, and
 """
 from __future__ import annotations
 
+from . import models
 from ._calls import BoundCall
 from ._library import version as _version
 from ._options import AttentionOptions
@@ -32,6 +33,6 @@ __all__ = [
     "AttentionOptions", "BoundCall", "DotProductAttention", "KVCache", "Linear", "MultiHeadAttention", "RelativePositionBias",
     "RotaryEmbedding", "RotaryScaling", "ThreadPool", "attention", "attention_cached", "best_isa", "core_instructions",
     "default_alibi_slopes", "isa_compiled", "isa_names", "isa_usable", "layer_norm", "masked_softmax", "matmul", "merge",
-    "product_instructions", "rms_norm", "rms_norm_rows", "rotary_attention_factor", "rotary_embedding", "rotary_frequencies",
+    "models", "product_instructions", "rms_norm", "rms_norm_rows", "rotary_attention_factor", "rotary_embedding", "rotary_frequencies",
     "sequence_mask", "transpose_output", "transpose_qkv",
 ]

@@ -75,7 +75,15 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each gives and takes
     "loaded_layer_convention": (ctypes.c_char_p, [_address]),
     "loaded_layer_get_options": (_int, [_address, _address, _address]),
 }
-for _name, (_result, _arguments) in _FUNCTIONS.items():
+_ENCODER: dict[str, tuple[Any, list[Any]]] = {  # of native/encoder.cpp
+    "python_encoder_make": (_int, [ctypes.c_char_p, ctypes.c_char_p, _int, _address, _address, _address, _address]),
+    "python_encoder_destroy": (None, [_address]),
+    "python_encoder_ids": (_int, [_address, ctypes.c_char_p, _size, _address, _address, _address]),
+    "python_encoder_token": (_address, [_address, ctypes.c_int32, _address]),
+    "python_encoder_encode": (_int, [_address, _address, _address, _size, _address, _address, _address]),
+    "python_encoder_attention_weights": (_int, [_address, _address, _size, _int64, _address, _address, _address]),
+}
+for _name, (_result, _arguments) in {**_FUNCTIONS, **_ENCODER}.items():
     _function = getattr(library, "attend_" + _name)
     _function.restype, _function.argtypes = _result, _arguments
 

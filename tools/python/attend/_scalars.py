@@ -48,4 +48,7 @@ def text(name: str, value: Any) -> bytes:
     """A str, as the C API takes it."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a str, got {value!r}")
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: character {error.start} is {value[error.start]!a}, a lone surrogate, which UTF-8 does not have") from None

@@ -1,4 +1,4 @@
-"""The structs of attend.h and attend_io.h, field by field."""
+"""The structs of attend.h, attend_io.h and native/encoder.cpp, field by field."""
 from __future__ import annotations
 
 import ctypes
@@ -61,3 +61,5 @@ LayerCachedCall = structure("LayerCachedCall", ("size", c_size_t), ("queries key
                             ("output", View), ("workspace options", c_void_p))
 ProjectCall = structure("ProjectCall", ("size", c_size_t), ("keys values counts", View), ("cache", c_void_p),
                         ("workspace options", c_void_p))
+
+EncoderSizes = structure("EncoderSizes", ("width layers heads most_tokens", c_int64))

@@ -18,11 +18,15 @@ name: str = attend.best_isa()
 up: attend.Linear = attend.Linear(np.zeros((256, 64), np.float32), weight_type="int8", isa=name)
 y = up(x, "gelu", threads=2)
 size: int = up.inputs + up.packed_bytes
+encoder: attend.models.SentenceEncoder = attend.models.SentenceEncoder("model", "int8", threads=attend.ThreadPool(2))
+tokens: list[str] = encoder.tokenize("a sentence")
+y = encoder.encode(tokens)
 y = attend.layer_norm(x, residual=x, sum=y)
 
 layer(x, is_causal=True)  # type: ignore[call-arg]
 layer(x, causal="yes")  # type: ignore[arg-type]
 layer(x, isa=3)  # type: ignore[arg-type]
 attend.ThreadPool("2")  # type: ignore[arg-type]
+encoder.encode([3])  # type: ignore[list-item]
 up(x, 3)  # type: ignore[arg-type]
 layer.num_heads = 3  # type: ignore[misc]
