@@ -1,5 +1,5 @@
 #!/bin/bash
-# python.sh BUILD FOLDER: the Python package (tools/python), installed by pip into a fresh environment with numpy and pytest:
+# python.sh BUILD FOLDER: the Python package (tools/python), installed by pip into a fresh environment with numpy, pytest and matplotlib:
 # its library needs and shows nothing but what it should, the wheel's platform is one that has its symbols, the tests pass
 # without PyTorch, mypy --strict has nothing to say. Then the tests with PyTorch, by the Python of $ATTEND_TORCH_PYTHON or
 # build/venv/bin/python where there is one, and with transformers where that has it; and the wheel for aarch64 where there is
@@ -15,6 +15,7 @@ python3 -m venv "$folder/venv" || { echo "needs python3's venv"; exit 77; }
 python=$folder/venv/bin/python
 install() { "$python" -m pip install -q --disable-pip-version-check "$@"; }
 install numpy pytest || { echo "skipped: pip finds no numpy and pytest"; exit; }  # no tool: not even a failure where all tools are required
+install matplotlib || echo "skipped: matplotlib, and the tour with it"
 install ./tools/python
 "$python" -c 'import attend; print(attend.__version__, attend.__file__)' | grep "$folder/"
 test_package() { "$@" -m pytest -q -rs -p no:cacheprovider tools/python/tests; }
