@@ -43,7 +43,7 @@ struct attend_python_encoder {
   SentenceEncoder encoder;
 };
 
-/* What a model is: as in attend/_structs.py. */
+/// What a model is: as in attend/_structs.py.
 struct attend_python_encoder_sizes {
   int64_t width, layers, heads, most_tokens;
 };
@@ -60,7 +60,7 @@ attend_code attend_python_encoder_make(const char* folder, const char* precision
 
 void attend_python_encoder_destroy(attend_python_encoder* encoder) { delete encoder; }
 
-/* Writes the ids of a text, at most most_tokens, and how many they are. */
+/// Writes the ids of a text, at most most_tokens, and how many they are.
 attend_code attend_python_encoder_ids(const attend_python_encoder* encoder, const char* text, size_t bytes, int32_t* ids, size_t* count,
                                       attend_error* error) {
   return guarded(error, [&] {
@@ -70,14 +70,14 @@ attend_code attend_python_encoder_ids(const attend_python_encoder* encoder, cons
   });
 }
 
-/* The token of an id that the encoder gave, and its bytes. */
+/// The token of an id that the encoder gave, and its bytes.
 const char* attend_python_encoder_token(const attend_python_encoder* encoder, int32_t id, size_t* bytes) {
   const std::string_view token = encoder->encoder.tokenizer().token(id);
   *bytes = token.size();
   return token.data();
 }
 
-/* Writes the vectors of texts, (count, width). One thread at a time may call it, or attention_weights. */
+/// Writes the vectors of texts, (count, width). One thread at a time may call it, or attention_weights.
 attend_code attend_python_encoder_encode(attend_python_encoder* encoder, const char* const* texts, const size_t* bytes, size_t count, float* vectors,
                                          const attend_threads* threads, attend_error* error) {
   return guarded(error, [&] {
@@ -87,7 +87,7 @@ attend_code attend_python_encoder_encode(attend_python_encoder* encoder, const c
   });
 }
 
-/* Writes the attention weights of a layer for the ids of a text, (heads, count, count). */
+/// Writes the attention weights of a layer for the ids of a text, (heads, count, count).
 attend_code attend_python_encoder_attention_weights(attend_python_encoder* encoder, const int32_t* ids, size_t count, int64_t layer, float* weights,
                                                     const attend_threads* threads, attend_error* error) {
   return guarded(error, [&] { encoder->encoder.attention_weights(Ids(ids, ids + count), layer, weights, threads_of(*threads)); });

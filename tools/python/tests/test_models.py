@@ -1,5 +1,5 @@
-"""attend.models: a small model of random weights against numpy in float64 and transformers; all-MiniLM-L6-v2, where it is, against
-sentence-transformers."""
+"""attend.models: a small model of random weights against numpy in float64 and transformers; all-MiniLM-L6-v2, where it is, against golden
+vectors and sentence-transformers."""
 import copy
 import os
 import pickle
@@ -12,7 +12,10 @@ import small_bert
 from reference import close
 from sentences import SENTENCES
 
-MODEL = os.environ.get("ATTEND_MINILM") or os.path.join(os.path.dirname(os.path.abspath(__file__)), *[".."] * 3, "build", "models", "all-MiniLM-L6-v2")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
+MODEL = os.environ.get("ATTEND_MINILM") or os.path.join(ROOT, "build", "models", "all-MiniLM-L6-v2")
+GOLDEN = os.path.join(ROOT, "tests", "golden", "sentences")
+needs_model = pytest.mark.skipif(not os.path.exists(os.path.join(MODEL, "config.json")), reason="needs all-MiniLM-L6-v2: make model, or $ATTEND_MINILM")
 TEXTS = ["the cat sat on the mat!", "", "a", "cats unhappily, sat", "\u5b57 \U0001f642 caf\u00e9", "zebra", "the cat " * 40]
 
 
@@ -202,7 +205,16 @@ def test_transformers_give_the_same(encoder):
         close(encoder.encode(text), mean / mean.norm(), 1e-5)
 
 
-@pytest.mark.skipif(not os.path.exists(os.path.join(MODEL, "config.json")), reason="needs all-MiniLM-L6-v2: make model, or $ATTEND_MINILM")
+@needs_model
+@pytest.mark.skipif(not os.path.exists(GOLDEN), reason="the golden files are not beside the tests")
+def test_golden_sentences():
+    with open(os.path.join(GOLDEN, "lines.txt"), encoding="utf-8", newline="\n") as file:
+        lines = file.read().split("\n")[:-1]
+    found, expected = attend.models.SentenceEncoder(MODEL, threads=2).encode(lines), np.load(os.path.join(GOLDEN, "vectors.npy"))
+    assert len(lines) > 50 and found.shape == expected.shape and np.abs(found - expected).max() < 1e-5
+
+
+@needs_model
 def test_sentence_transformers_give_the_same():
     sentence_transformers = pytest.importorskip("sentence_transformers")
     expected = sentence_transformers.SentenceTransformer(MODEL, device="cpu").encode(SENTENCES)
