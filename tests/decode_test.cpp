@@ -193,7 +193,7 @@ TEST_CASE("decode: few queries at once give the bits of one after another, whate
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     Random random(211);
-    const std::int64_t most = find_kernels(isa)->few_rows;
+    const std::int64_t most = find_kernels(isa)->few_rows[0];
     for (int round = 0; round < share_of(60); ++round) {
       const std::int64_t L = random.between(2, most), shared = random.between(1, most / L), G = random.between(1, 2), H = shared * G;
       const std::int64_t S = random.one_of<std::int64_t>({16 * L * shared, 200, 511, 513, 1100, 2300});
@@ -253,7 +253,7 @@ TEST_CASE("decode: few queries that are a tree see what a mask of their ancestor
   for (Isa isa : usable_isas()) {
     CAPTURE(name_of(isa));
     Random random(212);
-    const std::int64_t most = find_kernels(isa)->few_rows;
+    const std::int64_t most = find_kernels(isa)->few_rows[0];
     for (int round = 0; round < share_of(30); ++round) {
       const std::int64_t L = random.between(2, most), shared = random.between(1, most / L);
       const std::int64_t S = random.one_of<std::int64_t>({16 * L * shared, 200, 511, 515, 1030});

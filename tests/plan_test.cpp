@@ -142,16 +142,21 @@ TEST_CASE("plan: one query a sequence decodes: its scratch is bounded, its chunk
     CHECK(plan_attention(*table, shape).slots == 0);
     // Several queries decode while they are few rows, beside enough keys and wide enough heads.
     shape.heads_per_kv_head = 2;
-    shape.queries = table->few_rows / 2;
+    const int few = table->few_rows[0], of_many = table->few_rows[1];
+    shape.queries = of_many / 2;
     CHECK(plan_attention(*table, shape).slots == 5);
-    CHECK(plan_attention(*table, shape).decode_rows == table->few_rows / 2 * 2);
-    shape.keys = 16 * table->few_rows / 2 * 2 - 1;
+    CHECK(plan_attention(*table, shape).decode_rows == of_many / 2 * 2);
+    shape.keys = many_keys - 1;
+    CHECK((plan_attention(*table, shape).slots == 0) == (of_many > few));
+    shape.queries = few / 2;
+    CHECK(plan_attention(*table, shape).slots == 4);
+    shape.keys = 16 * (few / 2 * 2) - 1;
     CHECK(plan_attention(*table, shape).slots == 0);
     shape.keys = 5000;
-    shape.depth = 16 * table->few_rows / 2 * 2 - shape.value_depth - 1;
+    shape.depth = 16 * (few / 2 * 2) - shape.value_depth - 1;
     CHECK((shape.depth < 1 || plan_attention(*table, shape).slots == 0));
     shape.depth = 64;
-    shape.queries = table->few_rows / 2 + 1;
+    shape.queries = of_many / 2 + 1;
     CHECK(plan_attention(*table, shape).slots == 0);
     shape.heads_per_kv_head = 1;
     // Packed: any sequence may be one of one query. Those before may leave a part of a chunk each.

@@ -189,6 +189,7 @@ struct WriteWeightsArguments {
 inline constexpr std::int64_t decode_block = 512;  // keys a call at most
 inline constexpr std::int64_t decode_rows = 8;     // rows a call at most
 inline constexpr std::int64_t decode_group = 64;   // keys whose values are one chain of sums
+inline constexpr std::int64_t many_keys = 4096;    // whose keys and values come from memory, which decoding reads faster than tiles do
 inline constexpr std::int64_t far_ahead = 4096;    // floats: what is fetched so far ahead goes to the L2, what is nearer to the L1
 
 /// Rows of queries and weights that decode_scores and decode_values may read: four at a time. What the last ones hold changes nothing.
@@ -324,7 +325,7 @@ struct Kernels {
   int narrow_tile;    // query lanes of a tile for few queries; both are multiples of lanes
   int value_panel;    // columns of values that a copy or a projection puts side by side; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
-  int few_rows;       // rows of a sequence of several queries that decodes, at most
+  int few_rows[2];    // rows of a sequence of several queries that decodes, at most; [1] where they see many_keys or more
   int decode_ahead[2];  // floats that decoding fetches ahead: on Zen 1 to 4 [1], on other CPUs [0]
 
 #define ATTEND_FIELD(returned, kernel, parameters) returned (*kernel) parameters;

@@ -12,7 +12,7 @@ constexpr int score_rows = 4, wide_vectors = 2, narrow_score_rows = 4, narrow_ve
 constexpr int value_rows = 4, value_vectors = 2;
 constexpr int value_fetch = 0, value_fetch_columns = 0;
 constexpr int decode_accumulators = 8;
-constexpr int few_rows = 4;
+constexpr int few_rows = 4, few_rows_of_many = 4;
 constexpr bool decode_rest = false;
 constexpr bool decode_pairs = true;
 constexpr int decode_ahead = 512, decode_ahead_zen = 512;

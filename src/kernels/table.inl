@@ -9,7 +9,7 @@ const Kernels kernels = {
     narrow_vectors * lanes,
     value_panel,
     key_block,
-    few_rows,
+    {few_rows, few_rows_of_many},
     {decode_ahead, decode_ahead_zen},
 #define ATTEND_ENTRY(returned, kernel, parameters) kernel,
     ATTEND_KERNELS(ATTEND_ENTRY)

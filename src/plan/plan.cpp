@@ -109,7 +109,7 @@ std::size_t plan_copies(const Kernels& kernels, const AttentionShape& shape, int
 }  // namespace
 
 std::int64_t most_decoded_rows(const Kernels& kernels, std::int64_t keys, std::int64_t width) {
-  return smaller(kernels.few_rows, smaller(keys, width) / 16);
+  return smaller(kernels.few_rows[keys >= many_keys], smaller(keys, width) / 16);
 }
 
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads) {
