@@ -222,7 +222,7 @@ const std::map<std::string, std::string> calls = {
     {"scores_plain", "scores score_block weigh_chains"},
     {"scores_general", "scores score_block weigh_chains"},
     {"scores", "score_block weigh_chains"},
-    {"score_block", "weigh_chains"},
+    {"score_block", "weigh_chains fetch_for_tile"},
     {"fill_visible", "hide_masked hide_infinite hide_strangers gather"},
     {"fill_bias", "fill_rows"},
     {"decode_bias", "fill_rows"},

@@ -126,6 +126,8 @@ struct ScoreArguments {
   std::int64_t key_count;
   std::int64_t depth;
   bool fetches;          // whether each whole tile fetches the keys of the next one
+  const float* values;   // of the first key, element stride 1: it fetches those of its keys, too, and keys further ahead; null: it does not
+  std::int64_t value_row_stride, value_columns;
   const float* queries;  // panel [depth][width]
   std::int64_t width;
   const float* start;    // [width]; log2 units, integers

@@ -40,6 +40,24 @@ ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const V
   }
 }
 
+// Fetches the keys of the next tile; or, where there are values, those of this one and the keys of the next but one, to the L2. A function
+// of its own, 3.5 KB less: it is called before the tile has anything in registers.
+ATTEND_NOINLINE void fetch_for_tile(const ScoreArguments& a, std::int64_t key, int rows) {
+  asm volatile("");  // or g++ takes it for a function without effects, and leaves out the call
+  const bool far = has_prefetch_far && a.values != nullptr, listed = a.key_rows != nullptr;
+  if (listed && key + 2 * rows > a.key_count) return;
+  for (int r = 0; r < rows; ++r) {
+    if (far) {
+      const float *const next = a.keys + (key + 2 * rows + r) * a.key_row_stride, *const values = a.values + (key + r) * a.value_row_stride;
+      for (int d = 0; d < a.depth; d += 16) prefetch_far(next + d * a.key_stride);
+      for (int c = 0; c < a.value_columns; c += 16) prefetch_far(values + c);
+      continue;
+    }
+    const float* const next = listed ? a.key_rows[key + rows + r] : a.keys + (key + rows + r) * a.key_row_stride;
+    for (int d = 0; d < a.depth; d += 16) prefetch(next + d * a.key_stride);
+  }
+}
+
 // A plain tile takes its exponentials in registers, and so does a masked one of all rows: its hidden scores start at -inf and stay there,
 // unless they become NaN. All other tiles leave chains in `weights`, for weigh_chains. Masked at the end of its chains rather than the
 // start, a tile takes 7 % longer than plain, not 3 (Zen 3, D 64): the exponentials wait for it.
@@ -48,6 +66,7 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
   constexpr bool masked = kind != ScoreKind::plain && whole;
   const Vector none = broadcast(-__builtin_inff());
   const float* keys[rows];
+  if (whole && a.fetches) fetch_for_tile(a, key, rows);
   Vector scores[rows][vectors];
   const bool listed = kind == ScoreKind::general && __builtin_expect(a.key_rows != nullptr, false);
   if (listed) {
@@ -62,12 +81,6 @@ ATTEND_INLINE void score_tile(const ScoreArguments& a, std::int64_t key, const f
     const Vector first = subtract(zero(), load(start + v * lanes));
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) scores[r][v] = masked ? select(mask_of(a.visible[key + r], v), first, none) : first;
-  }
-  if (whole && a.fetches && (!listed || key + 2 * rows <= a.key_count)) {
-    for (int r = 0; r < rows; ++r) {
-      const float* const next = listed ? a.key_rows[key + rows + r] : keys[r] + rows * a.key_row_stride;
-      for (int d = 0; d < a.depth; d += 16) prefetch(next + d * a.key_stride);
-    }
   }
   multiply_tile<1, false>(scores, keys, a.key_stride, a.depth, a.queries, {});
   if (kind == ScoreKind::plain || (masked && in_registers)) {

@@ -85,6 +85,11 @@ Result check_scores(const Kernels& kernels, const ScoreShape& shape, Seed seed, 
   arguments.key_count = shape.keys;
   arguments.depth = shape.depth;
   arguments.fetches = random.one_in(2);
+  if (random.one_in(2)) {  // any rows do: what is fetched is not read
+    arguments.values = keys.data;
+    arguments.value_row_stride = keys.row_stride;
+    arguments.value_columns = shape.depth;
+  }
   arguments.queries = queries.data;
   arguments.width = shape.width;
   arguments.start = start;
