@@ -11,66 +11,15 @@
 #include "attend/attend.hpp"
 #include "attend/io.hpp"
 #include "engine_test.h"
+#include "gguf_builder.h"
 #include "io/narrow.h"
-#include "kernels/half_floats.h"
 #include "test_data.h"
 
 using namespace attend;
 using namespace engine_test;
+using namespace gguf_builder;
 
 namespace {
-
-using Bytes = std::vector<unsigned char>;
-
-template <class Number>
-std::string bits(Number number) {
-  return std::string(reinterpret_cast<const char*>(&number), sizeof number);
-}
-std::string text(const std::string& words) { return bits<std::uint64_t>(words.size()) + words; }
-std::string half(float number) { return bits(float16_from_float(number)); }
-
-// A GGUF file, as its format goes.
-struct Builder {
-  std::uint32_t version = 3;
-  std::string values, infos, data;
-  std::uint64_t num_values = 0, num_tensors = 0, alignment = 32;
-
-  void value(const std::string& key, std::uint32_t kind, const std::string& bytes) {
-    values += text(key) + bits(kind) + bytes;
-    ++num_values;
-  }
-  void word(const std::string& key, const std::string& words) { value(key, 8, text(words)); }
-  void count(const std::string& key, std::uint32_t number) { value(key, 4, bits(number)); }
-  void number(const std::string& key, float number) { value(key, 6, bits(number)); }
-  void counts(const std::string& key, const std::vector<std::uint32_t>& numbers) {
-    std::string bytes = bits<std::uint32_t>(4) + bits<std::uint64_t>(numbers.size());
-    for (const std::uint32_t one : numbers) bytes += bits(one);
-    value(key, 9, bytes);
-  }
-  // `shape` is (out, in), as the file does not spell it.
-  void tensor(const std::string& name, const std::vector<std::uint64_t>& shape, std::uint32_t type, const std::string& bytes) {
-    infos += text(name) + bits(static_cast<std::uint32_t>(shape.size()));
-    for (std::size_t axis = shape.size(); axis > 0; --axis) infos += bits(shape[axis - 1]);
-    infos += bits(type) + bits<std::uint64_t>(data.size());
-    data += bytes;
-    data.resize((data.size() + alignment - 1) / alignment * alignment);
-    ++num_tensors;
-  }
-  void floats(const std::string& name, const std::vector<std::uint64_t>& shape, Random& random) {
-    std::uint64_t count = 1;
-    for (const std::uint64_t size : shape) count *= size;
-    std::string bytes;
-    for (std::uint64_t n = 0; n < count; ++n) bytes += bits(random.number());
-    tensor(name, shape, 0, bytes);
-  }
-  std::string header() const { return "GGUF" + bits(version) + bits(num_tensors) + bits(num_values) + values + infos; }
-  Bytes bytes() const {
-    std::string all = header();
-    all.resize((all.size() + alignment - 1) / alignment * alignment);
-    all += data;
-    return Bytes(all.begin(), all.end());
-  }
-};
 
 // A layer of 4 heads of 4, two of keys.
 Builder layer_of(const std::string& architecture, Random& random, const std::string& prefix = "blk.0.") {
@@ -567,4 +516,42 @@ TEST_CASE("gguf: TensorFile::open tells files by their beginning") {
   CHECK(file.entries().size() == 4);  // as it was
   io::SafetensorsFile safetensors;
   CHECK(std::string(io::SafetensorsFile::open(llama, &safetensors).message()).find("(it is a GGUF file)") != std::string::npos);
+}
+
+TEST_CASE("gguf: values of the header are read when they are asked for") {
+  Random random(1);
+  Builder builder = layer_of("llama", random);
+  const std::string long_text(10000, 'x');
+  std::vector<std::uint32_t> many(5000);
+  for (std::size_t n = 0; n < many.size(); ++n) many[n] = static_cast<std::uint32_t>(n);
+  builder.word("name", "SmolLM2");
+  builder.words("tokens", {"a", "", "\xff", long_text});
+  builder.words("nothing", {});
+  builder.counts("numbers", many);
+  builder.number("half", 0.5f);
+  builder.value("flag", 7, bits<std::uint8_t>(1));
+  builder.value("small", 1, bits<std::int8_t>(-3));
+  const io::GgufFile file = opened(builder);
+  std::vector<std::string_view> texts;
+  REQUIRE_OK(file.read_texts("name", &texts));
+  CHECK(texts == std::vector<std::string_view>{"SmolLM2"});
+  REQUIRE_OK(file.read_texts("tokens", &texts));
+  CHECK(texts == std::vector<std::string_view>{"a", "", "\xff", long_text});
+  REQUIRE_OK(file.read_texts("nothing", &texts));
+  CHECK(texts.empty());
+  std::vector<double> numbers;
+  REQUIRE_OK(file.read_numbers("numbers", &numbers));
+  CHECK(numbers == std::vector<double>(many.begin(), many.end()));
+  for (const auto& [key, number] : {std::pair<const char*, double>{"half", 0.5}, {"flag", 1.0}, {"small", -3.0}, {"llama.attention.head_count", 4.0}}) {
+    REQUIRE_OK(file.read_numbers(key, &numbers));
+    CHECK(numbers == std::vector<double>{number});
+  }
+  CHECK(file.find_value("flag") != nullptr);
+  CHECK(file.find_value("fla") == nullptr);
+  CHECK(std::string(file.read_numbers("fla", &numbers).message()) == "'model.gguf': no fla");
+  CHECK(std::string(file.read_texts("fla", &texts).message()) == "'model.gguf': no fla");
+  CHECK(std::string(file.read_numbers("name", &numbers).message()) == "'model.gguf': name: expected numbers");
+  CHECK(std::string(file.read_texts("half", &texts).message()) == "'model.gguf': half: expected texts");
+  CHECK(numbers == std::vector<double>{4.0});  // as it was
+  CHECK(texts.empty());
 }

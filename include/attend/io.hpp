@@ -218,6 +218,15 @@ class SafetensorsFile : public TensorFile {
   static Status load_any(InputFile input, SafetensorsFile* file);
 };
 
+/// A value of a GGUF file's header, as it lies there.
+struct GgufValue {
+  std::string_view key;
+  bool is_array = false;
+  std::uint32_t kind = 0;   // of its elements, as GGUF numbers them
+  std::uint64_t count = 1;  // of its elements
+  std::string_view elements;
+};
+
 /// A GGUF file of version 2 or 3, as the gguf package writes it: opened and checked. Its names are unique, and the tensors' bytes lie in the
 /// file. A tensor's shape is (out, in), as everywhere here: GGUF itself names the inner axis first.
 class GgufFile : public TensorFile {
@@ -226,9 +235,17 @@ class GgufFile : public TensorFile {
   /// Takes the bytes of a file; messages call it `name`.
   static Status parse(std::vector<unsigned char> bytes, const std::string& name, GgufFile* file) noexcept;
 
+  /// The header's value of that key; null if there is none.
+  const GgufValue* find_value(std::string_view key) const noexcept;
+  /// The texts of a value, or its numbers, true being 1: one, or all of an array. Texts are of any bytes, which lie in the file. A value
+  /// that is not there is an error, as is one of the other kind.
+  Status read_texts(const std::string& key, std::vector<std::string_view>* texts) const noexcept;
+  Status read_numbers(const std::string& key, std::vector<double>* numbers) const noexcept;
+
  private:
   friend class TensorFile;
   static Status load(InputFile input, GgufFile* file);
+  std::vector<GgufValue> values_;
 };
 
 /// A tensor to write: contiguous float32 values, narrowed (to the nearest, ties to even) to dtype; or bytes as the file is to have them.

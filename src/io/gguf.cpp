@@ -68,12 +68,6 @@ class Reader {
   bool cut_ = false;
 };
 
-/// A value of the header: a text, or numbers; only what is not long is kept.
-struct Value {
-  std::string key, text;
-  std::vector<double> numbers;
-};
-
 double number_of(Reader& reader, std::uint32_t kind) {
   switch (kind) {
     case 0: return reader.number<std::uint8_t>();
@@ -90,66 +84,81 @@ double number_of(Reader& reader, std::uint32_t kind) {
   }
 }
 
-/// False where the kind is none that there is.
-bool read_value(Reader& reader, Value* value) {
-  std::uint32_t kind = reader.number<std::uint32_t>();
-  std::uint64_t count = 1;
-  const bool is_array = kind == array_kind;
-  if (is_array) {
-    kind = reader.number<std::uint32_t>();
-    count = reader.number<std::uint64_t>();
+/// Reads where a value's elements lie. False where their kind is none that there is.
+bool read_value(Reader& reader, GgufValue* value) {
+  value->kind = reader.number<std::uint32_t>();
+  value->is_array = value->kind == array_kind;
+  if (value->is_array) {
+    value->kind = reader.number<std::uint32_t>();
+    value->count = reader.number<std::uint64_t>();
   }
   if (reader.cut()) return true;
-  if (kind >= kinds || kind == array_kind) return false;
-  if (kind == text_kind) {
-    for (std::uint64_t i = 0; i < count && !reader.cut(); ++i) {
-      const std::string_view text = reader.text();
-      if (!is_array && text.size() <= most_text && is_utf8(text)) value->text = text;
-    }
-  } else if (count <= most_numbers) {
-    for (std::uint64_t i = 0; i < count && !reader.cut(); ++i) value->numbers.push_back(number_of(reader, kind));
+  if (value->kind >= kinds || value->kind == array_kind) return false;
+  if (value->kind == text_kind) {
+    Reader texts = reader;
+    const std::size_t begin = reader.at();
+    for (std::uint64_t i = 0; i < value->count && !reader.cut(); ++i) reader.text();
+    value->elements = texts.take(reader.at() - begin);
   } else {
-    reader.take(count > UINT64_MAX / kind_bytes[kind] ? UINT64_MAX : count * kind_bytes[kind]);
+    const std::uint64_t bytes = kind_bytes[value->kind];
+    value->elements = reader.take(value->count > UINT64_MAX / bytes ? UINT64_MAX : value->count * bytes);
   }
   return true;
+}
+
+/// The numbers of a value that is not long; none of others, nor of texts.
+std::vector<double> numbers_of(const GgufValue& value, std::uint64_t most = most_numbers) {
+  std::vector<double> numbers;
+  if (value.kind == text_kind || value.count > most) return numbers;
+  Reader reader(value.elements);
+  for (std::uint64_t i = 0; i < value.count; ++i) numbers.push_back(number_of(reader, value.kind));
+  return numbers;
+}
+
+/// A text that is not long; nothing of others.
+std::string text_of(const GgufValue& value) {
+  if (value.kind != text_kind || value.is_array) return "";
+  const std::string_view text = Reader(value.elements).text();
+  return text.size() <= most_text && is_utf8(text) ? std::string(text) : "";
 }
 
 Status error(const std::string& path, const std::string& what) {
   return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(path).c_str(), what.c_str());
 }
 
-const Value* find(const std::vector<Value>& values, const std::string& key) {
-  const auto found = std::find_if(values.begin(), values.end(), [&](const Value& value) { return value.key == key; });
+const GgufValue* find(const std::vector<GgufValue>& values, std::string_view key) {
+  const auto found = std::find_if(values.begin(), values.end(), [&](const GgufValue& value) { return value.key == key; });
   return found == values.end() ? nullptr : &*found;
 }
 
 /// A number of a model, at most 2^100: of the file, or as it is.
-Status read_fact(const std::string& path, const std::vector<Value>& values, const std::string& key, double lowest, double* fact) {
-  const Value* value = find(values, key);
+Status read_fact(const std::string& path, const std::vector<GgufValue>& values, const std::string& key, double lowest, double* fact) {
+  const GgufValue* value = find(values, key);
   if (value == nullptr) return {};
-  if (value->numbers.size() != 1 || !(value->numbers[0] >= lowest && value->numbers[0] <= 0x1p100)) {
+  const std::vector<double> numbers = numbers_of(*value);
+  if (numbers.size() != 1 || !(numbers[0] >= lowest && numbers[0] <= 0x1p100)) {
     return error(path, key + ": expected a number of at least " + std::to_string(static_cast<int>(lowest)));
   }
-  *fact = value->numbers[0];
+  *fact = numbers[0];
   return {};
 }
 
 /// A count, or one for each layer.
-Status read_counts(const std::string& path, const std::vector<Value>& values, const std::string& key, std::vector<std::int64_t>* counts) {
-  const Value* value = find(values, key);
+Status read_counts(const std::string& path, const std::vector<GgufValue>& values, const std::string& key, std::vector<std::int64_t>* counts) {
+  const GgufValue* value = find(values, key);
   if (value == nullptr) return {};
-  for (const double number : value->numbers) {
+  for (const double number : numbers_of(*value)) {
     if (!(number >= 0.0 && number <= 0x1p32)) return error(path, key + ": expected counts");
     counts->push_back(static_cast<std::int64_t>(number));
   }
   return counts->empty() ? error(path, key + ": expected counts") : Status();
 }
 
-Status read_model(const std::string& path, const std::vector<Value>& values, ModelFacts* model) {
-  const Value* name = find(values, "general.architecture");
-  if (name == nullptr || name->text.empty()) return error(path, "no general.architecture, which says whose model it is");
-  model->architecture = name->text;
-  const std::string of = name->text + '.', attention = of + "attention.", rotary = of + "rope.";
+Status read_model(const std::string& path, const std::vector<GgufValue>& values, ModelFacts* model) {
+  const GgufValue* name = find(values, "general.architecture");
+  if (name != nullptr) model->architecture = text_of(*name);
+  if (model->architecture.empty()) return error(path, "no general.architecture, which says whose model it is");
+  const std::string of = model->architecture + '.', attention = of + "attention.", rotary = of + "rope.";
   double head_width = 0.0, rotary_width = 0.0;
   const struct {
     std::string key;
@@ -166,7 +175,7 @@ Status read_model(const std::string& path, const std::vector<Value>& values, Mod
   if (head_width > 0x1p32 || rotary_width > 0x1p32) return error(path, "heads of more than 2^32 elements");
   model->head_width = static_cast<std::int64_t>(head_width);
   model->rotary_width = static_cast<std::int64_t>(rotary_width);
-  if (const Value* scaling = find(values, rotary + "scaling.type")) model->rotary_scaling = scaling->text;
+  if (const GgufValue* scaling = find(values, rotary + "scaling.type")) model->rotary_scaling = text_of(*scaling);
   const Status status = read_counts(path, values, attention + "head_count", &model->num_heads);
   return status.ok() ? read_counts(path, values, attention + "head_count_kv", &model->num_kv_heads) : status;
 }
@@ -221,15 +230,16 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
     return error(path, "GGUF of version " + std::to_string(version) + ", expected 2 or 3" + (version % 65536 == 0 ? " (its numbers are big-endian)" : ""));
   }
   const std::uint64_t num_tensors = reader.number<std::uint64_t>(), num_values = reader.number<std::uint64_t>();
-  std::vector<Value> values;
-  std::set<std::string> keys;
+  GgufFile loaded;
+  std::vector<GgufValue>& values = loaded.values_;
+  std::set<std::string_view> keys;
   for (std::uint64_t i = 0; i < num_values && !reader.cut(); ++i) {
-    Value value;
+    GgufValue value;
     value.key = reader.text();
     if (!is_utf8(value.key)) return error(path, "a value's key is not UTF-8");
     if (!read_value(reader, &value)) return error(path, "value " + quoted(value.key) + ": of no type that there is");
     if (!reader.cut() && !keys.insert(value.key).second) return error(path, "two values " + quoted(value.key));
-    if (!value.text.empty() || !value.numbers.empty()) values.push_back(std::move(value));
+    values.push_back(value);
   }
   double alignment = static_cast<double>(default_alignment);
   Status status;
@@ -238,7 +248,6 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   const std::uint64_t step = static_cast<std::uint64_t>(alignment < 0x1p20 ? alignment : 0x1p20);
   if (static_cast<double>(step) != alignment || (step & (step - 1)) != 0) return error(path, "general.alignment: expected a power of two, at most 2^20");
 
-  GgufFile loaded;
   for (std::uint64_t i = 0; i < num_tensors && !reader.cut(); ++i) {
     TensorEntry entry;
     status = read_entry(path, reader, step, &entry);
@@ -261,6 +270,29 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   loaded.shards_.push_back({std::move(input), std::min(data_begin, bytes.size())});
   *file = std::move(loaded);
   return {};
+}
+
+const GgufValue* GgufFile::find_value(std::string_view key) const noexcept { return io::find(values_, key); }
+
+Status GgufFile::read_texts(const std::string& key, std::vector<std::string_view>* texts) const noexcept {
+  return guarded([&]() -> Status {
+    const GgufValue* value = find_value(key);
+    if (value == nullptr || value->kind != text_kind) return error(path(), value == nullptr ? "no " + key : key + ": expected texts");
+    std::vector<std::string_view> read;
+    Reader reader(value->elements);
+    for (std::uint64_t i = 0; i < value->count; ++i) read.push_back(reader.text());
+    *texts = std::move(read);
+    return {};
+  });
+}
+
+Status GgufFile::read_numbers(const std::string& key, std::vector<double>* numbers) const noexcept {
+  return guarded([&]() -> Status {
+    const GgufValue* value = find_value(key);
+    if (value == nullptr || value->kind == text_kind) return error(path(), value == nullptr ? "no " + key : key + ": expected numbers");
+    *numbers = numbers_of(*value, UINT64_MAX);
+    return {};
+  });
 }
 
 Status GgufFile::open(const std::string& path, GgufFile* file) noexcept {
