@@ -110,7 +110,7 @@ void check_refused(const Words& words, const Words& parts, const std::string& se
   for (const std::string& part : parts) CHECK_MESSAGE(contains(outcome.err, part), part);
 }
 
-const char* const verbs[] = {"demo", "embed", "similar", "run", "sdpa", "heatmap", "quantize", "verify", "info"};
+const char* const verbs[] = {"demo", "embed", "similar", "generate", "run", "sdpa", "heatmap", "quantize", "verify", "info"};
 
 /// The folder of a golden case: "mha/self_small".
 std::string golden(const std::string& name) { return test_data("golden/" + name + "/"); }
@@ -2028,4 +2028,130 @@ TEST_CASE("tool: what embed, similar and a model's heatmap refuse") {
   write(model / "config.json", "{");
   check_refused(model.with({"embed", "a", "--out", model / "v.npy"}), {"config.json"});
   CHECK_FALSE(files::exists(model / "v.npy"));
+}
+
+namespace {
+
+const std::string language_model = test_data("golden/language_model/model.gguf");
+
+/// The numbers of the lines of answers.txt that begin so, each line with a blank at its end.
+Words golden_lines(const std::string& kind) {
+  Words lines;
+  std::istringstream text(contents(test_data("golden/language_model/answers.txt")));
+  for (std::string line; std::getline(text, line);) {
+    if (line.rfind(kind + " ", 0) == 0) lines.push_back(line.substr(kind.size() + 1) + " ");
+  }
+  return lines;
+}
+
+/// Writes the golden model with another number of 32 bits in one of its values.
+void write_model_with(const std::string& path, const std::string& key, std::uint32_t number) {
+  std::string bytes = contents(language_model);
+  const std::size_t at = bytes.find(key);
+  REQUIRE(at != std::string::npos);
+  bytes.replace(at + key.size() + 4, 4, reinterpret_cast<const char*>(&number), 4);
+  write(path, bytes);
+}
+
+}  // namespace
+
+TEST_CASE("tool: generate gives PyTorch's tokens, guessed or not") {
+  const Words prompts = {"The attention of", "It isn't", "a", "values, weighted by how well", "<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n"}, answers = golden_lines("answer");
+  REQUIRE(answers.size() == 6);
+  for (std::size_t n = 0; n < prompts.size(); ++n) {
+    CAPTURE(prompts[n]);
+    const Words words = {"generate", prompts[n], "--model", language_model, "--tokens", "24"};
+    const Outcome outcome = run(words + Words{"--ids"});
+    CHECK(outcome.code == 0);
+    CHECK(outcome.out == answers[n] + "\n");
+    CHECK(contains(outcome.err, "; then 23 tokens, "));
+    CHECK(contains(outcome.err, " a second; "));
+    CHECK(contains(outcome.err, ", 1 thread\nweights 0.1 MB, keys and values 0.0 MB; at most "));
+    for (const Words& flags : {Words{"--speculate", "1"}, {"--speculate", "5", "--threads", "2"}, {"--speculate", "64"}}) {
+      const Outcome guessed = run(words + Words{"--ids"} + flags);
+      CHECK(guessed.out == answers[n] + "\n");
+      CHECK(contains(guessed.err, " guesses were right)"));
+    }
+    const Outcome quiet = run(words + Words{"--quiet"});
+    CHECK(quiet.err.empty());
+    CHECK(quiet.out.size() > 24);
+  }
+  const Outcome chat = run({"generate", "Where?", "--chat", "--system", "You answer.", "--model", language_model, "--ids"});
+  CHECK(run({"generate", "Where?", "--chat", "--model", language_model, "--ids"}).out == chat.out);
+  CHECK(run({"generate", "Where?", "--chat", "--system", "No.", "--model", language_model, "--ids"}).out != chat.out);
+  CHECK(run({"generate", "<|im_start|>system\nYou answer.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n", "--model", language_model, "--ids"}).out == chat.out);
+}
+
+TEST_CASE("tool: generate ends where the model ends the text, or has read all that it can") {
+  const Folder folder;
+  const std::string answer = golden_lines("answer")[1], path = folder / "m.gguf";
+  std::istringstream tokens(answer);
+  std::uint32_t first, second;
+  tokens >> first >> second;
+  REQUIRE(first != second);
+  write_model_with(path, "tokenizer.ggml.eos_token_id", second);
+  for (const Words& flags : {Words{}, {"--speculate", "4"}}) {
+    const Words words = Words{"generate", "It isn't", "--model", path, "--tokens", "24", "--ids"} + flags;
+    Outcome outcome = run(words);
+    CHECK(outcome.out == std::to_string(first) + " \n");
+    write_model_with(path, "tokenizer.ggml.eos_token_id", first);
+    CHECK(run(words).out == "\n");
+    write_model_with(path, "llama.context_length", 10);
+    outcome = run(words);
+    CHECK(outcome.code == 0);
+    CHECK(answer.rfind(outcome.out.substr(0, outcome.out.size() - 1), 0) == 0);
+    CHECK(std::count(outcome.out.begin(), outcome.out.end(), ' ') == 8);  // 3 of the prompt, 7 that are read, and the one after those
+    write_model_with(path, "tokenizer.ggml.eos_token_id", second);
+  }
+  write_model_with(path, "llama.context_length", 2);
+  check_refused({"generate", "It isn't", "--model", path}, {"PROMPT: 3 tokens, but the model reads at most 2"});
+}
+
+TEST_CASE("tool: generate draws tokens by a seed") {
+  const Words words = {"generate", "The attention of", "--model", language_model, "--tokens", "24", "--ids"}, warm = words + Words{"--temperature", "2"};
+  const std::string greedy = run(words).out, drawn = run(warm).out;
+  CHECK(drawn != greedy);
+  CHECK(run(warm).out == drawn);
+  CHECK(run(warm + Words{"--seed", "1"}).out == drawn);
+  CHECK(run(warm + Words{"--seed", "2"}).out != drawn);
+  CHECK(run(warm + Words{"--top-k", "1"}).out == greedy);
+  CHECK(run(warm + Words{"--top-p", "0"}).out == greedy);
+  CHECK(run(words + Words{"--temperature", "0"}).out == greedy);
+}
+
+TEST_CASE("tool: generate takes every precision, and says which") {
+  const Words words = {"generate", "The attention of", "--model", language_model, "--tokens", "4"};
+  for (const Words& flags : {Words{"--arithmetic", "int8"}, {"--weight-type", "int4:64", "--arithmetic", "int8"}, {"--weight-type", "bfloat16", "--cache-type", "bfloat16"}, {"--cache-type", "int8"}}) {
+    const Outcome outcome = run(words + flags);
+    CAPTURE(outcome.err);
+    if (low_precision() == nullptr) continue;
+    CHECK(outcome.code == 0);
+    if (flags[0] == "--arithmetic") CHECK(contains(outcome.err, ", int8 by "));
+    if (flags[0] == "--weight-type") CHECK(contains(outcome.err, ", weights of ") != contains(outcome.err, ", int4"));
+  }
+}
+
+TEST_CASE("tool: generate refuses in one line") {
+  const Words words = {"generate", "a", "--model", language_model};
+  check_refused({"generate", "a"}, {"--model is missing"});
+  check_refused({"generate", "--model", language_model}, {"PROMPT is missing"});
+  check_refused({"generate", "", "--model", language_model}, {"PROMPT is empty"});
+  check_refused({"generate", "a", "--model", "/nowhere"}, {"'/nowhere'"});
+  check_refused({"generate", "a", "--model", test_data("data/gguf/llama.safetensors")}, {"not a GGUF file"});
+  check_refused({"generate", "a", "--model", test_data("data/gguf/llama.gguf")}, {"no tokenizer.ggml.model"});
+  check_refused(words + Words{"--tokens", "0"}, {"--tokens '0' is not an integer from 1 to 1048576"});
+  check_refused(words + Words{"--temperature", "-1"}, {"--temperature '-1'"});
+  check_refused(words + Words{"--temperature", "1", "--top-p", "1.5"}, {"--top-p '1.5' is not a number from 0 to 1"});
+  check_refused(words + Words{"--top-k", "5"}, {"--top-k: without --temperature the likeliest token is taken"});
+  check_refused(words + Words{"--seed", "5"}, {"--seed: without --temperature the likeliest token is taken"});
+  check_refused(words + Words{"--temperature", "1", "--speculate", "4"}, {"--speculate: with --temperature tokens are drawn"});
+  check_refused(words + Words{"--system", "x"}, {"--system goes with --chat"});
+  check_refused(words + Words{"--weight-type", "file"}, {"--weight-type file: the matrices of a model are of several types"});
+  check_refused(words + Words{"--cache-type", "int4"}, {"--cache-type 'int4': there are float32, bfloat16, float16 and int8"});
+  const Folder folder;
+  const std::string whole = contents(language_model);
+  for (std::size_t size = 0; size < whole.size(); size += 4999) {
+    write(folder / "m.gguf", whole.substr(0, size));
+    check_refused({"generate", "a", "--model", folder / "m.gguf"}, {"m.gguf'"});
+  }
 }

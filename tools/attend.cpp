@@ -15,7 +15,7 @@
 namespace attend::tool {
 namespace {
 
-const Verb* const verbs[] = {&demo_verb, &embed_verb, &similar_verb, &run_verb, &sdpa_verb, &heatmap_verb, &quantize_verb, &verify_verb, &info_verb};
+const Verb* const verbs[] = {&demo_verb, &embed_verb, &similar_verb, &generate_verb, &run_verb, &sdpa_verb, &heatmap_verb, &quantize_verb, &verify_verb, &info_verb};
 
 bool is_help(const char* word) { return std::strcmp(word, "--help") == 0 || std::strcmp(word, "-h") == 0; }
 

@@ -1,4 +1,4 @@
-// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention.
+// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention, --cache-type of its cache.
 #include "precision_options.h"
 
 #include <string_view>
@@ -80,6 +80,11 @@ void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options
   constexpr const char* names[] = {"float32", "bfloat16"};
   options->core_arithmetic = read("--core-arithmetic", arguments.text("--core-arithmetic"), names, Arithmetic::float32);
   if (options->core_arithmetic != Arithmetic::float32) options->low_precision = low_precision();
+}
+
+CacheType chosen_cache_type(const Arguments& arguments) {
+  constexpr const char* names[] = {"float32", "bfloat16", "float16", "int8"};
+  return read("--cache-type", arguments.text("--cache-type"), names, CacheType::float32);
 }
 
 std::string remark_of(const Precision& precision, Isa isa) {

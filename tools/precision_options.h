@@ -1,4 +1,4 @@
-// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention.
+// The flags of low precision: --weight-type and --arithmetic of a layer, --core-arithmetic of its attention, --cache-type of its cache.
 #pragma once
 
 #include <string>
@@ -41,10 +41,13 @@ Precision chosen_precision(const Arguments& arguments, Isa isa);
 /// Sets the arithmetic of attention itself. Throws Failure.
 void apply_core_arithmetic(const Arguments& arguments, AttentionOptions* options);
 
+/// What the flag says of a KV cache. Throws Failure.
+CacheType chosen_cache_type(const Arguments& arguments);
+
 /// What a line says behind the ISA: ", int8 by vpdpbusd"; nothing of float32.
 std::string remark_of(const Precision& precision, Isa isa);
 
-/// The flags of a layer's projections, and of attention itself, for a verb's table, and what its help says of them.
+/// The flags of a layer's projections, of attention itself, and of a cache, for a verb's table, and what its help says of them.
 inline std::vector<Flag> precision_flags() {
   return {
       {"--weight-type", "TYPE", "stores the projections' weights as float32, bfloat16, float16, int8, int4:32, int4:64 or int4:128, or as the file does, file; default: as --arithmetic asks"},
@@ -53,6 +56,9 @@ inline std::vector<Flag> precision_flags() {
 }
 inline std::vector<Flag> core_precision_flags() {
   return {{"--core-arithmetic", "TYPE", "attends in float32 or bfloat16; default: float32"}};
+}
+inline std::vector<Flag> cache_flags() {
+  return {{"--cache-type", "TYPE", "keeps keys and values as float32, bfloat16, float16 or int8; default: float32"}};
 }
 inline constexpr const char* precision_details =
     "Weights of bfloat16, float16, int8 and int4 take a half, a quarter or a sixth of the memory. They are made\n"

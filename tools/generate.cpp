@@ -1,0 +1,212 @@
+// attend generate: continues a text, or answers it, with a language model.
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "attend/io.hpp"
+#include "byte_pair.h"
+#include "character_stream.h"
+#include "chat_prompt.h"
+#include "clock.h"
+#include "execution.h"
+#include "failure.h"
+#include "io/text.h"
+#include "language_model.h"
+#include "precision_options.h"
+#include "progress.h"
+#include "prompt_look_up.h"
+#include "terminal.h"
+#include "text.h"
+#include "token_choice.h"
+#include "verbs.h"
+
+namespace attend::tool {
+namespace {
+
+ChoiceOptions chosen_choice(const Arguments& arguments) {
+  ChoiceOptions options;
+  options.temperature = arguments.number("--temperature", 0.0, 0.0);
+  options.top_k = arguments.integer("--top-k", 0, 1, std::int64_t{1} << 31);
+  options.top_p = arguments.number("--top-p", 1.0, 0.0);
+  options.seed = static_cast<std::uint64_t>(arguments.integer("--seed", 1, 0, std::int64_t{1} << 62));
+  if (options.top_p > 1.0) throw Failure("--top-p " + io::quoted(arguments.text("--top-p")) + " is not a number from 0 to 1");
+  for (const char* flag : {"--top-k", "--top-p", "--seed"}) {
+    if (options.temperature == 0.0 && arguments.has(flag)) throw Failure(std::string(flag) + ": without --temperature the likeliest token is taken");
+  }
+  if (options.temperature > 0.0 && arguments.has("--speculate")) throw Failure("--speculate: with --temperature tokens are drawn; it takes the likeliest");
+  return options;
+}
+
+/// Standard output, where text appears as soon as it is whole, or ids.
+class Printer {
+ public:
+  Printer(const BytePair& tokenizer, bool ids) : tokenizer_(tokenizer), ids_(ids) {}
+  void print(std::int32_t token) { write(ids_ ? std::to_string(token) + ' ' : characters_.take(tokenizer_.bytes(token))); }
+  /// Ends the last line.
+  void finish() { write(characters_.finish() + '\n'); }
+
+ private:
+  void write(const std::string& text) {
+    const std::string shown = is_terminal_ ? safe(text) : text;
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    if (std::fflush(stdout) != 0) throw Failure("cannot write standard output");
+  }
+  /// What no terminal takes for a command; line feeds and tabs stay.
+  static std::string safe(std::string_view text) {
+    std::string shown;
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.size(), text.find_first_of("\n\t"));
+      shown += terminal_text(text.substr(0, end)) + std::string(text.substr(end, 1));
+      text.remove_prefix(std::min(text.size(), end + 1));
+    }
+    return shown;
+  }
+  const BytePair& tokenizer_;
+  bool ids_;
+  CharacterStream characters_;
+  bool is_terminal_ = isatty(STDOUT_FILENO) == 1;
+};
+
+/// What a run took.
+struct Account {
+  std::size_t prompt = 0, tokens = 0, guessed = 0, right = 0;
+  double prompt_seconds = 0.0, seconds = 0.0;  // of the prompt up to the first token, and of the tokens after that
+};
+
+/// Continues tokens by at most `most`, until one ends the text or the reading is full.
+class Generation {
+ public:
+  Generation(const BytePair& tokenizer, Reading& reading, const ChoiceOptions& choice, std::size_t guesses)
+      : tokenizer_(tokenizer), reading_(reading), choice_(choice), guesses_(guesses) {}
+
+  Account run(std::vector<std::int32_t> tokens, std::size_t most, Printer& printer) {
+    Account account;
+    account.prompt = tokens.size();
+    double begun = seconds_now();
+    std::int32_t next = choose(reading_.read(tokens), 0);
+    account.prompt_seconds = seconds_now() - begun;
+    begun = seconds_now();
+    std::vector<std::int32_t> read;  // the next token, and guesses of those behind it
+    const auto take = [&](std::int32_t token) {
+      if (account.tokens == most || tokenizer_.is_end(token)) return false;
+      ++account.tokens;
+      tokens.push_back(token);
+      printer.print(token);
+      return true;
+    };
+    while (take(next) && account.tokens < most) {
+      read = look_up(tokens, std::min(guesses_, most - account.tokens - 1));
+      account.guessed += read.size();
+      read.insert(read.begin(), next);
+      const std::int64_t length = reading_.length(), rows = static_cast<std::int64_t>(read.size());
+      const ConstTensorView scores = reading_.read(read, rows);
+      std::int64_t row = 0;
+      next = choose(scores, row);
+      while (row + 1 < rows && next == read[static_cast<std::size_t>(row + 1)] && take(next)) next = choose(scores, ++row);
+      account.right += static_cast<std::size_t>(row);
+      reading_.forget_after(length + row + 1);
+    }
+    account.seconds = seconds_now() - begun;
+    return account;
+  }
+
+ private:
+  std::int32_t choose(const ConstTensorView& scores, std::int64_t row) { return choice_.choose(scores.data + row * scores.strides[0], scores.sizes[1]); }
+  const BytePair& tokenizer_;
+  Reading& reading_;
+  TokenChoice choice_;
+  std::size_t guesses_;  // at a time
+};
+
+std::string megabytes(std::size_t bytes) { return format("%.1f MB", static_cast<double>(bytes) * 1e-6); }
+
+/// Two lines on standard error: how many tokens a second, on what, and the memory.
+void print_account(const Account& account, const LanguageModel& model, const Reading& reading, const Precision& precision, int threads) {
+  const auto rate = [](std::size_t tokens, double seconds) { return format("%zu tokens, %.1f a second", tokens, static_cast<double>(tokens) / std::max(seconds, 1e-9)); };
+  // The first token is the prompt's result.
+  std::string text = "prompt " + rate(account.prompt, account.prompt_seconds) + "; then " + rate(account.tokens > 0 ? account.tokens - 1 : 0, account.seconds);
+  if (account.guessed > 0) text += format(" (%zu of %zu guesses were right)", account.right, account.guessed);
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  std::fprintf(stderr, "%s; %s%s, %d thread%s\n", text.c_str(), isa_name(model.isa()), remark_of(precision, model.isa()).c_str(), threads, threads == 1 ? "" : "s");
+  std::fprintf(stderr, "weights %s, keys and values %s; at most %s resident\n", megabytes(model.weight_bytes()).c_str(), megabytes(reading.cache_bytes()).c_str(),
+               megabytes(static_cast<std::size_t>(usage.ru_maxrss) * 1024).c_str());
+}
+
+int run(const Arguments& arguments) {
+  const Isa isa = chosen_isa(arguments);
+  ChosenThreads threads(arguments);
+  const Precision precision = chosen_precision(arguments, isa);
+  if (precision.of_file) throw Failure("--weight-type file: the matrices of a model are of several types; give one for all");
+  const CacheType cache_type = chosen_cache_type(arguments);
+  const ChoiceOptions choice = chosen_choice(arguments);
+  const std::int64_t most = arguments.integer("--tokens", 128, 1, 1 << 20), guesses = arguments.integer("--speculate", 0, 1, 64);
+  if (arguments.has("--system") && !arguments.has("--chat")) throw Failure("--system goes with --chat");
+
+  Progress progress;
+  progress.show("reading the model");
+  io::GgufFile file;
+  require(io::GgufFile::open(arguments.text("--model"), &file));
+  const BytePair tokenizer(file);
+  const std::string prompt = arguments.text("PROMPT");
+  const std::vector<std::int32_t> tokens = tokenizer.encode(arguments.has("--chat") ? chat_prompt(file, arguments.text("--system"), prompt) : prompt);
+  const LanguageModel model(file, precision, isa);
+  if (static_cast<std::int64_t>(tokenizer.size()) != model.vocabulary()) {
+    throw Failure(format("%s: %zu tokens, but rows of %lld in token_embd.weight", io::quoted(file.path()).c_str(), tokenizer.size(), static_cast<long long>(model.vocabulary())));
+  }
+  if (tokens.empty()) throw Failure("PROMPT: the model has no token for any of its bytes");
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size()), room = model.context() == 0 ? count + most : model.context();
+  if (count > room) throw Failure(format("PROMPT: %lld tokens, but the model reads at most %lld", static_cast<long long>(count), static_cast<long long>(room)));
+  const std::int64_t capacity = std::min(count + most, room);
+  Reading reading(model, capacity, cache_type, threads.threads());
+  progress.clear();
+
+  Printer printer(tokenizer, arguments.has("--ids"));
+  Generation generation(tokenizer, reading, choice, static_cast<std::size_t>(guesses));
+  // The last token is not read.
+  const Account account = generation.run(tokens, static_cast<std::size_t>(capacity - count + (capacity < count + most ? 1 : 0)), printer);
+  printer.finish();
+  if (!arguments.has("--quiet")) print_account(account, model, reading, precision, threads.count());
+  return 0;
+}
+
+}  // namespace
+
+const Verb generate_verb = {
+    "generate",
+    "continues a text, or answers it, with a language model",
+    "The model is a GGUF file of llama's architecture, as SmolLM2 is, with a tokenizer of GPT-2's kind; its\n"
+    "matrices are F32, F16, BF16, Q8_0, Q4_0 or Q4_1. Text appears on standard output as it comes, until the\n"
+    "model ends it. Two lines on standard error tell tokens a second and memory.\n"
+    "\n"
+    "Without --temperature the likeliest token is taken each time. With it, tokens are drawn by their\n"
+    "probabilities: the same text from the same seed. --speculate looks up what followed the last tokens\n"
+    "before, and reads so many tokens at once; the text is the same. In PROMPT, the names of the model's\n"
+    "special tokens, as <|im_end|>, are those tokens.\n"
+    "\n" +
+        std::string(precision_details) + "Where weights are int4, those of the scores of tokens are int8.\n",
+    joined({
+        {
+            {"--model", "M.gguf", "the file of the model", true},
+            {"--chat", nullptr, "PROMPT is what a user says, in a chat: the model answers"},
+            {"--system", "TEXT", "what the system says before, with --chat; default: what the model's template says"},
+            {"--tokens", "N", "how many tokens come at most; default: 128"},
+            {"--temperature", "T", "draws tokens, with scores divided by T; default: 0, which takes the likeliest"},
+            {"--top-k", "K", "draws from the K likeliest tokens; default: all"},
+            {"--top-p", "P", "draws from the likeliest tokens whose probabilities sum up to P; default: 1"},
+            {"--seed", "N", "of what is drawn; default: 1"},
+            {"--speculate", "N", "guesses at most N tokens at a time; default: none"},
+        },
+        precision_flags(),
+        cache_flags(),
+        {{"--ids", nullptr, "prints the ids of tokens instead of text"}, {"--quiet", nullptr, "does not print tokens a second and memory"}},
+    }),
+    run,
+    {{"PROMPT", nullptr, "the text that is continued"}},
+};
+
+}  // namespace attend::tool
