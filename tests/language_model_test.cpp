@@ -160,34 +160,41 @@ TEST_CASE("language model: greedy tokens are those of a plain model in torch, on
   }
 }
 
-TEST_CASE("language model: tokens one by one, in parts and at once give the same scores") {
+TEST_CASE("language model: tokens one by one, each of several, and all at once give the same scores") {
   const io::GgufFile file = golden_file();
-  const LanguageModel model(file, {}, Isa::best);
   const Ids tokens = random_tokens(700, 1);  // more than are read at a time
-  const std::int64_t count = static_cast<std::int64_t>(tokens.size()), vocabulary = model.vocabulary();
-  Reading at_once(model, count, CacheType::float32, {}), one_by_one(model, count, CacheType::float32, {}), all_rows(model, count, CacheType::float32, {});
-  const ConstTensorView scores = at_once.read(tokens, 30), rows = all_rows.read(tokens, count);
-  REQUIRE(scores.sizes[0] == 30);
-  REQUIRE(rows.sizes[0] == count);
-  CHECK(at_once.length() == count);
-  std::vector<std::vector<float>> expected;
-  for (const std::int32_t token : tokens) {
-    const ConstTensorView one = one_by_one.read({token});
-    expected.emplace_back(one.data, one.data + vocabulary);
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size());
+  std::vector<tool::Precision> precisions = {{}};
+  for (const tool::Precision& precision : tool::low_precisions) {
+    if (tool::instructions_of(precision, Isa::best) != nullptr) precisions.push_back(precision);
   }
-  for (std::int64_t row = 0; row < count; ++row) {
-    const float* of_all = rows.data + row * vocabulary;
-    CHECK(error({of_all, of_all + vocabulary}, expected[static_cast<std::size_t>(row)]) < 1e-5);
-    if (row < count - 30) continue;
-    const float* last = scores.data + (row - count + 30) * vocabulary;
-    CHECK(error({last, last + vocabulary}, expected[static_cast<std::size_t>(row)]) < 1e-5);
+  for (const tool::Precision& precision : precisions) {
+    CAPTURE(std::string(tool::name_of(precision.weight_type)));
+    CAPTURE(std::string(tool::name_of(precision.arithmetic)));
+    const LanguageModel model(file, precision, Isa::best);
+    const std::int64_t vocabulary = model.vocabulary();
+    const auto row_of = [&](const ConstTensorView& scores, std::int64_t row) { return std::vector<float>(scores.data + row * vocabulary, scores.data + (row + 1) * vocabulary); };
+    Reading one_by_one(model, count, CacheType::float32, {}), each(model, count, CacheType::float32, {}), at_once(model, count, CacheType::float32, {});
+    std::vector<float> last;
+    for (std::int64_t first = 0, part = 1; first < count; first += part, part = std::min(part % 9 + 1, count - first)) {
+      const Ids some(tokens.begin() + first, tokens.begin() + first + part);
+      const ConstTensorView scores = each.read_each(some);
+      REQUIRE(scores.sizes[0] == part);
+      for (std::int64_t n = 0; n < part; ++n) {
+        last = row_of(one_by_one.read({some[static_cast<std::size_t>(n)]}), 0);
+        CHECK(row_of(scores, n) == last);
+      }
+    }
+    CHECK(each.length() == count);
+    const bool rounds_rows = precision.arithmetic != Arithmetic::float32;  // so that a last bit may move a number by a whole step
+    CHECK(error(row_of(at_once.read(tokens), 0), last) < (rounds_rows ? 0.03 : 1e-5));
+    CHECK(at_once.length() == count);
+    // What was forgotten is as if it had never been.
+    one_by_one.forget_after(699);
+    CHECK(one_by_one.length() == 699);
+    CHECK(row_of(one_by_one.read({tokens.back()}), 0) == last);
+    CHECK_THROWS_AS(one_by_one.read({1}), tool::Failure);  // it is full
   }
-  // What was forgotten is as if it had never been.
-  one_by_one.forget_after(699);
-  CHECK(one_by_one.length() == 699);
-  const ConstTensorView again = one_by_one.read({tokens.back()});
-  CHECK(std::vector<float>(again.data, again.data + vocabulary) == expected.back());
-  CHECK_THROWS_AS(one_by_one.read({1}), tool::Failure);  // it is full
 }
 
 TEST_CASE("language model: low precision of weights and caches is near float32") {

@@ -103,7 +103,7 @@ class Generation {
       account.guessed += read.size();
       read.insert(read.begin(), next);
       const std::int64_t length = reading_.length(), rows = static_cast<std::int64_t>(read.size());
-      const ConstTensorView scores = reading_.read(read, rows);
+      const ConstTensorView scores = reading_.read_each(read);
       std::int64_t row = 0;
       next = choose(scores, row);
       while (row + 1 < rows && next == read[static_cast<std::size_t>(row + 1)] && take(next)) next = choose(scores, ++row);

@@ -147,30 +147,41 @@ Reading::Reading(const LanguageModel& model, std::int64_t capacity, CacheType ca
   }
 }
 
-ConstTensorView Reading::read(const std::vector<std::int32_t>& tokens, std::int64_t rows) {
-  const std::int64_t width = model_.embedding_.width(), vocabulary = model_.vocabulary();
-  // The rows that are asked for are the last of one part.
-  const std::int64_t step = std::max(part_tokens, rows), count = static_cast<std::int64_t>(tokens.size());
-  std::int64_t first = 0, part = 0;
-  for (std::int64_t left = count; left > 0; left -= part, first += part) {
-    part = left > step ? std::min(step, left - rows) : left;
-    read_part(tokens.data() + first, part);
+ConstTensorView Reading::read(const std::vector<std::int32_t>& tokens) {
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size());
+  std::int64_t part = 0;
+  for (std::int64_t first = 0; first < count; first += part) {
+    part = std::min(part_tokens, count - first);
+    read_part(tokens.data() + first, part, false);
   }
+  return score(part, 1);
+}
+
+ConstTensorView Reading::read_each(const std::vector<std::int32_t>& tokens) {
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size());
+  read_part(tokens.data(), count, true);
+  return score(count, count);
+}
+
+/// Of the last rows of the part of so many tokens that was read last.
+ConstTensorView Reading::score(std::int64_t count, std::int64_t rows) {
+  const std::int64_t width = model_.embedding_.width(), vocabulary = model_.vocabulary();
+  const TensorView normed = rows_of(normed_, rows, width), scores = rows_of(scores_, rows, vocabulary);
   NormOptions norm;
   norm.weight = model_.last_norm_.view;
-  norm.residual = rows_of(sums_, part, width).slice(1, part - rows, rows);
+  norm.residual = rows_of(sums_, count, width).slice(1, count - rows, rows);
   norm.isa = model_.isa();
   norm.threads = threads_;
-  const TensorView normed = rows_of(normed_, rows, width), scores = rows_of(scores_, rows, vocabulary);
-  require(rms_norm_rows(rows_of(added_, part, width).slice(1, part - rows, rows), model_.epsilon_, normed, norm));
+  require(rms_norm_rows(rows_of(added_, count, width).slice(1, count - rows, rows), model_.epsilon_, normed, norm));
   LinearOptions options;
   options.threads = threads_;
   require(model_.scores_.forward(normed, scores, workspace_, options));
   return ConstTensorView(scores.data, rows, vocabulary);
 }
 
-/// Leaves in sums_ and added_ the two parts of what goes to the last norm.
-void Reading::read_part(const std::int32_t* tokens, std::int64_t count) {
+/// Leaves in sums_ and added_ the two parts of what goes to the last norm. Attention of one row has other last bits than attention of several;
+/// all else has the same bits for any rows.
+void Reading::read_part(const std::int32_t* tokens, std::int64_t count, bool each) {
   const std::int64_t width = model_.embedding_.width(), hiddens = model_.hiddens_;
   const TensorView sums = rows_of(sums_, count, width), normed = rows_of(normed_, count, width), added = rows_of(added_, count, width);
   const TensorView up = rows_of(up_, count, hiddens), gated = rows_of(gated_, count, hiddens);
@@ -192,7 +203,10 @@ void Reading::read_part(const std::int32_t* tokens, std::int64_t count) {
     AttentionOptions options = block.attention.options;
     options.causal = true;
     options.threads = threads_;
-    require(block.attention.attention.forward_cached(normed, normed, normed, {}, &caches_[n], added, workspace_, options));
+    for (std::int64_t row = 0, rows = each ? 1 : count; row < count; row += rows) {
+      const TensorView input = normed.slice(1, row, rows);
+      require(block.attention.attention.forward_cached(input, input, input, {}, &caches_[n], added.slice(1, row, rows), workspace_, options));
+    }
     norm.weight = block.feed_forward_norm.view;
     require(rms_norm_rows(added, model_.epsilon_, normed, norm));
     require(block.up.forward(normed, up, workspace_, linear));

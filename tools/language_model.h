@@ -49,9 +49,12 @@ class Reading {
   /// Has room for `capacity` tokens. The model outlives it, and so do the threads. Throws Failure.
   Reading(const LanguageModel& model, std::int64_t capacity, CacheType cache_type, Threads threads);
 
-  /// Reads tokens of the vocabulary behind those before, one or more. Gives (rows, vocabulary): the scores of what comes after each of the
-  /// last `rows` of them, until the next call. Throws Failure.
-  ConstTensorView read(const std::vector<std::int32_t>& tokens, std::int64_t rows = 1);
+  /// Reads tokens of the vocabulary behind those before, one or more. Gives (1, vocabulary): the scores of what comes after them, until the
+  /// next call. Throws Failure.
+  ConstTensorView read(const std::vector<std::int32_t>& tokens);
+  /// Gives (tokens, vocabulary): the scores behind each of them, with the bits that as many calls of `read` give. That takes less time than
+  /// these, and more than one call of `read`, whose last bits may differ.
+  ConstTensorView read_each(const std::vector<std::int32_t>& tokens);
   /// How many tokens were read.
   std::int64_t length() const noexcept { return caches_[0].length(0); }
   /// Forgets all but the first `length`.
@@ -59,7 +62,8 @@ class Reading {
   std::size_t cache_bytes() const noexcept;
 
  private:
-  void read_part(const std::int32_t* tokens, std::int64_t count);
+  void read_part(const std::int32_t* tokens, std::int64_t count, bool each);
+  ConstTensorView score(std::int64_t count, std::int64_t rows);
   const LanguageModel& model_;
   Threads threads_;
   std::vector<KeyValueCache> caches_;  // of each layer
