@@ -110,7 +110,7 @@ void BytePair::read_tokens(const io::GgufFile& file, const std::vector<std::stri
     else if (token.bytes.size() == 1) of_byte_[static_cast<unsigned char>(token.bytes[0])] = id;
   }
   for (std::vector<std::int32_t>& of_first : whole_) {
-    std::stable_sort(of_first.begin(), of_first.end(), [&](std::int32_t a, std::int32_t b) { return texts[static_cast<std::size_t>(a)].size() > texts[static_cast<std::size_t>(b)].size(); });
+    std::sort(of_first.begin(), of_first.end(), [&](std::int32_t a, std::int32_t b) { return texts[static_cast<std::size_t>(a)].size() > texts[static_cast<std::size_t>(b)].size(); });
   }
 }
 
