@@ -2121,13 +2121,13 @@ TEST_CASE("tool: generate draws tokens by a seed") {
 
 TEST_CASE("tool: generate takes every precision, and says which") {
   const Words words = {"generate", "The attention of", "--model", language_model, "--tokens", "4"};
-  for (const Words& flags : {Words{"--arithmetic", "int8"}, {"--weight-type", "int4:64", "--arithmetic", "int8"}, {"--weight-type", "bfloat16", "--cache-type", "bfloat16"}, {"--cache-type", "int8"}}) {
+  const std::pair<Words, std::string> said[] = {{{"--precision", "int8"}, ", int8 by "}, {{"--precision", "int4"}, ", int4 by "}, {{"--precision", "fp16-weights"}, ", weights of float16 by "}, {{"--cache-type", "int8"}, ""}};
+  for (const auto& [flags, text] : said) {
+    if (product_instructions(WeightType::int8, Arithmetic::int8) == nullptr) continue;
     const Outcome outcome = run(words + flags);
     CAPTURE(outcome.err);
-    if (low_precision() == nullptr) continue;
     CHECK(outcome.code == 0);
-    if (flags[0] == "--arithmetic") CHECK(contains(outcome.err, ", int8 by "));
-    if (flags[0] == "--weight-type") CHECK(contains(outcome.err, ", weights of ") != contains(outcome.err, ", int4"));
+    CHECK(contains(outcome.err, text));
   }
 }
 
@@ -2146,7 +2146,7 @@ TEST_CASE("tool: generate refuses in one line") {
   check_refused(words + Words{"--seed", "5"}, {"--seed: without --temperature the likeliest token is taken"});
   check_refused(words + Words{"--temperature", "1", "--speculate", "4"}, {"--speculate: with --temperature tokens are drawn"});
   check_refused(words + Words{"--system", "x"}, {"--system goes with --chat"});
-  check_refused(words + Words{"--weight-type", "file"}, {"--weight-type file: the matrices of a model are of several types"});
+  check_refused(words + Words{"--precision", "int9"}, {"--precision 'int9': there are float32, bf16,"});
   check_refused(words + Words{"--cache-type", "int4"}, {"--cache-type 'int4': there are float32, bfloat16, float16 and int8"});
   const Folder folder;
   const std::string whole = contents(language_model);

@@ -16,6 +16,7 @@
 #include "failure.h"
 #include "io/text.h"
 #include "language_model.h"
+#include "model_precision.h"
 #include "precision_options.h"
 #include "progress.h"
 #include "prompt_look_up.h"
@@ -140,8 +141,7 @@ void print_account(const Account& account, const LanguageModel& model, const Rea
 int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
-  const Precision precision = chosen_precision(arguments, isa);
-  if (precision.of_file) throw Failure("--weight-type file: the matrices of a model are of several types; give one for all");
+  const Precision& precision = find_model_precision("--precision", arguments.has("--precision") ? arguments.text("--precision") : "float32", isa).linear;
   const CacheType cache_type = chosen_cache_type(arguments);
   const ChoiceOptions choice = chosen_choice(arguments);
   const std::int64_t most = arguments.integer("--tokens", 128, 1, 1 << 20), guesses = arguments.integer("--speculate", 0, 1, 64);
@@ -186,9 +186,8 @@ const Verb generate_verb = {
     "Without --temperature the likeliest token is taken each time. With it, tokens are drawn by their\n"
     "probabilities: the same text from the same seed. --speculate looks up what followed the last tokens\n"
     "before, and reads so many tokens at once; the text is the same. In PROMPT, the names of the model's\n"
-    "special tokens, as <|im_end|>, are those tokens.\n"
-    "\n" +
-        std::string(precision_details) + "Where weights are int4, those of the scores of tokens are int8.\n",
+    "special tokens, as <|im_end|>, are those tokens. In every precision attention is in float32; with int4, the\n"
+    "matrix that gives the scores of tokens is int8.\n",
     joined({
         {
             {"--model", "M.gguf", "the file of the model", true},
@@ -201,7 +200,7 @@ const Verb generate_verb = {
             {"--seed", "N", "of what is drawn; default: 1"},
             {"--speculate", "N", "guesses at most N tokens at a time; default: none"},
         },
-        precision_flags(),
+        model_precision_flags(),
         cache_flags(),
         {{"--ids", nullptr, "prints the ids of tokens instead of text"}, {"--quiet", nullptr, "does not print tokens a second and memory"}},
     }),

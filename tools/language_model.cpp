@@ -42,7 +42,7 @@ Linear read_linear(const io::GgufFile& file, const std::string& name, std::int64
   config.isa = isa;
   config.weight_type = precision.weight_type;
   config.arithmetic = precision.arithmetic;
-  config.low_precision = precision.weight_type == WeightType::int4 ? low_precision_int4() : precision.weight_type != WeightType::float32 ? low_precision() : nullptr;
+  config.low_precision = kernels_of(precision);
   config.weight_group = precision.group;
   LinearWeights weights;
   weights.matrix = matrix.view;
