@@ -102,6 +102,7 @@ Builder small_model() {
   builder.count("llama.feed_forward_length", 32);
   builder.count("llama.attention.head_count", 4);
   builder.count("llama.attention.head_count_kv", 2);
+  builder.number("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   builder.floats("token_embd.weight", {10, 16}, random);
   builder.floats("output_norm.weight", {16}, random);
   const std::pair<const char*, std::vector<std::uint64_t>> tensors[] = {{"attn_norm", {16}}, {"attn_q", {16, 16}}, {"attn_k", {8, 16}},  {"attn_v", {8, 16}},    {"attn_output", {16, 16}},
@@ -234,6 +235,7 @@ TEST_CASE("language model: files that are refused") {
         }()) == "'m.gguf': a model of the architecture 'gemma'; there is llama");
   CHECK(with("llama.block_count", "llama.block_comma") == "'m.gguf': no llama.block_count");
   CHECK(with("llama.embedding_length", "llama.embedding_breadt") == "'m.gguf': no llama.embedding_length");
+  CHECK(with("norm_rms_epsilon", "norm_rms_epsilom") == "'m.gguf': no llama.attention.layer_norm_rms_epsilon");
   const auto count_of = [&](const std::string& key, std::uint32_t before, std::uint32_t after) { return with(key + gguf_builder::bits<std::uint32_t>(4) + gguf_builder::bits(before), key + gguf_builder::bits<std::uint32_t>(4) + gguf_builder::bits(after)); };
   CHECK(count_of("block_count", 1, 0) == "'m.gguf': llama.block_count: expected a count from 1 to 2^24");
   CHECK(count_of("block_count", 1, 0xFFFFFFFFu) == "'m.gguf': llama.block_count: expected a count from 1 to 2^24");

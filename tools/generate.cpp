@@ -20,7 +20,6 @@
 #include "precision_options.h"
 #include "progress.h"
 #include "prompt_look_up.h"
-#include "terminal.h"
 #include "text.h"
 #include "token_choice.h"
 #include "verbs.h"
@@ -78,12 +77,13 @@ struct Account {
   double prompt_seconds = 0.0, seconds = 0.0;  // of the prompt up to the first token, and of the tokens after that
 };
 
-/// Continues tokens by at most `most`, until one ends the text or the reading is full.
+/// Continues tokens, the likeliest or drawn.
 class Generation {
  public:
   Generation(const BytePair& tokenizer, Reading& reading, const ChoiceOptions& choice, std::size_t guesses)
       : tokenizer_(tokenizer), reading_(reading), choice_(choice), guesses_(guesses) {}
 
+  /// By at most `most`, until one ends the text. The reading has room for all but the last.
   Account run(std::vector<std::int32_t> tokens, std::size_t most, Printer& printer) {
     Account account;
     account.prompt = tokens.size();
@@ -161,14 +161,13 @@ int run(const Arguments& arguments) {
   if (tokens.empty()) throw Failure("PROMPT: the model has no token for any of its bytes");
   const std::int64_t count = static_cast<std::int64_t>(tokens.size()), room = model.context() == 0 ? count + most : model.context();
   if (count > room) throw Failure(format("PROMPT: %lld tokens, but the model reads at most %lld", static_cast<long long>(count), static_cast<long long>(room)));
-  const std::int64_t capacity = std::min(count + most, room);
-  Reading reading(model, capacity, cache_type, threads.threads());
+  const std::int64_t continued = std::min(most, room - count + 1);  // the last token is not read
+  Reading reading(model, count + continued - 1, cache_type, threads.threads());
   progress.clear();
 
   Printer printer(tokenizer, arguments.has("--ids"));
   Generation generation(tokenizer, reading, choice, static_cast<std::size_t>(guesses));
-  // The last token is not read.
-  const Account account = generation.run(tokens, static_cast<std::size_t>(capacity - count + (capacity < count + most ? 1 : 0)), printer);
+  const Account account = generation.run(tokens, static_cast<std::size_t>(continued), printer);
   printer.finish();
   if (!arguments.has("--quiet")) print_account(account, model, reading, precision, threads.count());
   return 0;

@@ -85,6 +85,8 @@ LanguageModel::LanguageModel(const io::GgufFile& file, const Precision& precisio
   context_ = count_of(file, "llama.context_length", false);
   hiddens_ = count_of(file, "llama.feed_forward_length");
   const std::int64_t width = count_of(file, "llama.embedding_length"), blocks = count_of(file, "llama.block_count");
+  const char* const epsilon = "llama.attention.layer_norm_rms_epsilon";
+  if (file.find_value(epsilon) == nullptr) refuse(file, std::string("no ") + epsilon);
   epsilon_ = static_cast<float>(file.model().norm_epsilon);
   embedding_ = TokenEmbedding(file, "token_embd.weight");
   if (embedding_.width() != width) require(io::tensor_error(file.path(), "token_embd.weight", "rows of " + std::to_string(embedding_.width()) + ", expected llama.embedding_length, " + std::to_string(width)));
@@ -110,8 +112,7 @@ LanguageModel::Block LanguageModel::read_block(const io::GgufFile& file, std::in
   options.weight_type = precision.weight_type;
   options.weight_group = precision.group;
   options.arithmetic = precision.arithmetic;
-  options.low_precision = low_precision();
-  options.low_precision_int4 = low_precision_int4();
+  options.low_precision = kernels_of(precision);
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found, 0, options));
   if (found.config.query_size != width || found.config.output_size != width) refuse(file, "the attention of " + io::quoted(prefix) + " is not of the width " + std::to_string(width));
