@@ -54,7 +54,8 @@ const Verb embed_verb = {
     "turns sentences into vectors of length 1, by a model that make model fetches",
     "The vectors are those of sentence-transformers; the scalar product of two says how much their sentences have in\n"
     "common. Without --out they go to standard output, a line each. Sentences go through the model side by side, without\n"
-    "padding, and none changes another's vector. Longer ones are cut where the model's files say (256 tokens).\n",
+    "padding, and none changes another's vector. Longer ones are cut where the model's files say (256 tokens). With bf16,\n"
+    "int8 and int4 attention computes in bfloat16, where the CPU multiplies that.\n",
     joined({
         {
             {"--file", "LINES.txt", "more sentences, one a line; -: standard input"},

@@ -30,7 +30,7 @@ inline constexpr ModelPrecision model_precisions[] = {
 const ModelPrecision& find_model_precision(const std::string& flag, const std::string& name, Isa isa);
 
 inline std::vector<Flag> model_precision_flags() {
-  return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in, with attention in bfloat16 where the CPU multiplies it; bf16-, fp16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
+  return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in; bf16-, fp16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
 }
 
 }  // namespace attend::tool
