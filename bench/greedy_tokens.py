@@ -35,7 +35,7 @@ SELECT name FROM
 If it rains tomorrow,
 The meaning of life is""".split("\n")
 TOKENS = 64
-END, ENDS = -1, ("<|im_end|>", "<|endoftext|>")
+ENDS = ("<|im_end|>", "<|endoftext|>")
 
 
 def main():
@@ -47,16 +47,15 @@ def main():
         words = [os.environ.get("ATTEND_TOOL", "build/attend"), "generate", prompt, "--model", path, "--tokens", str(TOKENS), "--ids", "--quiet", *flags]
         ids = [int(word) for word in subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout.split()]
         before = tokenizer.encode(prompt).ids
-        ids += [END] * (len(ids) < TOKENS)
-        scores = model(before + [id for id in ids if id != END])[len(before) - 1:]
+        scores = model(before + ids)[len(before) - 1:]
+        if len(ids) < TOKENS:  # it ended the text, by the likelier of the tokens that do
+            ids.append(max(map(tokenizer.token_to_id, ENDS), key=lambda end: float(scores[-1][end])))
         for n, (id, row) in enumerate(zip(ids, scores)):
             best = int(row.argmax())
-            if id == END and tokenizer.id_to_token(best) in ENDS:
-                id = best
             count += 1
             equal += best == id
             if best != id:
-                print(f"{prompt!r}, token {n}: {tokenizer.id_to_token(id) if id != END else 'the end'!r} instead of {tokenizer.id_to_token(best)!r}, whose score is {float(row[best] - row[id]) if id != END else float("nan"):.2g} higher; "
+                print(f"{prompt!r}, token {n}: {tokenizer.id_to_token(id)!r} instead of {tokenizer.id_to_token(best)!r}, whose score is {float(row[best] - row[id]):.2g} higher; "
                       f"the standard deviation of all is {float(row.std()):.2g}", flush=True)
     print(f"{equal} of {count} tokens are equal")
 
