@@ -232,11 +232,18 @@ TEST_CASE("sentences: all-MiniLM-L6-v2 gives the vectors of sentence-transformer
     CAPTURE(name_of(isa));
     SentenceEncoder encoder(folder, precision("float32"), isa, {});
     std::vector<Ids> ids;
-    for (const std::string& line : lines) ids.push_back(encoder.ids(line));
-    std::vector<float> vectors(lines.size() * 384);
+    std::vector<std::size_t> taken;
+    const std::size_t step = lines.size() / static_cast<std::size_t>(share_of(static_cast<int>(lines.size())));
+    for (std::size_t n = 0; n < lines.size(); n += step) {
+      ids.push_back(encoder.ids(lines[n]));
+      taken.push_back(n);
+    }
+    std::vector<float> vectors(ids.size() * 384);
     encoder.encode(ids, vectors.data(), {});
     double largest = 0.0;
-    for (std::size_t n = 0; n < vectors.size(); ++n) largest = std::max(largest, std::abs(static_cast<double>(vectors[n] - expected.view.data[n])));
+    for (std::size_t n = 0; n < vectors.size(); ++n) {
+      largest = std::max(largest, std::abs(static_cast<double>(vectors[n] - expected.view.data[taken[n / 384] * 384 + n % 384])));
+    }
     CHECK(largest < 1e-5);
     MESSAGE(std::string(isa_name(isa)), ": largest difference ", largest);
   }
