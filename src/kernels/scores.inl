@@ -44,7 +44,7 @@ ATTEND_INLINE void weigh_tile(const ScoreArguments& a, std::int64_t key, const V
 // of its own, 3.5 KB less: it is called before the tile has anything in registers.
 ATTEND_NOINLINE void fetch_for_tile(const ScoreArguments& a, std::int64_t key, int rows) {
   asm volatile("");  // or g++ takes it for a function without effects, and leaves out the call
-  const bool far = has_prefetch_far && a.values != nullptr, listed = a.key_rows != nullptr;
+  const bool listed = a.key_rows != nullptr, far = has_prefetch_far && a.values != nullptr && !listed;
   if (listed && key + 2 * rows > a.key_count) return;
   for (int r = 0; r < rows; ++r) {
     if (far) {
