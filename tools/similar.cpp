@@ -42,9 +42,8 @@ int similar(const Arguments& arguments) {
   }
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return similarities[a] > similarities[b] || (similarities[a] == similarities[b] && a < b);
-  });
+  const auto rank = [&](std::size_t n) { return std::isnan(similarities[n]) ? -2.0f : similarities[n]; };
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return rank(a) > rank(b) || (rank(a) == rank(b) && a < b); });
   const bool colours = terminal_has_colours();
   const int columns = terminal_columns();
   for (std::size_t n = 0; n < std::min(count, static_cast<std::size_t>(most)); ++n) {
