@@ -142,8 +142,7 @@ Status Linear::forward(const ConstTensorView& input, const TensorView& output, W
   linear.activation = options.activation;
   linear.multiplier = by_matrices(options.multiplier);
   Threads threads = options.threads;
-  // A row alone takes as long as 8: it waits for the weights.
-  const double work = static_cast<double>(larger(batch * rows, 8)) * static_cast<double>(config_.inputs) * static_cast<double>(config_.outputs);
+  const double work = static_cast<double>(batch * rows) * static_cast<double>(config_.inputs) * static_cast<double>(config_.outputs);
   if (work < least_threaded_work) threads.count = 1;
   const Stage stages[] = {{linear.converted.tasks(), run_convert, &linear}, {projection.tasks(), run_linear, &linear}};
   run_stages(threads, stages, 2);
