@@ -2,7 +2,7 @@
 """sentences.py MODEL [--threads N] [--rounds N] [--seconds X] [--json FILE]: sentences to vectors by all-MiniLM-L6-v2, attend beside PyTorch,
 ONNX Runtime and OpenVINO, in one process.
 
-    make model wheel && build/venv-peers/bin/pip install build/wheel/attend-*.whl transformers==5.24.0 onnxscript
+    make model wheel && build/venv-peers/bin/pip install build/wheel/attend-*.whl transformers==5.24.0
     build/venv-peers/bin/python bench/peers/sentences.py build/models/all-MiniLM-L6-v2
 
 One sentence of 16, 64 and 256 tokens, and 64 of the lengths that captions, questions and paragraphs have. attend is given the texts, and
