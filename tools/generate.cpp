@@ -141,7 +141,7 @@ void print_account(const Account& account, const LanguageModel& model, const Rea
 int run(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
-  const Precision& precision = find_model_precision("--precision", arguments.has("--precision") ? arguments.text("--precision") : "float32", isa).linear;
+  const Precision& precision = chosen_model_precision(arguments, isa).linear;
   const CacheType cache_type = chosen_cache_type(arguments);
   const ChoiceOptions choice = chosen_choice(arguments);
   const std::int64_t most = arguments.integer("--tokens", 128, 1, 1 << 20), guesses = arguments.integer("--speculate", 0, 1, 64);

@@ -39,11 +39,7 @@ Linear read_linear(const io::GgufFile& file, const std::string& name, std::int64
   LinearConfig config;
   config.inputs = inputs;
   config.outputs = outputs;
-  config.isa = isa;
-  config.weight_type = precision.weight_type;
-  config.arithmetic = precision.arithmetic;
-  config.low_precision = kernels_of(precision);
-  config.weight_group = precision.group;
+  set_precision(precision, isa, &config);
   LinearWeights weights;
   weights.matrix = matrix.view;
   Linear linear;
@@ -108,11 +104,7 @@ LanguageModel::Block LanguageModel::read_block(const io::GgufFile& file, std::in
   const std::int64_t width = embedding_.width();
   Block block;
   io::LoadOptions options;
-  options.isa = isa;
-  options.weight_type = precision.weight_type;
-  options.weight_group = precision.group;
-  options.arithmetic = precision.arithmetic;
-  options.low_precision = kernels_of(precision);
+  set_precision(precision, isa, &options);
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found, 0, options));
   if (found.config.query_size != width || found.config.output_size != width) refuse(file, "the attention of " + io::quoted(prefix) + " is not of the width " + std::to_string(width));

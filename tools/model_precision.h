@@ -29,6 +29,11 @@ inline constexpr ModelPrecision model_precisions[] = {
 /// That of a name. Throws Failure where there is none such, or this CPU or this build lacks its kernels; messages call it `flag`.
 const ModelPrecision& find_model_precision(const std::string& flag, const std::string& name, Isa isa);
 
+/// That of --precision, float32 if it was not given. Throws Failure.
+inline const ModelPrecision& chosen_model_precision(const Arguments& arguments, Isa isa) {
+  return find_model_precision("--precision", arguments.has("--precision") ? arguments.text("--precision") : "float32", isa);
+}
+
 inline std::vector<Flag> model_precision_flags() {
   return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in; bf16-, fp16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
 }

@@ -34,6 +34,16 @@ int take_group(const char* flag, std::string* type);
 const char* instructions_of(const Precision& precision, Isa isa);
 const LowPrecision* kernels_of(const Precision& precision);
 
+/// What a LinearConfig or io::LoadOptions says of a precision and of where it is computed.
+template <class Config>
+void set_precision(const Precision& precision, Isa isa, Config* config) {
+  config->isa = isa;
+  config->weight_type = precision.weight_type;
+  config->arithmetic = precision.arithmetic;
+  config->low_precision = kernels_of(precision);
+  config->weight_group = precision.group;
+}
+
 /// The precision of the flags; an arithmetic implies its weights. Throws Failure where the two do not go together, or where this build
 /// or this CPU has no kernels for them on the ISA.
 Precision chosen_precision(const Arguments& arguments, Isa isa);

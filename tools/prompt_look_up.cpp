@@ -6,6 +6,7 @@
 namespace attend::tool {
 
 std::vector<std::int32_t> look_up(const std::vector<std::int32_t>& tokens, std::size_t count) {
+  if (count == 0) return {};
   for (std::ptrdiff_t length = 3; length > 0; --length) {
     if (static_cast<std::size_t>(length) >= tokens.size()) continue;
     const auto last = tokens.end() - length;

@@ -59,10 +59,7 @@ Linear load_linear(const io::TensorFile& file, const std::string& name, std::int
   LinearConfig config;
   config.inputs = inputs;
   config.outputs = outputs;
-  config.isa = isa;
-  config.weight_type = precision.weight_type;
-  config.arithmetic = precision.arithmetic;
-  config.low_precision = kernels_of(precision);
+  set_precision(precision, isa, &config);
   Linear linear;
   require(Linear::make(config, {matrix.view, bias.view}, &linear));
   return linear;
@@ -72,8 +69,7 @@ Linear load_linear(const io::TensorFile& file, const std::string& name, std::int
 
 SentenceEncoder::SentenceEncoder(const std::string& folder, const ModelPrecision& precision, Isa isa, const Threads& threads)
     : config_(folder), tokenizer_(folder), isa_(isa) {
-  const Isa own = isa == Isa::best ? best_isa() : isa;
-  if (precision.bfloat16_attention && core_instructions(Arithmetic::bfloat16, own) != nullptr) {
+  if (precision.bfloat16_attention && core_instructions(Arithmetic::bfloat16, isa) != nullptr) {
     core_.core_arithmetic = Arithmetic::bfloat16;
     core_.low_precision = low_precision();
   }
@@ -107,10 +103,7 @@ void SentenceEncoder::load(const std::string& path, const ModelPrecision& precis
     Layer& layer = layers_[static_cast<std::size_t>(n)];
     const std::string name = prefix_ + "encoder.layer." + std::to_string(n);
     io::LoadOptions options;
-    options.isa = isa;
-    options.weight_type = precision.linear.weight_type;
-    options.arithmetic = precision.linear.arithmetic;
-    options.low_precision = kernels_of(precision.linear);
+    set_precision(precision.linear, isa, &options);
     options.ignored = {"output.LayerNorm"};
     io::LayerWeights found;
     require(io::find_layer(file, name + ".attention", &found, config_.heads, options));

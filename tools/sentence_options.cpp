@@ -47,8 +47,7 @@ std::string model_folder(const Arguments& arguments) {
 }
 
 SentenceEncoder load_encoder(const Arguments& arguments, Isa isa, const Threads& threads) {
-  const std::string name = arguments.has("--precision") ? arguments.text("--precision") : "float32";
-  return SentenceEncoder(model_folder(arguments), find_model_precision("--precision", name, isa), isa, threads);
+  return SentenceEncoder(model_folder(arguments), chosen_model_precision(arguments, isa), isa, threads);
 }
 
 std::vector<std::string> chosen_texts(const Arguments& arguments, const char* operand) {
@@ -88,7 +87,7 @@ void print_summary(const char* verb, const Arguments& arguments, const Encoded& 
   if (arguments.has("--quiet")) return;
   if (encoded.shortened > 0) print_remark(verb, format("what is longer than the model takes was cut: %zu sentence%s", encoded.shortened, encoded.shortened == 1 ? "" : "s"));
   std::fprintf(stderr, "%zu sentence%s, %zu tokens in %.3g ms (%s, %s)\n", texts, texts == 1 ? "" : "s", encoded.tokens, seconds * 1e3,
-               isa_name(isa == Isa::best ? best_isa() : isa), arguments.has("--precision") ? arguments.text("--precision").c_str() : "float32");
+               isa_name(isa == Isa::best ? best_isa() : isa), chosen_model_precision(arguments, isa).name);
 }
 
 }  // namespace attend::tool
