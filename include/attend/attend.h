@@ -414,7 +414,8 @@ typedef struct attend_options {
 
   /* An attend_arithmetic. With bfloat16, queries (times the scale), keys, values and the exponentials of scores are
    * rounded to bfloat16 before they are multiplied; scores, sums and outputs stay float32, and the softmax's denominator
-   * sums what was rounded. Calls that take keys and values, without dropout, on CPUs with AVX-512 BF16. */
+   * sums what was rounded. Calls that take keys and values, without dropout, on AMD's CPUs with AVX-512 BF16,
+   * for Intel's vdpbf16ps is slower than float32. */
   int core_arithmetic;
   const attend_low_precision *low_precision; /* attend_get_low_precision(), where core_arithmetic is not float32 */
 } attend_options;

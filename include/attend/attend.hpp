@@ -447,7 +447,7 @@ struct AttentionOptions {
 
   /// With bfloat16, queries (times the scale), keys, values and the exponentials of scores are rounded to bfloat16 before they are
   /// multiplied; scores, sums and outputs stay float32, and the softmax's denominator sums what was rounded. Calls that take keys and
-  /// values, without dropout, on CPUs with AVX-512 BF16.
+  /// values, without dropout, on AMD's CPUs with AVX-512 BF16, for Intel's vdpbf16ps is slower than float32.
   Arithmetic core_arithmetic = Arithmetic::float32;
   /// low_precision(), where core_arithmetic is not float32.
   const LowPrecision* low_precision = nullptr;

@@ -66,7 +66,7 @@ class AttentionOptions(TypedDict, total=False):
     threads                  how many threads, of a pool that all calls share; or a pool
     average_weights          attention_weights are their mean over the heads, (B, L, S)
     isa                      "scalar", "avx2", "avx512" or "neon"; None: the best
-    core_arithmetic          "bfloat16" multiplies queries, keys, values and weights of that type, where the CPU has AVX-512 BF16
+    core_arithmetic          "bfloat16" multiplies queries, keys, values and weights of that type, on AMD's CPUs with AVX-512 BF16
     """
 
     scale: Optional[float]
