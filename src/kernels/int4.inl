@@ -17,6 +17,7 @@ struct Int4Format : Format<Rest, IntegerSums, rows_, vectors_> {
   // The products of 8 elements: a row of words of the panel.
   template <int rows, int vectors, class Narrow>
   static ATTEND_INLINE void multiply_word(Narrow (&narrow)[rows][vectors], const float* const (&a)[rows], std::int64_t at, const char* numbers) {
+    if constexpr (rows == 1) fetch_stream<4 * vectors * lanes>(numbers);
     ATTEND_UNROLL
     for (int half = 0; half < 2; ++half) {
       typename Rest::Weights weights[vectors];

@@ -30,8 +30,12 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
         scale[v] = load(scales + v * lanes);
       }
       for (; k < end; ++k) {
-        ahead.fetch(k);
         const float* const numbers = arguments.panel + k / 8 * width;
+        if constexpr (rows == 1) {
+          if (k % 8 == 0) fetch_stream<4 * width>(reinterpret_cast<const char*>(numbers));
+        } else {
+          ahead.fetch(k);
+        }
         const int shift = static_cast<int>(k % 4 * 8 + k % 8 / 4 * 4);
         Vector weights[vectors];
         ATTEND_UNROLL
