@@ -17,7 +17,9 @@ ATTEND_INLINE Integers shift_right(Integers x, int count) { return _mm256_sra_ep
 ATTEND_INLINE Integers low_four(Integers x) { return _mm256_and_si256(x, _mm256_set1_epi32(15)); }
 ATTEND_INLINE Integers no_integers() { return _mm256_setzero_si256(); }
 ATTEND_INLINE Integers add_integers(Integers a, Integers b) { return _mm256_add_epi32(a, b); }
-ATTEND_INLINE Integers subtract_integers(Integers a, Integers b) { return _mm256_sub_epi32(a, b); }
+ATTEND_INLINE Vector four_bits(Integers x, int bit) {
+  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(x, _mm256_set1_epi32(15 << bit)), _mm256_set1_epi32(four_bits_exponent(bit))));
+}
 
 #include "kernels/formats.inl"
 #include "kernels/int4.inl"

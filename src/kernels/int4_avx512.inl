@@ -7,7 +7,9 @@ ATTEND_INLINE Integers shift_right(Integers x, int count) { return _mm512_maskz_
 ATTEND_INLINE Integers low_four(Integers x) { return _mm512_and_si512(x, _mm512_set1_epi32(15)); }
 ATTEND_INLINE Integers no_integers() { return _mm512_setzero_si512(); }
 ATTEND_INLINE Integers add_integers(Integers a, Integers b) { return _mm512_add_epi32(a, b); }
-ATTEND_INLINE Integers subtract_integers(Integers a, Integers b) { return _mm512_sub_epi32(a, b); }
+ATTEND_INLINE Vector four_bits(Integers x, int bit) {
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(x, _mm512_set1_epi32(15 << bit), _mm512_set1_epi32(four_bits_exponent(bit)), 0xea));  // (a & b) | c
+}
 
 #include "kernels/formats.inl"
 #include "kernels/int4.inl"

@@ -19,37 +19,45 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) sums[r][v] = zero();
     }
-    std::int64_t at = 0, k = 0;
-    while (k < depth) {
+    // Of the eight numbers of a word, number n is at bit n % 4 * 8 + n / 4 * 4; what lies above bit 16 is brought into the mantissa by one shift.
+    constexpr int most_bit = 16, shift = 12;
+    std::int64_t at = 0;
+    const float* numbers = arguments.panel;
+    for (std::int64_t k = 0; k < depth;) {
       const std::int64_t end = depth - k < group ? depth : k + group;
-      Integers zeros[vectors];
-      Vector scale[vectors];
+      Vector zeros[most_bit / 4 + 1][vectors], scale[vectors];
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) {
-        zeros[v] = Int4::zeros_of(Int4::load_words(words + v * lanes));
+        const Vector zero_point = to_floats(Int4::zeros_of(Int4::load_words(words + v * lanes)));
+        ATTEND_UNROLL
+        for (int bit = 0; bit <= most_bit; bit += 4) zeros[bit / 4][v] = add(zero_point, broadcast(static_cast<float>(1 << (23 - bit))));
         scale[v] = load(scales + v * lanes);
       }
-      for (; k < end; ++k) {
-        const float* const numbers = arguments.panel + k / 8 * width;
+      for (; k < end; k += 8) {
         if constexpr (rows == 1) {
-          if (k % 8 == 0) fetch_stream<4 * width>(reinterpret_cast<const char*>(numbers));
+          fetch_stream<4 * width>(reinterpret_cast<const char*>(numbers));
         } else {
           ahead.fetch(k);
         }
-        const int shift = static_cast<int>(k % 4 * 8 + k % 8 / 4 * 4);
-        Vector weights[vectors];
         ATTEND_UNROLL
-        for (int v = 0; v < vectors; ++v) {
-          const Integers number = low_four(shift_right(load_integers(numbers + v * lanes), shift));
-          weights[v] = multiply(to_floats(subtract_integers(number, zeros[v])), scale[v]);
-        }
-        ATTEND_UNROLL
-        for (int r = 0; r < rows; ++r) {
-          const Scalars word = broadcast(a[r][at]);
+        for (int n = 0; n < 8; ++n) {
+          if (k + n == depth) break;
+          const int place = n % 4 * 8 + n / 4 * 4, bit = place > most_bit ? place - shift : place;
+          Vector weights[vectors];
           ATTEND_UNROLL
-          for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add_scalar(word, 0, weights[v], sums[r][v]);
+          for (int v = 0; v < vectors; ++v) {
+            const Integers word = load_integers(numbers + v * lanes);
+            weights[v] = multiply(subtract(four_bits(place > most_bit ? shift_right(word, shift) : word, bit), zeros[bit / 4][v]), scale[v]);
+          }
+          ATTEND_UNROLL
+          for (int r = 0; r < rows; ++r) {
+            const Scalars scalar = broadcast(a[r][at]);
+            ATTEND_UNROLL
+            for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add_scalar(scalar, 0, weights[v], sums[r][v]);
+          }
+          at += arguments.k_stride;
         }
-        at += arguments.k_stride;
+        numbers += width;
       }
       scales += width;
       words += width;

@@ -17,7 +17,9 @@ ATTEND_INLINE Integers shift_right(Integers x, int count) { return vshlq_s32(x, 
 ATTEND_INLINE Integers low_four(Integers x) { return vandq_s32(x, vdupq_n_s32(15)); }
 ATTEND_INLINE Integers no_integers() { return vdupq_n_s32(0); }
 ATTEND_INLINE Integers add_integers(Integers a, Integers b) { return vaddq_s32(a, b); }
-ATTEND_INLINE Integers subtract_integers(Integers a, Integers b) { return vsubq_s32(a, b); }
+ATTEND_INLINE Vector four_bits(Integers x, int bit) {
+  return vreinterpretq_f32_s32(vbslq_s32(vdupq_n_u32(15u << bit), x, vdupq_n_s32(four_bits_exponent(bit))));
+}
 
 #include "kernels/formats.inl"
 #include "kernels/int4.inl"

@@ -15,7 +15,7 @@ ATTEND_INLINE Integers shift_right(Integers x, int count) { return x >> count; }
 ATTEND_INLINE Integers low_four(Integers x) { return x & 15; }
 ATTEND_INLINE Integers no_integers() { return Integers{}; }
 ATTEND_INLINE Integers add_integers(Integers a, Integers b) { return a + b; }
-ATTEND_INLINE Integers subtract_integers(Integers a, Integers b) { return a - b; }
+ATTEND_INLINE Vector four_bits(Integers x, int bit) { return reinterpret_cast<Vector>((x & (15 << bit)) | four_bits_exponent(bit)); }
 
 #include "kernels/formats.inl"
 #include "kernels/int4.inl"
