@@ -199,8 +199,8 @@ amalgamation:
 # that it would need beside it.
 python_library := $(BUILD)/python/libattend.so
 python_c_objects := $(BUILD)/tools/python/native/views.o $(BUILD)/tools/python/native/openmp.o
-encoder_sources := $(addprefix tools/,sentence_encoder.cpp encoder_config.cpp word_piece.cpp word_piece_vocabulary.cpp unicode.cpp text.cpp \
-  model_precision.cpp precision_options.cpp arguments.cpp)
+encoder_sources := $(addprefix tools/,sentence_encoder.cpp encoder_config.cpp json_members.cpp word_piece.cpp word_piece_rules.cpp word_piece_vocabulary.cpp \
+  unicode.cpp text.cpp model_precision.cpp precision_options.cpp arguments.cpp)
 python_objects := $(python_c_objects) $(call object,tools/python/native/encoder.cpp $(encoder_sources))
 $(call object,tools/python/native/encoder.cpp): flags = $(common) -Itools
 $(python_c_objects): $(BUILD)/%.o: %.c $(stamp)

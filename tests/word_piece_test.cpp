@@ -212,6 +212,67 @@ TEST_CASE("word piece: the limit counts [CLS] and [SEP]") {
   CHECK_THROWS_AS(tokenizer.token(-1), std::out_of_range);
 }
 
+TEST_CASE("word piece: case, accents and ideographs by the rules of tokenizer_config.json, or of tokenizer.json") {
+  // What the tokenizers package gives, of the line " Ab\u00c9 \u0130e\u0301, \u4e2d\u56fd \ufa10" and these pieces: by do_lower_case, strip_accents,
+  // tokenize_chinese_chars.
+  const std::string line = " Ab\u00c9 \u0130e\u0301, \u4e2d\u56fd \ufa10";
+  const std::vector<std::string> pieces = {"[UNK]", "[CLS]", "[SEP]", "A", "a", "##b", "##E", "##e", "##\u00c9", "##\u00e9", "\u0130", "I", "i", "##\u0307", "##\u0301", ",", "\u4e2d", "\u56fd", "##\u56fd", "\ufa10", "\u585a"};
+  struct Case {
+    const char *lower_case, *strip_accents, *ideographs, *expected;
+  };
+  const Case cases[] = {
+    {"true", "null", "true", "a ##b ##e i ##e , \u4e2d \u56fd \u585a"},
+    {"true", "null", "false", "a ##b ##e i ##e , \u4e2d ##\u56fd \u585a"},
+    {"true", "true", "true", "a ##b ##e i ##e , \u4e2d \u56fd \u585a"},
+    {"true", "true", "false", "a ##b ##e i ##e , \u4e2d ##\u56fd \u585a"},
+    {"true", "false", "true", "a ##b ##\u00e9 i ##\u0307 ##e ##\u0301 , \u4e2d \u56fd \ufa10"},
+    {"true", "false", "false", "a ##b ##\u00e9 i ##\u0307 ##e ##\u0301 , \u4e2d ##\u56fd \ufa10"},
+    {"false", "null", "true", "A ##b ##\u00c9 \u0130 ##e ##\u0301 , \u4e2d \u56fd \ufa10"},
+    {"false", "null", "false", "A ##b ##\u00c9 \u0130 ##e ##\u0301 , \u4e2d ##\u56fd \ufa10"},
+    {"false", "true", "true", "A ##b ##E I ##e , \u4e2d \u56fd \u585a"},
+    {"false", "true", "false", "A ##b ##E I ##e , \u4e2d ##\u56fd \u585a"},
+    {"false", "false", "true", "A ##b ##\u00c9 \u0130 ##e ##\u0301 , \u4e2d \u56fd \ufa10"},
+    {"false", "false", "false", "A ##b ##\u00c9 \u0130 ##e ##\u0301 , \u4e2d ##\u56fd \ufa10"},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.expected);
+    std::string lines, vocabulary;
+    for (std::size_t id = 0; id < pieces.size(); ++id) {
+      lines += pieces[id] + "\n";
+      vocabulary += (id > 0 ? ", " : "") + io::json_string(pieces[id]) + ": " + std::to_string(id);
+    }
+    const std::string config = std::string("{\"do_lower_case\": ") + one.lower_case + ", \"strip_accents\": " + one.strip_accents + ", \"tokenize_chinese_chars\": " + one.ideographs + "}";
+    const std::string json = std::string(R"({"normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": )") + one.ideographs + R"(, "strip_accents": )" +
+                             one.strip_accents + R"(, "lowercase": )" + one.lower_case + R"(}, "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {"type": "WordPiece", )" +
+                             R"("unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {)" + vocabulary + "}}}";
+    CHECK(tokens(WordPiece(Folder().write("vocab.txt", lines).write("tokenizer_config.json", config).path), line) == one.expected);
+    CHECK(tokens(WordPiece(Folder().write("tokenizer.json", json).path), line) == one.expected);
+  }
+}
+
+TEST_CASE("word piece: tokenizer_config.json") {
+  const auto refused = [](const std::string& text) {
+    Folder folder;
+    return refusal(folder.write("vocab.txt", special).write("tokenizer_config.json", text));
+  };
+  CHECK(refused("{}") == "accepted");
+  CHECK(refused(R"({"tokenizer_class": null, "unk_token": {"content": "[UNK]"}, "model_max_length": 512})") == "accepted");
+  CHECK(refused("{") == "'/tokenizer_config.json': byte 1: expected a string");
+  const std::pair<const char*, const char*> cases[] = {
+    {R"("do_lower_case": null)", "do_lower_case is 'null', expected true or false"},
+    {R"("strip_accents": "yes")", "strip_accents is 'yes', expected null or true or false"},
+    {R"("tokenize_chinese_chars": 0)", "tokenize_chinese_chars is '0', expected true or false"},
+    {R"("do_basic_tokenize": false)", "do_basic_tokenize is 'false', expected true"},
+    {R"("tokenizer_class": "BertJapaneseTokenizer")", "tokenizer_class is 'BertJapaneseTokenizer', expected BertTokenizer or BertTokenizerFast or null"},
+    {R"("unk_token": "<unk>")", "unk_token is '<unk>', expected [UNK]"},
+    {R"("cls_token": "<s>")", "cls_token is '<s>', expected [CLS]"},
+    {R"("sep_token": "</s>")", "sep_token is '</s>', expected [SEP]"},
+  };
+  for (const auto& one : cases) {
+    CHECK(refused(std::string("{") + one.first + "}") == std::string("'/tokenizer_config.json': ") + one.second + ": a WordPiece tokenizer of BERT is computed");
+  }
+}
+
 namespace {
 
 std::uint64_t hash_of(std::uint64_t hash, const std::vector<std::int32_t>& ids) {
@@ -370,7 +431,10 @@ TEST_CASE("word piece: tokenizer.json") {
   const WordPiece tokenizer(Folder().write("tokenizer.json", whole).path);
   CHECK(tokenizer.encode("a\u00c9\u4e2d[MASK]", 512) == std::vector<std::int32_t>{3, 7, 6, 5, 2, 1});
   CHECK(tokenizer.encode("[SEP]", 512) == std::vector<std::int32_t>{3, 0, 0, 0, 1});  // not among the added ones
-  CHECK(tokens(WordPiece(Folder().write("tokenizer.json", whole).write("vocab.txt", std::string(special) + "z").path), "z") == "z");
+  Folder both;
+  both.write("tokenizer.json", whole).write("vocab.txt", std::string(special) + "z");
+  CHECK(tokens(WordPiece(both.path), "z") == "[UNK]");  // for what vocab.txt leaves open, tokenizer.json says
+  CHECK(tokens(WordPiece(both.write("tokenizer_config.json", "{}").path), "z") == "z");
 
   for (const char* order : {R"([{"id": 4, "content": "[MASK]a"}, {"id": 2, "content": "[MASK]"}])", R"([{"id": 2, "content": "[MASK]"}, {"id": 4, "content": "[MASK]a"}])"}) {
     std::string text = whole;
@@ -381,16 +445,18 @@ TEST_CASE("word piece: tokenizer.json") {
   }
 
   CHECK(with("null", "true") == "accepted");
-  CHECK(with("null", "false") == "'/tokenizer.json': normalizer.strip_accents is 'false'; expected null, as a lower-case WordPiece model of BERT has it");
-  CHECK(with("\"lowercase\": true", "\"lowercase\": false") ==
-        "'/tokenizer.json': normalizer.lowercase is 'false'; expected true, as a lower-case WordPiece model of BERT has it");
+  CHECK(with("null", "false") == "accepted");
+  CHECK(with("null", "\"null or true\"") ==
+        "'/tokenizer.json': normalizer.strip_accents is 'null or true'; expected null or true or false, as a WordPiece model of BERT has it");
+  CHECK(with("\"lowercase\": true", "\"lowercase\": 1") ==
+        "'/tokenizer.json': normalizer.lowercase is '1'; expected true or false, as a WordPiece model of BERT has it");
   CHECK(with(", \"lowercase\": true", "") ==
-        "'/tokenizer.json': normalizer.lowercase is missing; expected true, as a lower-case WordPiece model of BERT has it");
+        "'/tokenizer.json': normalizer.lowercase is missing; expected true or false, as a WordPiece model of BERT has it");
   CHECK(with("\"type\": \"WordPiece\"", "\"type\": \"BPE\"") ==
-        "'/tokenizer.json': model.type is 'BPE'; expected WordPiece, as a lower-case WordPiece model of BERT has it");
-  CHECK(with("100", "200") == "'/tokenizer.json': model.max_input_chars_per_word is '200'; expected 100, as a lower-case WordPiece model of BERT has it");
+        "'/tokenizer.json': model.type is 'BPE'; expected WordPiece, as a WordPiece model of BERT has it");
+  CHECK(with("100", "200") == "'/tokenizer.json': model.max_input_chars_per_word is '200'; expected 100, as a WordPiece model of BERT has it");
   CHECK(with("\"lstrip\": false", "\"lstrip\": true") ==
-        "'/tokenizer.json': added_tokens.lstrip is 'true'; expected false, as a lower-case WordPiece model of BERT has it");
+        "'/tokenizer.json': added_tokens.lstrip is 'true'; expected false, as a WordPiece model of BERT has it");
   CHECK(with(", \"lstrip\": false", "") == "accepted");
   CHECK(with("\"id\": 3", "\"id\": 4") == "'/tokenizer.json': added token '[CLS]' has id 4; model.vocab has it as 3");
   CHECK(with("\"content\": \"[CLS]\"", "\"content\": \"<s>\"") == "'/tokenizer.json': added token '<s>' has id 3; model.vocab lacks it");
@@ -405,6 +471,6 @@ TEST_CASE("word piece: tokenizer.json") {
   CHECK(refused("") == "'/tokenizer.json': byte 0: expected an object");
   CHECK(refused("\xFF") == "'/tokenizer.json': byte 0: expected UTF-8 all through");
   CHECK(refused(whole + "x").find("expected nothing more") != std::string::npos);
-  CHECK(refused("{}") == "'/tokenizer.json': normalizer.type is missing; expected BertNormalizer, as a lower-case WordPiece model of BERT has it");
+  CHECK(refused("{}") == "'/tokenizer.json': normalizer.lowercase is missing; expected true or false, as a WordPiece model of BERT has it");
   for (std::size_t size = 0; size < whole.size(); ++size) CHECK(refused(whole.substr(0, size)) != "accepted");
 }

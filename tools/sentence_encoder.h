@@ -16,7 +16,7 @@ namespace attend::tool {
 /// A model in memory. One thread at a time may use it; what it computes takes the threads of its calls.
 class SentenceEncoder {
  public:
-  /// That of a folder: config.json, model.safetensors, vocab.txt or tokenizer.json. Throws Failure.
+  /// That of a folder: config.json, model.safetensors, and what WordPieceVocabulary reads. Throws Failure.
   SentenceEncoder(const std::string& folder, const ModelPrecision& precision, Isa isa, const Threads& threads);
 
   const EncoderConfig& config() const noexcept { return config_; }

@@ -1,4 +1,4 @@
-// WordPiece: the ids of a text's tokens, for lower-case models of BERT's family.
+// WordPiece: the ids of a text's tokens, for models of BERT's family.
 #include "word_piece.h"
 
 #include <algorithm>
@@ -24,11 +24,13 @@ bool is_ideograph(char32_t code) {
 /// Cuts text into words, and these into pieces whose ids it appends, until there are `most`.
 class Cutter {
  public:
-  Cutter(const WordPieceVocabulary& vocabulary, std::size_t most, std::vector<std::int32_t>* ids) : vocabulary_(vocabulary), most_(most), ids_(*ids) {}
+  Cutter(const WordPieceVocabulary& vocabulary, std::size_t most, std::vector<std::int32_t>* ids)
+      : vocabulary_(vocabulary), rules_(vocabulary.rules()), most_(most), ids_(*ids) {}
 
   bool is_full() const { return ids_.size() >= most_; }
 
-  /// A text without added tokens. BERT drops control characters, sets ideographs apart, decomposes, drops accents, and takes lower case.
+  /// A text without added tokens. BERT drops control characters and, by the rules, sets ideographs apart, decomposes, drops accents, and
+  /// takes lower case.
   void read(std::string_view text) {
     while (!text.empty() && !is_full()) {
       std::size_t bytes = read_ascii(text);
@@ -50,7 +52,7 @@ class Cutter {
       const bool letter = small >= 'a' && small <= 'z';
       if (!letter && (byte < '0' || byte > '9')) break;
       if (count == 0) end_marks();
-      if (++characters_ <= most_characters) word_ += letter ? small : byte;
+      if (++characters_ <= most_characters) word_ += letter && rules_.lower_case ? small : byte;
     }
     return count;
   }
@@ -59,9 +61,13 @@ class Cutter {
     const Character whole = character(code);
     if (whole.is_control) return;
     if (whole.is_space) return end_word();
-    const bool alone = is_ideograph(code);
+    const bool alone = rules_.separate_ideographs && is_ideograph(code);
     if (alone) end_word();
-    for (const char32_t part : decompose(code)) put_in_order(part, part == code ? whole : character(part));
+    if (rules_.strip_accents) {
+      for (const char32_t part : decompose(code)) put_in_order(part, part == code ? whole : character(part));
+    } else {
+      add(code, whole);
+    }
     if (alone) end_word();
   }
 
@@ -72,7 +78,10 @@ class Cutter {
       return;
     }
     end_marks();
-    if (facts.is_mark) return;
+    if (!facts.is_mark) add(code, facts);
+  }
+
+  void add(char32_t code, const Character& facts) {
     if (facts.is_punctuation) end_word();
     add(code);
     if (facts.is_punctuation) end_word();
@@ -87,7 +96,11 @@ class Cutter {
   }
 
   void add(char32_t code) {
-    if (++characters_ <= most_characters) io::append_utf8(lower_case(code), &word_);
+    if (rules_.lower_case && code == U'\u0130') {  // alone of all it becomes two, where accents stay
+      add(U'i');
+      code = U'\u0307';
+    }
+    if (++characters_ <= most_characters) io::append_utf8(rules_.lower_case ? lower_case(code) : code, &word_);
   }
 
   void end_word() {
@@ -112,6 +125,7 @@ class Cutter {
   }
 
   const WordPieceVocabulary& vocabulary_;
+  const WordPieceRules& rules_;
   std::size_t most_;
   std::vector<std::int32_t>& ids_;
   std::string word_;

@@ -1,4 +1,4 @@
-// WordPiece: the ids of a text's tokens, for lower-case models of BERT's family.
+// WordPiece: the ids of a text's tokens, for models of BERT's family.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// The tokens of a lower-case WordPiece model and their ids.
+// The tokens of a WordPiece model and their ids, and the rules that go with them.
 #include "word_piece_vocabulary.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "failure.h"
 #include "io/json.h"
 #include "io/text.h"
+#include "json_members.h"
 
 namespace attend::tool {
 
@@ -52,23 +53,23 @@ const char* flaw(std::string_view token) {
 
 /// What tokenizer.json must say, for WordPiece tokenizes so. An added token may leave it out.
 struct Setting {
-  std::string_view object, name, expected, otherwise;
+  std::string_view object, name, expected;  // the last: words that " or " separates
 };
-constexpr Setting settings[] = {
-  {"normalizer", "type", "BertNormalizer", ""},
-  {"normalizer", "clean_text", "true", ""},
-  {"normalizer", "handle_chinese_chars", "true", ""},
-  {"normalizer", "strip_accents", "null", "true"},  // null: as lowercase
-  {"normalizer", "lowercase", "true", ""},
-  {"pre_tokenizer", "type", "BertPreTokenizer", ""},
-  {"model", "type", "WordPiece", ""},
-  {"model", "unk_token", "[UNK]", ""},
-  {"model", "continuing_subword_prefix", "##", ""},
-  {"model", "max_input_chars_per_word", "100", ""},
-  {"added_tokens", "single_word", "false", ""},
-  {"added_tokens", "lstrip", "false", ""},
-  {"added_tokens", "rstrip", "false", ""},
-  {"added_tokens", "normalized", "false", ""},
+constexpr Setting settings[] = {  // those of WordPieceRules come first
+  {"normalizer", "lowercase", "true or false"},
+  {"normalizer", "strip_accents", "null or true or false"},
+  {"normalizer", "handle_chinese_chars", "true or false"},
+  {"normalizer", "type", "BertNormalizer"},
+  {"normalizer", "clean_text", "true"},
+  {"pre_tokenizer", "type", "BertPreTokenizer"},
+  {"model", "type", "WordPiece"},
+  {"model", "unk_token", "[UNK]"},
+  {"model", "continuing_subword_prefix", "##"},
+  {"model", "max_input_chars_per_word", "100"},
+  {"added_tokens", "single_word", "false"},
+  {"added_tokens", "lstrip", "false"},
+  {"added_tokens", "rstrip", "false"},
+  {"added_tokens", "normalized", "false"},
 };
 
 /// Reads tokenizer.json, whose tokens may come in any order.
@@ -104,21 +105,19 @@ class TokenizerFile {
 
   std::vector<Entry> tokens;  // in the order of their ids, which begin with 0
   std::vector<Entry> added;
+  WordPieceRules rules() const { return {found_[0], found_[1], found_[2]}; }
 
  private:
   [[noreturn]] void fail(const Setting& setting, const std::string& what) const {
-    throw Failure(io::quoted(path_) + ": " + std::string(setting.object) + "." + std::string(setting.name) + " " + what + "; expected " +
-                  std::string(setting.expected) + ", as a lower-case WordPiece model of BERT has it");
+    throw Failure(io::quoted(path_) + ": " + std::string(setting.object) + "." + std::string(setting.name) + " " + what + "; expected " + std::string(setting.expected) +
+                  ", as a WordPiece model of BERT has it");
   }
 
   /// Compares the value of a setting; passes over that of another member.
   void read_setting(const std::string& object, const std::string& name) {
     for (std::size_t i = 0; i < std::size(settings); ++i) {
       if (settings[i].object != object || settings[i].name != name) continue;
-      std::string value;
-      if (json_.read_scalar(&value) && value != settings[i].expected && (settings[i].otherwise.empty() || value != settings[i].otherwise)) {
-        fail(settings[i], "is " + io::quoted(value));
-      }
+      if (json_.read_scalar(&found_[i]) && !is_one_of(found_[i], settings[i].expected)) fail(settings[i], "is " + io::quoted(found_[i]));
       seen_[i] = true;
       return;
     }
@@ -158,6 +157,7 @@ class TokenizerFile {
   const std::string& path_;
   io::JsonReader json_;
   bool seen_[std::size(settings)] = {};
+  std::string found_[std::size(settings)];
 };
 
 }  // namespace
@@ -167,10 +167,16 @@ WordPieceVocabulary::WordPieceVocabulary(const std::string& folder) {
     std::error_code none;
     return std::filesystem::exists(path, none);
   };
-  const std::string lines = folder + "/vocab.txt", json = folder + "/tokenizer.json";
-  if (exists(lines)) read_lines(lines);
-  else if (exists(json)) read_json(json);
-  else throw Failure(io::quoted(folder) + " has neither vocab.txt nor tokenizer.json; expected the folder of a model");
+  const std::string lines = folder + "/vocab.txt", json = folder + "/tokenizer.json", config = folder + "/tokenizer_config.json";
+  if (exists(lines) && (exists(config) || !exists(json))) {
+    if (exists(config)) rules_ = WordPieceRules(config);
+    read_lines(lines);
+  } else if (exists(json)) {
+    read_json(json);
+  }
+  else {
+    throw Failure(io::quoted(folder) + " has neither vocab.txt nor tokenizer.json; expected the folder of a model");
+  }
 }
 
 void WordPieceVocabulary::read_lines(const std::string& path) {
@@ -195,6 +201,7 @@ void WordPieceVocabulary::read_lines(const std::string& path) {
 void WordPieceVocabulary::read_json(const std::string& path) {
   const io::InputFile file = open(path);
   const TokenizerFile tokenizer(path, contents(file));
+  rules_ = tokenizer.rules();
   for (const TokenizerFile::Entry& entry : tokenizer.tokens) {
     if (const char* what = flaw(entry.token)) {
       throw Failure(io::quoted(path) + ": token " + std::to_string(entry.id) + " " + what);

@@ -1,4 +1,4 @@
-// The tokens of a lower-case WordPiece model and their ids.
+// The tokens of a WordPiece model and their ids, and the rules that go with them.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,17 @@
 #include <string_view>
 #include <vector>
 
+#include "word_piece_rules.h"
+
 namespace attend::tool {
 
 /// A piece that continues a word stands in the vocabulary behind "##".
 class WordPieceVocabulary {
  public:
-  /// That of a model's folder, from vocab.txt, or from tokenizer.json where there is no vocab.txt. Throws Failure.
+  /// That of a model's folder. Throws Failure.
+  ///
+  /// vocab.txt with tokenizer_config.json beside it is read first, for it is read fastest; then tokenizer.json; then vocab.txt alone,
+  /// for which the rules are those of lower-case models.
   explicit WordPieceVocabulary(const std::string& folder);
 
   std::int32_t size() const noexcept { return static_cast<std::int32_t>(ends_.size()); }
@@ -26,6 +31,7 @@ class WordPieceVocabulary {
   /// The longest piece that a word begins with, or what is left of it where `continues_word`.
   Piece longest_piece(std::string_view rest, bool continues_word) const noexcept;
 
+  const WordPieceRules& rules() const noexcept { return rules_; }
   std::int32_t unknown() const noexcept { return unknown_; }        // [UNK]
   std::int32_t classifier() const noexcept { return classifier_; }  // [CLS]
   std::int32_t separator() const noexcept { return separator_; }    // [SEP]
@@ -44,6 +50,7 @@ class WordPieceVocabulary {
   std::vector<std::uint32_t> ends_;  // where each ends
   std::size_t longest_ = 0;
   std::vector<std::int32_t> slots_;  // a hash table of ids, at most half full; -1: free
+  WordPieceRules rules_;
   std::int32_t unknown_ = -1, classifier_ = -1, separator_ = -1;
   std::vector<std::int32_t> added_;
 };
