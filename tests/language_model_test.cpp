@@ -92,8 +92,8 @@ double error(const std::vector<float>& found, const std::vector<float>& expected
   return std::sqrt(off / all);
 }
 
-// A model of one block, 4 heads of 4, two of keys, which the test may change.
-Builder small_model() {
+/// A model of one block, 4 heads of 4, two of keys, which the test may change; one matrix may have other columns.
+Builder small_model(const std::string& other = "", std::uint64_t columns = 0) {
   Random random(3);
   Builder builder;
   builder.word("general.architecture", "llama");
@@ -107,7 +107,10 @@ Builder small_model() {
   builder.floats("output_norm.weight", {16}, random);
   const std::pair<const char*, std::vector<std::uint64_t>> tensors[] = {{"attn_norm", {16}}, {"attn_q", {16, 16}}, {"attn_k", {8, 16}},  {"attn_v", {8, 16}},    {"attn_output", {16, 16}},
                                                                         {"ffn_norm", {16}},  {"ffn_up", {32, 16}}, {"ffn_gate", {32, 16}}, {"ffn_down", {16, 32}}};
-  for (const auto& [name, shape] : tensors) builder.floats(std::string("blk.0.") + name + ".weight", shape, random);
+  for (auto [name, shape] : tensors) {
+    if (name == other) shape.back() = columns;
+    builder.floats(std::string("blk.0.") + name + ".weight", shape, random);
+  }
   return builder;
 }
 
@@ -246,6 +249,9 @@ TEST_CASE("language model: files that are refused") {
         "'m.gguf': tensor 'blk.0.ffn_gift.weight': a model of llama's architecture and 1 blocks has none of that name");
   CHECK(with("token_embd.weight", "token_made.weight") == "'m.gguf': tensor 'token_embd.weight': there is none of that name");
   CHECK(with("blk.0.attn_k.weight", "blk.0.attn_z.weight").find("'m.gguf'") == 0);
+  for (const char* side : {"attn_q", "attn_k", "attn_v"}) {
+    CHECK(refusal(small_model(side, 32)) == "'m.gguf': the attention of 'blk.0.' takes or gives rows of 32, expected llama.embedding_length, 16");
+  }
   const auto also = [](const std::string& name, const std::vector<std::uint64_t>& shape) {
     Builder builder = small_model();
     Random random(1);

@@ -100,6 +100,7 @@ std::string refusal(const std::string& folder) {
     SentenceEncoder encoder(folder, precision("float32"), Isa::best, {});
   } catch (const Failure& failure) {
     std::string message = failure.what();
+    CHECK(message.find('\n') == std::string::npos);
     const std::size_t at = message.find(folder);
     return at == std::string::npos ? message : message.erase(at, folder.size());
   }
@@ -194,11 +195,15 @@ TEST_CASE("sentences: files that are refused, each with what is wrong") {
   CHECK(config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": -2") == "'/config.json': num_hidden_layers is '-2', expected 1 to 1024");
   CHECK(config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2e1").find("'/config.json': num_hidden_layers is '2e1'") == 0);
   CHECK(config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3").find("encoder.layer.2") != std::string::npos);
-  CHECK(config("\"num_attention_heads\": 3", "\"num_attention_heads\": 5").find("accepted") == std::string::npos);
+  CHECK(config("\"num_attention_heads\": 3", "\"num_attention_heads\": 5") ==
+        "'/model.safetensors': num_heads 5 does not divide the 24 columns of its queries");
+  CHECK(config("\"num_attention_heads\": 3", "\"num_attention_heads\": 25") == "'/config.json': num_attention_heads is '25', expected 1 to 24");
   CHECK(config("\"gelu\"", "\"mish\"") == "'/config.json': hidden_act is 'mish', expected gelu, gelu_new, relu or silu");
   CHECK(config("1e-12", "\"nan\"") == "'/config.json': layer_norm_eps is 'nan', expected a number, 0 or more");
   CHECK(with("sentence_bert_config.json", "{\"max_seq_length\": 11}") == "'/sentence_bert_config.json': max_seq_length is '11', expected 1 to 10");
   CHECK(with("sentence_bert_config.json", "{\"max_seq_length\": null}") == "accepted");
+  CHECK(with("sentence_bert_config.json", "{\"do_lower_case\": true}") ==
+        "'/sentence_bert_config.json': do_lower_case is 'true', expected false: texts come to the tokenizer as they are");
   CHECK(with("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n") == "'/model.safetensors': tensor 'embeddings.word_embeddings.weight' has shape (10, 24), expected (3, 24)");
   CHECK(with("model.safetensors", "").find("'/model.safetensors'") == 0);
   const TinyModel model;
@@ -216,6 +221,34 @@ TEST_CASE("sentences: files that are refused, each with what is wrong") {
     const bool bias = name.find("attention") != std::string::npos && name.find("dense.bias") != std::string::npos;  // a layer may lack it
     const bool side = name.find(".self.") != std::string::npos && name.find(".bias") != std::string::npos;
     if (!bias && !side) CHECK(refusal(model.path).find("'/model.safetensors'") == 0);
+  }
+}
+
+TEST_CASE("sentences: files that are cut short, and tensors of other shapes") {
+  const TinyModel model;
+  const std::string text = tiny_encoder::config(), weights = model.path + "/model.safetensors";
+  for (std::size_t size = 0; size < text.rfind('}'); ++size) {
+    tiny_encoder::write_text(model.path + "/config.json", text.substr(0, size));
+    CHECK(refusal(model.path).find("'/config.json': ") == 0);
+  }
+  tiny_encoder::write_text(model.path + "/config.json", text);
+  for (std::uintmax_t size = std::filesystem::file_size(weights) - 1; size > 3000; size -= 3000) {
+    std::filesystem::resize_file(weights, size);
+    CHECK(refusal(model.path).find("'/model.safetensors'") == 0);
+  }
+  for (const auto& tensor : tiny_encoder::tensors()) {
+    CAPTURE(tensor.first);
+    for (const std::size_t axis : {std::size_t{0}, tensor.second.shape.size() - 1}) {
+      if (axis == 0 && tensor.first.find("token_type") != std::string::npos) continue;  // more types are of no harm
+      std::map<std::string, Array> other = tiny_encoder::tensors();
+      reference::Shape shape = tensor.second.shape;
+      ++shape[axis];
+      other[tensor.first] = Array::zeros(shape);
+      REQUIRE_OK(tiny_encoder::write_tensors(weights, other));
+      const std::string said = refusal(model.path);
+      CHECK(said.find("'/model.safetensors'") == 0);
+      CHECK(said.find(", expected ") != std::string::npos);
+    }
   }
 }
 

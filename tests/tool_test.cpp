@@ -2025,9 +2025,61 @@ TEST_CASE("tool: what embed, similar and a model's heatmap refuse") {
   check_refused(model.with({"heatmap", "a", "--causal"}), {"--causal: of no use with --model"});
   check_refused({"heatmap", "--query", "q.npy"}, {"--weights is missing"});
   check_refused(model.with({"heatmap"}), {"--model: given, but no sentence"});
-  write(model / "config.json", "{");
-  check_refused(model.with({"embed", "a", "--out", model / "v.npy"}), {"config.json"});
-  CHECK_FALSE(files::exists(model / "v.npy"));
+}
+
+TEST_CASE("tool: a model whose files are hostile is refused in one line, and no file is left") {
+  struct Case {
+    const char* name;
+    std::string text;
+    Words parts;
+  };
+  const Case cases[] = {
+      {"config.json", "{", {"config.json': byte 1: expected"}},
+      {"config.json", std::string(1 << 20, '['), {"config.json': byte 0: expected an object"}},
+      {"vocab.txt", "[UNK]\n[CLS]\n[SEP]\na\na\n", {"vocab.txt': tokens 3 and 4 are both 'a'"}},
+      {"vocab.txt", "[CLS]\n[SEP]\na\n", {"vocab.txt': none of its 3 tokens is [UNK]"}},
+      {"tokenizer_config.json", "{\"do_lower_case\": \"perhaps\"}", {"tokenizer_config.json': do_lower_case is 'perhaps', expected true or false"}},
+      {"model.safetensors", "", {"model.safetensors'"}},
+      {"model.safetensors", std::string(8, '\xff') + "{}", {"model.safetensors'"}},
+  };
+  for (const Case& one : cases) {
+    const SmallModel model;
+    write(model / one.name, one.text);
+    const std::set<std::string> before = model.names();
+    check_refused(model.with({"embed", "a", "--out", model / "v.npy"}), one.parts);
+    check_refused(model.with({"similar", "a", "b"}), one.parts);
+    check_refused(model.with({"heatmap", "a", "--svg", model / "a.svg"}), one.parts);
+    CHECK(model.names() == before);
+  }
+}
+
+TEST_CASE("tool: embed takes lines that are empty, hold NUL bytes or a megabyte, and many of them") {
+  const SmallModel model;
+  const std::string nul(1, '\0'), out = model / "v.npy", million(1 << 20, 'a');
+  const auto embedded = [&](const std::string& lines) {
+    write(model / "lines.txt", lines);
+    const Outcome outcome = run(model.with({"embed", "--file", model / "lines.txt", "--out", out, "--quiet"}));
+    CHECK(outcome.code == 0);
+    CHECK(outcome.out.empty());
+    io::FloatTensor vectors;
+    REQUIRE(io::read_npy(out, &vectors).ok());
+    vectors.keep();
+    return vectors;
+  };
+  // Each pair of lines has the same tokens.
+  for (const auto& [one, other] : {std::pair<std::string, std::string>{"", nul + nul}, {"a" + nul + "b", "ab"}, {"\xff\xfe", " "}, {million, "?"}, {million + "?", "? ?"}, {"a" + million, "\xe2\x82\xac"}}) {
+    const io::FloatTensor vectors = embedded(one + "\n" + other + "\n");
+    REQUIRE(vectors.shape() == std::vector<std::int64_t>{2, 24});
+    for (int c = 0; c < 24; ++c) CHECK(vectors.view.data[c] == vectors.view.data[24 + c]);
+  }
+  std::string many;
+  for (int n = 0; n < 10000; ++n) many += n % 2 == 0 ? "a b\n" : "\n";
+  const io::FloatTensor vectors = embedded(many);
+  REQUIRE(vectors.shape() == std::vector<std::int64_t>{10000, 24});
+  for (int n = 48; n < 240000; ++n) REQUIRE(vectors.view.data[n] == vectors.view.data[n % 48]);
+  write(model / "lines.txt", "");
+  check_refused(model.with({"embed", "--file", model / "lines.txt", "--out", model / "none.npy"}), {"no sentence was given"});
+  CHECK_FALSE(files::exists(model / "none.npy"));
 }
 
 namespace {

@@ -107,7 +107,10 @@ LanguageModel::Block LanguageModel::read_block(const io::GgufFile& file, std::in
   set_precision(precision, isa, &options);
   io::LayerWeights found;
   require(io::find_layer(file, prefix, &found, 0, options));
-  if (found.config.query_size != width || found.config.output_size != width) refuse(file, "the attention of " + io::quoted(prefix) + " is not of the width " + std::to_string(width));
+  for (const std::int64_t size : {found.config.query_size, found.config.key_size, found.config.value_size, found.config.output_size}) {
+    if (size == 0 || size == width) continue;
+    refuse(file, "the attention of " + io::quoted(prefix) + " takes or gives rows of " + std::to_string(size) + ", expected llama.embedding_length, " + std::to_string(width));
+  }
   require(io::make_layer(file, std::move(found), 0, &block.attention, options));
   block.attention_norm = read_tensor(file, prefix + "attn_norm.weight", {width});
   block.feed_forward_norm = read_tensor(file, prefix + "ffn_norm.weight", {width});

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "failure.h"
+#include "io/shape.h"
 #include "io/text.h"
 #include "text.h"
 
@@ -46,12 +47,7 @@ io::FloatTensor read(const io::TensorFile& file, const std::string& name, const 
   io::FloatTensor tensor;
   require(file.read(name, &tensor));
   if (tensor.shape() == shape) return tensor;
-  const auto text = [](const std::vector<std::int64_t>& sizes) {
-    std::string all;
-    for (const std::int64_t size : sizes) all += (all.empty() ? "" : ", ") + std::to_string(size);
-    return "(" + all + ")";
-  };
-  throw Failure(io::quoted(file.path()) + ": tensor " + io::quoted(name) + " has shape " + text(tensor.shape()) + ", expected " + text(shape));
+  throw Failure(io::quoted(file.path()) + ": tensor " + io::quoted(name) + " has shape " + io::shape_text(tensor.shape()) + ", expected " + io::shape_text(shape));
 }
 
 Linear load_linear(const io::TensorFile& file, const std::string& name, std::int64_t inputs, std::int64_t outputs, const Precision& precision, Isa isa) {
@@ -89,12 +85,10 @@ void SentenceEncoder::load(const std::string& path, const ModelPrecision& precis
   };
   positions_ = read(file, prefix_ + "embeddings.position_embeddings.weight", {config_.positions, width});
   positions_.keep();
-  io::FloatTensor types;
   const std::string types_name = prefix_ + "embeddings.token_type_embeddings.weight";
-  require(file.read(types_name, &types));
-  if (types.view.rank != 2 || types.view.sizes[0] < 1 || types.view.sizes[1] != width) {
-    throw Failure(format("%s: tensor %s: expected rows of %lld", io::quoted(path).c_str(), io::quoted(types_name).c_str(), static_cast<long long>(width)));
-  }
+  const io::TensorEntry* const entry = file.find(types_name);
+  const std::int64_t types_of_tokens = entry != nullptr && !entry->shape.empty() ? std::max<std::int64_t>(1, entry->shape[0]) : 1;
+  const io::FloatTensor types = read(file, types_name, {types_of_tokens, width});
   for (std::size_t i = 0; i < positions_.owned.size(); ++i) positions_.owned[i] += types.view.data[static_cast<std::int64_t>(i) % width];
   embedding_norm_ = read_norm(prefix_ + "embeddings.LayerNorm");
 
@@ -109,8 +103,10 @@ void SentenceEncoder::load(const std::string& path, const ModelPrecision& precis
     require(io::find_layer(file, name + ".attention", &found, config_.heads, options));
     require(io::make_layer(file, std::move(found), config_.heads, &layer.attention, options));
     const MultiHeadAttentionConfig& made = layer.attention.attention.config();
-    if (made.query_size != width || (made.output_size != 0 && made.output_size != width)) {
-      throw Failure(format("%s: layer %lld of attention is not %lld wide", io::quoted(path).c_str(), static_cast<long long>(n), static_cast<long long>(width)));
+    for (const std::int64_t size : {made.query_size, made.key_size, made.value_size, made.output_size}) {
+      if (size == 0 || size == width) continue;
+      throw Failure(format("%s: layer %lld of attention takes or gives rows of %lld, expected hidden_size, %lld", io::quoted(path).c_str(), static_cast<long long>(n),
+                           static_cast<long long>(size), static_cast<long long>(width)));
     }
     layer.up = load_linear(file, name + ".intermediate.dense", width, config_.hidden_width, precision.linear, isa);
     layer.down = load_linear(file, name + ".output.dense", config_.hidden_width, width, precision.linear, isa);
