@@ -173,8 +173,7 @@ WordPieceVocabulary::WordPieceVocabulary(const std::string& folder) {
     read_lines(lines);
   } else if (exists(json)) {
     read_json(json);
-  }
-  else {
+  } else {
     throw Failure(io::quoted(folder) + " has neither vocab.txt nor tokenizer.json; expected the folder of a model");
   }
 }
