@@ -133,7 +133,7 @@ TEST_CASE("gguf: llama's layers have the bits of the same layer as transformers 
   REQUIRE_OK(io::load_layer(llama, "blk.1", 0, &stored, of_file));
   CHECK(stored.attention.config().weight_type == WeightType::float16);
   CHECK_SAME_BITS(output_of(stored), output_of(original));
-  CHECK(std::string(io::load_layer(llama, "blk.0", 0, &stored, of_file).message()).find("stored as F16, but 'blk.0.attn_q.weight' as F32") != std::string::npos);
+  CHECK(std::string(io::load_layer(llama, "blk.0", 0, &stored, of_file).message()).find("stored as F16, but 'attn_q.weight' as F32") != std::string::npos);
 }
 
 TEST_CASE("gguf: blocks are int4 where their numbers are exactly that, and else floats") {
@@ -219,7 +219,7 @@ TEST_CASE("gguf: blocks are int4 where their numbers are exactly that, and else 
     found = found_in(file);
     CHECK(found.weights.stored_value == nullptr);
     CHECK(found.weights.stored_query != nullptr);
-    CHECK(std::string(io::find_layer(file, "blk.0", &found, 0, of_file).message()).find("'blk.0.attn_v.weight': stored as Q4_1, here float32, but 'blk.0.attn_k.weight' as Q4_0, here int4") !=
+    CHECK(std::string(io::find_layer(file, "blk.0", &found, 0, of_file).message()).find("'blk.0.attn_v.weight': stored as Q4_1, here float32, but 'attn_k.weight' as Q4_0, here int4") !=
           std::string::npos);
   }
   // In groups of another size, or of another type, they are floats.
@@ -401,7 +401,7 @@ TEST_CASE("gguf: layers that cannot be made are refused by name") {
   refused(with([](Builder& b) { b.count("llama.rope.dimension_count", 6); }), "llama.rope.dimension_count: 6, expected");
   refused(with([](Builder& b) { b.word("llama.rope.scaling.type", "yarn"); }), "llama.rope.scaling.type 'yarn': there are none and linear; rotary takes frequencies of your own");
   refused(with([](Builder& b) { b.tensor("rope_freqs.weight", {1}, 0, bits(2.0f)); }), "tensor 'rope_freqs.weight': shape (1,), expected (2,)");
-  refused(with([](Builder& b) { b.tensor("blk.0.attn_sub_norm.weight", {1}, 0, bits(2.0f)); }), "does not use 'blk.0.attn_sub_norm.weight'");
+  refused(with([](Builder& b) { b.tensor("blk.0.attn_sub_norm.weight", {1}, 0, bits(2.0f)); }), "does not use 'attn_sub_norm.weight'");
   refused(with([](Builder& b) { b.infos.replace(b.infos.find("attn_v"), 6, "attn_x"); }), "no attention layer under prefix 'blk.0' (GGUF names lack 'attn_v.weight')");
   Builder silent = good;
   silent.values = text("general.architecture") + bits<std::uint32_t>(8) + text("llama");

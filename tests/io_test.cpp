@@ -943,7 +943,7 @@ TEST_CASE("io: a layer is chosen, and its sizes are checked") {
   refused(d2l, 3, {3, 4}, "shape (3, 4), expected (4, 4)");
   const std::vector<Named> packed = {{"a.in_proj_weight", {6, 2}}, {"a.out_proj.weight", {2, 2}},
                                      {"a.in_proj_bias", {6}}};
-  refused(packed, 0, {5, 2}, "shape (5, 2), expected 2 rows of queries, as wide as 'a.out_proj.weight' asks, and as many of keys and of values");
+  refused(packed, 0, {5, 2}, "shape (5, 2), expected 2 rows of queries, as wide as 'out_proj.weight' asks, and as many of keys and of values");
   refused(packed, 2, {5}, "shape (5,), expected (6,)");
   CHECK(layer.config.num_hiddens == 0);  // untouched by all these errors
 
@@ -1044,13 +1044,13 @@ TEST_CASE("io: where there is no layer, the nearest ones are named") {
   check_error(find_layer(file, "encoder.layer.2.attention", &layer),
               "no attention layer under prefix 'encoder.layer.2.attention'; try "
               "'bert.encoder.layer.2.attention', 'bert.encoder.layer.0.attention', "
-              "'bert.encoder.layer.1.attention'");
+              "'bert.encoder.layer.1.attention', 'bert.encoder.layer.11.attention'");
   check_error(find_layer(file, "bert.encoder.layer.11", &layer),
               "; try 'bert.encoder.layer.11.attention', 'bert.encoder.layer.1.attention'");
   check_error(find_layer(file, "pooler.", &layer),
               "under prefix 'pooler' (Llama names lack 'k_proj.weight'); try 'bert.");
   check_error(find_layer(file_of({{"x", {1}}}), "", &layer),
-              "under prefix '' or another, by names of D2L, torch, ");
+              "under prefix '' or another; there are 'x'; names known: D2L, torch, ");
   const SafetensorsFile small =
       file_of({{"x.in_proj_weight", {3, 1}}, {"x.out_proj.weight", {1, 1}}});
   check_error(find_layer(small, ".", &layer), "under prefix ''; try 'x'");

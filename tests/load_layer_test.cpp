@@ -244,7 +244,7 @@ TEST_CASE("load_layer: shards by their index") {
     CHECK_FALSE(status.ok());
     CHECK_MESSAGE(std::string(status.message()).find(part) != std::string::npos, status.message());
   };
-  refused(folder / one, "one of several files, which its .safetensors.index.json opens together: no attention layer");
+  refused(folder / one, "one of several, which its .safetensors.index.json opens together: no attention layer");
   map(", \"x\": \"" + two + "\"");
   refused(index, "tensor 'x': expected in '" + two + "', which has none of that name");
   map(", \"x\": \"../" + two + "\"");
@@ -317,8 +317,41 @@ TEST_CASE("load_layer: what may stay unused is named") {
   // A layer that is not there: the families, and what is there.
   write(path, {{"encoder.weird.weight", {2, 2}, {1, 2, 3, 4}}, {"x", {1}, {1}}});
   const std::string message = io::load_layer(path, "encoder.wierd", H, &loaded).message();
-  CHECK(message.find("or another, by names of D2L, torch, BERT, ") != std::string::npos);
-  CHECK(message.find("; there are 'encoder.weird.weight'") != std::string::npos);
+  CHECK(message.find("or another; there are 'encoder.weird.weight', 'x'; names known: D2L, torch, BERT, ") != std::string::npos);
+}
+
+TEST_CASE("load_layer: no message loses its end, however long names are") {
+  const Folder folder;
+  const std::string path = folder / ("google-siglip-so400m-patch14-384/" + std::string(40, 'x') + "/model.safetensors");
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  const std::string prefix = "model.vision_tower.encoder.layers.11.self_attn.";
+  Random random(13);
+  const Original original(2, random);
+  const auto good_with = [&](const std::vector<Named>& more) {
+    std::vector<Named> tensors = original.separate("q_proj", "k_proj", "v_proj", "o_proj");
+    tensors.insert(tensors.end(), more.begin(), more.end());
+    return tensors;
+  };
+  const auto message_of = [&](std::vector<Named> tensors, const std::string& asked) {
+    for (Named& tensor : tensors) tensor.name = prefix + tensor.name;
+    write(path, tensors);
+    io::LoadedLayer loaded;
+    const Status status = io::load_layer(path, asked, H, &loaded);
+    CHECK(!status.ok());
+    const std::string message = status.message();
+    CHECK(message.find("/model.safetensors': ") != std::string::npos);
+    return message;
+  };
+  const auto ends = [&](const std::string& message, const std::string& end) {
+    CHECK_MESSAGE((message.size() >= end.size() && message.substr(message.size() - end.size()) == end), message);
+  };
+  const std::vector<Named> odd = {{"in_proj", {1}, {1.0f}}, {"conv1d.weight", {1}, {1.0f}}, {"out_proj", {1}, {1.0f}}};
+  ends(message_of(odd, prefix), " or another; there are '" + prefix + "conv1d.weight' and 2 more");
+  ends(message_of(good_with({}), "vision_model"), "no attention layer under prefix 'vision_model'; try '" + prefix.substr(0, prefix.size() - 1) + "'");
+  ends(message_of(good_with({{"one.weight", {1}, {1.0f}}, {"two.weight", {1}, {1.0f}}}), prefix), "the layer does not use 'one.weight', 'two.weight'; what may stay unused goes into ignored");
+  ends(message_of(good_with({{"rel_pos_h", {1}, {1.0f}}}), prefix), "as SAM has it, which attend does not have");
+  ends(message_of({{"qkv_proj.weight", {1000, 300}, std::vector<float>(300000)}, {"o_proj.weight", {300, 300}, std::vector<float>(90000)}}, prefix),
+       "300 rows of queries, as wide as 'o_proj.weight' asks, and as many of keys and of values, or a divisor of that");
 }
 
 TEST_CASE("load_layer: what changes every result is refused, ignored or not") {
@@ -337,7 +370,7 @@ TEST_CASE("load_layer: what changes every result is refused, ignored or not") {
       const Status status = io::load_layer(path, prefix, H, &loaded, options);
       CHECK_FALSE(status.ok());
       const std::string message = status.message();
-      CHECK_MESSAGE(message.find("tensor '" + prefix + name + "' cannot be ignored: it is " + part) != std::string::npos, message);
+      CHECK_MESSAGE(message.find("tensor '" + prefix + name + "': it cannot be ignored, for it is " + part) != std::string::npos, message);
     };
     refused();
     options.ignored = {name};
@@ -360,7 +393,7 @@ TEST_CASE("load_layer: what changes every result is refused, ignored or not") {
   // The bias of what is used without one.
   std::vector<Named> normed = original.separate("q_proj", "k_proj", "v_proj", "o_proj");
   normed.push_back({"k_norm.weight", {D}, std::vector<float>(D, 1.0f)});
-  check(normed, "a.", "k_norm.bias", "the bias of 'a.k_norm.weight'");
+  check(normed, "a.", "k_norm.bias", "the bias of 'k_norm.weight'");
   std::vector<Named> t5 = original.separate("q", "k", "v", "o");
   t5.resize(4);
   check(t5, "", "o.bias", "the bias of 'o.weight'");

@@ -11,6 +11,7 @@
 #include "failure.h"
 #include "io/architecture.h"
 #include "io/shape.h"
+#include "io/text.h"
 #include "layer_input.h"
 #include "output.h"
 #include "output_arrays.h"
@@ -147,7 +148,7 @@ const Verb run_verb = {
     "result and is not in attend is an error in any case: bias_k and bias_v of torch's add_bias_kv,\n"
     "logit_scale of attention by cosines, the bias of a norm.\n"
     "A GGUF file says how many heads there are, and how they are rotated, which --rope-theta T or none\n"
-    "overrides. It is of the architectures " + io::known_architectures() + ".\n"
+    "overrides. It is of the architectures " + io::listed(io::known_architectures(), std::string::npos) + ".\n"
     "F16, BF16 and Q4_0 can be taken as they are, and Q4_1 where all that it adds is whole steps; Q8_0, and\n"
     "Q4_1 else, are read as float32, and rounded where --weight-type asks for less.\n",
     joined({

@@ -377,7 +377,7 @@ struct LayerWeights {
 /// Q8_0, Q4_0 and Q4_1 are read as float32; but Q4_0 is int4 in groups of 32, and so is a matrix of Q4_1 in which all that is added is a whole
 /// number of steps, from -15 to 0: these stay as they are where int4 is asked for.
 ///
-/// If no convention matches, the message names up to three prefixes under which one does, the nearest first; if there are none, tensors
+/// If no convention matches, the message names prefixes under which one does, the nearest first; if there are none, tensors
 /// with similar names, and the conventions.
 Status find_layer(const TensorFile& file, const std::string& prefix, LayerWeights* layer,
                   std::int64_t num_heads = 0, const LoadOptions& options = {}) noexcept;

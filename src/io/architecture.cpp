@@ -27,9 +27,9 @@ bool find_rotation(std::string_view architecture, Rotation* rotation) noexcept {
   return false;
 }
 
-std::string known_architectures() {
-  std::string names;
-  for (const auto& known : architectures) names += (names.empty() ? "" : ", ") + std::string(known.name);
+std::vector<std::string> known_architectures() {
+  std::vector<std::string> names;
+  for (const auto& known : architectures) names.emplace_back(known.name);
   return names;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace attend::io {
 
@@ -16,7 +17,7 @@ enum class Rotation {
 /// False if the architecture is not known.
 bool find_rotation(std::string_view architecture, Rotation* rotation) noexcept;
 
-/// "llama, granite, ...".
-std::string known_architectures();
+/// "llama", "granite", ...
+std::vector<std::string> known_architectures();
 
 }  // namespace attend::io

@@ -122,10 +122,6 @@ std::string text_of(const GgufValue& value) {
   return text.size() <= most_text && is_utf8(text) ? std::string(text) : "";
 }
 
-Status error(const std::string& path, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(path).c_str(), what.c_str());
-}
-
 const GgufValue* find(const std::vector<GgufValue>& values, std::string_view key) {
   const auto found = std::find_if(values.begin(), values.end(), [&](const GgufValue& value) { return value.key == key; });
   return found == values.end() ? nullptr : &*found;
@@ -137,7 +133,7 @@ Status read_fact(const std::string& path, const std::vector<GgufValue>& values, 
   if (value == nullptr) return {};
   const std::vector<double> numbers = numbers_of(*value);
   if (numbers.size() != 1 || !(numbers[0] >= lowest && numbers[0] <= 0x1p100)) {
-    return error(path, key + ": expected a number of at least " + std::to_string(static_cast<int>(lowest)));
+    return file_error(path, key + ": expected a number of at least " + std::to_string(static_cast<int>(lowest)));
   }
   *fact = numbers[0];
   return {};
@@ -148,16 +144,16 @@ Status read_counts(const std::string& path, const std::vector<GgufValue>& values
   const GgufValue* value = find(values, key);
   if (value == nullptr) return {};
   for (const double number : numbers_of(*value)) {
-    if (!(number >= 0.0 && number <= 0x1p32)) return error(path, key + ": expected counts");
+    if (!(number >= 0.0 && number <= 0x1p32)) return file_error(path, key + ": expected counts");
     counts->push_back(static_cast<std::int64_t>(number));
   }
-  return counts->empty() ? error(path, key + ": expected counts") : Status();
+  return counts->empty() ? file_error(path, key + ": expected counts") : Status();
 }
 
 Status read_model(const std::string& path, const std::vector<GgufValue>& values, ModelFacts* model) {
   const GgufValue* name = find(values, "general.architecture");
   if (name != nullptr) model->architecture = text_of(*name);
-  if (model->architecture.empty()) return error(path, "no general.architecture, which says whose model it is");
+  if (model->architecture.empty()) return file_error(path, "no general.architecture, which says whose model it is");
   const std::string of = model->architecture + '.', attention = of + "attention.", rotary = of + "rope.";
   double head_width = 0.0, rotary_width = 0.0;
   const struct {
@@ -172,7 +168,7 @@ Status read_model(const std::string& path, const std::vector<GgufValue>& values,
     const Status status = read_fact(path, values, number.key, number.lowest, number.fact);
     if (!status.ok()) return status;
   }
-  if (head_width > 0x1p32 || rotary_width > 0x1p32) return error(path, "heads of more than 2^32 elements");
+  if (head_width > 0x1p32 || rotary_width > 0x1p32) return file_error(path, "heads of more than 2^32 elements");
   model->head_width = static_cast<std::int64_t>(head_width);
   model->rotary_width = static_cast<std::int64_t>(rotary_width);
   if (const GgufValue* scaling = find(values, rotary + "scaling.type")) model->rotary_scaling = text_of(*scaling);
@@ -186,11 +182,11 @@ Status read_entry(const std::string& path, Reader& reader, std::uint64_t alignme
   const std::string what = "tensor " + quoted(entry->name) + ": ";
   const std::uint32_t rank = reader.number<std::uint32_t>();
   if (reader.cut()) return {};
-  if (!is_utf8(entry->name)) return error(path, "a tensor's name is not UTF-8");
-  if (rank > max_rank) return error(path, what + std::to_string(rank) + " axes, expected at most four");
+  if (!is_utf8(entry->name)) return file_error(path, "a tensor's name is not UTF-8");
+  if (rank > max_rank) return file_error(path, what + std::to_string(rank) + " axes, expected at most four");
   for (std::uint32_t axis = 0; axis < rank; ++axis) {
     const std::uint64_t size = reader.number<std::uint64_t>();
-    if (size > INT64_MAX) return error(path, what + "a size of " + std::to_string(size));
+    if (size > INT64_MAX) return file_error(path, what + "a size of " + std::to_string(size));
     entry->shape.insert(entry->shape.begin(), static_cast<std::int64_t>(size));
   }
   const std::uint32_t number = reader.number<std::uint32_t>();
@@ -203,17 +199,17 @@ Status read_entry(const std::string& path, Reader& reader, std::uint64_t alignme
   std::vector<std::int64_t> blocks = entry->shape;
   if (known && type->elements > 1) {
     if (blocks.empty() || blocks.back() % type->elements != 0) {
-      return error(path, what + "shape " + shape_text(entry->shape) + ", expected rows of whole blocks of " + std::to_string(type->elements) + " in " + type->name);
+      return file_error(path, what + "shape " + shape_text(entry->shape) + ", expected rows of whole blocks of " + std::to_string(type->elements) + " in " + type->name);
     }
     blocks.back() /= type->elements;
   }
   if (!byte_count(blocks, known ? type->bytes : 1, &bytes) || !byte_count(entry->shape, sizeof(float), &entry->end)) {
-    return error(path, what + "shape " + shape_text(entry->shape) + " is too large");
+    return file_error(path, what + "shape " + shape_text(entry->shape) + " is too large");
   }
-  if (begin % alignment != 0) return error(path, what + "begins at byte " + std::to_string(begin) + ", expected a multiple of " + std::to_string(alignment));
+  if (begin % alignment != 0) return file_error(path, what + "begins at byte " + std::to_string(begin) + ", expected a multiple of " + std::to_string(alignment));
   entry->begin = static_cast<std::size_t>(begin);
   entry->end = entry->begin + (known ? bytes : 0);
-  if (entry->end < entry->begin) return error(path, what + "begins at byte " + std::to_string(begin) + ", beyond all files");
+  if (entry->end < entry->begin) return file_error(path, what + "begins at byte " + std::to_string(begin) + ", beyond all files");
   return {};
 }
 
@@ -222,12 +218,12 @@ Status read_entry(const std::string& path, Reader& reader, std::uint64_t alignme
 Status GgufFile::load(InputFile input, GgufFile* file) {
   const std::string path = input.path();
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
-  if (bytes.substr(0, magic.size()) != magic) return error(path, "not a GGUF file" + recognised(bytes));
+  if (bytes.substr(0, magic.size()) != magic) return file_error(path, "not a GGUF file" + recognised(bytes));
   Reader reader(bytes);
   reader.take(magic.size());
   const std::uint32_t version = reader.number<std::uint32_t>();
   if (!reader.cut() && version != 2 && version != 3) {
-    return error(path, "GGUF of version " + std::to_string(version) + ", expected 2 or 3" + (version % 65536 == 0 ? " (its numbers are big-endian)" : ""));
+    return file_error(path, "GGUF of version " + std::to_string(version) + ", expected 2 or 3" + (version % 65536 == 0 ? " (its numbers are big-endian)" : ""));
   }
   const std::uint64_t num_tensors = reader.number<std::uint64_t>(), num_values = reader.number<std::uint64_t>();
   GgufFile loaded;
@@ -236,9 +232,9 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   for (std::uint64_t i = 0; i < num_values && !reader.cut(); ++i) {
     GgufValue value;
     value.key = reader.text();
-    if (!is_utf8(value.key)) return error(path, "a value's key is not UTF-8");
-    if (!read_value(reader, &value)) return error(path, "value " + quoted(value.key) + ": of no type that there is");
-    if (!reader.cut() && !keys.insert(value.key).second) return error(path, "two values " + quoted(value.key));
+    if (!is_utf8(value.key)) return file_error(path, "a value's key is not UTF-8");
+    if (!read_value(reader, &value)) return file_error(path, "value " + quoted(value.key) + ": of no type that there is");
+    if (!reader.cut() && !keys.insert(value.key).second) return file_error(path, "two values " + quoted(value.key));
     values.push_back(value);
   }
   double alignment = static_cast<double>(default_alignment);
@@ -246,7 +242,7 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   if (!reader.cut()) status = read_fact(path, values, "general.alignment", 1.0, &alignment);
   if (!status.ok()) return status;
   const std::uint64_t step = static_cast<std::uint64_t>(alignment < 0x1p20 ? alignment : 0x1p20);
-  if (static_cast<double>(step) != alignment || (step & (step - 1)) != 0) return error(path, "general.alignment: expected a power of two, at most 2^20");
+  if (static_cast<double>(step) != alignment || (step & (step - 1)) != 0) return file_error(path, "general.alignment: expected a power of two, at most 2^20");
 
   for (std::uint64_t i = 0; i < num_tensors && !reader.cut(); ++i) {
     TensorEntry entry;
@@ -254,14 +250,14 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
     if (!status.ok()) return status;
     if (!reader.cut()) loaded.entries_.push_back(std::move(entry));
   }
-  if (reader.cut()) return error(path, "cut short: its header goes beyond its " + std::to_string(bytes.size()) + " bytes");
+  if (reader.cut()) return file_error(path, "cut short: its header goes beyond its " + std::to_string(bytes.size()) + " bytes");
   status = read_model(path, values, &loaded.model_);
   if (!status.ok()) return status;
   const std::size_t data_begin = (reader.at() + step - 1) / step * step;
   const std::size_t size = bytes.size() - std::min(bytes.size(), data_begin);
   for (const TensorEntry& entry : loaded.entries_) {
     if (entry.end <= size) continue;
-    return error(path, "tensor " + quoted(entry.name) + ": bytes " + std::to_string(entry.begin) + " to " + std::to_string(entry.end) + ", but only " + std::to_string(size) +
+    return file_error(path, "tensor " + quoted(entry.name) + ": bytes " + std::to_string(entry.begin) + " to " + std::to_string(entry.end) + ", but only " + std::to_string(size) +
                            " follow the header");
   }
   status = loaded.sort_by_name(path);
@@ -277,7 +273,7 @@ const GgufValue* GgufFile::find_value(std::string_view key) const noexcept { ret
 Status GgufFile::read_texts(const std::string& key, std::vector<std::string_view>* texts) const noexcept {
   return guarded([&]() -> Status {
     const GgufValue* value = find_value(key);
-    if (value == nullptr || value->kind != text_kind) return error(path(), value == nullptr ? "no " + key : key + ": expected texts");
+    if (value == nullptr || value->kind != text_kind) return file_error(path(), value == nullptr ? "no " + key : key + ": expected texts");
     std::vector<std::string_view> read;
     Reader reader(value->elements);
     for (std::uint64_t i = 0; i < value->count; ++i) read.push_back(reader.text());
@@ -289,7 +285,7 @@ Status GgufFile::read_texts(const std::string& key, std::vector<std::string_view
 Status GgufFile::read_numbers(const std::string& key, std::vector<double>* numbers) const noexcept {
   return guarded([&]() -> Status {
     const GgufValue* value = find_value(key);
-    if (value == nullptr || value->kind == text_kind) return error(path(), value == nullptr ? "no " + key : key + ": expected numbers");
+    if (value == nullptr || value->kind == text_kind) return file_error(path(), value == nullptr ? "no " + key : key + ": expected numbers");
     *numbers = numbers_of(*value, UINT64_MAX);
     return {};
   });

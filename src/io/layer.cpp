@@ -127,34 +127,18 @@ std::string without_dot(std::string prefix) {
   return prefix;
 }
 
-/// Those of them, without their dots, that are below `dotted`, then by distance.
-std::vector<std::string> nearest_prefixes(const TensorFile& file, std::string_view dotted) {
-  constexpr std::size_t compared = 256, most = 3;
-  std::vector<std::pair<std::size_t, std::string>> candidates;
-  for (const std::string& prefix : all_prefixes(file)) candidates.emplace_back(distance_of(dotted, prefix, compared), without_dot(prefix));
-  std::sort(candidates.begin(), candidates.end());
+/// All of them in quotes: those below `dotted`, then the others by distance.
+template <class Names>
+std::vector<std::string> nearest_first(const Names& names, std::string_view dotted, std::size_t compared) {
+  std::vector<std::pair<std::size_t, std::string>> by_distance;
+  for (const std::string& name : names) by_distance.emplace_back(distance_of(dotted, name, compared), name);
+  std::sort(by_distance.begin(), by_distance.end());
   std::vector<std::string> nearest;
-  for (std::size_t i = 0; i < std::min(most, candidates.size()); ++i) {
-    nearest.push_back(candidates[i].second);
-  }
+  for (const auto& [distance, name] : by_distance) nearest.push_back(quoted(name));
   return nearest;
 }
 
-Status error(const TensorFile& file, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(file.path()).c_str(),
-                       what.c_str());
-}
-
-/// "; there are 'a', 'b'": the names of the file that are most like the prefix.
-std::string near_names(const TensorFile& file, const std::string& dotted) {
-  constexpr std::size_t compared = 48, most = 4;
-  std::vector<std::pair<std::size_t, std::string_view>> names;
-  for (const TensorEntry& entry : file.entries()) names.emplace_back(distance_of(dotted, entry.name, compared), entry.name);
-  std::sort(names.begin(), names.end());
-  std::string text;
-  for (std::size_t i = 0; i < std::min(most, names.size()); ++i) text += (i == 0 ? "; there are " : ", ") + quoted(names[i].second);
-  return text;
-}
+Status error(const TensorFile& file, const std::string& what) { return file_error(file.path(), what); }
 
 /// What to say of "model-00001-of-00003.safetensors" first: the rest of it may have the layer.
 std::string whole_of_shard(const std::string& path) {
@@ -164,12 +148,13 @@ std::string whole_of_shard(const std::string& path) {
     const char letter = path[path.size() - pattern.size() + i];
     fits = pattern[i] == '#' ? letter >= '0' && letter <= '9' : letter == pattern[i];
   }
-  return fits ? "one of several files, which its .safetensors.index.json opens together: " : "";
+  return fits ? "one of several, which its .safetensors.index.json opens together: " : "";
 }
 
 Status no_layer(const TensorFile& file, const std::string& dotted) {
   const std::string prefix = dotted.substr(0, dotted.empty() ? 0 : dotted.size() - 1);
-  std::string what = "no attention layer under prefix " + quoted(prefix);
+  const std::string shard = whole_of_shard(file.path());
+  std::string what = shard + "no attention layer under prefix " + quoted(prefix, 48);
   int most = 0;
   std::string nearly;
   for (const Convention& convention : conventions) {
@@ -179,24 +164,30 @@ Status no_layer(const TensorFile& file, const std::string& dotted) {
     most = found;
     nearly = std::string(" (") + convention.name + " names lack " + quoted(missing) + ")";
   }
-  what += nearly;
-  std::string separator = "; try ";
-  for (const std::string& candidate : nearest_prefixes(file, dotted)) {
-    what += separator + quoted(candidate);
-    separator = ", ";
-  }
-  if (separator == "; try ") {
-    what += " or another, by names of";  // first, for the list of what is there may be cut
-    const char* before = " ";
+  // Each part is there as a whole or not at all.
+  const std::size_t room = room_beside(file.path());
+  const auto add = [&](const std::string& part) {
+    if (what.size() + part.size() <= room) what += part;
+  };
+  const auto add_list = [&](const std::string& before, const std::vector<std::string>& names, std::size_t most) {
+    const std::size_t taken = what.size() + before.size();
+    if (!names.empty() && taken < room) add(before + listed(names, std::min(most, room - taken)));
+  };
+  add(nearly);
+  std::vector<std::string> prefixes, names, families;
+  for (const std::string& candidate : all_prefixes(file)) prefixes.push_back(without_dot(candidate));
+  if (prefixes.empty() && shard.empty()) {
+    for (const TensorEntry& entry : file.entries()) names.push_back(entry.name);
     for (const Convention& convention : conventions) {
       if (std::strchr(convention.name, '(') != nullptr) continue;  // another form of the one before
-      if (convention.of_gguf != is_gguf(file)) continue;
-      what += before + std::string(convention.name);
-      before = ", ";
+      if (convention.of_gguf == is_gguf(file)) families.push_back(convention.name);
     }
-    what += near_names(file, dotted);
+    add(" or another");
   }
-  return error(file, whole_of_shard(file.path()) + what);
+  add_list("; try ", nearest_first(prefixes, dotted, 256), room);
+  add_list("; there are ", nearest_first(names, dotted, 48), 64);
+  add_list("; names known: ", families, room);
+  return error(file, what);
 }
 
 /// Whether a tensor of a GGUF file's block is of its attention: not of what comes before it or after it.
@@ -258,7 +249,7 @@ struct LayerReader {
   }
 
   Status wrong_shape(const char* name, const std::vector<std::int64_t>& shape, const std::string& expected) const {
-    return error(file, "tensor " + quoted(prefix + name) + ": shape " + shape_text(shape) + ", expected " + expected);
+    return tensor_error(file.path(), prefix + name, "shape " + shape_text(shape) + ", expected " + expected);
   }
   Status wrong_shape(const char* name, const std::string& expected) const {
     std::vector<std::int64_t> shape;
@@ -358,7 +349,7 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
     const bool fits = convention.grouped ? rows > hiddens && (rows - hiddens) % 2 == 0 && hiddens % split.key_hiddens == 0 : rows == 3 * hiddens;
     if (!fits) {
       return reader.wrong_shape(names[query], std::to_string(hiddens) + (convention.transposed ? " columns" : " rows") + " of queries, as wide as " +
-                                                  quoted(reader.prefix + names[output]) + " asks, and as many of keys and of values" +
+                                                  quoted(names[output]) + " asks, and as many of keys and of values" +
                                                   (convention.grouped ? ", or a divisor of that" : ""));
     }
     if (convention.rows == Rows::by_key_head) {
@@ -387,7 +378,8 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
   if (convention.of_gguf) {
     const ModelFacts& model = reader.file.model();
     if (!find_rotation(model.architecture, &rotation)) {
-      return error(reader.file, "architecture " + quoted(model.architecture) + ": how its layers are rotated is not known here; there are " + known_architectures());
+      const std::string what = "architecture " + quoted(model.architecture) + ": how its layers are rotated is not known here; there are ";
+      return error(reader.file, what + listed(known_architectures(), room_beside(reader.file.path()) - what.size()));
     }
     if (width * num_heads != split.hiddens || split.key_hiddens % width != 0 || (model.head_width != 0 && model.head_width != width)) {
       return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide, as the file says");
@@ -477,7 +469,7 @@ Status choose_form(const TensorFile& file, const std::string& dotted, const Conv
     const TensorEntry& entry = *find_matrix(file, dotted + weight);
     if (options.weight_type_of_file) {
       if (first != nullptr && found.type != config->weight_type) {
-        return error(file, "tensor " + quoted(entry.name) + ": stored as " + spelled(entry, found.type) + ", but " + quoted(first->name) + " as " + spelled(*first, config->weight_type) +
+        return tensor_error(file.path(), entry.name, "stored as " + spelled(entry, found.type) + ", but " + quoted(first->name.substr(dotted.size())) + " as " + spelled(*first, config->weight_type) +
                                ": a layer's matrices have one type, which " + options.names.weight_type + " names");
       }
       first = &entry;
@@ -485,7 +477,7 @@ Status choose_form(const TensorFile& file, const std::string& dotted, const Conv
     }
     if (found.type != WeightType::int4 || options.weight_group != 0) continue;
     if (first_packed != nullptr && (groups & found.groups) == 0) {
-      return error(file, "tensor " + quoted(entry.name) + ": in groups of another size than " + quoted(first_packed->name) + ": a layer's matrices have one, which " +
+      return tensor_error(file.path(), entry.name, "in groups of another size than " + quoted(first_packed->name.substr(dotted.size())) + ": a layer's matrices have one, which " +
                              options.names.weight_group + " names");
     }
     first_packed = &entry;
@@ -514,7 +506,7 @@ constexpr Indispensable indispensables[] = {
 /// Refuses unused tensors without which no result can be right, whether the caller ignores them or not.
 Status check_indispensable(const TensorFile& file, const std::string& dotted, const std::vector<std::string>& unused) {
   const auto refuse = [&](const std::string& name, const std::string& what) {
-    return error(file, "tensor " + quoted(name) + " cannot be ignored: it is " + what);
+    return tensor_error(file.path(), name, "it cannot be ignored, for it is " + what);
   };
   for (const std::string& name : unused) {
     for (const Indispensable& one : indispensables) {
@@ -524,7 +516,7 @@ Status check_indispensable(const TensorFile& file, const std::string& dotted, co
     if (name.size() < bias.size() || name.substr(name.size() - bias.size()) != bias) continue;
     const std::string weight = name.substr(0, name.size() - bias.size()) + ".weight";
     const TensorEntry* matrix = find_matrix(file, weight);
-    if (matrix != nullptr && std::find(unused.begin(), unused.end(), matrix->name) == unused.end()) return refuse(name, "the bias of " + quoted(weight) + ", which attend uses without one");
+    if (matrix != nullptr && std::find(unused.begin(), unused.end(), matrix->name) == unused.end()) return refuse(name, "the bias of " + quoted(weight.substr(dotted.size())) + ", which attend uses without one");
   }
   return {};
 }
@@ -547,17 +539,15 @@ Status check_ignored(const TensorFile& file, const LayerWeights& found, const Lo
     const bool used = std::any_of(all.begin(), all.end(), [&](const auto& entry) { return begins(entry.name, dotted) && covered(entry.name); });
     return error(file, std::string(options.names.ignored) + ' ' + quoted(given) + (used ? std::string(": the layer uses it") : ": nothing has that name under prefix " + quoted(prefix)));
   }
-  constexpr std::size_t most = 4;
-  std::string names;
-  std::size_t count = 0;
+  std::vector<std::string> names;
   for (const std::string& name : unused) {
     const auto covering = [&](const std::string& given) { return covers(given, name); };
     if (std::any_of(ignored.begin(), ignored.end(), covering)) continue;
-    if (count++ < most) names += (names.empty() ? "" : ", ") + quoted(name);
+    names.push_back(quoted(name.substr(dotted.size())));
   }
-  if (count == 0) return {};
-  if (count > most) names += " and " + std::to_string(count - most) + " more";
-  return error(file, "under prefix " + quoted(prefix) + " the layer does not use " + names + "; what may stay unused goes into " + options.names.ignored);
+  if (names.empty()) return {};
+  const std::string before = "under prefix " + quoted(prefix, 48) + " the layer does not use ", after = std::string("; what may stay unused goes into ") + options.names.ignored;
+  return error(file, before + listed(names, room_beside(file.path()) - before.size() - after.size()) + after);
 }
 
 /// How many heads of queries a layer has: what the caller says, or a GGUF file.

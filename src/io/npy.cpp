@@ -131,10 +131,6 @@ class HeaderReader {
   std::string error_;
 };
 
-Status error(const std::string& name, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(name).c_str(), what.c_str());
-}
-
 std::string unknown_dtype(std::string_view dtype) {
   const std::string what = "dtype " + quoted(dtype);
   if (!dtype.empty() && dtype[0] == '>') return what + " is big-endian; expected little-endian";
@@ -164,38 +160,38 @@ void copy_from_fortran_order(const std::vector<std::int64_t>& shape, std::size_t
 Status parse(const unsigned char* data, std::size_t size, const std::string& name, Array* array) {
   const std::string_view file(reinterpret_cast<const char*>(data), size);
   if (file.substr(0, magic.size()) != magic) {
-    return error(name, "not a .npy file: it does not begin with \\x93NUMPY" + recognised(file));
+    return file_error(name, "not a .npy file: it does not begin with \\x93NUMPY" + recognised(file));
   }
-  if (size < 10) return error(name, "cut short in its first 10 bytes");
+  if (size < 10) return file_error(name, "cut short in its first 10 bytes");
   const int version = data[6];
   if (version < 1 || version > 3 || data[7] != 0) {
-    return error(name, "version " + std::to_string(version) + "." + std::to_string(data[7]) +
+    return file_error(name, "version " + std::to_string(version) + "." + std::to_string(data[7]) +
                            ", expected 1.0, 2.0 or 3.0");
   }
   const std::size_t begin = version == 1 ? 10 : 12;
-  if (size < begin) return error(name, "cut short in its first 12 bytes");
+  if (size < begin) return file_error(name, "cut short in its first 12 bytes");
   std::size_t length = 0;
   for (std::size_t i = begin; i-- > 8;) length = length << 8 | data[i];
   if (length > size - begin) {
-    return error(name, "its header is " + std::to_string(length) + " bytes long, but only " +
+    return file_error(name, "its header is " + std::to_string(length) + " bytes long, but only " +
                            std::to_string(size - begin) + " follow");
   }
 
   Header header;
   HeaderReader reader(file.substr(begin, length));
-  if (!reader.read(&header)) return error(name, reader.error());
+  if (!reader.read(&header)) return file_error(name, reader.error());
   const Dtype* dtype = nullptr;
   for (const Dtype& known : dtypes) {
     if (known.text == header.dtype) dtype = &known;
   }
-  if (dtype == nullptr) return error(name, unknown_dtype(header.dtype));
+  if (dtype == nullptr) return file_error(name, unknown_dtype(header.dtype));
   const std::string what =
       "shape " + shape_text(header.shape) + " of " + element_type_name(dtype->type);
   const std::size_t element = element_bytes(dtype->type), held = size - begin - length;
   std::size_t expected = 0;
-  if (!byte_count(header.shape, element, &expected)) return error(name, what + " is too large");
+  if (!byte_count(header.shape, element, &expected)) return file_error(name, what + " is too large");
   if (held != expected) {
-    return error(name, std::to_string(held) + " bytes of elements, expected " +
+    return file_error(name, std::to_string(held) + " bytes of elements, expected " +
                            std::to_string(expected) + " for " + what);
   }
 
@@ -264,12 +260,12 @@ Status read_npy(const std::string& path, BoolTensor* tensor) noexcept {
       std::uint8_t* const to = read.own(array.shape, integers.owned.size());
       for (std::size_t i = 0; i < integers.owned.size(); ++i) {
         if (from[i] != 0 && from[i] != 1) {
-          return error(array.name, "element " + std::to_string(i) + " is " + std::to_string(from[i]) + ", expected 0 or 1 among " + element_type_name(array.type));
+          return file_error(array.name, "element " + std::to_string(i) + " is " + std::to_string(from[i]) + ", expected 0 or 1 among " + element_type_name(array.type));
         }
         to[i] = from[i] != 0;
       }
     } else if (array.type != ElementType::boolean && array.type != ElementType::uint8) {
-      return error(array.name, std::string("elements of ") + element_type_name(array.type) + ", expected bool, uint8, or int32 or int64 of 0 and 1");
+      return file_error(array.name, std::string("elements of ") + element_type_name(array.type) + ", expected bool, uint8, or int32 or int64 of 0 and 1");
     } else {
       std::uint8_t* const to = read.own(array.shape, array.bytes.size());
       for (std::size_t i = 0; i < array.bytes.size(); ++i) to[i] = array.bytes[i] != 0;
@@ -288,7 +284,7 @@ Status parse_npy(const void* data, std::size_t size, const std::string& name,
 Status to_float32(const Array& array, FloatTensor* tensor, bool accept_integers) noexcept {
   return guarded([&]() -> Status {
     if (!accept_integers && !is_floating(array.type)) {
-      return error(array.name, std::string("elements of ") + element_type_name(array.type) +
+      return file_error(array.name, std::string("elements of ") + element_type_name(array.type) +
                                    ", expected float32, float16, bfloat16 or float64");
     }
     const std::size_t count = array.bytes.size() / element_bytes(array.type);
@@ -308,7 +304,7 @@ Status to_int64(const Array& array, Int64Tensor* tensor) noexcept {
   return guarded([&]() -> Status {
     const bool wide = array.type == ElementType::int64;
     if (!wide && array.type != ElementType::int32) {
-      return error(array.name, std::string("elements of ") + element_type_name(array.type) +
+      return file_error(array.name, std::string("elements of ") + element_type_name(array.type) +
                                    ", expected int32 or int64");
     }
     const std::size_t count = array.bytes.size() / element_bytes(array.type);
@@ -330,7 +326,7 @@ Status write_npy(const std::string& path, ElementType type, const std::vector<st
   return guarded([&]() -> Status {
     std::size_t bytes = 0;
     if (shape.size() > max_rank || !byte_count(shape, element_bytes(type), &bytes)) {
-      return error(path, "cannot write shape " + shape_text(shape) +
+      return file_error(path, "cannot write shape " + shape_text(shape) +
                              ", expected at most four axes of sizes of 0 or more");
     }
     const Dtype* dtype = dtypes;

@@ -41,10 +41,6 @@ std::size_t dtype_bytes(std::string_view dtype) {
   return 0;
 }
 
-Status error(const std::string& path, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: %s", quoted(path).c_str(), what.c_str());
-}
-
 /// Reads {"dtype": ..., "shape": ..., "data_offsets": ...}; false with the reader's error, or with
 /// one in `wrong`.
 bool read_entry(JsonReader& json, SafetensorsEntry* entry, std::string* wrong) {
@@ -120,7 +116,7 @@ Status check_bytes(const std::string& path, const std::vector<SafetensorsEntry>&
     end = entry->end;
   }
   if (end != size) {
-    return error(path, "the tensors take " + std::to_string(end) + " bytes, but " +
+    return file_error(path, "the tensors take " + std::to_string(end) + " bytes, but " +
                            std::to_string(size) + " follow the header");
   }
   return {};
@@ -139,18 +135,18 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
   const std::string path = input.path();
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
   if (bytes.size() < length_bytes) {
-    return error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
+    return file_error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
                            " bytes long" + recognised(bytes));
   }
   std::uint64_t length;
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > bytes.size() - length_bytes) {
-    return error(path, "not a .safetensors file, or cut short: its header is said to be " +
+    return file_error(path, "not a .safetensors file, or cut short: its header is said to be " +
                            std::to_string(length) + " bytes long, but only " +
                            std::to_string(bytes.size() - length_bytes) + " follow" + recognised(bytes));
   }
   const std::string_view header = bytes.substr(length_bytes, static_cast<std::size_t>(length));
-  if (header.substr(0, 1) != "{") return error(path, "its header does not begin with '{'" + recognised(bytes));
+  if (header.substr(0, 1) != "{") return file_error(path, "its header does not begin with '{'" + recognised(bytes));
 
   SafetensorsFile loaded;
   JsonReader json(header);
@@ -159,7 +155,7 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
   json.enter_object();
   while (json.next_member(&name)) {
     if (name == metadata_name) {
-      if (has_metadata) return error(path, "two members '__metadata__'");
+      if (has_metadata) return file_error(path, "two members '__metadata__'");
       has_metadata = true;
       if (!read_metadata(json, &loaded.metadata_)) break;
       continue;
@@ -170,12 +166,12 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
     loaded.entries_.push_back(std::move(entry));
   }
   if (!wrong.empty()) return tensor_error(path, name, wrong);
-  if (!json.at_end()) return error(path, "header, " + json.error());
+  if (!json.at_end()) return file_error(path, "header, " + json.error());
 
   std::sort(loaded.metadata_.begin(), loaded.metadata_.end());
   for (std::size_t i = 1; i < loaded.metadata_.size(); ++i) {
     if (loaded.metadata_[i].first == loaded.metadata_[i - 1].first) {
-      return error(path, "two metadata keys " + quoted(loaded.metadata_[i].first));
+      return file_error(path, "two metadata keys " + quoted(loaded.metadata_[i].first));
     }
   }
   std::vector<SafetensorsEntry>& entries = loaded.entries_;
@@ -205,17 +201,17 @@ Status SafetensorsFile::load_index(const InputFile& index, SafetensorsFile* file
     json.enter_object();
     while (json.next_member(&name) && json.read_string(&shard)) tensors[shard].push_back(name);
   }
-  if (!json.at_end()) return error(path, "not an index of shards, " + json.error());
-  if (tensors.empty()) return error(path, "not an index of shards: no weight_map that names files");
+  if (!json.at_end()) return file_error(path, "not an index of shards, " + json.error());
+  if (tensors.empty()) return file_error(path, "not an index of shards: no weight_map that names files");
   const std::string folder = path.substr(0, path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1);
   SafetensorsFile loaded;
   for (const auto& [name_of_shard, names] : tensors) {
-    if (name_of_shard.find('/') != std::string::npos) return error(path, "file " + quoted(name_of_shard) + ", expected a name without folders");
+    if (name_of_shard.find('/') != std::string::npos) return file_error(path, "file " + quoted(name_of_shard) + ", expected a name without folders");
     SafetensorsFile one;
     InputFile input;
     Status status = InputFile::open(folder + name_of_shard, &input);
     if (status.ok()) status = load(std::move(input), &one);
-    if (!status.ok()) return error(path, std::string("of its files, ") + status.message());
+    if (!status.ok()) return file_error(path, std::string("of its files, ") + status.message());
     for (const std::string& tensor : names) {
       if (one.find(tensor) == nullptr) return tensor_error(path, tensor, "expected in " + quoted(name_of_shard) + ", which has none of that name");
     }
@@ -280,15 +276,15 @@ Status check_tensors(const std::string& path, const std::vector<SafetensorsTenso
   }
   names.push_back(metadata_name);
   for (const auto& [key, value] : metadata) {
-    if (!is_utf8(value)) return error(path, "metadata " + quoted(key) + ": expected UTF-8");
+    if (!is_utf8(value)) return file_error(path, "metadata " + quoted(key) + ": expected UTF-8");
     keys.push_back(key);
   }
   for (std::vector<std::string_view>* list : {&names, &keys}) {
     std::sort(list->begin(), list->end());
     const auto twice = std::adjacent_find(list->begin(), list->end());
-    if (twice != list->end()) return error(path, "two names " + quoted(*twice));
+    if (twice != list->end()) return file_error(path, "two names " + quoted(*twice));
     for (std::string_view name : *list) {
-      if (!is_utf8(name)) return error(path, "name " + quoted(name) + ": expected UTF-8");
+      if (!is_utf8(name)) return file_error(path, "name " + quoted(name) + ": expected UTF-8");
     }
   }
   return {};

@@ -30,7 +30,7 @@ Status TensorFile::sort_by_name(const std::string& path) {
   std::sort(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   const auto twice = std::adjacent_find(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) { return a.name == b.name; });
   return twice == entries_.end() ? Status()
-                                 : Status::error(StatusCode::invalid_argument, "%s: two tensors %s", quoted(path).c_str(), quoted(twice->name).c_str());
+                                 : file_error(path, "two tensors " + quoted(twice->name));
 }
 
 const TensorEntry* TensorFile::find(std::string_view name) const noexcept {

@@ -2,13 +2,10 @@
 #include "io/text.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace attend::io {
 
 namespace {
-
-constexpr std::size_t longest = 72;
 
 bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
@@ -29,7 +26,7 @@ void append_visibly(std::string_view text, std::string* output) {
 
 }  // namespace
 
-std::string quoted(std::string_view name) {
+std::string quoted(std::string_view name, std::size_t longest) {
   std::string output = "'";
   if (name.size() <= longest) {
     append_visibly(name, &output);
@@ -44,8 +41,37 @@ std::string quoted(std::string_view name) {
   return output += '\'';
 }
 
+std::string listed(const std::vector<std::string>& names, std::size_t room) {
+  std::string list;
+  for (std::size_t n = 0; n < names.size(); ++n) {
+    const std::string more = " and " + std::to_string(names.size() - n) + " more", next = (n == 0 ? "" : ", ") + names[n];
+    const bool last = n + 1 == names.size();
+    if (n > 0 && list.size() + next.size() + (last ? 0 : more.size()) > room) return list + more;
+    list += next;
+  }
+  return list;
+}
+
+namespace {
+
+// A name before a text, of which `room` bytes are for both.
+std::string quoted_before(const std::string& name, const std::string& text, std::size_t room) {
+  const std::size_t left = room > text.size() ? room - text.size() : 0;
+  return quoted(name, std::clamp(left, shortest_name, longest_name));
+}
+
+}  // namespace
+
+std::size_t room_beside(const std::string& path) { return longest_message - std::string_view("'': ").size() - std::min(path.size(), shortest_name); }
+
+Status file_error(const std::string& path, const std::string& what) {
+  const std::string text = ": " + what;
+  return Status::error(StatusCode::invalid_argument, "%s%s", quoted_before(path, text, longest_message - 2).c_str(), text.c_str());
+}
+
 Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
-  return Status::error(StatusCode::invalid_argument, "%s: tensor %s: %s", quoted(path).c_str(), quoted(name).c_str(), what.c_str());
+  const std::string before = "tensor ", text = ": " + what;
+  return file_error(path, before + quoted_before(name, text, room_beside(path) - before.size() - 2) + text);
 }
 
 std::size_t edit_distance(std::string_view from, std::string_view to) {
