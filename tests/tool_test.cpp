@@ -427,6 +427,38 @@ TEST_CASE("tool: run on many sequences gives what it gives on each") {
   CHECK(same);
 }
 
+TEST_CASE("tool: run takes and gives (L, B, width) with --sequence-first, as torch does without batch_first") {
+  // An array of a golden case with its first two axes exchanged.
+  const auto exchanged = [](const std::string& path, const std::string& to) {
+    io::FloatTensor given;
+    REQUIRE(io::read_npy(path, &given).ok());
+    const ConstTensorView view = given.view.transposed(0, 1);
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < view.sizes[0]; ++i) {
+      for (std::int64_t b = 0; b < view.sizes[1]; ++b) {
+        const float* const row = view.data + i * view.strides[0] + b * view.strides[1];
+        values.insert(values.end(), row, row + view.sizes[2]);
+      }
+    }
+    REQUIRE(io::write_npy(to, io::ElementType::float32, {view.sizes, view.sizes + 3}, values.data()).ok());
+  };
+  const std::string folder = golden("torch_mha/cross_kdim_vdim");
+  const Folder output;
+  write_weights(folder, "", output / "w.safetensors");
+  for (const std::string name : {"query", "key", "value", "output"}) exchanged(folder + name + ".npy", output / (name + ".npy"));
+  Words words = {"run", "--weights", output / "w.safetensors", "--heads", "3", "--query", output / "query.npy", "--key", output / "key.npy",
+                 "--value", output / "value.npy", "--expect", output / "output.npy", "--out", output / "o.npy", "--attn-weights", output / "a.npy"};
+  if (files::exists(folder + "valid_lens.npy")) words.insert(words.end(), {"--valid-lens", folder + "valid_lens.npy"});
+  check_refused(words, {"--key", "the shape is"});
+  words.push_back("--sequence-first");
+  const Outcome outcome = run(words);
+  CAPTURE(outcome.err);
+  CHECK(outcome.code == 0);
+  CHECK_MESSAGE(contains(outcome.out, "queries (5, 2, 24)"), outcome.out);
+  check_agrees(read(output / "o.npy"), output / "output.npy");
+  check_agrees(read(output / "a.npy"), folder + "attention_weights.npy");
+}
+
 TEST_CASE("tool: run writes to standard output, or says what came out") {
   const SmallLayer layer;
   REQUIRE(run(layer.run_words({"--out", layer / "o.npy"})).code == 0);

@@ -26,14 +26,15 @@
 namespace attend::tool {
 namespace {
 
-/// One line: whose names the weights have, what goes in, what comes out, how long it takes and on what.
-void print_line(const io::LoadedLayer& layer, const std::vector<const ConstTensorView*>& inputs, const Floats& output, double seconds, std::FILE* stream) {
+/// One line: whose names the weights have, what goes in, what comes out, how long it takes and on what. The shapes are those of queries,
+/// keys, values and output.
+void print_line(const io::LoadedLayer& layer, const std::vector<std::vector<std::int64_t>>& shapes, double seconds, std::FILE* stream) {
   const MultiHeadAttentionConfig& config = layer.attention.config();
-  const auto shape = [&](const ConstTensorView& view) { return io::shape_text({view.sizes, view.sizes + view.rank}); };
+  const auto shape = [&](std::size_t which) { return io::shape_text(shapes[which]); };
   std::string heads = format("%lld heads", static_cast<long long>(config.num_heads));
   if (config.num_kv_heads != config.num_heads) heads += format(" (%lld of keys)", static_cast<long long>(config.num_kv_heads));
   std::fprintf(stream, "%s layer, %s: queries %s, keys %s, values %s give %s in %.0f us on %s%s\n", layer.convention, heads.c_str(),
-               shape(*inputs[0]).c_str(), shape(*inputs[1]).c_str(), shape(*inputs[2]).c_str(), io::shape_text(output.shape).c_str(),
+               shape(0).c_str(), shape(1).c_str(), shape(2).c_str(), shape(3).c_str(),
                seconds * 1e6, isa_name(layer.attention.isa()), remark_of({config.weight_type, config.arithmetic, false, config.weight_group}, config.isa).c_str());
 }
 
@@ -59,26 +60,38 @@ int run(const Arguments& arguments) {
   scores.apply(&options);
   apply_core_arithmetic(arguments, &options);
   options.threads = threads.threads();
-  const LoadedFloats queries = load_floats("--query", arguments.text("--query"), {-1, -1, config.query_size});
+  // As a file has it: (B, L, width), or with --sequence-first (L, B, width).
+  const bool sequence_first = arguments.has("--sequence-first");
+  const auto ordered = [&](std::int64_t batch, std::int64_t tokens, std::int64_t width) -> std::vector<std::int64_t> {
+    if (sequence_first) return {tokens, batch, width};
+    return {batch, tokens, width};
+  };
+  const auto load = [&](const char* flag, std::int64_t batch, std::int64_t tokens, std::int64_t width) {
+    LoadedFloats loaded = load_floats(flag, arguments.text(flag), ordered(batch, tokens, width));
+    if (sequence_first) loaded.tensor.view = loaded.view().transposed(0, 1);
+    return loaded;
+  };
+  const LoadedFloats queries = load("--query", -1, -1, config.query_size);
   const std::int64_t B = queries.view().sizes[0], L = queries.view().sizes[1];
   LoadedFloats given_keys, given_values;
   ConstTensorView keys = queries.view();
   if (arguments.has("--key")) {
-    given_keys = load_floats("--key", arguments.text("--key"), {B, -1, config.key_size});
+    given_keys = load("--key", B, -1, config.key_size);
     keys = given_keys.view();
   }
   const std::int64_t S = keys.sizes[1];
   ConstTensorView values = keys;
   if (arguments.has("--value")) {
-    given_values = load_floats("--value", arguments.text("--value"), {B, S, config.value_size});
+    given_values = load("--value", B, S, config.value_size);
     values = given_values.view();
   }
   const io::Int64Tensor lengths = load_lengths(arguments.text("--valid-lens"), B, L);
 
-  const std::vector<std::int64_t> output_shape = {B, L, config.output_size};
+  const std::vector<std::int64_t> output_shape = ordered(B, L, config.output_size);
   const Expectation expectation(arguments, output_shape);
 
   Floats output(output_shape), weights({B, config.num_heads, L, outputs.has("--attn-weights") ? S : 0});
+  const TensorView result = sequence_first ? output.view().transposed(0, 1) : output.view();
   Workspace workspace;
   // A few sequences at a time: the workspace stays small, and progress can be shown.
   const std::int64_t step = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>({L, S, 1}));
@@ -92,7 +105,7 @@ int run(const Arguments& arguments) {
     if (outputs.has("--attn-weights")) options.attention_weights = weights.view().slice(0, first, count);
     require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),
                               values.slice(0, first, count), lengths.view.slice(0, first, count),
-                              output.view().slice(0, first, count), workspace, options));
+                              result.slice(0, first, count), workspace, options));
     first += count;
   } while (first < B);
   const double seconds = seconds_now() - begun;
@@ -105,7 +118,7 @@ int run(const Arguments& arguments) {
   print_remark("run", rotary_remark(arguments, layer.convention));
   if (!arguments.has("--quiet")) {
     for (const std::string& remark : layer.remarks) print_remark("run", remark);
-    print_line(layer, {&queries.view(), &keys, &values}, output, seconds, outputs.text_stream());
+    print_line(layer, {queries.array.shape, ordered(B, S, config.key_size), ordered(B, S, config.value_size), output.shape}, seconds, outputs.text_stream());
     if (outputs.none() && !expectation.given()) print_beginning(output);
   }
   return expectation.compare(output, outputs.text_stream()) ? 0 : 1;
@@ -116,10 +129,11 @@ int run(const Arguments& arguments) {
 const Verb run_verb = {
     "run",
     "computes a layer of multi-head attention on arrays from .npy files",
-    "Queries and the output are (B, L, width), attention weights (B, H, L, S). Arrays are float32; float16,\n"
-    "bfloat16 and float64 are converted. Valid lengths are int32 or int64: keys at and past them are\n"
-    "hidden. One line tells whose names the weights have, the shapes, the time and the ISA, on\n"
-    "standard output, or on standard error where an array goes to standard output.\n"
+    "Queries and the output are (B, L, width), or (L, B, width) with --sequence-first, as torch's modules\n"
+    "have it without batch_first; attention weights (B, H, L, S). Arrays are float32; float16, bfloat16\n"
+    "and float64 are converted. Valid lengths are int32 or int64: keys at and past them are hidden. One\n"
+    "line tells whose names the weights have, the shapes, the time and the ISA, on standard output, or on\n"
+    "standard error where an array goes to standard output.\n"
     "\n" +
         std::string(mask_details) + "\n" + rope_scaling_details + "\n" + precision_details +
         "\n"
@@ -157,6 +171,7 @@ const Verb run_verb = {
             {"--query", "Q.npy", "queries (B, L, query_size)", true},
             {"--key", "K.npy", "keys (B, S, key_size); default: the queries"},
             {"--value", "V.npy", "values (B, S, value_size); default: the keys"},
+            {"--sequence-first", nullptr, "queries, keys, values, the output and --expect are (L, B, width): torch's batch_first=False"},
             {"--valid-lens", "N.npy", "how many keys are valid, (B,) or (B, L); default: all"},
         },
         layer_flags(),

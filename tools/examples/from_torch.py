@@ -30,7 +30,8 @@ def write_safetensors(path, tensors):
 
 
 def save(folder, state, heads, arrays, options=()):
-    """Writes the files and gives the command. `arrays` are tensors by the names of attend run's flags, batch first."""
+    """Writes the files and gives the command. `arrays` are tensors by the names of attend run's flags, batch first, or with
+    the option --sequence-first as a module without batch_first takes them."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / "weights.safetensors", state)
