@@ -27,7 +27,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   Random random(71);
   const Folder folder;
   const std::string path = folder / "t5.safetensors";
-  // T5's names, which take scores unscaled, with its table and sinks, and a tensor that no layer uses.
+  // T5's names, which take scores unscaled, with its table, a norm and sinks, and a tensor that no layer uses; a layer that has no table.
   std::vector<std::vector<float>> values;
   std::vector<io::SafetensorsTensor> tensors;
   const auto add = [&](const char* name, const Shape& shape) {
@@ -35,11 +35,12 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     for (float& value : values.back()) value = random.number();
     tensors.push_back({name, shape, nullptr, "F32"});
   };
-  for (const char* name : {"a.q.weight", "a.k.weight", "a.v.weight", "a.o.weight"}) add(name, {8, 8});
+  for (const char* name : {"a.q.weight", "a.k.weight", "a.v.weight", "a.o.weight", "b.q.weight", "b.k.weight", "b.v.weight", "b.o.weight"}) add(name, {8, 8});
   add("a.relative_attention_bias.weight", {8, 2});
+  add("a.q_norm.weight", {4});
   add("a.sinks", {2});
   add("a.other", {3});
-  add("b.table", {8, 2});
+  add("b.other", {3});
   for (std::size_t n = 0; n < tensors.size(); ++n) tensors[n].values = values[n].data();
   REQUIRE_OK(io::write_safetensors(path, tensors));
 
@@ -52,17 +53,23 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   base.num_ignored = 1;
   io::LoadOptions base_twin;
   base_twin.ignored = {"other"};
+  std::string prefix = "a";
   const auto run = [&](const attend_load_options& given, const io::LoadOptions& twin) {
     attend_loaded_layer* loaded = nullptr;
-    require_done(attend_load_layer(path.c_str(), "a", 2, &given, &loaded, &problem));
+    require_done(attend_load_layer(path.c_str(), prefix.c_str(), 2, &given, &loaded, &problem));
     io::LoadedLayer loaded_twin;
-    REQUIRE_OK(io::load_layer(path, "a", 2, &loaded_twin, twin));
+    REQUIRE_OK(io::load_layer(path, prefix, 2, &loaded_twin, twin));
     CHECK(std::string(attend_loaded_layer_convention(loaded)) == loaded_twin.convention);
     attend_options options = {};
     options.size = sizeof options;
     require_done(attend_loaded_layer_get_options(loaded, &options, &problem));
     CHECK(options.scale == loaded_twin.options.scale);
     CHECK(options.sinks.sizes[0] == loaded_twin.options.sinks.sizes[0]);
+    attend_mha_config config = {};
+    config.size = sizeof config;
+    require_done(attend_mha_get_config(attend_loaded_layer_mha(loaded), &config, nullptr, &problem));
+    CHECK(config.weight_type == static_cast<int>(loaded_twin.attention.config().weight_type));
+    CHECK(config.norm_epsilon == loaded_twin.attention.config().norm_epsilon);
     options.training = 1;
     loaded_twin.options.training = true;
     const attend_mha_call call = {sizeof call, in(x), in(x), in(x), {}, out(output), nullptr, &options};
@@ -72,6 +79,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     CHECK_SAME_BITS(output, expected);
     CHECK(attend_mha_isa(attend_loaded_layer_mha(loaded)) == static_cast<attend_isa>(loaded_twin.attention.isa()));
     attend_loaded_layer_destroy(loaded);
+    return config;
   };
   run(base, base_twin);
   before.copy(output);
@@ -89,6 +97,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   rotary.inverse_frequencies = frequencies.view;
   const attend_rotary_embedding given_rotary = c_rotary(rotary);
   changes("dropout", [](attend_load_options& o, io::LoadOptions& twin) { o.dropout = twin.dropout = 0.5f; });
+  changes("norm_epsilon", [](attend_load_options& o, io::LoadOptions& twin) { o.norm_epsilon = twin.norm_epsilon = 0.5f; });
   changes("rotary", [&](attend_load_options& o, io::LoadOptions& twin) { o.rotary = &given_rotary, twin.rotary = rotary; });
   const auto store = [](attend_load_options& o, io::LoadOptions& twin, const Precision& precision) {
     o.weight_type = static_cast<int>(twin.weight_type = precision.weights);
@@ -101,6 +110,30 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     changes("weight_type", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, stored); });
     changes("arithmetic", [&](attend_load_options& o, io::LoadOptions& twin) { store(o, twin, multiplied); });
   }
+  // num_kv_heads says no more than what is expected of the file.
+  attend_load_options grouped = base;
+  grouped.num_kv_heads = 2;
+  run(grouped, base_twin);
+  CHECK_SAME_BITS(output, before);
+  for (const Isa isa : usable_isas()) {
+    attend_load_options on = base;
+    io::LoadOptions on_twin = base_twin;
+    on.isa = static_cast<int>(on_twin.isa = isa);
+    CHECK(run(on, on_twin).isa == on.isa);
+  }
+  // The layer without a table: with none, then with the other's.
+  prefix = "b";
+  base.relative_bias = "none";
+  base_twin.relative_bias = base.relative_bias;
+  run(base, base_twin);
+  before.copy(output);
+  changes("relative_bias", [](attend_load_options& o, io::LoadOptions& twin) {
+    o.relative_bias = "a.relative_attention_bias.weight";
+    twin.relative_bias = o.relative_bias;
+  });
+  prefix = "a";
+  base.relative_bias = nullptr;
+  base_twin.relative_bias.clear();
   // A file of bfloat16.
   for (io::SafetensorsTensor& tensor : tensors) tensor.dtype = "BF16";
   REQUIRE_OK(io::write_safetensors(path, tensors));
@@ -112,7 +145,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   of_file.low_precision = attend_get_low_precision();
   of_file_twin.low_precision = low_precision();
   if (usable({WeightType::bfloat16, Arithmetic::float32})) {
-    run(of_file, of_file_twin);
+    CHECK(run(of_file, of_file_twin).weight_type == ATTEND_WEIGHTS_BFLOAT16);
     CHECK_SAME_BITS(output, before);
   }
 

@@ -330,8 +330,10 @@ TEST_CASE("gguf: what the file says of its model is the layer's") {
     own.rotary.inverse_frequencies = ConstTensorView(frequencies.data(), 2);
     own.norm_epsilon = 1e-5f;
     CHECK_SAME_BITS(output_of(layer), output_of(made(file, own, "blk.1")));
-    own.norm_epsilon = 1e-3f;
-    CHECK(made(file, own, "blk.1").attention.config().norm_epsilon == 1e-3f);
+    for (const float epsilon : {1e-3f, 1e-6f}) {
+      own.norm_epsilon = epsilon;
+      CHECK(made(file, own, "blk.1").attention.config().norm_epsilon == epsilon);
+    }
   }
   {  // factors of frequencies, and 10000 where no base is said
     Builder builder = layer_of("llama", random);

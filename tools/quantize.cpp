@@ -274,7 +274,7 @@ std::string flags_of_model(const io::TensorFile& file, const io::LoadedLayer& la
   if (model.scale > 0.0) flags += format(" --scale %.9g", model.scale);
   if (model.softcap > 0.0) flags += format(" --softcap %.9g", model.softcap);
   if (file.find("rope_freqs.weight") != nullptr) flags += ", and has no flag for rope_freqs.weight";
-  if (config.qk_norm && config.norm_epsilon != io::LoadOptions().norm_epsilon) flags += format(", and has no flag for norms with an epsilon of %.9g", static_cast<double>(config.norm_epsilon));
+  if (config.qk_norm && config.norm_epsilon != MultiHeadAttentionConfig().norm_epsilon) flags += format(", and has no flag for norms with an epsilon of %.9g", static_cast<double>(config.norm_epsilon));
   return flags;
 }
 

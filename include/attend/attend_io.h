@@ -22,7 +22,7 @@ typedef struct attend_load_options {
   int isa;              /* an attend_isa */
   float dropout;
   const attend_rotary_embedding *rotary; /* as in attend_mha_config, as the next */
-  float norm_epsilon;                    /* 0: 1e-6 */
+  float norm_epsilon;                    /* 0: a GGUF file's own, else 1e-6 */
   int num_ignored;                       /* of `ignored` */
   /* Where another layer of the file holds T5's table: the name of that tensor; or "none". NULL: nowhere. */
   const char *relative_bias;

@@ -272,7 +272,7 @@ struct LoadOptions {
   Isa isa = Isa::best;
   float dropout = 0.0f;
   RotaryEmbedding rotary;      // as in MultiHeadAttentionConfig
-  float norm_epsilon = 1e-6f;  // where it is 1e-6, a GGUF file's own; as in MultiHeadAttentionConfig, as the next three
+  float norm_epsilon = 0.0f;   // 0: a GGUF file's own, else 1e-6; as in MultiHeadAttentionConfig, as the next three
   WeightType weight_type = WeightType::float32;
   Arithmetic arithmetic = Arithmetic::float32;
   const LowPrecision* low_precision = nullptr;

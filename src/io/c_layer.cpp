@@ -27,7 +27,7 @@ Status read_options(const attend_load_options* given, LoadOptions* options) {
   options->num_kv_heads = whole.num_kv_heads;
   options->isa = static_cast<Isa>(whole.isa);
   options->dropout = whole.dropout;
-  if (whole.norm_epsilon != 0.0f) options->norm_epsilon = whole.norm_epsilon;
+  options->norm_epsilon = whole.norm_epsilon;
   options->weight_type = static_cast<WeightType>(whole.weight_type);
   options->weight_type_of_file = whole.weight_type_of_file != 0;
   options->unrotated = whole.unrotated != 0;

@@ -705,8 +705,8 @@ Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_h
     found.config.isa = options.isa;
     found.config.dropout = options.dropout;
     const ModelFacts& model = file.model();
-    const bool says_epsilon = model.norm_epsilon > 0.0 && options.norm_epsilon == LoadOptions().norm_epsilon;
-    found.config.norm_epsilon = says_epsilon ? static_cast<float>(model.norm_epsilon) : options.norm_epsilon;
+    const float epsilon = options.norm_epsilon != 0.0f ? options.norm_epsilon : static_cast<float>(model.norm_epsilon);
+    if (epsilon != 0.0f) found.config.norm_epsilon = epsilon;
     if (!options.weight_type_of_file) found.config.weight_type = options.weight_type;
     if (options.weight_group != 0) found.config.weight_group = options.weight_group;
     found.config.arithmetic = options.arithmetic;
