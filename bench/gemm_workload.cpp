@@ -6,7 +6,7 @@
 #include "data.h"
 #include "machine.h"
 #include "naive.h"
-#include "plan/plan.h"
+#include "plan/forward_plan.h"
 #include "reference/reference.h"
 #include "run/converted_rows.h"
 #include "workload.h"

@@ -7,6 +7,7 @@
 #include "attend/attend.hpp"
 #include "call/describe.h"
 #include "kernels/kernels.h"
+#include "plan/forward_plan.h"
 #include "plan/plan.h"
 #include "plan/scratch.h"
 

@@ -82,7 +82,7 @@ const std::map<std::string, std::string> calls = {
     {"api/multi_head_attention:forward_cached", "api/multi_head_attention:run"},
     {"api/multi_head_attention:project", "api/multi_head_attention:run"},
     {"api/multi_head_attention:run", "api/multi_head_attention:prepare " + stages_of + "layer " + stages_of + "attention"},
-    {"api/multi_head_attention:prepare", "run/attention:write_padding call/describe:describe plan/plan:plan_forward api/multi_head_attention:add_projections"},
+    {"api/multi_head_attention:prepare", "run/attention:write_padding call/describe:describe plan/forward_plan:plan_forward api/multi_head_attention:add_projections"},
     {"api/core:attention", "api/core:prepare api/core:run"},
     {"api/core:attention_cached", "api/core:prepare_cached api/core:run"},
     {"api/core:forward", "api/core:prepare_dot_product api/core:run"},

@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "check/calls.h"
 #include "data/layer.h"
-#include "plan/plan.h"
+#include "plan/forward_plan.h"
 #include "run/linear_rows.h"
 
 namespace attend {

@@ -8,7 +8,7 @@
 #include "check/calls.h"
 #include "data/visibility.h"
 #include "data/layer.h"
-#include "plan/plan.h"
+#include "plan/forward_plan.h"
 #include "run/projection.h"
 
 namespace attend {

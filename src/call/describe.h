@@ -5,6 +5,7 @@
 
 #include "attend/attend.hpp"
 #include "data/attention.h"
+#include "data/layer.h"
 #include "plan/plan.h"
 
 namespace attend {

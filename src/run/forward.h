@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "base/parallel.h"
-#include "plan/plan.h"
+#include "plan/forward_plan.h"
 #include "run/append.h"
 #include "run/attention.h"
 #include "run/converted_rows.h"
