@@ -276,7 +276,7 @@ TEST_CASE("load_layer: what is no such file, no such layer, or more than the lay
   const std::pair<const char*, const char*> others[] = {
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "it is a Git LFS pointer, not the file itself"},
       {"\x93NUMPY\x01", "it is a .npy array"},
-      {"PK\x03\x04 and so on, as a zip goes", "it is a zip archive, as torch.save"},
+      {"PK\x03\x04 and so on, as a zip goes", "not a .safetensors file (it is a zip archive, as torch.save and numpy.savez write them: safetensors.torch.save_file writes .safetensors)"},
       {"GGUF\x03", "cut short: its header goes beyond its 5 bytes"},
       {"{\"weight_map\": {}}", "it is JSON; an index of shards has to be named .json"},
   };
@@ -350,6 +350,10 @@ TEST_CASE("load_layer: no message loses its end, however long names are") {
   ends(message_of(good_with({}), "vision_model"), "no attention layer under prefix 'vision_model'; try '" + prefix.substr(0, prefix.size() - 1) + "'");
   ends(message_of(good_with({{"one.weight", {1}, {1.0f}}, {"two.weight", {1}, {1.0f}}}), prefix), "the layer does not use 'one.weight', 'two.weight'; what may stay unused goes into ignored");
   ends(message_of(good_with({{"rel_pos_h", {1}, {1.0f}}}), prefix), "as SAM has it, which attend does not have");
+  write_text(path, "PK\x03\x04 and so on, as a zip goes");
+  write_text(path + ".index.json", "{\"weight_map\": {\"x\": \"model.safetensors\"}}");
+  io::LoadedLayer none;
+  ends(io::load_layer(path + ".index.json", prefix, H, &none).message(), "safetensors.torch.save_file writes .safetensors)");
   ends(message_of({{"qkv_proj.weight", {1000, 300}, std::vector<float>(300000)}, {"o_proj.weight", {300, 300}, std::vector<float>(90000)}}, prefix),
        "300 rows of queries, as wide as 'o_proj.weight' asks, and as many of keys and of values, or a divisor of that");
 }

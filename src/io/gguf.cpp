@@ -258,7 +258,7 @@ Status GgufFile::load(InputFile input, GgufFile* file) {
   for (const TensorEntry& entry : loaded.entries_) {
     if (entry.end <= size) continue;
     return file_error(path, "tensor " + quoted(entry.name) + ": bytes " + std::to_string(entry.begin) + " to " + std::to_string(entry.end) + ", but only " + std::to_string(size) +
-                           " follow the header");
+                                " follow the header");
   }
   status = loaded.sort_by_name(path);
   if (!status.ok()) return status;

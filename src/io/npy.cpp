@@ -166,7 +166,7 @@ Status parse(const unsigned char* data, std::size_t size, const std::string& nam
   const int version = data[6];
   if (version < 1 || version > 3 || data[7] != 0) {
     return file_error(name, "version " + std::to_string(version) + "." + std::to_string(data[7]) +
-                           ", expected 1.0, 2.0 or 3.0");
+                                ", expected 1.0, 2.0 or 3.0");
   }
   const std::size_t begin = version == 1 ? 10 : 12;
   if (size < begin) return file_error(name, "cut short in its first 12 bytes");
@@ -174,7 +174,7 @@ Status parse(const unsigned char* data, std::size_t size, const std::string& nam
   for (std::size_t i = begin; i-- > 8;) length = length << 8 | data[i];
   if (length > size - begin) {
     return file_error(name, "its header is " + std::to_string(length) + " bytes long, but only " +
-                           std::to_string(size - begin) + " follow");
+                                std::to_string(size - begin) + " follow");
   }
 
   Header header;
@@ -192,7 +192,7 @@ Status parse(const unsigned char* data, std::size_t size, const std::string& nam
   if (!byte_count(header.shape, element, &expected)) return file_error(name, what + " is too large");
   if (held != expected) {
     return file_error(name, std::to_string(held) + " bytes of elements, expected " +
-                           std::to_string(expected) + " for " + what);
+                                std::to_string(expected) + " for " + what);
   }
 
   const unsigned char* elements = data + begin + length;
@@ -285,7 +285,7 @@ Status to_float32(const Array& array, FloatTensor* tensor, bool accept_integers)
   return guarded([&]() -> Status {
     if (!accept_integers && !is_floating(array.type)) {
       return file_error(array.name, std::string("elements of ") + element_type_name(array.type) +
-                                   ", expected float32, float16, bfloat16 or float64");
+                                        ", expected float32, float16, bfloat16 or float64");
     }
     const std::size_t count = array.bytes.size() / element_bytes(array.type);
     FloatTensor converted;
@@ -305,7 +305,7 @@ Status to_int64(const Array& array, Int64Tensor* tensor) noexcept {
     const bool wide = array.type == ElementType::int64;
     if (!wide && array.type != ElementType::int32) {
       return file_error(array.name, std::string("elements of ") + element_type_name(array.type) +
-                                   ", expected int32 or int64");
+                                        ", expected int32 or int64");
     }
     const std::size_t count = array.bytes.size() / element_bytes(array.type);
     Int64Tensor converted;
@@ -327,7 +327,7 @@ Status write_npy(const std::string& path, ElementType type, const std::vector<st
     std::size_t bytes = 0;
     if (shape.size() > max_rank || !byte_count(shape, element_bytes(type), &bytes)) {
       return file_error(path, "cannot write shape " + shape_text(shape) +
-                             ", expected at most four axes of sizes of 0 or more");
+                                  ", expected at most four axes of sizes of 0 or more");
     }
     const Dtype* dtype = dtypes;
     while (dtype->type != type) ++dtype;

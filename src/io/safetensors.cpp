@@ -117,7 +117,7 @@ Status check_bytes(const std::string& path, const std::vector<SafetensorsEntry>&
   }
   if (end != size) {
     return file_error(path, "the tensors take " + std::to_string(end) + " bytes, but " +
-                           std::to_string(size) + " follow the header");
+                                std::to_string(size) + " follow the header");
   }
   return {};
 }
@@ -136,14 +136,14 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
   if (bytes.size() < length_bytes) {
     return file_error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
-                           " bytes long" + recognised(bytes));
+                                " bytes long" + recognised(bytes));
   }
   std::uint64_t length;
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > bytes.size() - length_bytes) {
-    return file_error(path, "not a .safetensors file, or cut short: its header is said to be " +
-                           std::to_string(length) + " bytes long, but only " +
-                           std::to_string(bytes.size() - length_bytes) + " follow" + recognised(bytes));
+    const std::string known = recognised(bytes);
+    return file_error(path, "not a .safetensors file" + (!known.empty() ? known : ", or cut short: its header is said to be " + std::to_string(length) +
+                                " bytes long, but only " + std::to_string(bytes.size() - length_bytes) + " follow"));
   }
   const std::string_view header = bytes.substr(length_bytes, static_cast<std::size_t>(length));
   if (header.substr(0, 1) != "{") return file_error(path, "its header does not begin with '{'" + recognised(bytes));
@@ -211,7 +211,7 @@ Status SafetensorsFile::load_index(const InputFile& index, SafetensorsFile* file
     InputFile input;
     Status status = InputFile::open(folder + name_of_shard, &input);
     if (status.ok()) status = load(std::move(input), &one);
-    if (!status.ok()) return file_error(path, std::string("of its files, ") + status.message());
+    if (!status.ok()) return status;  // which names the shard
     for (const std::string& tensor : names) {
       if (one.find(tensor) == nullptr) return tensor_error(path, tensor, "expected in " + quoted(name_of_shard) + ", which has none of that name");
     }
