@@ -128,8 +128,7 @@ std::string without_dot(std::string prefix) {
 }
 
 /// All of them in quotes: those below `dotted`, then the others by distance.
-template <class Names>
-std::vector<std::string> nearest_first(const Names& names, std::string_view dotted, std::size_t compared) {
+std::vector<std::string> nearest_first(const std::vector<std::string>& names, std::string_view dotted, std::size_t compared) {
   std::vector<std::pair<std::size_t, std::string>> by_distance;
   for (const std::string& name : names) by_distance.emplace_back(distance_of(dotted, name, compared), name);
   std::sort(by_distance.begin(), by_distance.end());
@@ -165,13 +164,12 @@ Status no_layer(const TensorFile& file, const std::string& dotted) {
     nearly = std::string(" (") + convention.name + " names lack " + quoted(missing) + ")";
   }
   // Each part is there as a whole or not at all.
-  const std::size_t room = room_beside(file.path());
+  const auto room_after = [&](const std::string& before) { return room_beside(file.path(), what.size() + before.size()); };
   const auto add = [&](const std::string& part) {
-    if (what.size() + part.size() <= room) what += part;
+    if (part.size() <= room_after("")) what += part;
   };
   const auto add_list = [&](const std::string& before, const std::vector<std::string>& names, std::size_t most) {
-    const std::size_t taken = what.size() + before.size();
-    if (!names.empty() && taken < room) add(before + listed(names, std::min(most, room - taken)));
+    if (!names.empty()) add(before + listed(names, std::min(most, room_after(before))));
   };
   add(nearly);
   std::vector<std::string> prefixes, names, families;
@@ -184,9 +182,9 @@ Status no_layer(const TensorFile& file, const std::string& dotted) {
     }
     add(" or another");
   }
-  add_list("; try ", nearest_first(prefixes, dotted, 256), room);
+  add_list("; try ", nearest_first(prefixes, dotted, 256), longest_message);
   add_list("; there are ", nearest_first(names, dotted, 48), 64);
-  add_list("; names known: ", families, room);
+  add_list("; names known: ", families, longest_message);
   return error(file, what);
 }
 
@@ -379,7 +377,7 @@ Status read_layer(const Convention& convention, LayerReader reader, std::int64_t
     const ModelFacts& model = reader.file.model();
     if (!find_rotation(model.architecture, &rotation)) {
       const std::string what = "architecture " + quoted(model.architecture) + ": how its layers are rotated is not known here; there are ";
-      return error(reader.file, what + listed(known_architectures(), room_beside(reader.file.path()) - what.size()));
+      return error(reader.file, what + listed(known_architectures(), room_beside(reader.file.path(), what.size())));
     }
     if (width * num_heads != split.hiddens || split.key_hiddens % width != 0 || (model.head_width != 0 && model.head_width != width)) {
       return reader.wrong_shape(names[query], "rows of " + std::to_string(num_heads) + " heads of queries, and of heads of keys and values as wide, as the file says");
@@ -547,7 +545,7 @@ Status check_ignored(const TensorFile& file, const LayerWeights& found, const Lo
   }
   if (names.empty()) return {};
   const std::string before = "under prefix " + quoted(prefix, 48) + " the layer does not use ", after = std::string("; what may stay unused goes into ") + options.names.ignored;
-  return error(file, before + listed(names, room_beside(file.path()) - before.size() - after.size()) + after);
+  return error(file, before + listed(names, room_beside(file.path(), before.size() + after.size())) + after);
 }
 
 /// How many heads of queries a layer has: what the caller says, or a GGUF file.

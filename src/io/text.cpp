@@ -62,7 +62,10 @@ std::string quoted_before(const std::string& name, const std::string& text, std:
 
 }  // namespace
 
-std::size_t room_beside(const std::string& path) { return longest_message - std::string_view("'': ").size() - std::min(path.size(), shortest_name); }
+std::size_t room_beside(const std::string& path, std::size_t taken) {
+  const std::size_t room = longest_message - std::string_view("'': ").size() - std::min(path.size(), shortest_name);
+  return room - std::min(room, taken);
+}
 
 Status file_error(const std::string& path, const std::string& what) {
   const std::string text = ": " + what;
@@ -71,7 +74,7 @@ Status file_error(const std::string& path, const std::string& what) {
 
 Status tensor_error(const std::string& path, const std::string& name, const std::string& what) {
   const std::string before = "tensor ", text = ": " + what;
-  return file_error(path, before + quoted_before(name, text, room_beside(path) - before.size() - 2) + text);
+  return file_error(path, before + quoted_before(name, text, room_beside(path, before.size() + 2)) + text);
 }
 
 std::size_t edit_distance(std::string_view from, std::string_view to) {

@@ -13,8 +13,8 @@ namespace attend::io {
 /// tensor's name, whose middle goes; and of a list of names, which is written last, there are as many as still fit.
 constexpr std::size_t longest_message = sizeof(Status) - sizeof(StatusCode) - 1, longest_name = 72, shortest_name = 32;
 
-/// How many bytes a message has for what is wrong with a file.
-std::size_t room_beside(const std::string& path);
+/// How many bytes a message has for what is wrong with a file, beside so many that are taken.
+std::size_t room_beside(const std::string& path, std::size_t taken = 0);
 
 /// The name in single quotes, control characters as \xNN, the middle of one of more bytes than `longest` as "...".
 std::string quoted(std::string_view name, std::size_t longest = longest_name);
