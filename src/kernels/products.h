@@ -63,7 +63,7 @@ struct Product {
 };
 
 /// The bits of 2^(23 - bit): with four bits at `bit` of the mantissa, which stand for n, it is 2^(23 - bit) + n.
-inline constexpr int four_bits_exponent(int bit) { return (150 - bit) << 23; }
+static inline constexpr int four_bits_exponent(int bit) { return (150 - bit) << 23; }
 
 /// Rows of values to words of two keys: word c of pair p is (value of key 2 p, of key 2 p + 1); 0 stands for a key that is not there.
 struct PairValuesArguments {
