@@ -21,9 +21,9 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
     }
     // Of the eight numbers of a word, number n is at bit n % 4 * 8 + n / 4 * 4; what lies above bit 16 is brought into the mantissa by one shift.
     constexpr int most_bit = 16, shift = 12;
-    std::int64_t at = 0;
+    std::int64_t at = 0, k = 0;
     const float* numbers = arguments.panel;
-    for (std::int64_t k = 0; k < depth;) {
+    while (k < depth) {
       const std::int64_t end = depth - k < group ? depth : k + group;
       Vector zeros[most_bit / 4 + 1][vectors], scale[vectors];
       ATTEND_UNROLL
