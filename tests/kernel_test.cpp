@@ -318,7 +318,7 @@ TEST_CASE("kernels: weights that products take") {
 
 TEST_CASE("kernels: pack_queries") {
   for (const Kernels* kernels : usable_kernels()) {
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->middle_tile, kernels->wide_tile}) {
       sweep<PackQueriesShape>(*kernels, check_pack_queries,
                               {{&PackQueriesShape::count, range(0, width), {1, width / 2, width}},
                                {&PackQueriesShape::depth, and_widest(sizes(*kernels, 0, 64)), {1, 8, 35}}},
@@ -332,7 +332,7 @@ TEST_CASE("kernels: pack_queries") {
 
 TEST_CASE("kernels: scores") {
   for (const Kernels* kernels : usable_kernels()) {
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->middle_tile, kernels->wide_tile}) {
       for (const int kind : {0, 1, 2}) {  // plain, masked, biased
         const bool general = kind > 0;
         sweep<ScoreShape>(*kernels, check_scores,
@@ -356,7 +356,7 @@ TEST_CASE("kernels: scores") {
 
 TEST_CASE("kernels: fill_visible and fill_bias") {
   for (const Kernels* kernels : usable_kernels()) {
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->middle_tile, kernels->wide_tile}) {
       for (const Check<BiasShape> check : {check_fill_visible, check_fill_bias}) {
         sweep<BiasShape>(*kernels, check,
                          {{&BiasShape::keys, range(1, kernels->key_block), {1, 16, 33}},
@@ -396,7 +396,7 @@ TEST_CASE("kernels: fold and unfold") {
 TEST_CASE("kernels: accumulate") {
   for (const Kernels* kernels : usable_kernels()) {
     const std::int64_t lanes = kernels->lanes;
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->middle_tile, kernels->wide_tile}) {
       sweep<AccumulateShape>(*kernels, check_accumulate,
                              {{&AccumulateShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
                               {&AccumulateShape::columns, and_widest(range(0, 8 * lanes + 1)), {1, lanes, 4 * lanes - 1}},
@@ -487,7 +487,7 @@ TEST_CASE("kernels: finish") {
 
 TEST_CASE("kernels: write_weights") {
   for (const Kernels* kernels : usable_kernels()) {
-    for (const std::int64_t width : {kernels->narrow_tile, kernels->wide_tile}) {
+    for (const std::int64_t width : {kernels->narrow_tile, kernels->middle_tile, kernels->wide_tile}) {
       sweep<WriteWeightsShape>(*kernels, check_write_weights,
                                {{&WriteWeightsShape::keys, sizes(*kernels, 0, 64), {1, 8, 21}},
                                 {&WriteWeightsShape::lane_count, range(0, width), {1, width / 2 + 1, width}},
@@ -1058,7 +1058,7 @@ Scores score(const Kernels& kernels, const Floats& k, const Floats& q, std::int6
 TEST_CASE("kernels: scores have the same bits in any tile, and in both kernels") {
   for (const Kernels* kernels : usable_kernels()) {
     CAPTURE(name_of(*kernels));
-    const std::int64_t wide = kernels->wide_tile, narrow = kernels->narrow_tile, keys = 21, depth = 37;
+    const std::int64_t wide = kernels->wide_tile, keys = 21, depth = 37;
     const Floats k = random_floats(index(keys * depth), 3), q = random_floats(index(wide * depth), 4);
     const Scores whole = score(*kernels, k, q, depth, 0, keys, 0, wide, wide, keys, Kind::plain, 1);
     std::int64_t differing = 0;
@@ -1078,9 +1078,11 @@ TEST_CASE("kernels: scores have the same bits in any tile, and in both kernels")
     for (const Kind kind : {Kind::plain, Kind::masked, Kind::biased}) {
       for (std::int64_t n = 1; n <= keys; ++n) compare(0, keys, 0, wide, wide, n, kind);
       for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, wide, wide, n, kind);
-      for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, narrow, narrow, n, kind);
       for (std::int64_t n = 1; n <= wide; ++n) compare(0, keys, wide - n, n, wide, keys, kind);
-      for (std::int64_t n = 1; n <= narrow; ++n) compare(0, keys, wide - n, n, narrow, keys, kind);
+      for (const std::int64_t width : {kernels->middle_tile, kernels->narrow_tile}) {
+        for (std::int64_t n = 1; n <= keys; ++n) compare(keys - n, n, 0, width, width, n, kind);
+        for (std::int64_t n = 1; n <= width; ++n) compare(0, keys, wide - n, n, width, keys, kind);
+      }
     }
     CHECK(differing == 0);
     for (const std::int64_t stride : {2, 3}) {
@@ -1095,7 +1097,7 @@ TEST_CASE("kernels: what is hidden has no influence, whatever it is") {
   for (const Kernels* kernels : usable_kernels()) {
     CAPTURE(name_of(*kernels));
     const std::int64_t keys = 21, depth = 37;
-    for (const std::int64_t width : {kernels->wide_tile, kernels->narrow_tile}) {
+    for (const std::int64_t width : {kernels->wide_tile, kernels->middle_tile, kernels->narrow_tile}) {
       const Floats q = random_floats(index(width * depth), 4);
       for (const std::uint32_t seeing : {0u, 0x55555555u}) {  // lanes that see the key in question
         for (std::int64_t j = 0; j < keys; ++j) {

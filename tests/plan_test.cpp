@@ -45,7 +45,7 @@ TEST_CASE("plan: attention's tiles fit into 64 KiB a thread, or 80 KiB where D +
     std::int64_t wrong = 0;
     for (std::int64_t D = 1; D <= largest_head; ++D) {
       for (std::int64_t Dv = 1; Dv <= largest_head; ++Dv) {
-        for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{1000}}) {
+        for (std::int64_t queries : {std::int64_t{1}, std::int64_t{table->narrow_tile}, std::int64_t{table->narrow_tile} + 1, std::int64_t{table->middle_tile} + 1, std::int64_t{1000}}) {
           const AttentionPlan plan = plan_attention(*table, shape_of(queries, 1000, D, Dv));  // too few keys for copies
           std::size_t& largest = D + Dv <= 512 ? largest_narrow : largest_wide;
           if (plan.thread_bytes > largest) largest = plan.thread_bytes;

@@ -11,7 +11,7 @@
 namespace attend { namespace avx512 { namespace bf16 { namespace {
 
 // The sizes of the tiles of the kernel table.
-constexpr int score_rows = 8, wide_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
+constexpr int score_rows = 8, wide_vectors = 2, middle_score_rows = 8, middle_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
 
 // Pairs times pairs, in place of the float32 of the kernels below.
 ATTEND_INLINE Vector multiply_add_scalar(Scalars word, int, Vector pairs, Vector sum) {

@@ -324,7 +324,8 @@ struct Kernels {
   int gemm_columns;   // the widest panel; narrower ones are multiples of lanes
   int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
   int wide_tile;      // query lanes of a full attention tile
-  int narrow_tile;    // query lanes of a tile for few queries; both are multiples of lanes
+  int middle_tile;    // query lanes of a tile for fewer queries; the wide one's where the ISA has no tile between
+  int narrow_tile;    // query lanes of a tile for few queries; all three are multiples of lanes
   int value_panel;    // columns of values that a copy or a projection puts side by side; 0: all of a row
   int key_block;      // keys between two moves of the maximum; sums are taken block by block
   int few_rows[2];    // rows of a sequence of several queries that decodes, at most; [1] where they see many_keys or more

@@ -169,8 +169,9 @@ int score_block(const ScoreArguments& a) {
 
 template <ScoreKind kind>
 int scores(const ScoreArguments* arguments) {
-  if (arguments->width == narrow_vectors * lanes) {
-    return score_block<narrow_score_rows, narrow_vectors, kind>(*arguments);
+  if (arguments->width == narrow_vectors * lanes) return score_block<narrow_score_rows, narrow_vectors, kind>(*arguments);
+  if constexpr (middle_vectors < wide_vectors) {
+    if (arguments->width == middle_vectors * lanes) return score_block<middle_score_rows, middle_vectors, kind>(*arguments);
   }
   return score_block<score_rows, wide_vectors, kind>(*arguments);
 }

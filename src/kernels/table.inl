@@ -6,6 +6,7 @@ const Kernels kernels = {
     gemm_vectors * lanes,
     gemm_rows,
     wide_vectors * lanes,
+    middle_vectors * lanes,
     narrow_vectors * lanes,
     value_panel,
     key_block,

@@ -191,6 +191,7 @@ void run_tile(const Attention& attention, const AttentionPlan& plan, const HeadK
   tile.holes = attention.visibility.has_holes();
   tile.biased = biases.relative != nullptr || !biases.slopes.absent();
   if (tile.holes || tile.biased) tile.sequence = attention.sequence_rules(b);
+  if (count <= attention.kernels->middle_tile) tile.width = attention.kernels->middle_tile;
   if (count <= attention.kernels->narrow_tile) tile.width = attention.kernels->narrow_tile;
   for (std::int64_t lane = 0; lane < count; ++lane) {
     const LaneRules& range = scratch.lane_rules[lane];

@@ -26,7 +26,7 @@ struct Tile {
   TileScratch& scratch;
   std::int64_t b;          // the sequence
   std::int64_t count;      // lanes in use
-  std::int64_t width;      // lanes computed: the narrow or the wide tile
+  std::int64_t width;      // lanes computed: a narrow, middle or wide tile
   KeyRange seen_by_any;    // keys that some lane sees, but for holes
   KeyRange seen_by_all;    // keys that every lane sees, but for holes
   bool uniform;            // every key weighs the same, and no key is read

@@ -167,7 +167,7 @@ inline std::int64_t draw_gap(Random& random) { return random.one_in(2) ? 0 : ran
 inline std::int64_t draw_input_gap(Random& random, std::int64_t row) { return random.one_in(16) ? -row : draw_gap(random); }
 
 inline std::int64_t draw_tile(const Kernels& kernels, Random& random) {
-  return random.one_in(2) ? kernels.wide_tile : kernels.narrow_tile;
+  return random.one_in(2) ? kernels.wide_tile : random.one_in(2) ? kernels.middle_tile : kernels.narrow_tile;
 }
 
 }  // namespace attend::checks
