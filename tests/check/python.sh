@@ -2,8 +2,8 @@
 # python.sh BUILD FOLDER: the Python package (tools/python), installed by pip into a fresh environment with numpy, pytest and matplotlib:
 # its library needs and shows nothing but what it should, the wheel's platform is one that has its symbols, the tests pass
 # without PyTorch, mypy --strict has nothing to say. Then the tests with PyTorch, by the Python of $ATTEND_TORCH_PYTHON or
-# build/venv/bin/python where there is one, and with transformers where that has it; and the wheel for aarch64 where there is
-# its compiler. The names of tests that are skipped are printed.
+# build/venv/bin/python where there is one, and with transformers where that has it; and the wheel for aarch64, and its
+# tests, where there is its compiler. The names of tests that are skipped are printed.
 set -eu
 export BUILD=$1
 folder=$2
@@ -39,6 +39,7 @@ check_wheel "$BUILD/python/libattend.so" "$(uname -m)"
 if [ "$(uname -m)" != aarch64 ] && [ -x "$(command -v aarch64-linux-gnu-g++)" ]; then
   "$MAKE" -s -j"${JOBS:-2}" BUILD="$folder/build-aarch64" wheel CXX=aarch64-linux-gnu-g++ WHEELS="$folder/aarch64"
   check_wheel "$folder/build-aarch64/python/libattend.so" aarch64
+  tests/check/python_aarch64.sh "$folder"/aarch64/attend-*.whl "$folder/python-aarch64"
 else
   echo "skipped: the wheel for aarch64"
 fi
