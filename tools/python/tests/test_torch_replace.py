@@ -289,6 +289,9 @@ def test_gradients_are_refused_by_name():
     q = torch.randn(1, 2, 3, 4, requires_grad=True)
     with pytest.raises(RuntimeError, match="attend::attention computes no gradients"):
         attend.torch.attention(q, q, q).sum().backward()
+    for n in range(2):
+        with pytest.raises(RuntimeError, match="attend::attention_lse computes no gradients"):
+            attend.torch.attention_lse(q, q, q)[n].sum().backward()
 
 
 def test_nested_tensors_and_autocast_are_left_alone():
@@ -432,7 +435,8 @@ def test_operators_pass_opcheck(need_weights):
                 torch.randn(L, B, 16), torch.randn(S, B, 5), torch.randn(S, B, 7), 2, *weights, torch.rand(B, S) < 0.2, None, None, False,
                 zero, False, need_weights, average), test_utils=tests)
     q, k = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 5, 8)
-    torch.library.opcheck(torch.ops.attend.attention.default, (q, k, torch.randn(2, 2, 5, 6), torch.tensor([3, 5])), test_utils=tests)
+    for operator in (torch.ops.attend.attention.default, torch.ops.attend.attention_lse.default):
+        torch.library.opcheck(operator, (q, k, torch.randn(2, 2, 5, 6), torch.tensor([3, 5])), test_utils=tests)
 
 
 def test_attention_agrees():
@@ -445,6 +449,110 @@ def test_attention_agrees():
     close(torch.ops.attend.attention(q, k, v, causal=True, scale=0.3), sdpa(q, k, v, is_causal=True, scale=0.3))
     close(attend.torch.attention(q, k, v, torch.tensor([3, 7])),
           sdpa(q, k, v, attn_mask=(torch.arange(7) < torch.tensor([[3], [7]]))[:, None, None]))
+
+
+def attention_of_torch(q, k, v, causal=False, slopes=None, lengths=None):
+    """Outputs and lse of q (B, H, L, D), by its definition; the last query sees all keys if causal."""
+    scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).transpose(2, 3) / q.shape[3] ** 0.5
+    distance = torch.arange(k.shape[2]) - torch.arange(q.shape[2])[:, None] - (k.shape[2] - q.shape[2])
+    if slopes is not None:
+        scores = scores - slopes[:, None, None] * distance.abs()
+    if causal:
+        scores = scores.masked_fill(distance > 0, -torch.inf)
+    if lengths is not None:
+        scores = scores.masked_fill(torch.arange(k.shape[2]) >= lengths[:, None, None, None], -torch.inf)
+    return scores.softmax(-1) @ v.repeat_interleave(q.shape[1] // k.shape[1], 1), scores.logsumexp(-1)
+
+
+class WithBiases(nn.Module):
+    """Causal attention with ALiBi, and its lse."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.register_buffer("slopes", torch.from_numpy(attend.default_alibi_slopes(heads)))
+
+    def forward(self, q, k, v, lengths):
+        return attend.torch.attention_lse(2 * q, k, v, lengths, causal=True, offset=k.shape[2] - q.shape[2], alibi_slopes=self.slopes)
+
+
+class Packed(nn.Module):
+    """flash_attn_varlen_func, causal: q (T, H, D), k and v (U, G, D), and the cumulative lengths of both."""
+
+    def forward(self, q, k, v, query_starts, key_starts):
+        q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
+        output = attend.torch.attention(q, k, v, causal=True, offsets=key_starts.diff() - query_starts.diff(), query_starts=query_starts,
+                                        key_starts=key_starts)
+        return output[0].transpose(0, 1)
+
+
+def starts_of(*lengths):
+    return torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)  # int32, as flash_attn has them
+
+
+def packed_rows(query_lengths, key_lengths):
+    """Arguments of Packed, and what each sequence gives by itself."""
+    q, k, v = torch.randn(sum(query_lengths), 4, 8), torch.randn(sum(key_lengths), 2, 8), torch.randn(sum(key_lengths), 2, 8)
+    split = zip(q.split(query_lengths), k.split(key_lengths), v.split(key_lengths))
+    each = [attention_of_torch(*(rows.transpose(0, 1)[None] for rows in of_one), causal=True)[0][0].transpose(0, 1) for of_one in split]
+    return (q, k, v, starts_of(*query_lengths), starts_of(*key_lengths)), torch.cat(each)
+
+
+def biased_rows(batch, queries, keys):
+    """Arguments of WithBiases(4), and what they give."""
+    rows = torch.randn(batch, 4, queries, 8), torch.randn(batch, 2, keys, 8), torch.randn(batch, 2, keys, 8)
+    lengths = torch.full((batch,), keys)
+    lengths[0] -= 1
+    slopes = torch.tensor([2.0 ** -2, 2.0 ** -4, 2.0 ** -6, 2.0 ** -8])
+    return (*rows, lengths), attention_of_torch(2 * rows[0], *rows[1:], causal=True, slopes=slopes, lengths=lengths)
+
+
+def test_attention_with_lse_biases_and_packed_sequences():
+    torch.manual_seed(13)
+    given, expected = biased_rows(2, 5, 7)
+    for found, each in zip(WithBiases(4)(*given), expected):
+        close(found, each)
+    given, expected = packed_rows([3, 1, 4], [5, 1, 4])
+    close(Packed()(*given), expected)
+    with pytest.raises(ValueError, match="query_starts: cannot go with no key_starts"):
+        attend.torch.attention(*torch.randn(3, 1, 2, 4, 8), query_starts=starts_of(4))
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_attention_compiles(backend, dynamic):
+    torch.manual_seed(14)
+    for module, cases in ((WithBiases(4), [biased_rows(2, 5, 7), biased_rows(3, 4, 9)]),
+                          (Packed(), [packed_rows([3, 1, 4], [5, 1, 4]), packed_rows([2, 5], [6, 5])])):
+        torch._dynamo.reset()
+        compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=dynamic)
+        for given, expected in cases:
+            try:
+                found = compiled(*given)
+            except Exception as error:
+                if backend == "inductor" and "compiler" in str(error).lower():
+                    pytest.skip("inductor has no C++ compiler here")
+                raise
+            for one, each in zip(*((found, expected) if isinstance(expected, tuple) else ((found,), (expected,)))):
+                close(one, each)
+
+
+def test_attention_is_exported():
+    torch.manual_seed(15)
+    batch, queries, keys = (torch.export.Dim(name, min=2, max=64) for name in ("batch", "queries", "keys"))
+    of_keys = {0: batch, 2: keys}
+    given, _ = biased_rows(2, 5, 7)
+    program = torch.export.export(WithBiases(4), given, dynamic_shapes=({0: batch, 2: queries}, of_keys, of_keys, {0: batch}))
+    assert torch.ops.attend.attention_lse.default in [node.target for node in program.graph.nodes]
+    given, expected = biased_rows(3, 4, 9)
+    for found, each in zip(program.module()(*given), expected):
+        close(found, each)
+    rows, more = (torch.export.Dim(name, min=2, max=64) for name in ("rows", "more"))
+    count = torch.export.Dim("count", min=3, max=64)  # two sequences and more: diff would take a length of 1 as constant
+    given, _ = packed_rows([3, 1, 4], [5, 1, 4])
+    program = torch.export.export(Packed(), given, dynamic_shapes=({0: rows}, {0: more}, {0: more}, {0: count}, {0: count}))
+    assert torch.ops.attend.attention.default in [node.target for node in program.graph.nodes]
+    given, expected = packed_rows([2, 5], [6, 5])
+    close(program.module()(*given), expected)
 
 
 def test_export():

@@ -14,7 +14,7 @@ On the CPU, in float32, for inference: a gradient that is asked for is a Runtime
 from __future__ import annotations
 
 from .modules import MultiheadAttention, TransformerEncoder
-from .operators import attention, mha
+from .operators import attention, attention_lse, mha
 from .replacement import Replacement, replace
 
-__all__ = ["MultiheadAttention", "Replacement", "TransformerEncoder", "attention", "mha", "replace"]
+__all__ = ["MultiheadAttention", "Replacement", "TransformerEncoder", "attention", "attention_lse", "mha", "replace"]

@@ -1,8 +1,8 @@
-"""The operators attend::attention and attend::mha: their kernels, their fake kernels, and gradients, which are refused."""
+"""The operators attend::attention, attend::attention_lse and attend::mha: their kernels, their fake kernels, and gradients, which are refused."""
 from __future__ import annotations
 
 import functools
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,7 +11,10 @@ from ..core import attention as _attend_attention
 from .packed import packed_of
 from .threads import threads
 
-__all__ = ["attention", "mha"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["attention", "attention_lse", "mha"]
 
 
 def plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
@@ -19,39 +22,81 @@ def plain(tensor: Optional[Tensor]) -> Optional[Tensor]:
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 
-@torch.library.custom_op(
-    "attend::attention", mutates_args=(), device_types="cpu",
-    schema="(Tensor q, Tensor k, Tensor v, Tensor? valid_lens=None, Tensor? mask=None, Tensor? additive_mask=None, Tensor? sinks=None, "
-           "bool causal=False, int offset=0, int? window_left=None, int? window_right=None, float? scale=None, float? softcap=None) "
-           "-> Tensor")
-def _attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, mask: Optional[Tensor] = None,
-               additive_mask: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
-               window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
-               softcap: Optional[float] = None) -> Tensor:
-    result: Tensor = _attend_attention(
-        *(plain(each) for each in (q, k, v, valid_lens)), mask=plain(mask), additive_mask=plain(additive_mask), sinks=plain(sinks),
-        causal=causal, offset=offset, window_left=window_left, window_right=window_right, scale=scale, softcap=softcap,
-        threads=threads())
+#: What the operators of attention take after q, k and v.
+_OPTIONS = ("Tensor? valid_lens=None", "Tensor? mask=None", "Tensor? additive_mask=None", "Tensor? sinks=None", "bool causal=False",
+            "SymInt offset=0", "SymInt? window_left=None", "SymInt? window_right=None", "float? scale=None", "float? softcap=None",
+            "Tensor? alibi_slopes=None", "Tensor? offsets=None", "Tensor? valid_starts=None", "Tensor? query_starts=None",
+            "Tensor? key_starts=None")
+_NAMES = [each.split("=")[0].split()[1] for each in _OPTIONS]
+_SCHEMA = f"(Tensor q, Tensor k, Tensor v, {', '.join(_OPTIONS)}) -> "
+
+
+class OperatorOptions(TypedDict, total=False):
+    """What attention and attention_lse take by keyword, as attend.AttentionOptions says it."""
+
+    mask: Optional[Tensor]
+    additive_mask: Optional[Tensor]
+    sinks: Optional[Tensor]
+    causal: bool
+    offset: int
+    window_left: Optional[int]
+    window_right: Optional[int]
+    scale: Optional[float]
+    softcap: Optional[float]
+    alibi_slopes: Optional[Tensor]
+    offsets: Optional[Tensor]
+    valid_starts: Optional[Tensor]
+    query_starts: Optional[Tensor]
+    key_starts: Optional[Tensor]
+
+
+def _computed(q: Tensor, k: Tensor, v: Tensor, options: tuple[Any, ...], named: dict[str, Any], lse: bool = False) -> Any:
+    """What attend gives for an operator's arguments."""
+    given: dict[str, Any] = {name: plain(each) if isinstance(each, Tensor) else each for name, each in (*zip(_NAMES, options), *named.items())}
+    return _attend_attention(*(plain(each) for each in (q, k, v)), **given, lse=lse, threads=threads())
+
+
+@torch.library.custom_op("attend::attention", mutates_args=(), device_types="cpu", schema=_SCHEMA + "Tensor")
+def _attention(q: Tensor, k: Tensor, v: Tensor, *options: Any, **named: Any) -> Tensor:
+    result: Tensor = _computed(q, k, v, options, named)
     return result
+
+
+@torch.library.custom_op("attend::attention_lse", mutates_args=(), device_types="cpu", schema=_SCHEMA + "(Tensor, Tensor)")
+def _attention_lse(q: Tensor, k: Tensor, v: Tensor, *options: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    output, lse = _computed(q, k, v, options, named, lse=True)
+    return output, lse
 
 
 @_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, *_options: Any, **_more: Any) -> Tensor:
+def _output_of(q: Tensor, k: Tensor, v: Tensor, *_options: Any, **_named: Any) -> Tensor:
     return q.new_empty((*q.shape[:-1], v.shape[-1]), dtype=torch.float32)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, *, mask: Optional[Tensor] = None,
-              additive_mask: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
-              window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
-              softcap: Optional[float] = None) -> Tensor:
+@_attention_lse.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, *_options: Any, **_named: Any) -> tuple[Tensor, Tensor]:
+    return _output_of(q, k, v), q.new_empty(q.shape[:-1], dtype=torch.float32)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None, **options: Unpack[OperatorOptions]) -> Tensor:
     """softmax(scale q k^T) v of q (B, H, L, D), k (B, G, S, D), v (B, G, S, Dv); gives (B, H, L, Dv) by torch.ops.attend.attention.
 
-    As attend.attention: valid_lens (B,) or (B, L), mask (False hides) and additive_mask aligned to the right of (B, H, L, S);
-    sinks (H,).
+    As attend.attention: valid_lens (B,) or (B, L), and by keyword mask (False hides) and additive_mask, aligned to the right of
+    (B, H, L, S); causal, offset, offsets (B,), window_left, window_right, valid_starts (B,); scale, softcap, alibi_slopes (H,), sinks (H,).
+
+    query_starts and key_starts (N + 1,) are the cumulative lengths of N sequences, packed one after the other into B = 1; lengths,
+    starts and offsets are then (N,). Of q (T, H, D), as flash_attn_varlen_func takes it, q.transpose(0, 1)[None] is a view; where its
+    causal has the last query see all keys, offsets = key_starts.diff() - query_starts.diff() does.
     """
-    result: Tensor = torch.ops.attend.attention(q, k, v, valid_lens, mask, additive_mask, sinks, causal, offset, window_left, window_right,
-                                                scale, softcap)
+    result: Tensor = torch.ops.attend.attention(q, k, v, valid_lens, **options)
     return result
+
+
+def attention_lse(q: Tensor, k: Tensor, v: Tensor, valid_lens: Optional[Tensor] = None,
+                  **options: Unpack[OperatorOptions]) -> tuple[Tensor, Tensor]:
+    """What `attention` gives, and the natural log of each row's sum of exponentials (B, H, L), by torch.ops.attend.attention_lse."""
+    output, lse = torch.ops.attend.attention_lse(q, k, v, valid_lens, **options)
+    return output, lse
 
 
 @torch.library.custom_op(
@@ -197,4 +242,5 @@ def refuses_gradients(operator: Any, name: str) -> None:
 
 
 refuses_gradients(_attention, "attend::attention")
+refuses_gradients(_attention_lse, "attend::attention_lse")
 refuses_gradients(mha, "attend::mha")
