@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from ctypes import c_int, c_int64, c_void_p
@@ -136,6 +137,14 @@ class Frame:
         """The sizes of an array of the call."""
         view = getattr(self.struct, name)
         return tuple(view.sizes[:view.rank])
+
+    def is_contiguous(self, name: str) -> bool:
+        """Whether the elements of an array of the call, of its struct, lie one after the other in memory."""
+        view, sizes = getattr(self.struct, name), self.sizes(name)
+        if not view.strides or 0 in sizes:
+            return True
+        strides = (c_int64 * 4).from_address(view.strides)
+        return all(sizes[axis] == 1 or strides[axis] == math.prod(sizes[axis + 1:]) for axis in range(len(sizes)))
 
     def set_options(self, options: Mapping[str, Any], like: Any,
                     new_sizes: Callable[["Frame", str], tuple[int, ...]]) -> tuple[list[Any], list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._library import library
-from ._scalars import listed
+from ._scalars import integer, listed
 
 WEIGHT_TYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 ARITHMETICS = ("float32", "bfloat16", "int8")
@@ -28,7 +28,15 @@ def arithmetic_number(argument: str, name: Any) -> int:
     return 0 if name is None else listed(argument, name, ARITHMETICS)
 
 
-def precision(weight_type: Any, arithmetic: Any) -> dict[str, Any]:
+def precision(weight_type: Any, arithmetic: Any, weight_group: Any) -> dict[str, Any]:
     """The fields of a layer's struct."""
     return dict(weight_type=weight_type_number("weight_type", weight_type), arithmetic=arithmetic_number("arithmetic", arithmetic),
-                low_precision=LOW_PRECISION_INT4 if weight_type == "int4" else LOW_PRECISION)
+                low_precision=LOW_PRECISION_INT4 if weight_type == "int4" else LOW_PRECISION,
+                weight_group=0 if weight_group is None else _group(weight_group))
+
+
+def _group(weight_group: Any) -> int:
+    group = integer("weight_group", weight_group)
+    if group == 0:
+        raise ValueError("weight_group: expected 32, 64 or 128, or None: 32, got 0")
+    return group

@@ -56,15 +56,16 @@ class MultiHeadAttention:
     from_torch, from_safetensors and random make layers, too. A layer never changes once it is made, and any number of threads may
     call it at once. It is packed from its weights, and keeps the arrays themselves (not copies) for pickling. `dropout` acts with
     training=True alone; `isa` binds the layer to an instruction set. `weight_type` stores its matrices as "bfloat16", "float16",
-    "int8" or "int4", `arithmetic` multiplies them so, in "bfloat16" or "int8", which takes weights of that type, or of "int4" in "int8". `defaults` are options of its
-    calls, where these do not say otherwise.
+    "int8" or "int4", `arithmetic` multiplies them so, in "bfloat16" or "int8", which takes weights of that type, or of "int4" in "int8";
+    `weight_group` is how many elements of a row of int4 share a scale: 32, 64 or 128, None: 32. `defaults` are options of its calls,
+    where these do not say otherwise.
     """
 
     def __init__(self, *, query: Array, key: Array, value: Array, output: Array, num_heads: int, query_bias: Optional[Array] = None,
                  key_bias: Optional[Array] = None, value_bias: Optional[Array] = None, output_bias: Optional[Array] = None,
                  query_norm: Optional[Array] = None, key_norm: Optional[Array] = None, norm_epsilon: Optional[float] = None,
                  rotary: Optional[RotaryEmbedding] = None, dropout: float = 0.0, isa: Optional[str] = None,
-                 weight_type: Optional[str] = None, arithmetic: Optional[str] = None,
+                 weight_type: Optional[str] = None, arithmetic: Optional[str] = None, weight_group: Optional[int] = None,
                  defaults: Optional["AttentionOptions"] = None) -> None:
         given = dict(query=query, key=key, value=value, output=output, query_bias=query_bias, key_bias=key_bias, value_bias=value_bias,
                      output_bias=output_bias, query_norm=query_norm, key_norm=key_norm)
@@ -86,12 +87,12 @@ class MultiHeadAttention:
             num_heads=heads, num_hiddens=rows, head_dim=head_dim, num_kv_heads=sizes["key"][0] // max(head_dim, 1),
             query_size=sizes["query"][1], key_size=sizes["key"][1], value_size=sizes["value"][1], output_size=sizes["output"][0],
             norm_queries=query_norm is not None, norm_keys=key_norm is not None, norm_epsilon=norm_epsilon, rotary=rotary,
-            dropout=dropout, isa=isa, weight_type=weight_type, arithmetic=arithmetic)
+            dropout=dropout, isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)
         handle = ctypes.c_void_p()
         frame.check(library.attend_mha_make(ctypes.addressof(config), frame.call, None, 0, ctypes.byref(handle), frame.error))
         del held
         state = dict(given, num_heads=heads, norm_epsilon=norm_epsilon, rotary=rotary, dropout=dropout, isa=isa, weight_type=weight_type,
-                     arithmetic=arithmetic, defaults=defaults)
+                     arithmetic=arithmetic, weight_group=weight_group, defaults=defaults)
         self._own(handle.value, library.attend_mha_destroy, handle.value, (_of_weights, (state,)), rotary, defaults)
 
     def _own(self, handle: Any, destroy: Any, owner: Any, recipe: Any, rotary: Any, defaults: Any) -> None:
@@ -106,22 +107,22 @@ class MultiHeadAttention:
         self._output_size = int(made.output_size or made.num_hiddens)
 
     @classmethod
-    def from_torch(cls, module: Any, *, isa: Optional[str] = None, weight_type: Optional[str] = None,
-                   arithmetic: Optional[str] = None) -> "MultiHeadAttention":
+    def from_torch(cls, module: Any, *, isa: Optional[str] = None, weight_type: Optional[str] = None, arithmetic: Optional[str] = None,
+                   weight_group: Optional[int] = None) -> "MultiHeadAttention":
         """Makes the layer of a torch.nn.MultiheadAttention, or of D2L's MultiHeadAttention (W_q, W_k, W_v, W_o, num_heads).
 
         The layer's calls take (batch, tokens, width), whatever the module's batch_first says. Its biases, kdim, vdim, dropout and
         add_zero_attn are kept, add_bias_kv is a ValueError. Parameters that are float32 on the CPU are kept as they are, not
         copied: a layer of trained ones is to be made anew.
         """
-        return cls(**_torch.weights_of(module), isa=isa, weight_type=weight_type, arithmetic=arithmetic)
+        return cls(**_torch.weights_of(module), isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)
 
     @classmethod
     def from_safetensors(cls, path: Union[str, "os.PathLike[str]"], prefix: str, num_heads: int, *, num_kv_heads: Optional[int] = None,
                          rotary: Optional[RotaryEmbedding] = None, norm_epsilon: Optional[float] = None, dropout: float = 0.0,
                          ignored: Sequence[str] = (), relative_bias: Optional[str] = None, unrotated: bool = False,
-                         isa: Optional[str] = None, weight_type: Optional[str] = None,
-                         arithmetic: Optional[str] = None) -> "MultiHeadAttention":
+                         isa: Optional[str] = None, weight_type: Optional[str] = None, arithmetic: Optional[str] = None,
+                         weight_group: Optional[int] = None) -> "MultiHeadAttention":
         """Loads the layer whose names begin with `prefix` ("": the whole file) from a .safetensors file or the index of its shards.
 
         It knows the names of D2L, torch, BERT, ViT, DistilBERT, Llama, CLIP, T5, GPT-2 and others (`convention` says whose they
@@ -136,11 +137,12 @@ class MultiHeadAttention:
         """
         asked = dict(path=os.fspath(path), prefix=prefix, num_heads=num_heads, num_kv_heads=num_kv_heads, rotary=rotary,
                      norm_epsilon=norm_epsilon, dropout=dropout, ignored=tuple(ignored), relative_bias=relative_bias,
-                     unrotated=unrotated, isa=isa, weight_type=weight_type, arithmetic=arithmetic)
+                     unrotated=unrotated, isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)
         options = LoadOptions(ctypes.sizeof(LoadOptions), num_kv_heads=integer("num_kv_heads", num_kv_heads or 0),
                               isa=isa_number(isa, "isa"), dropout=number("dropout", dropout), rotary=_rotary_address(rotary),
-                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"), unrotated=int(unrotated),
-                              low_precision_int4=LOW_PRECISION_INT4, **precision(None if weight_type == "file" else weight_type, arithmetic))
+                              norm_epsilon=_epsilon(norm_epsilon), num_ignored=len(ignored), weight_type_of_file=int(weight_type == "file"),
+                              unrotated=int(unrotated), low_precision_int4=LOW_PRECISION_INT4,
+                              **precision(None if weight_type == "file" else weight_type, arithmetic, weight_group))
         names = (ctypes.c_char_p * max(len(ignored), 1))(*(text("ignored", name) for name in ignored))
         options.ignored = ctypes.cast(names, ctypes.POINTER(ctypes.c_char_p))
         options.relative_bias = None if relative_bias is None else text("relative_bias", relative_bias)
@@ -159,13 +161,13 @@ class MultiHeadAttention:
                head_dim: Optional[int] = None, bias: bool = False, norm_queries: bool = False, norm_keys: bool = False,
                norm_epsilon: Optional[float] = None, rotary: Optional[RotaryEmbedding] = None, dropout: float = 0.0,
                isa: Optional[str] = None, weight_type: Optional[str] = None, arithmetic: Optional[str] = None,
-               defaults: Optional["AttentionOptions"] = None) -> "MultiHeadAttention":
+               weight_group: Optional[int] = None, defaults: Optional["AttentionOptions"] = None) -> "MultiHeadAttention":
         """Makes a layer of weights uniform in +-sqrt(6 / (in + out)) and zero biases; the same for a seed on every machine."""
         asked: dict[str, Any] = dict(
             num_hiddens=num_hiddens, num_heads=num_heads, key_size=key_size, query_size=query_size, value_size=value_size,
             output_size=output_size, num_kv_heads=num_kv_heads, head_dim=head_dim, bias=bias, norm_queries=norm_queries,
             norm_keys=norm_keys, norm_epsilon=norm_epsilon, rotary=rotary, dropout=dropout, isa=isa, weight_type=weight_type,
-            arithmetic=arithmetic)
+            arithmetic=arithmetic, weight_group=weight_group)
         config = _config(**asked)
         handle, error = ctypes.c_void_p(), new_error()
         require(library.attend_mha_make_random(ctypes.addressof(config), seed_number("seed", seed), None, 0, ctypes.byref(handle),
@@ -416,11 +418,12 @@ def _rotary_address(rotary: Any) -> Optional[int]:
 
 
 def _config(*, rotary: Any, dropout: Any, isa: Any, norm_epsilon: Any, weight_type: Any, arithmetic: Any, bias: Any = False,
-            norm_queries: Any = False, norm_keys: Any = False, **sizes: Any) -> Any:
+            weight_group: Any, norm_queries: Any = False, norm_keys: Any = False, **sizes: Any) -> Any:
     """The attend_mha_config of Python's arguments; None: the default."""
     return Config(ctypes.sizeof(Config), rotary=_rotary_address(rotary), dropout=number("dropout", dropout), isa=isa_number(isa, "isa"),
                   norm_epsilon=_epsilon(norm_epsilon), bias=int(bool(bias)), norm_queries=int(norm_queries), norm_keys=int(norm_keys),
-                  **precision(weight_type, arithmetic), **{name: 0 if size is None else integer(name, size) for name, size in sizes.items()})
+                  **precision(weight_type, arithmetic, weight_group),
+                  **{name: 0 if size is None else integer(name, size) for name, size in sizes.items()})
 
 
 def _of_weights(state: dict[str, Any]) -> MultiHeadAttention:

@@ -7,11 +7,11 @@ from typing import Any, Optional
 
 from . import _torch
 from ._arrays import FLOATS, Array, new_array
-from ._calls import OUTPUT, Call, Frame
+from ._calls import OUTPUT, BoundCall, Call, Frame
 from ._isa import ISAS, isa_number
 from ._library import library, new_error, require
 from ._precision import ARITHMETICS, WEIGHT_TYPES, precision
-from ._scalars import integer, listed
+from ._scalars import listed
 from ._structs import LinearConfig, LinearOptions, LinearWeights, View, structure
 
 __all__ = ["Linear"]
@@ -21,6 +21,7 @@ _ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")  # from 1 on; 0: none
 _weights = Call(LinearWeights, [("matrix", FLOATS), ("bias", FLOATS)], None, {"matrix": "weight"})
 _forward = Call(structure("LinearViews", ("input output", View)), [("input", FLOATS), ("multiplier", FLOATS), ("output", OUTPUT)],
                 LinearOptions, {"output": "out"})
+_run_forward = library.attend_linear_forward
 
 
 class Linear:
@@ -32,8 +33,7 @@ class Linear:
 
     `weight` is a matrix (outputs, inputs), as model files hold them, `bias` (outputs,) or None: zeros. A layer never changes once it
     is made, and any number of threads may call it at once. It is packed from its weights, and keeps the arrays themselves (not
-    copies) for pickling. `weight_type`, `arithmetic` and `isa` are as in attend.MultiHeadAttention; `weight_group` is how many
-    elements of a row of int4 share a scale: 32, 64 or 128, None: 32.
+    copies) for pickling. `weight_type`, `arithmetic`, `weight_group` and `isa` are as in attend.MultiHeadAttention.
     """
 
     def __init__(self, weight: Array, bias: Optional[Array] = None, *, weight_type: Optional[str] = None, arithmetic: Optional[str] = None,
@@ -44,7 +44,7 @@ class Linear:
         if len(sizes) != 2:
             raise ValueError(f"weight: expected a matrix (outputs, inputs), got {sizes or None}")
         config = LinearConfig(ctypes.sizeof(LinearConfig), outputs=sizes[0], inputs=sizes[1], isa=isa_number(isa, "isa"),
-                              weight_group=0 if weight_group is None else _group(weight_group), **precision(weight_type, arithmetic))
+                              **precision(weight_type, arithmetic, weight_group))
         handle = ctypes.c_void_p()
         frame.check(library.attend_linear_make(ctypes.addressof(config), frame.call, None, 0, ctypes.byref(handle), frame.error))
         del held
@@ -101,17 +101,34 @@ class Linear:
         """
         frame = _forward.take()
         try:
-            frame.set_operation_options(None, threads)
-            frame.options.activation = 0 if activation is None else 1 + listed("activation", activation, _ACTIVATIONS)
-            held = frame.fill(input, multiplier)
-            out = new_array(input, frame.sizes("input")[:-1] + (self.outputs,)) if out is None else out
-            kept = frame.fill_one(2, out)
-            frame.check(library.attend_linear_forward(self._handle, frame.view("input"), frame.view("output"), frame.workspace,
-                                                      frame.options_address, frame.error))
-            del held, kept
+            output, held = self._fill(frame, input, activation, multiplier, out, threads)
+            frame.check(_run_forward(*self._arguments(frame)))
+            del held
         finally:
             _forward.give(frame)
-        return out
+        return output
+
+    def bind(self, input: Array, activation: Optional[str] = None, *, multiplier: Optional[Array] = None, out: Optional[Array] = None,
+             threads: Any = None) -> BoundCall:
+        """Binds a call to its arrays: `layer.bind(x, out=y)()` is `layer(x, out=y)`, and costs less each time it is called.
+
+        Arrays that had to be converted (of float16, say) are converted once, here.
+        """
+        frame = Frame(_forward)
+        output, held = self._fill(frame, input, activation, multiplier, out, threads)
+        return BoundCall(_run_forward, self._arguments(frame), frame, output, [self, input, multiplier, output, threads, held])
+
+    def _fill(self, frame: Frame, input: Any, activation: Any, multiplier: Any, out: Any, threads: Any) -> tuple[Any, Any]:
+        """Fills the frame of a call: gives its output, and what has to live until it has ended."""
+        frame.set_operation_options(None, threads)
+        frame.options.activation = 0 if activation is None else 1 + listed("activation", activation, _ACTIVATIONS)
+        held = frame.fill(input, multiplier)
+        output = new_array(input, frame.sizes("input")[:-1] + (self.outputs,)) if out is None else out
+        return output, (held, frame.fill_one(2, output))
+
+    def _arguments(self, frame: Frame) -> tuple[Any, ...]:
+        """What attend_linear_forward takes."""
+        return self._handle, frame.view("input"), frame.view("output"), frame.workspace, frame.options_address, frame.error
 
     def __repr__(self) -> str:
         words = [f"inputs={self.inputs}", f"outputs={self.outputs}"]
@@ -126,13 +143,6 @@ class Linear:
 
     def __deepcopy__(self, memo: Any) -> "Linear":
         return self
-
-
-def _group(weight_group: Any) -> int:
-    group = integer("weight_group", weight_group)
-    if group == 0:
-        raise ValueError("weight_group: expected 32, 64 or 128, or None: 32, got 0")
-    return group
 
 
 def _of_recipe(recipe: dict[str, Any]) -> Linear:

@@ -5,18 +5,21 @@ import ctypes
 import os
 import threading
 import weakref
-from typing import Any, Iterable, Union
+from typing import Any, Iterable, Optional, Union
 
 import numpy
 
+from ._arrays import Array
+from ._calls import OUTPUT, Call
 from ._isa import isa_number
 from ._library import library, new_error, require
 from ._scalars import integer, text as utf8
-from ._structs import EncoderSizes, Threads
+from ._structs import EncoderSizes, Threads, View, structure
 from .threads import ThreadPool, threads_of
 
 __all__ = ["SentenceEncoder"]
 
+_vectors = Call(structure("Vectors", ("output", View)), [("output", OUTPUT)], None, {"output": "out"})
 _TEXTS_OF_A_CALL = 256  # between two of which an interrupt comes through, and other threads that use the encoder
 
 
@@ -98,25 +101,39 @@ class SentenceEncoder:
                 error)
         return (ctypes.c_int32 * count.value).from_buffer(ids)
 
-    def encode(self, texts: Union[str, Iterable[str]]) -> Any:
+    def encode(self, texts: Union[str, Iterable[str]], *, out: Optional[Array] = None) -> Any:
         """The vectors of texts, float32 (n, width); of a single str its vector, (width,).
 
-        A text's vector has the same bits whatever stands beside it. The end of a text that has more than most_tokens is left out.
+        A text's vector has the same bits whatever stands beside it. The end of a text that has more than most_tokens is left out. The
+        vectors go to `out` where it is given, whose rows lie one after the other in memory.
         """
         if isinstance(texts, str):
-            return self.encode([texts])[0]
+            return self._encode([utf8("texts", texts)], (self.width,), out)
         if isinstance(texts, (bytes, bytearray)) or not hasattr(texts, "__iter__"):
             raise TypeError(f"texts: expected a str or a list of str, got {type(texts).__name__}")
         encoded = [utf8(f"texts[{n}]", text) for n, text in enumerate(texts)]
-        vectors = numpy.empty((len(encoded), self.width), numpy.float32)
-        on, error = self._threads_now(), new_error()
-        for first in range(0, len(encoded), _TEXTS_OF_A_CALL):
-            some = encoded[first:first + _TEXTS_OF_A_CALL]
-            with self._lock:
-                code = library.attend_python_encoder_encode(
-                    self._handle, (ctypes.c_char_p * len(some))(*some), (ctypes.c_size_t * len(some))(*map(len, some)), len(some),
-                    vectors[first:].ctypes.data, ctypes.addressof(on), ctypes.addressof(error))
-            require(code, error)
+        return self._encode(encoded, (len(encoded), self.width), out)
+
+    def _encode(self, encoded: list[bytes], sizes: tuple[int, ...], out: Any) -> Any:
+        """The vectors of texts in UTF-8, as an array of these sizes."""
+        vectors = numpy.empty(sizes, numpy.float32) if out is None else out
+        on, error, frame = self._threads_now(), new_error(), _vectors.take()
+        try:
+            held = frame.fill(vectors)
+            if frame.sizes("output") != sizes:
+                raise ValueError(f"out: expected shape {sizes}, got {frame.sizes('output') or None}")
+            if not frame.is_contiguous("output"):
+                raise ValueError("out: its rows do not lie one after the other in memory")
+            for first in range(0, len(encoded), _TEXTS_OF_A_CALL):
+                some = encoded[first:first + _TEXTS_OF_A_CALL]
+                with self._lock:
+                    code = library.attend_python_encoder_encode(
+                        self._handle, (ctypes.c_char_p * len(some))(*some), (ctypes.c_size_t * len(some))(*map(len, some)), len(some),
+                        frame.struct.output.data + 4 * self.width * first, ctypes.addressof(on), ctypes.addressof(error))
+                require(code, error)
+            del held
+        finally:
+            _vectors.give(frame)
         return vectors
 
     def attention_weights(self, text: str, layer: int) -> Any:

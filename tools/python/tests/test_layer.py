@@ -168,6 +168,26 @@ def test_layers_of_files():
         attend.MultiHeadAttention.from_safetensors(os.path.join(DATA, "layer.safetensors"), "nothing", 12)
 
 
+def test_groups_of_int4():
+    if attend.product_instructions("int4", "float32") is None:
+        pytest.skip("no kernel of int4 on this CPU")
+    weights = {name: random(n, 64, 64) for n, name in enumerate(("query", "key", "value", "output"))}
+    x, int4 = random(50, 2, 5, 64), dict(weight_type="int4")
+    narrow, same, wide = (attend.MultiHeadAttention(**weights, num_heads=4, **int4, weight_group=group) for group in (None, 32, 64))
+    assert np.array_equal(narrow(x), same(x)) and not np.array_equal(wide(x), narrow(x))
+    assert np.array_equal(pickle.loads(pickle.dumps(wide))(x), wide(x))
+    of_seed = attend.MultiHeadAttention.random(64, 4, **int4, weight_group=64)
+    assert not np.array_equal(of_seed(x), attend.MultiHeadAttention.random(64, 4, **int4)(x))
+    assert np.array_equal(pickle.loads(pickle.dumps(of_seed))(x), of_seed(x))
+    of_file = [attend.MultiHeadAttention.from_safetensors(os.path.join(DATA, "layer.safetensors"), "encoder.layer.3.attention", 12, **int4,
+                                                          weight_group=group) for group in (32, 64)]
+    x = random(51, 1, 5, of_file[0].query_size)
+    assert not np.array_equal(of_file[0](x), of_file[1](x)) and np.array_equal(pickle.loads(pickle.dumps(of_file[1]))(x), of_file[1](x))
+    for wrong in (0, 48):
+        with pytest.raises(ValueError, match="^weight_group: .*expected 32, 64 or 128"):
+            attend.MultiHeadAttention(**weights, num_heads=4, **int4, weight_group=wrong)
+
+
 def test_bound_calls():
     layer = attend.MultiHeadAttention.random(12, 3)
     x, memory, out = random(33, 2, 5, 12), random(34, 2, 7, 12), np.empty((2, 5, 12), np.float32)

@@ -46,6 +46,24 @@ def test_outputs():
             close(attend.Linear(weight, isa=isa)(x), product(x, weight))
 
 
+def test_bound_calls():
+    layer = attend.Linear(random(16, 7, 12), random(17, 7))
+    x, multiplier, out = random(18, 2, 5, 12), random(19, 2, 5, 7), np.empty((2, 5, 7), np.float32)
+    call = layer.bind(x, "silu", multiplier=multiplier, out=out, threads=attend.ThreadPool(2))
+    assert isinstance(call, attend.BoundCall) and call() is out
+    assert np.array_equal(out, layer(x, "silu", multiplier=multiplier))
+    x[:], multiplier[:] = random(20, 2, 5, 12), random(21, 2, 5, 7)
+    assert np.array_equal(call(), layer(x, "silu", multiplier=multiplier))
+    plain, half = layer.bind(x), attend.Linear(random(16, 7, 12)).bind(x.astype(np.float16))  # which keeps its layer and what it converted
+    assert np.array_equal(plain(), layer(x)) and plain() is not out
+    assert np.array_equal(half(), attend.Linear(random(16, 7, 12))(x.astype(np.float16)))
+    assert np.array_equal(call(), layer(x, "silu", multiplier=multiplier))  # a call between changes none
+    with pytest.raises(ValueError, match="^input: "):
+        layer.bind(x[..., :3])()
+    with pytest.raises(ValueError, match="^out: "):
+        layer.bind(x, out=x[..., :7])()
+
+
 def test_weights_of_any_kind():
     weight, bias, x = random(7, 7, 12), random(8, 7), random(9, 5, 12)
     expected = attend.Linear(weight, bias)(x)

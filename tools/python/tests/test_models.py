@@ -49,6 +49,23 @@ def test_vectors(encoder):
     assert np.array_equal(encoder.encode(tuple(TEXTS)), found) and np.array_equal(encoder.encode(iter(TEXTS)), found)
 
 
+def test_outputs(encoder):
+    many = TEXTS * 40  # more than a call of the library takes
+    expected, table = encoder.encode(many), np.full((400, small_bert.WIDTH), np.nan, np.float32)
+    out = table[7:7 + len(many)]
+    assert encoder.encode(many, out=out) is out and np.array_equal(out, expected)
+    assert np.isnan(table[:7]).all() and np.isnan(table[7 + len(many):]).all()
+    assert encoder.encode(TEXTS[3], out=table[0]) is not None and np.array_equal(table[0], expected[3])
+    assert encoder.encode([], out=table[:0]).shape == (0, small_bert.WIDTH)
+    assert np.array_equal(encoder.encode(TEXTS[3:4], out=table[1:2]), expected[3:4])
+
+
+def test_tensors_as_outputs(encoder):
+    torch = pytest.importorskip("torch")
+    out = torch.empty(len(TEXTS), small_bert.WIDTH)
+    assert encoder.encode(TEXTS, out=out) is out and np.array_equal(out.numpy(), encoder.encode(TEXTS))
+
+
 def test_many_texts(encoder):
     many = [" ".join(["the cat sat on a mat"] * (n % 5)) + " c" * (n % 7) for n in range(1000)]
     found = encoder.encode(many)
@@ -128,7 +145,13 @@ def test_what_it_shows(folder, encoder):
     (lambda encoder: encoder.encode(["a", b"a"]), TypeError, r"texts\[1\]: expected a str, got b'a'"),
     (lambda encoder: encoder.encode(["a", None]), TypeError, r"texts\[1\]: expected a str, got None"),
     (lambda encoder: encoder.encode(["a", "the \ud800"]), ValueError, r"texts\[1\]: character 4 is '\\ud800', a lone surrogate"),
-    (lambda encoder: encoder.encode("\udfff"), ValueError, r"texts\[0\]: character 0 is '\\udfff', a lone surrogate"),
+    (lambda encoder: encoder.encode("\udfff"), ValueError, r"texts: character 0 is '\\udfff', a lone surrogate"),
+    (lambda encoder: encoder.encode(["a"], out=[0.0]), TypeError, "out: expected an array"),
+    (lambda encoder: encoder.encode(["a"], out=np.empty((1, small_bert.WIDTH))), TypeError, "out: expected float32"),
+    (lambda encoder: encoder.encode(["a"], out=np.empty(small_bert.WIDTH, np.float32)), ValueError, rf"out: expected shape \(1, {small_bert.WIDTH}\), got \({small_bert.WIDTH},\)"),
+    (lambda encoder: encoder.encode("a", out=np.empty((1, small_bert.WIDTH), np.float32)), ValueError, rf"out: expected shape \({small_bert.WIDTH},\), got"),
+    (lambda encoder: encoder.encode(["a", "b"], out=np.empty((small_bert.WIDTH, 2), np.float32).T), ValueError, "out: its rows do not lie one after the other"),
+    (lambda encoder: encoder.encode(["a", "b"], out=np.empty((2, 2 * small_bert.WIDTH), np.float32)[:, :small_bert.WIDTH]), ValueError, "out: its rows"),
     (lambda encoder: encoder.tokenize(["a"]), TypeError, r"text: expected a str, got \['a'\]"),
     (lambda encoder: encoder.attention_weights("a", "0"), TypeError, "layer: expected an int"),
 ])

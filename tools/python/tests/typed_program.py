@@ -17,10 +17,12 @@ heads: int = layer.num_heads + cache.capacity
 name: str = attend.best_isa()
 up: attend.Linear = attend.Linear(np.zeros((256, 64), np.float32), weight_type="int8", isa=name)
 y = up(x, "gelu", threads=2)
+bound: attend.BoundCall = up.bind(x, "silu", multiplier=y, out=y)
+narrow: attend.MultiHeadAttention = attend.MultiHeadAttention.random(64, 4, weight_type="int4", weight_group=64)
 size: int = up.inputs + up.packed_bytes
 encoder: attend.models.SentenceEncoder = attend.models.SentenceEncoder("model", "int8", threads=attend.ThreadPool(2))
 tokens: list[str] = encoder.tokenize("a sentence")
-y = encoder.encode(tokens)
+y = encoder.encode(tokens, out=y)
 y = attend.layer_norm(x, residual=x, sum=y)
 
 layer(x, is_causal=True)  # type: ignore[call-arg]
