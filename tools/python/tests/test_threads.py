@@ -3,6 +3,7 @@ import concurrent.futures
 import os
 import pickle
 import threading
+import time
 import warnings
 
 import attend
@@ -24,6 +25,83 @@ def test_a_layer_in_many_threads():
         return True
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(many, range(8)))
+
+
+def test_threads_that_begin_together_share_layers_pools_and_caches():
+    """Calls of every kind, and errors, at the same instant; each has its own result, also without the interpreter's lock."""
+    count, linear = 8, attend.Linear(random(20, 24, 32))
+    cache = layer.cache(16)
+    layer.project(inputs[0], cache)
+    token = random(21, 1, 1, 32)
+    mask, weights = np.tril(np.ones((16, 16), bool)), [layer(x, attention_weights=True)[1] for x in inputs]
+    cached, rows = layer.forward_cached(token, cache, append=False), linear(inputs[2], "gelu")
+    began, pool = threading.Barrier(count), attend.ThreadPool(2)
+
+    def run(n):
+        began.wait()
+        found = []
+        for again in range(150):
+            m = (n + again) % len(inputs)
+            length, own = inputs[m].shape[1], 33 + (n + again) % 7
+            found += [
+                np.array_equal(layer(inputs[m], causal=True, threads=pool), expected[m]),
+                np.array_equal(layer(inputs[m], mask=mask[:length, :length], threads=2 + again % 3), expected[m]),
+                np.array_equal(layer(inputs[m], attention_weights=True)[1], weights[m]),
+                np.array_equal(layer.forward_cached(token, cache, append=False), cached),
+                np.array_equal(linear(inputs[2], "gelu", threads=pool), rows)]
+            try:
+                layer(np.zeros((1, 3, own), np.float32), threads=pool)
+            except ValueError as error:
+                found.append(str(own) in str(error))
+        return found
+
+    with concurrent.futures.ThreadPoolExecutor(count) as threads:
+        for found in threads.map(run, range(count)):
+            assert len(found) == 150 * 6 and all(found)
+
+
+def test_a_pool_that_ends_while_threads_call():
+    """Its threads stay until the calls that have them end; later calls are refused."""
+    for _ in range(30):
+        pool, began, deadline = attend.ThreadPool(3), threading.Barrier(5), time.monotonic() + 60
+
+        def run():
+            began.wait()
+            while time.monotonic() < deadline:
+                try:
+                    if not np.array_equal(layer(inputs[7], causal=True, threads=pool), expected[7]):
+                        return "other bits"
+                except ValueError as error:
+                    return str(error)
+            return "it was never closed"
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            ran = [threads.submit(run) for _ in range(4)]
+            began.wait()
+            layer(inputs[7])
+            pool.close()
+            assert {each.result() for each in ran} == {"threads: the pool is closed"}
+
+
+def test_a_bound_call_that_several_threads_run():
+    """One computes it, the others are told so."""
+    out = np.empty_like(expected[11])
+    call, began = layer.bind(inputs[11], causal=True, out=out), threading.Barrier(4)
+
+    def run(_):
+        began.wait()
+        ran = refused = 0
+        for _ in range(200):
+            try:
+                call()
+                ran += 1
+            except RuntimeError as error:
+                assert "another thread" in str(error)
+                refused += 1
+        return ran, refused
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(run, range(4)))
+    assert all(ran + refused == 200 for ran, refused in found) and sum(ran for ran, _ in found) > 0
+    assert np.array_equal(out, expected[11])
 
 
 def test_pools():
