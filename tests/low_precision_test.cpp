@@ -689,7 +689,7 @@ TEST_CASE("low precision: one view or three, a batch or its entries, strided or 
       for (int threads : {1, 2}) {
         CAPTURE(threads);
         const AttentionOptions options = threads == 2 ? two.with() : AttentionOptions();
-        const std::size_t bytes = layer.attention.workspace_bytes({B, L, L}, threads);
+        const std::size_t bytes = layer.attention.workspace_bytes({B, L, L}, options);
         std::vector<unsigned char> memory(bytes + 64, 0xff);
         unsigned char* const worst = memory.data() + (65 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;  // a byte past a line
         Workspace workspace(worst, bytes), less(worst, bytes - 1);

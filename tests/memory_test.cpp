@@ -101,6 +101,14 @@ void in_order(void*, int count, void (*task)(void*, int), void* context) {
   for (int index = 0; index < count; ++index) task(context, index);
 }
 
+/// The options of a call on so many threads, one after the other.
+AttentionOptions on_threads(int count) {
+  AttentionOptions options;
+  options.threads.count = count;
+  options.threads.parallel_for = in_order;
+  return options;
+}
+
 /// Every call that may take memory, each a function of a workspace.
 struct Calls {
   Tensor x, keys, weights, output, product;
@@ -297,10 +305,8 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
         // Small calls run on one thread, and then need no more than for one.
         const std::int64_t narrow = config.num_kv_heads == 1 ? E / H : E;
         const bool shared = 2.0 * static_cast<double>(B * (L * E * E + S * E * narrow)) >= 1e6;
-        AttentionOptions options;
-        options.threads.count = threads;
-        options.threads.parallel_for = in_order;
-        const std::size_t bytes = layer.attention.workspace_bytes({B, L, S}, threads);
+        const AttentionOptions options = on_threads(threads);
+        const std::size_t bytes = layer.attention.workspace_bytes({B, L, S}, options);
         REQUIRE(bytes > 0);
         for (std::size_t offset : {0, 1, 4, 63}) {
           CAPTURE(offset);
@@ -349,10 +355,9 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
       REQUIRE_OK(attention.forward(queries.view, keys.view, keys.view, {}, expected.view, own, forward));
       REQUIRE_OK(matmul(queries.view, keys.view, true, {}, expected_product.view, own, options));
       for (int threads : {1, 3}) {
-        forward.threads.count = threads;
-        forward.threads.parallel_for = in_order;
+        forward.threads = on_threads(threads).threads;
         const std::size_t bytes = attention.workspace_bytes(queries.view, keys.view, keys.view, forward);
-        const std::size_t unbiased = attention.workspace_bytes(queries.view, keys.view, keys.view, threads);
+        const std::size_t unbiased = attention.workspace_bytes(queries.view, keys.view, keys.view, on_threads(threads));
         CHECK((biased ? bytes > unbiased : bytes == unbiased));
         for (std::size_t offset : {0, 1, 63}) {
           const CallersMemory memory(bytes, offset);
@@ -385,8 +390,8 @@ TEST_CASE("memory: the operations' workspace bytes are enough at any alignment, 
     REQUIRE_OK(DotProductAttention::make(0.0f, &attention, isa));
     CHECK(attention.workspace_bytes(x.view, x.view, x.view) > 0);
     CHECK(attention.workspace_bytes(x.view, y.view, y.view) == 0);
-    CHECK(attention.workspace_bytes(x.view, x.view, x.view, 0) == 0);
-    CHECK(attention.workspace_bytes(x.view, x.view, x.view, max_threads + 1) == 0);
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view, on_threads(0)) == 0);
+    CHECK(attention.workspace_bytes(x.view, x.view, x.view, on_threads(max_threads + 1)) == 0);
     AttentionOptions of_heads;
     of_heads.relative_position_bias.table = ConstTensorView(x.view.data, 8, 2);
     CHECK(attention.workspace_bytes(x.view, x.view, x.view, of_heads) == 0);
@@ -422,12 +427,12 @@ TEST_CASE("memory: workspace_bytes is 0 where no call can be") {
   const Layer layer(Layer::square(8, 1, Isa::best), random);
   const MultiHeadAttention& attention = layer.attention;
   CHECK(attention.workspace_bytes({1, 1, 1}) > 0);
-  CHECK(attention.workspace_bytes({1, 1, 1}, max_threads) > 0);
+  CHECK(attention.workspace_bytes({1, 1, 1}, on_threads(max_threads)) > 0);
   CHECK(attention.workspace_bytes({-1, 1, 1}) == 0);
   CHECK(attention.workspace_bytes({1, -1, 1}) == 0);
   CHECK(attention.workspace_bytes({1, 1, -1}) == 0);
-  CHECK(attention.workspace_bytes({1, 1, 1}, 0) == 0);
-  CHECK(attention.workspace_bytes({1, 1, 1}, max_threads + 1) == 0);
+  CHECK(attention.workspace_bytes({1, 1, 1}, on_threads(0)) == 0);
+  CHECK(attention.workspace_bytes({1, 1, 1}, on_threads(max_threads + 1)) == 0);
   CHECK(attention.workspace_bytes({INT64_MAX, INT64_MAX, INT64_MAX}) == 0);
   CHECK(attention.workspace_bytes({1, INT64_MAX, 1}) == 0);
   CHECK(attention.workspace_bytes({INT64_MAX, 0, 0}) == 0);

@@ -491,13 +491,10 @@ class ATTEND_API DotProductAttention {
   /// dropout in [0, 1).
   static Status make(float dropout, DotProductAttention* attention, Isa isa = Isa::best) noexcept;
 
-  /// Bytes that forward takes from its workspace for operands of these shapes, whose data is not read, on so many
-  /// threads; 0 if they are not valid.
+  /// Bytes that forward takes from its workspace for operands of these shapes, whose data is not read, with these
+  /// options, threads among them; 0 if they are not valid.
   std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
-                              const ConstTensorView& values, int threads = 1) const noexcept;
-  /// The bytes of a call with these options, threads among them.
-  std::size_t workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
-                              const ConstTensorView& values, const AttentionOptions& options) const noexcept;
+                              const ConstTensorView& values, const AttentionOptions& options = {}) const noexcept;
 
   /// Computes attention with one head.
   ///
@@ -784,11 +781,9 @@ class ATTEND_API MultiHeadAttention {
                             MultiHeadAttention* attention, void* memory = nullptr,
                             std::size_t memory_bytes = 0) noexcept;
 
-  /// Bytes that forward takes from its workspace for a call of that shape on so many threads; 0 if the shape is not
-  /// valid. The formula stands in src/plan/plan.h.
-  std::size_t workspace_bytes(const ForwardShape& shape, int threads = 1) const noexcept;
-  /// The bytes of a call with these options, threads among them.
-  std::size_t workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept;
+  /// Bytes that forward takes from its workspace for a call of that shape with these options, threads among them; 0 if
+  /// they are not valid. The formula stands in src/plan/plan.h.
+  std::size_t workspace_bytes(const ForwardShape& shape, const AttentionOptions& options = {}) const noexcept;
 
   /// Computes the layer.
   ///

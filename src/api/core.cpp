@@ -176,13 +176,6 @@ Status DotProductAttention::make(float dropout, DotProductAttention* attention, 
 }
 
 std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
-                                                 const ConstTensorView& values, int threads) const noexcept {
-  AttentionOptions options;
-  options.threads.count = threads;
-  return workspace_bytes(queries, keys, values, options);
-}
-
-std::size_t DotProductAttention::workspace_bytes(const ConstTensorView& queries, const ConstTensorView& keys,
                                                  const ConstTensorView& values, const AttentionOptions& options) const noexcept {
   if (kernels_ == nullptr || !validate_isa(kernels_, options).ok() || !validate_core_arithmetic(*kernels_, options).ok() || !validate_operands(queries, keys, values).ok() || !validate_use(dot_product_call, options).ok()) return 0;
   return call_bytes(*kernels_, one_head(queries), one_head(keys), one_head(values), one_head(options));

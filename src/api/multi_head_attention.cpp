@@ -322,12 +322,6 @@ ATTEND_ONCE Status MultiHeadAttention::make_random(const MultiHeadAttentionConfi
   return made;
 }
 
-ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, int threads) const noexcept {
-  AttentionOptions options;
-  options.threads.count = threads;
-  return workspace_bytes(shape, options);
-}
-
 ATTEND_ONCE std::size_t MultiHeadAttention::workspace_bytes(const ForwardShape& shape, const AttentionOptions& options) const noexcept {
   ForwardPlan plan;
   if (kernels_ == nullptr || shape.batch < 0 || shape.queries < 0 || shape.keys < 0 || !validate_isa(kernels_, options).ok() ||
