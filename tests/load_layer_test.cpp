@@ -217,6 +217,34 @@ TEST_CASE("load_layer: sinks, T5's table and scale are the layer's, and are kept
   refused(other, "tensor 'nowhere': there is none of that name");
 }
 
+TEST_CASE("load_layer: T5's bias is a decoder's where the prefix says so, whichever layer has the table") {
+  const Folder folder;
+  const std::string path = folder / "t5.safetensors";
+  Random random(8);
+  const Original original(H, random);
+  Tensor table({8, H});
+  table.fill(random);
+  for (const auto& [prefix, bidirectional] : std::vector<std::pair<std::string, bool>>{
+           {"decoder.block.0.layer.0.SelfAttention", false}, {"model.decoder", false}, {"decoder.", false}, {"encoder.block.0", true},
+           {"block.0", true}, {"my_decoder.block.0", true}, {"decoders.block.0", true}, {"", true}}) {
+    CAPTURE(prefix);
+    const std::string dotted = prefix.empty() || prefix.back() == '.' ? prefix : prefix + '.';
+    std::vector<Named> tensors = original.separate(dotted + "q", dotted + "k", dotted + "v", dotted + "o");
+    tensors.resize(4);
+    tensors.push_back({"table", {8, H}, values_of(table.view)});
+    write(path, tensors);
+    io::LoadOptions shared;
+    shared.relative_bias = "table";
+    if (prefix.empty()) shared.ignored = {"table"};
+    io::LoadedLayer loaded;
+    REQUIRE_OK(io::load_layer(path, prefix, H, &loaded, shared));
+    CHECK(loaded.options.relative_position_bias.bidirectional == bidirectional);
+    shared.relative_bias = "none";
+    REQUIRE_OK(io::load_layer(path, prefix, H, &loaded, shared));
+    CHECK(loaded.options.relative_position_bias.bidirectional);  // as options without a bias have it
+  }
+}
+
 TEST_CASE("load_layer: shards by their index") {
   const Folder folder;
   Random random(3);

@@ -635,6 +635,7 @@ struct NumberedLayer : Folder {
   std::vector<io::SafetensorsTensor> tensors;
   std::deque<std::vector<float>> values;
   reference::LayerWeights weights;
+  std::string prefix = "block.attn";
   reference::Array x = numbers({2, 21, 6}, "x.npy");
 
   explicit NumberedLayer(const std::string& query = "q_proj.weight", const std::string& key = "k_proj.weight",
@@ -661,7 +662,7 @@ struct NumberedLayer : Folder {
     return array;
   }
   Words words(const std::string& verb, const Words& more) const {
-    Words all = {verb, "--weights", *this / "w.safetensors", "--prefix", "block.attn", "--heads", "4", "--query", *this / "x.npy"};
+    Words all = {verb, "--weights", *this / "w.safetensors", "--prefix", prefix, "--heads", "4", "--query", *this / "x.npy"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -1225,6 +1226,16 @@ TEST_CASE("tool: T5's layers, with the relative position bias of their own or of
   layer.check(options, {"--causal", "--relative-sides", "2", "--scale=0.5"});
   layer.check_refused_by_both({"--relative-sides", "3"}, {"--relative-sides '3'"});
   layer.check_refused_by_both({"--relative-max-distance", "1"}, {"max_distance"});
+
+  for (io::SafetensorsTensor& tensor : layer.tensors) {
+    if (tensor.name.rfind("block.", 0) == 0) tensor.name.replace(0, 5, "decoder");
+  }
+  layer.prefix = "decoder.attn";
+  REQUIRE(io::write_safetensors(layer / "w.safetensors", layer.tensors).ok());
+  options.causal = false;
+  layer.check(options, {"--relative-sides", "2", "--scale=0.5"});
+  options.position_bias = position_bias(own, false, 128.0);
+  layer.check(options, {"--scale=0.5"});
 
   NumberedLayer biased("q.weight", "k.weight", "v.weight", "o.weight");  // MPNet's names: not T5's scale
   biased.add("block.attn.q.bias", {12});

@@ -22,7 +22,7 @@ void describe_relative_bias(const Arguments& arguments, RelativePositionBias* bi
   for (const char* flag : {"--relative-sides", "--relative-max-distance"}) {
     if (bias->table.absent() && arguments.has(flag)) throw Failure(std::string(flag) + ": the layer has no relative_attention_bias.weight");
   }
-  bias->bidirectional = arguments.integer("--relative-sides", arguments.has("--causal") ? 1 : 2, 1, 2) == 2;
+  bias->bidirectional = arguments.integer("--relative-sides", bias->bidirectional && !arguments.has("--causal") ? 2 : 1, 1, 2) == 2;
   bias->max_distance = arguments.integer("--relative-max-distance", bias->max_distance, 1, std::int64_t{1} << 20);
 }
 

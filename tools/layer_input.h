@@ -54,7 +54,7 @@ inline std::vector<Flag> layer_flags() {
       {"--ignore", "NAME", "accepts that the layer does not use that tensor, or all of NAME.*; repeatable", false, true},
       {"--scale", "S", "what scores are multiplied by; default: 1 / sqrt(head width), with T5's names 1"},
       {"--relative-bias", "NAME|none", "T5's table, where it is the tensor of another layer of the file; none: there is none"},
-      {"--relative-sides", "1|2", "on how many sides of a query T5's buckets lie; default: 2, with --causal 1"},
+      {"--relative-sides", "1|2", "on how many sides of a query T5's buckets lie; default: 2; 1 with --causal, or under a prefix of a decoder"},
       {"--relative-max-distance", "N", "the distance at which T5's last bucket begins; default: 128"},
   };
 }

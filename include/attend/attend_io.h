@@ -58,7 +58,8 @@ ATTEND_C_API const attend_mha *attend_loaded_layer_mha(const attend_loaded_layer
 ATTEND_C_API const char *attend_loaded_layer_convention(const attend_loaded_layer *layer);
 
 /* What its calls take besides arrays: scale, softcap, sinks and relative_position_bias as the file says; all else is zero, and the
- * caller's to set. The caller sets options->size. They view what lives as long as the loaded layer. */
+ * caller's to set. T5's bias is unidirectional under a prefix with "decoder" between its dots; where names leave that out, the caller
+ * gives a copy that is. The caller sets options->size. They view what lives as long as the loaded layer. */
 ATTEND_C_API attend_code attend_loaded_layer_get_options(const attend_loaded_layer *layer, attend_options *options,
                                                          attend_error *error);
 

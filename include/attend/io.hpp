@@ -389,7 +389,8 @@ Status find_prefixes(const TensorFile& file, std::vector<std::string>* prefixes)
 struct LoadedLayer {
   MultiHeadAttention attention;
   /// What calls take besides arrays: scale, softcap, sinks and relative_position_bias as the file says, which view the members below; the
-  /// caller sets all else.
+  /// caller sets all else. T5's bias is bidirectional but under a prefix with "decoder" between its dots, and the caller's to set where
+  /// names leave that out.
   AttentionOptions options;
   const char* convention = "";  // as in LayerWeights
   FloatTensor sinks, relative_bias;

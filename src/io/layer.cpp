@@ -636,6 +636,9 @@ std::string remark_of_blocks(const LayerWeights& found) {
          (rounded ? "rounded to the layer's type" : "taken as float32");
 }
 
+/// Whether a tensor's name says that it is of a decoder, as "decoder.block.0.layer.0.SelfAttention.q.weight" does.
+bool is_of_decoder(const std::string& name) { return ('.' + name).find(".decoder.") != std::string::npos; }
+
 /// T5's table, where another layer of the file holds it.
 Status read_relative_bias(const TensorFile& file, const LoadOptions& options, LayerWeights* found) {
   const std::string& name = options.relative_bias;
@@ -723,6 +726,7 @@ Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_h
     if (!of_blocks.empty()) loaded.remarks.push_back(of_blocks);
     loaded.options.sinks = loaded.sinks.view;
     loaded.options.relative_position_bias.table = loaded.relative_bias.view;
+    loaded.options.relative_position_bias.bidirectional = loaded.relative_bias.view.absent() || !is_of_decoder(with_dot(found.prefix));
     *layer = std::move(loaded);
     return {};
   });
