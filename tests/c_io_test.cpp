@@ -60,6 +60,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     io::LoadedLayer loaded_twin;
     REQUIRE_OK(io::load_layer(path, prefix, 2, &loaded_twin, twin));
     CHECK(std::string(attend_loaded_layer_convention(loaded)) == loaded_twin.convention);
+    CHECK(std::string(attend_loaded_layer_remarks(loaded)) == "");
     attend_options options = {};
     options.size = sizeof options;
     require_done(attend_loaded_layer_get_options(loaded, &options, &problem));
@@ -158,6 +159,8 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
     of_gguf.unrotated = unrotated;
     attend_loaded_layer* loaded = nullptr;
     require_done(attend_load_layer(test_data("data/gguf/llama.gguf").c_str(), "blk.2", 0, &of_gguf, &loaded, &problem));
+    const char* const remark = "rotated by frequencies of base 500 over 8 elements of a head, as the file says\n";
+    CHECK(std::string(attend_loaded_layer_remarks(loaded)).find(remark) == (unrotated ? std::string::npos : 0));
     const attend_mha_call call = {sizeof call, in(tokens), in(tokens), in(tokens), {}, out(outputs[unrotated]), nullptr, nullptr};
     require_done(attend_mha_forward(attend_loaded_layer_mha(loaded), &call, &problem));
     attend_loaded_layer_destroy(loaded);
@@ -209,7 +212,7 @@ TEST_CASE("C API: a layer of a file is the one that the C++ API loads, with the 
   check_invalid(attend_load_layer(path.c_str(), "a", 2, nullptr, nullptr, &problem), "layer: null");
   CHECK(attend_load_layer((path + "?").c_str(), "a", 2, nullptr, &none, nullptr) == ATTEND_INVALID_ARGUMENT);
   CHECK(attend_loaded_layer_mha(nullptr) == nullptr);
-  CHECK(std::string(attend_loaded_layer_convention(nullptr)) == "");
+  CHECK(std::string(attend_loaded_layer_convention(nullptr)) + attend_loaded_layer_remarks(nullptr) == "");
   attend_options options = {};
   check_invalid(attend_loaded_layer_get_options(nullptr, &options, &problem), "layer: null");
   attend_loaded_layer_destroy(nullptr);

@@ -179,6 +179,35 @@ TEST_CASE("load_layer: every family's names and layouts give the same bits") {
   }
 }
 
+TEST_CASE("load_layer: a remark where names want a rotation and none was given") {
+  const Folder folder;
+  const std::string path = folder / "model.safetensors";
+  Random random(9);
+  const Original original(H, random);
+  const float frequencies[] = {1.0f};
+  RotaryEmbedding by_frequencies, by_tables;
+  by_frequencies.inverse_frequencies = ConstTensorView(frequencies, 1);
+  by_tables.cosines = by_tables.sines = ConstTensorView(frequencies, 1, 1);
+  for (const bool wants : {true, false}) {
+    write(path, wants ? original.separate("q_proj", "k_proj", "v_proj", "o_proj") : original.separate("q_proj", "k_proj", "v_proj", "out_proj"));
+    for (const RotaryEmbedding& rotary : {RotaryEmbedding(), by_frequencies, by_tables}) {
+      for (const bool unrotated : {false, true}) {
+        io::LoadOptions options;
+        options.rotary = rotary;
+        options.unrotated = unrotated;
+        io::LoadedLayer loaded;
+        REQUIRE_OK(io::load_layer(path, "", H, &loaded, options));
+        const bool given = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+        REQUIRE(loaded.remarks.size() == (wants && !given && !unrotated ? 1 : 0));
+        if (!loaded.remarks.empty()) {
+          CHECK(loaded.remarks[0] == "the weights have Llama's names, whose layers rotate queries and keys to their positions; without rotary nothing is rotated "
+                                     "(unrotated says that this is right)");
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("load_layer: sinks, T5's table and scale are the layer's, and are kept") {
   const Folder folder;
   const std::string path = folder / "model.safetensors";

@@ -183,10 +183,7 @@ int heatmap(const Arguments& arguments) {
   draw(arguments, weights, options, &picture);
   progress.clear();
   print_remark("heatmap", visibility.remark());
-  print_remark("heatmap", rotary_remark(arguments, layer.convention));
-  if (!arguments.has("--quiet")) {
-    for (const std::string& remark : layer.remarks) print_remark("heatmap", remark);
-  }
+  for (const std::string& remark : layer.remarks) print_remark("heatmap", remark);
   show(arguments, picture);
   return 0;
 }

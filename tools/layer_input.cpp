@@ -51,7 +51,7 @@ io::LoadOptions load_options(const Arguments& arguments, const io::TensorFile& f
   options.num_kv_heads = arguments.integer("--kv-heads", 0, 1, most_heads);
   options.relative_bias = arguments.text("--relative-bias");
   options.ignored = arguments.texts("--ignore");
-  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type", "--weight-type", "--rope-theta"};
+  options.names = {"--heads", "--kv-heads", "--relative-bias", "--ignore", "--weight-type", "--weight-type", "--rope-theta", "--rope-theta none"};
   options.unrotated = arguments.text("--rope-theta") == "none";
   options.low_precision = low_precision();
   options.low_precision_int4 = low_precision_int4();

@@ -101,10 +101,4 @@ RotaryEmbedding RotaryOptions::embedding(std::int64_t head_width) {
   return rotary;
 }
 
-std::string rotary_remark(const Arguments& arguments, const std::string& convention) {
-  if ((convention != "Llama" && convention != "Phi-3") || arguments.has("--rope-theta")) return "";
-  return "the weights have " + convention + "'s names, whose layers rotate queries and keys to their positions; without --rope-theta nothing was rotated "
-         "(--rope-theta none says that this is right)";
-}
-
 }  // namespace attend::tool

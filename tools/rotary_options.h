@@ -29,9 +29,6 @@ class RotaryOptions {
   std::vector<float> frequencies_;
 };
 
-/// A remark for a user whose layer, by its convention, is usually rotated and now is not; else nothing.
-std::string rotary_remark(const Arguments& arguments, const std::string& convention);
-
 /// The flags of rotation, for a verb's table, and what its help says of them.
 inline std::vector<Flag> rotary_flags() {
   return {

@@ -115,9 +115,8 @@ int run(const Arguments& arguments) {
   if (layer.convention == std::string("D2L") && !arguments.has("--empty-rows") && std::count(lengths.owned.begin(), lengths.owned.end(), 0) > 0) {
     print_remark("run", "a length is 0: its rows give zeros; those of D2L's module give the mean of all values, by --empty-rows uniform");
   }
-  print_remark("run", rotary_remark(arguments, layer.convention));
+  for (const std::string& remark : layer.remarks) print_remark("run", remark);
   if (!arguments.has("--quiet")) {
-    for (const std::string& remark : layer.remarks) print_remark("run", remark);
     print_line(layer, {queries.array.shape, ordered(B, S, config.key_size), ordered(B, S, config.value_size), output.shape}, seconds, outputs.text_stream());
     if (outputs.none() && !expectation.given()) print_beginning(output);
   }

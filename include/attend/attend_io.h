@@ -32,7 +32,9 @@ typedef struct attend_load_options {
   int weight_type, arithmetic; /* as in attend_mha_config, as the next */
   const attend_low_precision *low_precision;
   int weight_type_of_file; /* the type that the file's matrices are stored as, instead of weight_type */
-  int unrotated;           /* a GGUF file's layer is rotated as the file says, unless `rotary` is given, or this */
+  /* A GGUF file's layer is rotated as the file says, unless `rotary` is given, or this; where names are those of models that
+   * rotate, it says that no rotation is right. */
+  int unrotated;
   /* attend_get_low_precision_int4(), taken instead of low_precision where the layer's weight_type is int4. */
   const attend_low_precision *low_precision_int4;
   int weight_group; /* of int4; 0: the file's, where its matrices are of int4, else 32 */
@@ -56,6 +58,10 @@ ATTEND_C_API const attend_mha *attend_loaded_layer_mha(const attend_loaded_layer
 
 /* Whose names they are: "torch", "Llama", ...; "" for NULL. */
 ATTEND_C_API const char *attend_loaded_layer_convention(const attend_loaded_layer *layer);
+
+/* What the loader has to say of it, line by line: how a GGUF file has it rotated, that weights by Llama's or Phi-3's names,
+ * which want a rotation, were given none, what became of types; "" if nothing, or for NULL. It lives as long as the layer. */
+ATTEND_C_API const char *attend_loaded_layer_remarks(const attend_loaded_layer *layer);
 
 /* What its calls take besides arrays: scale, softcap, sinks and relative_position_bias as the file says; all else is zero, and the
  * caller's to set. T5's bias is unidirectional under a prefix with "decoder" between its dots; where names leave that out, the caller

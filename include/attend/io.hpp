@@ -281,7 +281,8 @@ struct LoadOptions {
   int weight_group = 0;  // of int4; 0: the file's, where its matrices are of int4, else 32
   /// The layer's weight_type is what its four matrices are stored as (F32 and F64: float32), instead of the one above; they must agree.
   bool weight_type_of_file = false;
-  /// A GGUF file's layer is rotated as the file says, unless `rotary` is given, or this.
+  /// A GGUF file's layer is rotated as the file says, unless `rotary` is given, or this; where names are those of models that rotate, it says
+  /// that no rotation is right.
   bool unrotated = false;
   /// The name of T5's table, where another layer of the file holds it; or "none".
   std::string relative_bias;
@@ -290,7 +291,7 @@ struct LoadOptions {
   /// What messages call these arguments, for a program whose users know them by other names.
   struct Names {
     const char *num_heads = "num_heads", *num_kv_heads = "num_kv_heads", *relative_bias = "relative_bias", *ignored = "ignored",
-               *weight_type = "weight_type", *weight_group = "weight_group", *rotary = "rotary";
+               *weight_type = "weight_type", *weight_group = "weight_group", *rotary = "rotary", *unrotated = "unrotated";
   } names = {};
 };
 
@@ -394,7 +395,8 @@ struct LoadedLayer {
   AttentionOptions options;
   const char* convention = "";  // as in LayerWeights
   FloatTensor sinks, relative_bias;
-  /// What a GGUF file said of the layer, and what became of its types: "rotated by ...".
+  /// What a GGUF file said of the layer, and what became of its types, "rotated by ..."; that weights by Llama's or Phi-3's names, which want a
+  /// rotation, were given none.
   std::vector<std::string> remarks;
 };
 

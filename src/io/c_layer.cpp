@@ -4,6 +4,7 @@
 #include <attend/io.hpp>
 #include <memory>
 #include <new>
+#include <string>
 
 #include "api/c_structs.h"
 #include "io/guarded.h"
@@ -11,6 +12,7 @@
 struct attend_loaded_layer {
   attend::io::LoadedLayer loaded;
   attend_relative_position_bias bias;  // for options to point to
+  std::string remarks;
 };
 
 namespace attend::io {
@@ -67,6 +69,7 @@ attend_code attend_load_layer(const char* path, const char* prefix, int64_t num_
     if (!status.ok()) return status;
     const RelativePositionBias& bias = made->loaded.options.relative_position_bias;
     made->bias = {sizeof made->bias, c_view_of<attend_const_tensor>(bias.table), !bias.bidirectional, bias.max_distance};
+    for (const std::string& remark : made->loaded.remarks) made->remarks += remark + '\n';
     *layer = made.release();
     return status;
   };
@@ -80,6 +83,8 @@ const attend_mha* attend_loaded_layer_mha(const attend_loaded_layer* layer) {
 }
 
 const char* attend_loaded_layer_convention(const attend_loaded_layer* layer) { return layer == nullptr ? "" : layer->loaded.convention; }
+
+const char* attend_loaded_layer_remarks(const attend_loaded_layer* layer) { return layer == nullptr ? "" : layer->remarks.c_str(); }
 
 attend_code attend_loaded_layer_get_options(const attend_loaded_layer* layer, attend_options* options, attend_error* error) {
   if (layer == nullptr) return report_null("layer", error);

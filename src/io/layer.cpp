@@ -620,6 +620,16 @@ Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWe
   return {};
 }
 
+/// Tells of weights that are rotated in their model, by their names, and are not here.
+std::string remark_of_rotation(const LayerWeights& found, const LoadOptions& options) {
+  const std::string_view convention = found.convention;
+  const RotaryEmbedding& rotary = found.config.rotary;
+  const bool rotated = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+  if (rotated || options.unrotated || (convention != "Llama" && convention != "Phi-3")) return "";
+  return "the weights have " + std::string(convention) + "'s names, whose layers rotate queries and keys to their positions; without " + options.names.rotary +
+         " nothing is rotated (" + options.names.unrotated + " says that this is right)";
+}
+
 /// Tells of matrices that were blocks what became of their numbers, where they are not the layer's own.
 std::string remark_of_blocks(const LayerWeights& found) {
   const FileMatrix* first = nullptr;
@@ -722,8 +732,9 @@ Status make_layer(const TensorFile& file, LayerWeights found, std::int64_t num_h
     loaded.relative_bias.keep();
     loaded.options.scale = model.scale > 0.0 ? static_cast<float>(model.scale) : found.scale;
     loaded.options.softcap = static_cast<float>(model.softcap);
-    const std::string of_blocks = remark_of_blocks(found);
-    if (!of_blocks.empty()) loaded.remarks.push_back(of_blocks);
+    for (const std::string& remark : {remark_of_rotation(found, options), remark_of_blocks(found)}) {
+      if (!remark.empty()) loaded.remarks.push_back(remark);
+    }
     loaded.options.sinks = loaded.sinks.view;
     loaded.options.relative_position_bias.table = loaded.relative_bias.view;
     loaded.options.relative_position_bias.bidirectional = loaded.relative_bias.view.absent() || !is_of_decoder(with_dot(found.prefix));

@@ -44,7 +44,7 @@ FUNCTIONS = {  # else a function is attend_ and its name, a method its class's p
 C_FUNCTIONS = {  # what C alone has: ends of what was made, and calls' bytes where C++ has overloads of one name
     "attend_mha_destroy", "attend_linear_destroy", "attend_kv_cache_destroy", "attend_thread_pool_destroy", "attend_workspace_release",
     "attend_attention_cached_workspace_bytes", "attend_mha_cached_workspace_bytes", "attend_mha_project_workspace_bytes",
-    "attend_loaded_layer_destroy", "attend_loaded_layer_mha", "attend_loaded_layer_convention", "attend_loaded_layer_get_options",
+    "attend_loaded_layer_destroy", "attend_loaded_layer_mha", "attend_loaded_layer_convention", "attend_loaded_layer_remarks", "attend_loaded_layer_get_options",
     "attend_read_npy_floats", "attend_read_npy_integers", "attend_read_npy_bools", "attend_free",
     "attend_write_npy_floats", "attend_write_npy_integers", "attend_write_npy_bools",
 }
