@@ -243,7 +243,8 @@ TEST_CASE("word piece: case, accents and ideographs by the rules of tokenizer_co
     }
     const std::string config = std::string("{\"do_lower_case\": ") + one.lower_case + ", \"strip_accents\": " + one.strip_accents + ", \"tokenize_chinese_chars\": " + one.ideographs + "}";
     const std::string json = std::string(R"({"normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": )") + one.ideographs + R"(, "strip_accents": )" +
-                             one.strip_accents + R"(, "lowercase": )" + one.lower_case + R"(}, "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {"type": "WordPiece", )" +
+                             one.strip_accents + R"(, "lowercase": )" + one.lower_case + R"(}, "pre_tokenizer": {"type": "BertPreTokenizer"}, )" +
+                             R"("post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 1], "sep": ["[SEP]", 2]}, "model": {"type": "WordPiece", )" +
                              R"("unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {)" + vocabulary + "}}}";
     CHECK(tokens(WordPiece(Folder().write("vocab.txt", lines).write("tokenizer_config.json", config).path), line) == one.expected);
     CHECK(tokens(WordPiece(Folder().write("tokenizer.json", json).path), line) == one.expected);
@@ -363,6 +364,12 @@ TEST_CASE("word piece: ids are those of the tokenizers package, each character a
   check_golden(WordPiece(Folder().write("vocab.txt", vocabulary).path), "golden/word_piece/small_ids.txt");
 }
 
+TEST_CASE("word piece: ids are those of the tokenizers package, a tokenizer.json that it wrote") {
+  Folder folder;
+  std::filesystem::copy(test_data("golden/word_piece/cased.json"), folder.path + "/tokenizer.json");
+  check_golden(WordPiece(folder.path), "golden/word_piece/cased_ids.txt");
+}
+
 TEST_CASE("word piece: ids are those of the tokenizers package, the vocabulary of all-MiniLM-L6-v2") {
   const char* model = std::getenv("ATTEND_MINILM");
   if (model == nullptr) {
@@ -416,7 +423,9 @@ TEST_CASE("word piece: tokenizer.json") {
     {"id": 3, "special": true, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false},
     {"id": 2, "special": true, "content": "[MASK]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
     "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
-    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": {"type": "TemplateProcessing", "single": [{"a": [1, "]"]}]},
+    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": {"type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
+    "pair": [{"a": [1, "]"]}], "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [3], "tokens": ["[CLS]"]}, "[SEP]": {"ids": [1]}, "x": {"ids": [9, 8]}}},
     "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
     "vocab": {"[UNK]": 0, "##\u00e9": 4, "[SEP]": 1, "\u4e2d": 5, "[CLS]": 3, "##e": 6, "[MASK]": 2, "a": 7}}})";
   const auto refused = [](const std::string& text) {
@@ -435,6 +444,11 @@ TEST_CASE("word piece: tokenizer.json") {
   both.write("tokenizer.json", whole).write("vocab.txt", std::string(special) + "z");
   CHECK(tokens(WordPiece(both.path), "z") == "[UNK]");  // for what vocab.txt leaves open, tokenizer.json says
   CHECK(tokens(WordPiece(both.write("tokenizer_config.json", "{}").path), "z") == "z");
+  CHECK(tokens(WordPiece(both.write("tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "<s>"})").path), "z") == "[UNK]");
+  both.write("tokenizer.json", "{}");
+  CHECK(refusal(both) == "'/tokenizer.json': normalizer.lowercase is missing; expected true or false, as a WordPiece model of BERT has it");
+  std::filesystem::remove(both.path + "/tokenizer.json");
+  CHECK(refusal(both) == "'/tokenizer_config.json': tokenizer_class is 'PreTrainedTokenizerFast', expected BertTokenizer or BertTokenizerFast or null: a WordPiece tokenizer of BERT is computed");
 
   for (const char* order : {R"([{"id": 4, "content": "[MASK]a"}, {"id": 2, "content": "[MASK]"}])", R"([{"id": 2, "content": "[MASK]"}, {"id": 4, "content": "[MASK]a"}])"}) {
     std::string text = whole;
@@ -458,6 +472,34 @@ TEST_CASE("word piece: tokenizer.json") {
   CHECK(with("\"lstrip\": false", "\"lstrip\": true") ==
         "'/tokenizer.json': added_tokens.lstrip is 'true'; expected false, as a WordPiece model of BERT has it");
   CHECK(with(", \"lstrip\": false", "") == "accepted");
+  // What the post-processor puts around a text.
+  const std::string puts = "'/tokenizer.json': post_processor makes '", expected = "' of a text; expected SpecialToken [CLS], Sequence A, SpecialToken [SEP]";
+  const std::string other_ids = "'/tokenizer.json': post_processor has other ids of ";
+  CHECK(with("TemplateProcessing", "RobertaProcessing") ==
+        "'/tokenizer.json': post_processor.type is 'RobertaProcessing'; expected TemplateProcessing or BertProcessing, as a WordPiece model of BERT has it");
+  CHECK(with("\"post_processor\"", "\"post\"") ==
+        "'/tokenizer.json': post_processor.type is missing; expected TemplateProcessing or BertProcessing, as a WordPiece model of BERT has it");
+  CHECK(with("\"type_id\": 0", "\"type_id\": 1") == "'/tokenizer.json': post_processor.single.type_id is '1'; expected 0, as a WordPiece model of BERT has it");
+  CHECK(with(", {\"SpecialToken\": {\"id\": \"[SEP]\", \"type_id\": 0}}", "") == puts + "SpecialToken [CLS], Sequence A" + expected);
+  CHECK(with("{\"Sequence\": {\"id\": \"A\"", "{\"SpecialToken\": {\"id\": \"A\"") == puts + "SpecialToken [CLS], SpecialToken A, SpecialToken [SEP]" + expected);
+  CHECK(with("\"single\"", "\"double\"") == puts + expected);
+  CHECK(with("\"ids\": [3]", "\"ids\": [7]") == other_ids + "[CLS] than 3, which it has in model.vocab");
+  CHECK(with("\"ids\": [1]", "\"ids\": []") == other_ids + "[SEP] than 1, which it has in model.vocab");
+  CHECK(with("\"ids\": [1]", "\"ids\": [1, 1]") == other_ids + "[SEP] than 1, which it has in model.vocab");
+  CHECK(with("\"ids\": [1]", "\"ids\": [-1]").find("expected a") != std::string::npos);
+  CHECK(with("TemplateProcessing", "BertProcessing") == puts + "SpecialToken , Sequence A, SpecialToken " + expected);
+  CHECK(with("TemplateProcessing\"", "BertProcessing\", \"cls\": [\"[CLS]\", 3], \"sep\": [\"[SEP]\", 1]") == other_ids + "[CLS] than 3, which it has in model.vocab");  // said twice
+  const auto with_bert = [&](const std::string& rest) {
+    std::string text = whole;
+    const std::size_t begin = text.find("{\"type\": \"TemplateProcessing\""), end = text.find(",\n", text.find("[9, 8]"));
+    return refused(text.replace(begin, end - begin, "{\"type\": \"BertProcessing\"" + rest + "}"));
+  };
+  CHECK(with_bert(R"(, "sep": ["[SEP]", 1], "cls": ["[CLS]", 3])") == "accepted");
+  CHECK(with_bert(R"(, "sep": ["[SEP]", 1], "cls": ["[SEP]", 1])") == puts + "SpecialToken [SEP], Sequence A, SpecialToken [SEP]" + expected);
+  CHECK(with_bert(R"(, "sep": ["[SEP]", 1], "cls": ["[CLS]", 2])") == other_ids + "[CLS] than 3, which it has in model.vocab");
+  CHECK(with_bert(R"(, "sep": ["[SEP]"], "cls": ["[CLS]", 3])") == other_ids + "[SEP] than 1, which it has in model.vocab");
+  CHECK(with_bert(R"(, "sep": [], "cls": ["[CLS]", 3])") == puts + "SpecialToken [CLS], Sequence A, SpecialToken " + expected);
+  CHECK(with_bert("") == puts + "SpecialToken , Sequence A, SpecialToken " + expected);
   CHECK(with("\"id\": 3", "\"id\": 4") == "'/tokenizer.json': added token '[CLS]' has id 4; model.vocab has it as 3");
   CHECK(with("\"content\": \"[CLS]\"", "\"content\": \"<s>\"") == "'/tokenizer.json': added token '<s>' has id 3; model.vocab lacks it");
   CHECK(with("\"a\": 7", "\"a\": 8") == "'/tokenizer.json': model.vocab has 8 tokens, but none of id 7");

@@ -5,13 +5,20 @@
 
 namespace attend::tool {
 
+namespace {
+
+constexpr const char* classes = "BertTokenizer or BertTokenizerFast or null";
+
+}  // namespace
+
+bool says_all_of_bert(const JsonMembers& config) { return !config.has("tokenizer_class") || is_one_of(config.text("tokenizer_class"), classes); }
+
 WordPieceRules::WordPieceRules(const std::string& lower, const std::string& strip, const std::string& separate)
     : lower_case(lower == "true"), strip_accents(strip == "null" ? lower_case : strip == "true"), separate_ideographs(separate == "true") {}
 
-WordPieceRules::WordPieceRules(const std::string& path) {
-  const JsonMembers config(path);
+WordPieceRules::WordPieceRules(const JsonMembers& config) {
   const char* const why = "a WordPiece tokenizer of BERT is computed";
-  config.word("tokenizer_class", "BertTokenizer or BertTokenizerFast or null", why);
+  config.word("tokenizer_class", classes, why);
   config.word("do_basic_tokenize", "true", why);
   config.word("unk_token", "[UNK]", why);
   config.word("cls_token", "[CLS]", why);

@@ -5,6 +5,12 @@
 
 namespace attend::tool {
 
+class JsonMembers;
+
+/// Whether a tokenizer_config.json names a class of which it says all rules itself; of a class such as PreTrainedTokenizerFast,
+/// tokenizer.json has them.
+bool says_all_of_bert(const JsonMembers& config);
+
 /// Those of lower-case BERT models, unless a model's files say otherwise.
 struct WordPieceRules {
   bool lower_case = true;
@@ -15,7 +21,7 @@ struct WordPieceRules {
   /// As files spell them: "true" or "false"; of accents, "null" says the same as of case.
   WordPieceRules(const std::string& lower_case, const std::string& strip_accents, const std::string& separate_ideographs);
   /// Those that a tokenizer_config.json says. Throws Failure where it says what WordPiece does not compute.
-  explicit WordPieceRules(const std::string& path);
+  explicit WordPieceRules(const JsonMembers& config);
 };
 
 }  // namespace attend::tool

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <map>
 #include <system_error>
 
 #include "attend/io.hpp"
@@ -51,14 +52,17 @@ const char* flaw(std::string_view token) {
   return nullptr;
 }
 
-/// What tokenizer.json must say, for WordPiece tokenizes so. An added token may leave it out.
+/// What tokenizer.json must say, for WordPiece tokenizes so. Elements of lists may leave it out.
 struct Setting {
   std::string_view object, name, expected;  // the last: words that " or " separates
+  bool of_list = false;
 };
-constexpr Setting settings[] = {  // those of WordPieceRules come first
+constexpr Setting settings[] = {  // those that are more than compared come first
   {"normalizer", "lowercase", "true or false"},
   {"normalizer", "strip_accents", "null or true or false"},
   {"normalizer", "handle_chinese_chars", "true or false"},
+  {"post_processor", "type", "TemplateProcessing or BertProcessing"},
+  {"post_processor.single", "type_id", "0", true},
   {"normalizer", "type", "BertNormalizer"},
   {"normalizer", "clean_text", "true"},
   {"pre_tokenizer", "type", "BertPreTokenizer"},
@@ -66,11 +70,12 @@ constexpr Setting settings[] = {  // those of WordPieceRules come first
   {"model", "unk_token", "[UNK]"},
   {"model", "continuing_subword_prefix", "##"},
   {"model", "max_input_chars_per_word", "100"},
-  {"added_tokens", "single_word", "false"},
-  {"added_tokens", "lstrip", "false"},
-  {"added_tokens", "rstrip", "false"},
-  {"added_tokens", "normalized", "false"},
+  {"added_tokens", "single_word", "false", true},
+  {"added_tokens", "lstrip", "false", true},
+  {"added_tokens", "rstrip", "false", true},
+  {"added_tokens", "normalized", "false", true},
 };
+constexpr const char* expected_pieces = "SpecialToken [CLS], Sequence A, SpecialToken [SEP]";  // of a text, as the post-processor puts them
 
 /// Reads tokenizer.json, whose tokens may come in any order.
 class TokenizerFile {
@@ -86,13 +91,16 @@ class TokenizerFile {
     while (json_.next_member(&name)) {
       if (name == "model" || name == "normalizer" || name == "pre_tokenizer") read_object(name);
       else if (name == "added_tokens") read_added_tokens();
+      else if (name == "post_processor") read_post_processor();
       else json_.skip_value();
     }
     json_.at_end();
     if (json_.failed()) throw Failure(io::quoted(path_) + ": " + json_.error());
     for (std::size_t i = 0; i < std::size(settings); ++i) {
-      if (!seen_[i] && settings[i].object != "added_tokens") fail(settings[i], "is missing");
+      if (!seen_[i] && !settings[i].of_list) fail(settings[i], "is missing");
     }
+    const std::string pieces = found_[3] == "BertProcessing" ? "SpecialToken " + first_ + ", Sequence A, SpecialToken " + last_ : single_;
+    if (pieces != expected_pieces) throw Failure(io::quoted(path_) + ": post_processor makes " + io::quoted(pieces) + " of a text; expected " + expected_pieces);
     const auto by_id = [](const Entry& one, const Entry& other) { return one.id < other.id; };
     std::sort(tokens.begin(), tokens.end(), by_id);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -105,6 +113,7 @@ class TokenizerFile {
 
   std::vector<Entry> tokens;  // in the order of their ids, which begin with 0
   std::vector<Entry> added;
+  std::map<std::string, std::vector<std::int64_t>> special_ids;  // by name, of tokens that the post-processor knows
   WordPieceRules rules() const { return {found_[0], found_[1], found_[2]}; }
 
  private:
@@ -154,8 +163,62 @@ class TokenizerFile {
     }
   }
 
+  /// Reads what becomes of a text's tokens: BertProcessing puts "cls" and "sep" around them; TemplateProcessing has the pieces in "single", with
+  /// the ids in "special_tokens".
+  void read_post_processor() {
+    std::string name;
+    json_.enter_object();
+    while (json_.next_member(&name)) {
+      if (name == "cls") first_ = read_special_token();
+      else if (name == "sep") last_ = read_special_token();
+      else if (name == "single") read_pieces();
+      else if (name == "special_tokens") read_special_tokens();
+      else read_setting("post_processor", name);
+    }
+  }
+
+  /// Reads ["[CLS]", 101].
+  std::string read_special_token() {
+    Entry entry{-1, ""};
+    json_.enter_array();
+    for (int n = 0; json_.next_element(); ++n) n == 0 ? json_.read_string(&entry.token) : json_.read_integer(&entry.id);
+    special_ids[entry.token].push_back(entry.id);
+    return entry.token;
+  }
+
+  /// Reads [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, ...].
+  void read_pieces() {
+    std::string kind, name, id;
+    json_.enter_array();
+    while (json_.next_element()) {
+      json_.enter_object();
+      while (json_.next_member(&kind)) {
+        json_.enter_object();
+        while (json_.next_member(&name)) {
+          if (name != "id") read_setting("post_processor.single", name);
+          else if (json_.read_string(&id)) single_ += (single_.empty() ? "" : ", ") + kind + ' ' + id;
+        }
+      }
+    }
+  }
+
+  /// Reads {"[CLS]": {"ids": [101]}, ...}.
+  void read_special_tokens() {
+    std::string token, name;
+    std::int64_t id;
+    json_.enter_object();
+    while (json_.next_member(&token)) {
+      json_.enter_object();
+      while (json_.next_member(&name)) {
+        if (name != "ids") json_.skip_value();
+        else for (json_.enter_array(); json_.next_element() && json_.read_integer(&id);) special_ids[token].push_back(id);
+      }
+    }
+  }
+
   const std::string& path_;
   io::JsonReader json_;
+  std::string single_, first_, last_;  // what the post-processor makes of a text, and puts around it
   bool seen_[std::size(settings)] = {};
   std::string found_[std::size(settings)];
 };
@@ -168,14 +231,14 @@ WordPieceVocabulary::WordPieceVocabulary(const std::string& folder) {
     return std::filesystem::exists(path, none);
   };
   const std::string lines = folder + "/vocab.txt", json = folder + "/tokenizer.json", config = folder + "/tokenizer_config.json";
-  if (exists(lines) && (exists(config) || !exists(json))) {
-    if (exists(config)) rules_ = WordPieceRules(config);
-    read_lines(lines);
-  } else if (exists(json)) {
-    read_json(json);
-  } else {
-    throw Failure(io::quoted(folder) + " has neither vocab.txt nor tokenizer.json; expected the folder of a model");
+  bool by_json = exists(json);
+  if (exists(lines) && exists(config)) {
+    const JsonMembers says(config);
+    by_json = by_json && !says_all_of_bert(says);
+    if (!by_json) rules_ = WordPieceRules(says);
   }
+  if (!by_json && !exists(lines)) throw Failure(io::quoted(folder) + " has neither vocab.txt nor tokenizer.json; expected the folder of a model");
+  by_json ? read_json(json) : read_lines(lines);
 }
 
 void WordPieceVocabulary::read_lines(const std::string& path) {
@@ -215,6 +278,12 @@ void WordPieceVocabulary::read_json(const std::string& path) {
                     (id < 0 ? "lacks it" : "has it as " + std::to_string(id)));
     }
     added_.push_back(id);
+  }
+  for (const std::int32_t id : {classifier_, separator_}) {
+    const auto found = tokenizer.special_ids.find(std::string(token(id)));
+    if (found == tokenizer.special_ids.end() || found->second != std::vector<std::int64_t>{id}) {
+      throw Failure(io::quoted(path) + ": post_processor has other ids of " + std::string(token(id)) + " than " + std::to_string(id) + ", which it has in model.vocab");
+    }
   }
 }
 

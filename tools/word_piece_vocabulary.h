@@ -16,8 +16,8 @@ class WordPieceVocabulary {
  public:
   /// That of a model's folder. Throws Failure.
   ///
-  /// vocab.txt with tokenizer_config.json beside it is read first, for it is read fastest; then tokenizer.json; then vocab.txt alone,
-  /// for which the rules are those of lower-case models.
+  /// vocab.txt is read where tokenizer_config.json beside it says all rules, for it is read fastest; else tokenizer.json; else vocab.txt
+  /// alone, for which the rules are those of lower-case models.
   explicit WordPieceVocabulary(const std::string& folder);
 
   std::int32_t size() const noexcept { return static_cast<std::int32_t>(ends_.size()); }

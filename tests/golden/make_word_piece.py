@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
+from tokenizers.processors import BertProcessing, TemplateProcessing
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "word_piece")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -51,6 +51,18 @@ def small_tokenizer():
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")])
+    return tokenizer
+
+
+def cased_tokenizer():
+    """All rules are the other ones than above; what it lacks is [UNK]."""
+    characters = [chr(code) for first, last in ((0x21, 0x24F), (0x300, 0x36F), (0x4E00, 0x4E7F)) for code in range(first, last + 1)]
+    tokens = SPECIAL + [piece.decode() for piece in read("pieces.txt")] + [token for character in characters for token in (character, "##" + character)]
+    tokenizer = Tokenizer(WordPiece({token: n for n, token in enumerate(dict.fromkeys(tokens))}, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = BertNormalizer(lowercase=False, strip_accents=True, handle_chinese_chars=False)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    tokenizer.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return tokenizer
 
 
@@ -110,5 +122,7 @@ def write(name, tokenizer):
 
 if __name__ == "__main__":
     write("small_ids.txt", small_tokenizer())
+    cased_tokenizer().save(os.path.join(FOLDER, "cased.json"), pretty=False)
+    write("cased_ids.txt", cased_tokenizer())
     if len(sys.argv) > 1:
         write("minilm_ids.txt", Tokenizer.from_file(os.path.join(sys.argv[1], "tokenizer.json")))
