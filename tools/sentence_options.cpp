@@ -24,15 +24,6 @@ namespace {
 constexpr const char* fetched = "models/all-MiniLM-L6-v2";  // within the build folder
 constexpr std::size_t texts_of_a_step = 64;                // between two looks at the progress
 
-std::vector<std::string> read_standard_input() {
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(std::cin, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    lines.push_back(std::move(line));
-  }
-  return lines;
-}
-
 }  // namespace
 
 std::string model_folder(const Arguments& arguments) {
@@ -53,11 +44,8 @@ SentenceEncoder load_encoder(const Arguments& arguments, Isa isa, const Threads&
 std::vector<std::string> chosen_texts(const Arguments& arguments, const char* operand) {
   std::vector<std::string> texts = arguments.texts(operand);
   const std::string path = arguments.text("--file");
-  if (path == "-") {
-    for (std::string& line : read_standard_input()) texts.push_back(std::move(line));
-  } else if (!path.empty()) {
-    for (std::string& line : read_tokens(path)) texts.push_back(std::move(line));
-  }
+  if (path.empty()) return texts;
+  for (std::string& line : path == "-" ? lines_of(std::string(std::istreambuf_iterator<char>(std::cin), {})) : read_tokens(path)) texts.push_back(std::move(line));
   return texts;
 }
 

@@ -1,8 +1,6 @@
 // The texts of tokens, one a line.
 #include "tokens.h"
 
-#include <string_view>
-
 #include "attend/io.hpp"
 #include "failure.h"
 
@@ -11,16 +9,19 @@ namespace attend::tool {
 std::vector<std::string> read_tokens(const std::string& path) {
   io::InputFile file;
   require(io::InputFile::open(path, &file));
-  std::string_view rest(reinterpret_cast<const char*>(file.data()), file.size());
-  std::vector<std::string> tokens;
+  return lines_of({reinterpret_cast<const char*>(file.data()), file.size()});
+}
+
+std::vector<std::string> lines_of(std::string_view rest) {
+  std::vector<std::string> lines;
   while (!rest.empty()) {
     const std::size_t end = rest.find('\n');
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    tokens.emplace_back(line);
+    lines.emplace_back(line);
   }
-  return tokens;
+  return lines;
 }
 
 std::vector<std::string> numbered_tokens(std::size_t count) {
