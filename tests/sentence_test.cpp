@@ -190,7 +190,7 @@ TEST_CASE("sentences: files that are refused, each with what is wrong") {
   CHECK(with("config.json", std::string(2 << 20, ' ')) == "'/config.json': 2097152 bytes are too many for a config");
   CHECK(config("\"bert\"", "\"roberta\"") == "'/config.json': model_type is 'roberta', expected bert: only BERT's layers are computed");
   CHECK(config("\"hidden_size\": 24", "\"hidden_size\": 25") ==
-        "'/model.safetensors': tensor 'embeddings.position_embeddings.weight' has shape (10, 24), expected (10, 25)");
+        "'/model.safetensors': tensor 'embeddings.position_embeddings.weight': shape (10, 24), expected (10, 25)");
   CHECK(config("\"hidden_size\": 24", "\"hidden\": 24") == "'/config.json': hidden_size is missing, expected 1 to 65536");
   CHECK(config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": -2") == "'/config.json': num_hidden_layers is '-2', expected 1 to 1024");
   CHECK(config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2e1").find("'/config.json': num_hidden_layers is '2e1'") == 0);
@@ -204,7 +204,7 @@ TEST_CASE("sentences: files that are refused, each with what is wrong") {
   CHECK(with("sentence_bert_config.json", "{\"max_seq_length\": null}") == "accepted");
   CHECK(with("sentence_bert_config.json", "{\"do_lower_case\": true}") ==
         "'/sentence_bert_config.json': do_lower_case is 'true', expected false: texts come to the tokenizer as they are");
-  CHECK(with("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n") == "'/model.safetensors': tensor 'embeddings.word_embeddings.weight' has shape (10, 24), expected (3, 24)");
+  CHECK(with("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n") == "'/model.safetensors': tensor 'embeddings.word_embeddings.weight': shape (10, 24), expected (3, 24)");
   CHECK(with("model.safetensors", "").find("'/model.safetensors'") == 0);
   const TinyModel model;
   std::filesystem::create_directory(model.path + "/1_Pooling");

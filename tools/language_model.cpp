@@ -5,7 +5,6 @@
 #include <cstdlib>
 
 #include "failure.h"
-#include "io/shape.h"
 #include "io/text.h"
 
 namespace attend::tool {
@@ -25,17 +24,9 @@ std::int64_t count_of(const io::GgufFile& file, const std::string& key, bool req
   return static_cast<std::int64_t>(numbers[0]);
 }
 
-/// A tensor that has to have that shape.
-io::FloatTensor read_tensor(const io::GgufFile& file, const std::string& name, const std::vector<std::int64_t>& shape) {
-  const io::TensorEntry* entry = file.find(name);
-  if (entry != nullptr && entry->shape != shape) require(io::tensor_error(file.path(), name, "shape " + io::shape_text(entry->shape) + ", expected " + io::shape_text(shape)));
-  io::FloatTensor tensor;
-  require(file.read(name, &tensor));
-  return tensor;
-}
-
 Linear read_linear(const io::GgufFile& file, const std::string& name, std::int64_t outputs, std::int64_t inputs, const Precision& precision, Isa isa) {
-  const io::FloatTensor matrix = read_tensor(file, name, {outputs, inputs});
+  io::FloatTensor matrix;
+  require(file.read(name, {outputs, inputs}, &matrix));
   LinearConfig config;
   config.inputs = inputs;
   config.outputs = outputs;
@@ -95,7 +86,7 @@ LanguageModel::LanguageModel(const io::GgufFile& file, const Precision& precisio
   }
   const bool is_tied = file.find("output.weight") == nullptr;
   scores_ = read_linear(file, is_tied ? "token_embd.weight" : "output.weight", embedding_.tokens(), width, of_scores, isa);
-  last_norm_ = read_tensor(file, "output_norm.weight", {width});
+  require(file.read("output_norm.weight", {width}, &last_norm_));
   for (std::int64_t n = 0; n < blocks; ++n) blocks_.push_back(read_block(file, n, precision, isa));
 }
 
@@ -112,8 +103,8 @@ LanguageModel::Block LanguageModel::read_block(const io::GgufFile& file, std::in
     refuse(file, "the attention of " + io::quoted(prefix) + " takes or gives rows of " + std::to_string(size) + ", expected llama.embedding_length, " + std::to_string(width));
   }
   require(io::make_layer(file, std::move(found), 0, &block.attention, options));
-  block.attention_norm = read_tensor(file, prefix + "attn_norm.weight", {width});
-  block.feed_forward_norm = read_tensor(file, prefix + "ffn_norm.weight", {width});
+  require(file.read(prefix + "attn_norm.weight", {width}, &block.attention_norm));
+  require(file.read(prefix + "ffn_norm.weight", {width}, &block.feed_forward_norm));
   block.gate = read_linear(file, prefix + "ffn_gate.weight", hiddens_, width, precision, isa);
   block.up = read_linear(file, prefix + "ffn_up.weight", hiddens_, width, precision, isa);
   block.down = read_linear(file, prefix + "ffn_down.weight", width, hiddens_, precision, isa);

@@ -7,7 +7,6 @@
 #include <exception>
 
 #include "failure.h"
-#include "io/shape.h"
 #include "io/text.h"
 #include "text.h"
 
@@ -42,16 +41,10 @@ void for_each(std::int64_t count, const Threads& threads, const Task& task) {
   }
 }
 
-/// Reads a tensor that must have the shape. It may view the file.
-io::FloatTensor read(const io::TensorFile& file, const std::string& name, const std::vector<std::int64_t>& shape) {
-  io::FloatTensor tensor;
-  require(file.read(name, &tensor));
-  if (tensor.shape() == shape) return tensor;
-  throw Failure(io::quoted(file.path()) + ": tensor " + io::quoted(name) + " has shape " + io::shape_text(tensor.shape()) + ", expected " + io::shape_text(shape));
-}
-
 Linear load_linear(const io::TensorFile& file, const std::string& name, std::int64_t inputs, std::int64_t outputs, const Precision& precision, Isa isa) {
-  const io::FloatTensor matrix = read(file, name + ".weight", {outputs, inputs}), bias = read(file, name + ".bias", {outputs});
+  io::FloatTensor matrix, bias;
+  require(file.read(name + ".weight", {outputs, inputs}, &matrix));
+  require(file.read(name + ".bias", {outputs}, &bias));
   LinearConfig config;
   config.inputs = inputs;
   config.outputs = outputs;
@@ -78,17 +71,20 @@ void SentenceEncoder::load(const std::string& path, const ModelPrecision& precis
   require(io::TensorFile::open(path, &file));
   prefix_ = file.find("embeddings.word_embeddings.weight") != nullptr ? "" : "bert.";
   const auto read_norm = [&](const std::string& name) {
-    Norm norm = {read(file, name + ".weight", {width}), read(file, name + ".bias", {width})};
+    Norm norm;
+    require(file.read(name + ".weight", {width}, &norm.weight));
+    require(file.read(name + ".bias", {width}, &norm.bias));
     norm.weight.keep();
     norm.bias.keep();
     return norm;
   };
-  positions_ = read(file, prefix_ + "embeddings.position_embeddings.weight", {config_.positions, width});
+  require(file.read(prefix_ + "embeddings.position_embeddings.weight", {config_.positions, width}, &positions_));
   positions_.keep();
   const std::string types_name = prefix_ + "embeddings.token_type_embeddings.weight";
   const io::TensorEntry* const entry = file.find(types_name);
   const std::int64_t types_of_tokens = entry != nullptr && !entry->shape.empty() ? std::max<std::int64_t>(1, entry->shape[0]) : 1;
-  const io::FloatTensor types = read(file, types_name, {types_of_tokens, width});
+  io::FloatTensor types;
+  require(file.read(types_name, {types_of_tokens, width}, &types));
   for (std::size_t i = 0; i < positions_.owned.size(); ++i) positions_.owned[i] += types.view.data[static_cast<std::int64_t>(i) % width];
   embedding_norm_ = read_norm(prefix_ + "embeddings.LayerNorm");
 
@@ -117,7 +113,7 @@ void SentenceEncoder::load(const std::string& path, const ModelPrecision& precis
   // The file anew: pages of matrices that were packed are let go, and of the table of words those alone come that texts ask for.
   file = io::TensorFile();
   require(io::TensorFile::open(path, &file_));
-  words_ = read(file_, prefix_ + "embeddings.word_embeddings.weight", {tokenizer_.vocabulary().size(), width});
+  require(file_.read(prefix_ + "embeddings.word_embeddings.weight", {tokenizer_.vocabulary().size(), width}, &words_));
 }
 
 void SentenceEncoder::norm(const Norm& norm, const ConstTensorView& input, const ConstTensorView& residual, const TensorView& output,

@@ -186,6 +186,8 @@ class TensorFile {
   /// Reads a tensor of at most four axes as float32: F32 in the file's own memory where that is aligned to 4 bytes, else as a copy; F16,
   /// BF16, F64, and GGUF's Q8_0, Q4_0 and Q4_1, as a converted copy. Other dtypes are an error. The file must outlive the tensor.
   Status read(const std::string& name, FloatTensor* tensor) const noexcept;
+  /// Reads a tensor that has to have a shape.
+  Status read(const std::string& name, const std::vector<std::int64_t>& shape, FloatTensor* tensor) const noexcept;
 
  protected:
   /// One file: its bytes, and where the tensors' begin.

@@ -605,11 +605,8 @@ Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWe
   const bool has_factors = file.find(factors_name) != nullptr;
   if (has_factors) {
     FloatTensor factors;
-    status = file.read(factors_name, &factors);
+    status = file.read(factors_name, {width / 2}, &factors);
     if (!status.ok()) return status;
-    if (factors.shape() != std::vector<std::int64_t>{width / 2}) {
-      return error(file, std::string("tensor 'rope_freqs.weight': shape ") + shape_text(factors.shape()) + ", expected " + shape_text({width / 2}));
-    }
     for (std::size_t n = 0; n < memory->size(); ++n) (*memory)[n] /= factors.view.data[n];
   }
   found->config.rotary.inverse_frequencies = ConstTensorView(memory->data(), width / 2);

@@ -82,4 +82,12 @@ Status TensorFile::read(const std::string& name, FloatTensor* tensor) const noex
   });
 }
 
+Status TensorFile::read(const std::string& name, const std::vector<std::int64_t>& shape, FloatTensor* tensor) const noexcept {
+  return guarded([&]() -> Status {
+    const TensorEntry* entry = find(name);
+    if (entry == nullptr || entry->shape == shape) return read(name, tensor);
+    return tensor_error(path(), name, "shape " + shape_text(entry->shape) + ", expected " + shape_text(shape));
+  });
+}
+
 }  // namespace attend::io
