@@ -341,7 +341,7 @@ TEST_CASE("attention: bad options are refused by name, and nothing is written") 
   k.fill(0.0f);
   Workspace workspace;
   const Status status = attention(all.q.view, k.view, k.view, {}, output.view, workspace);
-  CHECK(std::string(status.message()) == "k: 3 heads do not divide those of q, 4");
+  CHECK(std::string(status.message()) == "k: 3 heads, axis 1 of (batch, heads, rows, width), do not divide those of q, 4");
 }
 
 // From 1024 keys on values are copied into panels where enough queries read them: the bits are those of rows, nothing hidden

@@ -50,7 +50,7 @@ Status validate_core_operands(const ConstTensorView& q, const ConstTensorView& k
   ATTEND_CHECK(check_view("k", k, batch, -1, -1, depth));
   const std::int64_t kv_heads = k.sizes[1];
   if (kv_heads < 1 || heads % kv_heads != 0) {
-    return Status::error(invalid, "k: %lld heads do not divide those of q, %lld", Number{kv_heads}, Number{heads});
+    return Status::error(invalid, "k: %lld heads, axis 1 of (batch, heads, rows, width), do not divide those of q, %lld", Number{kv_heads}, Number{heads});
   }
   ATTEND_CHECK(check_view("v", v, batch, kv_heads, k.sizes[2], -1));
   ATTEND_CHECK(check_width("v", v.sizes[3]));

@@ -143,4 +143,9 @@ def _converted(name: str, array: Any, elements: int) -> Any:
         return array.astype(numpy.int64)
     hint = {FLOATS: f"{name}.astype('float32')", INTEGERS: f"{name}.astype('int64')", BOOLS: f"{name} != 0"}[elements]
     also = {FLOATS: " (or float16, bfloat16, float64)", INTEGERS: " (or narrower integers)", BOOLS: ""}[elements]
-    raise TypeError(f"{name}: expected {_ELEMENTS[elements]}{also}, got {array.dtype}; {hint} makes it one")
+    makes = f"{hint} makes it one"
+    if elements == BOOLS and kind == "f":  # != 0 would show what -inf hides
+        makes = "floats are added to the scores: additive_mask takes them"
+    elif name == "additive_mask" and kind == "b":
+        makes = "bools hide keys: mask takes them, with mask_hides=True where True hides"
+    raise TypeError(f"{name}: expected {_ELEMENTS[elements]}{also}, got {array.dtype}; {makes}")

@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ._arrays import FLOATS, capsule_of, fill_view, new_array
 from ._library import library, refuse, views
-from ._options import ARRAYS, ARRAY_KINDS, OPTIONS, SCALARS, set_distance
+from ._options import ARRAYS, ARRAY_KINDS, OPTIONS, SCALARS, elsewhere, set_distance
 from ._precision import LOW_PRECISION
 from ._structs import Error, Options, RelativePositionBias, View, Workspace, structure
 
@@ -158,7 +158,7 @@ class Frame:
         for name, value in options.items():
             kind = OPTIONS.get(name)
             if kind is None:
-                raise TypeError(f"{name}: no such option; there are {', '.join(OPTIONS)}")
+                raise TypeError(f"{name}: no such option; {elsewhere(name)}")
             if value is None:
                 continue
             if kind == "distance":

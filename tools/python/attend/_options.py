@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import difflib
 import inspect
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict, TypeVar, Union
 
@@ -26,9 +27,23 @@ OPTIONS = {
     "dropout_seed": "seed", "attention_weights": "result", "lse": "result", "threads": "threads", "average_weights": "flag",
     "isa": "isa", "core_arithmetic": "arithmetic",
 }
+#: What PyTorch calls them.
+_IN_PYTORCH = {
+    "is_causal": "causal", "attn_mask": "mask of bools, with mask_hides=True where True hides, additive_mask of floats",
+    "need_weights": "attention_weights=True", "average_attn_weights": "average_weights", "dropout_p": "the layer's dropout, with training=True",
+    "enable_gqa": "nothing: k and v may have fewer heads than q",
+}
 #: The kinds that are arrays.
 ARRAY_KINDS = {"floats": FLOATS, "integers": INTEGERS, "bools": BOOLS, "result": FLOATS}
 ARRAYS = [name for name, kind in OPTIONS.items() if kind in ARRAY_KINDS]
+
+
+def elsewhere(name: str) -> str:
+    """What to take instead of a name that no option has."""
+    if name in _IN_PYTORCH:
+        return f"PyTorch's {name} is {_IN_PYTORCH[name]}"
+    near = difflib.get_close_matches(name, OPTIONS, 1)
+    return f"{near[0]} is one" if near else "there are " + ", ".join(OPTIONS)
 
 
 class AttentionOptions(TypedDict, total=False):

@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy
 
+_OF_D2L = ("W_q", "W_k", "W_v", "W_o", "num_heads")
+
 
 def weights_of(module: Any) -> dict[str, Any]:
     """The arguments that make a layer of a torch.nn.MultiheadAttention or of D2L's MultiHeadAttention."""
-    if all(hasattr(module, name) for name in ("W_q", "W_k", "W_v", "W_o", "num_heads")):
+    if all(hasattr(module, name) for name in _OF_D2L):
         return _of_d2l(module)
     if all(hasattr(module, name) for name in ("in_proj_weight", "out_proj", "num_heads", "embed_dim")):
         return _of_torch(module)
+    lacking = [name for name in _OF_D2L if not hasattr(module, name)]
     raise TypeError("module: expected a torch.nn.MultiheadAttention, or D2L's with W_q, W_k, W_v, W_o and num_heads, got "
-                    + type(module).__name__)
+                    + type(module).__name__ + (f", which lacks {', '.join(lacking)}" if len(lacking) < len(_OF_D2L) else ""))
 
 
 def linear_of(module: Any) -> dict[str, Any]:

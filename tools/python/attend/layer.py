@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
@@ -111,11 +112,15 @@ class MultiHeadAttention:
                    weight_group: Optional[int] = None) -> "MultiHeadAttention":
         """Makes the layer of a torch.nn.MultiheadAttention, or of D2L's MultiHeadAttention (W_q, W_k, W_v, W_o, num_heads).
 
-        The layer's calls take (batch, tokens, width), whatever the module's batch_first says. Its biases, kdim, vdim, dropout and
+        The layer's calls take (batch, tokens, width), whatever the module's batch_first says: a UserWarning where it is False. Its biases, kdim, vdim, dropout and
         add_zero_attn are kept, add_bias_kv is a ValueError. Parameters that are float32 on the CPU are kept as they are, not
         copied: a layer of trained ones is to be made anew.
         """
-        return cls(**_torch.weights_of(module), isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)
+        weights = _torch.weights_of(module)
+        if getattr(module, "batch_first", True) is False:
+            warnings.warn("module: batch_first is False, but calls of attend's layer take (batch, tokens, width): x.transpose(0, 1) of "
+                          "what the module takes", stacklevel=2)
+        return cls(**weights, isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)
 
     @classmethod
     def from_safetensors(cls, path: Union[str, "os.PathLike[str]"], prefix: str, num_heads: int, *, num_kv_heads: Optional[int] = None,
@@ -135,6 +140,7 @@ class MultiHeadAttention:
         or unrotated=True.
         The pickle of such a layer is what was asked for here: it reads the file again.
         """
+        os.stat(path)  # FileNotFoundError, which callers expect
         asked = dict(path=os.fspath(path), prefix=prefix, num_heads=num_heads, num_kv_heads=num_kv_heads, rotary=rotary,
                      norm_epsilon=norm_epsilon, dropout=dropout, ignored=tuple(ignored), relative_bias=relative_bias,
                      unrotated=unrotated, isa=isa, weight_type=weight_type, arithmetic=arithmetic, weight_group=weight_group)

@@ -39,6 +39,7 @@ class SentenceEncoder:
     def __init__(self, path: Union[str, "os.PathLike[str]"], precision: str = "float32", *, threads: Union[int, ThreadPool, None] = None,
                  isa: Union[str, None] = None) -> None:
         self._path, self._precision, self._threads, self._isa = os.fsdecode(path), precision, threads, isa
+        os.stat(path)  # FileNotFoundError, which callers expect
         handle, sizes, error, on = ctypes.c_void_p(), EncoderSizes(), new_error(), self._threads_now()
         require(library.attend_python_encoder_make(
             os.fsencode(self._path), utf8("precision", precision), isa_number(isa, "isa"), ctypes.addressof(on), ctypes.byref(handle),

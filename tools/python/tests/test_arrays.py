@@ -137,7 +137,11 @@ REFUSED = {
     "threads": (lambda: layer(x, threads=0), ValueError, "threads: expected 1 to 256"),
     "threads text": (lambda: layer(x, threads="2"), TypeError, "threads: expected a count"),
     "seed": (lambda: layer(x, dropout_seed=-1), ValueError, "dropout_seed"),
-    "unknown": (lambda: layer(x, is_causal=True), TypeError, "is_causal: no such option"),
+    "unknown": (lambda: layer(x, banana=True), TypeError, "banana: no such option; there are scale, softcap, causal"),
+    "PyTorch's name": (lambda: layer(x, is_causal=True), TypeError, "is_causal: no such option; PyTorch's is_causal is causal"),
+    "misspelt": (lambda: layer(x, additive_masks=x), TypeError, "additive_masks: no such option; additive_mask is one"),
+    "floats that hide": (lambda: layer(x, mask=np.zeros((4, 4), "f")), TypeError, "mask: expected bool or uint8, got float32; floats are added to the scores: additive_mask takes them"),
+    "bools that are added": (lambda: layer(x, additive_mask=np.ones((4, 4), bool)), TypeError, "additive_mask: expected float32 .*got bool; bools hide keys: mask takes them"),
     "bias": (lambda: layer(x, relative_position_bias=x), TypeError, "relative_position_bias"),
     "bias of heads": (lambda: layer(x, relative_position_bias=attend.RelativePositionBias(random(1, 8, 4))), ValueError,
                       "relative_position_bias"),
@@ -150,9 +154,9 @@ REFUSED = {
     "no weight": (lambda: attend.MultiHeadAttention(query=None, key=x, value=x, output=x, num_heads=2), ValueError, "query: expected a matrix"),
     "a rotary embedding of nothing": (lambda: attend.RotaryEmbedding(), ValueError, "inverse_frequencies: expected either"),
     "a pool": (lambda: attend.ThreadPool("2"), TypeError, "count: expected an int"),
-    "a prefix": (lambda: attend.MultiHeadAttention.from_safetensors("nowhere", 3, 2), TypeError, "prefix: expected a str"),
+    "a prefix": (lambda: attend.MultiHeadAttention.from_safetensors(__file__, 3, 2), TypeError, "prefix: expected a str"),
     "no module": (lambda: attend.MultiHeadAttention.from_torch(3), TypeError, "module: expected"),
-    "no file": (lambda: attend.MultiHeadAttention.from_safetensors("nowhere.safetensors", "", 2), ValueError, "nowhere.safetensors"),
+    "no file": (lambda: attend.MultiHeadAttention.from_safetensors("nowhere.safetensors", "", 2), FileNotFoundError, "nowhere.safetensors"),
 }
 
 

@@ -99,6 +99,19 @@ def test_what_torch_has_and_attend_does_not():
         attend.MultiHeadAttention.from_torch(torch.nn.MultiheadAttention(8, 2, add_bias_kv=True))
     with pytest.raises(TypeError, match="module"):
         attend.MultiHeadAttention.from_torch(torch.nn.Linear(3, 3))
+    module = D2L(100, 5, 0.0, False)
+    del module.num_heads
+    with pytest.raises(TypeError, match="got D2L, which lacks num_heads"):
+        attend.MultiHeadAttention.from_torch(module)
+
+
+def test_a_module_whose_batch_comes_second_is_told_of():
+    module = torch.nn.MultiheadAttention(8, 2)
+    with pytest.warns(UserWarning, match="batch_first is False"):
+        layer = attend.MultiHeadAttention.from_torch(module)
+    x = torch.randn(5, 3, 8)
+    with torch.no_grad():
+        close(layer(x.transpose(0, 1), x.transpose(0, 1), x.transpose(0, 1)).transpose(0, 1), module(x, x, x)[0])
 
 
 layer = attend.MultiHeadAttention.random(12, 3)
