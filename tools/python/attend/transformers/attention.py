@@ -13,7 +13,7 @@ from ..core import attention as _attend_attention
 from ..torch.operators import refuses_gradients
 from ..torch.threads import threads
 from .calls import calls
-from .masks import Mask
+from .masks import Mask, options_of_elements
 
 __all__ = ["attention"]
 
@@ -138,12 +138,22 @@ def _operator(query: Tensor, key: Tensor, value: Tensor, valid_lens: Optional[Te
               position_bias: Optional[Tensor] = None, sinks: Optional[Tensor] = None, causal: bool = False, offset: int = 0,
               window_left: Optional[int] = None, window_right: Optional[int] = None, scale: Optional[float] = None,
               softcap: Optional[float] = None, need_weights: bool = False) -> tuple[Tensor, Tensor]:
+    reach: dict[str, Any] = {
+        "valid_lens": valid_lens, "valid_starts": valid_starts, "key_padding_mask": key_padding_mask, "starts": starts,
+        "causal": causal or None, "offset": offset or None, "window_left": window_left, "window_right": window_right}
+    options = {name: each for name, each in reach.items() if each is not None}
+    if mask is not None:
+        options.update(options_of_elements(mask) if not options and _is_of_a_graph(mask, query, key) else {"mask": mask})
     with torch.no_grad():
-        output, weights = _rows(
-            query, key, value, valid_lens=valid_lens, valid_starts=valid_starts, key_padding_mask=key_padding_mask, starts=starts, mask=mask,
-            position_bias=position_bias, sinks=sinks, causal=causal, offset=offset, window_left=window_left, window_right=window_right,
-            scale=scale, softcap=softcap, need_weights=need_weights)
+        output, weights = _rows(query, key, value, **options, position_bias=position_bias, sinks=sinks, scale=scale, softcap=softcap,
+                                need_weights=need_weights)
     return output, query.new_empty(0) if weights is None else weights
+
+
+def _is_of_a_graph(mask: Tensor, query: Tensor, key: Tensor) -> bool:
+    """Whether a mask has the form of those that transformers makes in a graph."""
+    shape = query.shape[0], 1, query.shape[2], key.shape[2]
+    return mask.dtype == torch.bool and tuple(mask.shape) == shape and 0 not in shape
 
 
 @_operator.register_fake

@@ -13,7 +13,7 @@ from transformers.utils.import_utils import is_tracing
 
 from .reach import Reach, reach_of
 
-__all__ = ["Mask", "mask"]
+__all__ = ["Mask", "mask", "options_of_elements"]
 
 Options = dict[str, Any]  # of attend.attention, by name; `starts` stands for query_starts and key_starts
 
@@ -156,6 +156,23 @@ def _options_of_padding(is_token: Tensor) -> Options:
     if (ends != keys).any():
         options["valid_lens"] = torch.from_numpy(ends)
     return options
+
+
+def options_of_elements(mask: Tensor) -> Options:
+    """The options with the meaning of a dense mask (B, 1, L, S): of padding, alone or with causal, if it is that, else the mask itself.
+
+    Graphs have such masks, for what is padding is not known while PyTorch records them.
+    """
+    rows, queries, keys = mask[:, 0], mask.shape[2], mask.shape[3]
+    last = rows[:, -1]
+    if torch.equal(rows[:, 0], last) and torch.equal(rows, last[:, None].expand_as(rows)):
+        return _options_of_padding(last)
+    ends = last.any(0).nonzero()
+    offset = int(ends[-1]) - (queries - 1) if len(ends) > 0 else 0  # if the last query sees its own key, in one entry at least
+    sees = torch.arange(keys, device=mask.device) <= torch.arange(queries, device=mask.device)[:, None] + offset
+    if torch.equal(rows[:, 0], last & sees[0]) and torch.equal(rows, last[:, None] & sees):
+        return {"causal": True, "offset": offset, **_options_of_padding(last)}
+    return {"mask": mask}
 
 
 def _starts_of(reach: Reach, batch: int, length: int) -> Optional[Tensor]:
