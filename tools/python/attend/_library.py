@@ -73,6 +73,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each gives and takes
     "loaded_layer_destroy": (None, [_address]),
     "loaded_layer_mha": (_address, [_address]),
     "loaded_layer_convention": (ctypes.c_char_p, [_address]),
+    "loaded_layer_remarks": (ctypes.c_char_p, [_address]),
     "loaded_layer_get_options": (_int, [_address, _address, _address]),
 }
 _ENCODER: dict[str, tuple[Any, list[Any]]] = {  # of native/encoder.cpp

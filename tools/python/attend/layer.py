@@ -159,6 +159,7 @@ class MultiHeadAttention:
         layer._own(library.attend_loaded_layer_mha(loaded), library.attend_loaded_layer_destroy, loaded.value, (_of_file, (asked,)),
                    rotary, _loaded_defaults(loaded))
         layer._convention = library.attend_loaded_layer_convention(loaded).decode()
+        layer._remarks = library.attend_loaded_layer_remarks(loaded).decode().splitlines()
         return layer
 
     @classmethod
@@ -189,6 +190,13 @@ class MultiHeadAttention:
     def convention(self) -> str:
         """Whose names a loaded layer's file has: "torch", "Llama", ..; "" of other layers."""
         return self._convention
+
+    _remarks: Sequence[str] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What loading has to say: how a GGUF file's layer is rotated, that Llama's or Phi-3's weights were given no rotation."""
+        return list(self._remarks)
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def test_layers_of_files():
     blocks = [attend.MultiHeadAttention.from_safetensors(gguf, "blk." + block, 0, unrotated=unrotated) for block in "14" for unrotated in (False, True)]
     assert np.array_equal(blocks[0](x), blocks[2](x)) and np.array_equal(blocks[1](x), blocks[3](x))
     assert not np.array_equal(blocks[0](x), blocks[1](x)) and blocks[0].convention == "GGUF"
+    assert blocks[0].remarks == ["rotated by frequencies of base 500 over 8 elements of a head, as the file says"] and layer.remarks == []
     if attend.product_instructions("int4", "float32") is not None:
         packed = attend.MultiHeadAttention.from_safetensors(gguf, "blk.3", 0, weight_type="file")
         assert packed.weight_type == "int4"
