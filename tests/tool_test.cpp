@@ -866,16 +866,17 @@ TEST_CASE("tool: quantize writes what can be worked out by hand") {
   CHECK(file.metadata() == io::Metadata{{"format", "pt"}});
   CHECK(file.entries().size() == 10);
 
-  // Of int8 back to float16, onto the file itself: the scales go.
-  outcome = run({"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights", "float16", "--seed", "7"});
+  // Of int8 back to float16: the scales go.
+  const std::string back = folder / "back.safetensors";
+  outcome = run({"quantize", folder / "out.safetensors", back, "--heads", "1", "--ignore", "other", "--weights", "float16", "--seed", "7"});
   REQUIRE(outcome.code == 0);
   CHECK(contains(outcome.out, "W_o.weight (2, 2): I8 to F16, 12 bytes to 8, off by 0\n"));
   CHECK(contains(outcome.out, "seed 7: off by "));
-  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  REQUIRE(io::SafetensorsFile::open(back, &file).ok());
   CHECK(tensor("W_o.weight") == std::string("F16 2 2:\xf0\x5b\x00\x44\x00\x00\xf0\xd7", 16));
   CHECK(file.find("W_o.weight_scale") == nullptr);
   CHECK(file.entries().size() == 6);
-  CHECK(contains(run({"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights", "fp16"}).out, "W_v.weight (2, 2): F16 already\n"));
+  CHECK(contains(run({"quantize", back, folder / "out.safetensors", "--heads", "1", "--ignore", "other", "--weights", "fp16"}).out, "W_v.weight (2, 2): F16 already\n"));
   outcome = run(words + Words{"bf16"});
   REQUIRE(outcome.code == 0);
   REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
@@ -1007,16 +1008,16 @@ TEST_CASE("tool: quantize writes int4 as the reference stores it, of one layer o
 
   // Again: it stays. In another type: of one layer alone.
   const std::string before = contents(folder / "out.safetensors");
-  const Words again = {"quantize", folder / "out.safetensors", folder / "out.safetensors", "--heads", "4", "--prefix", "m.layers.9", "--weights"};
+  const Words again = {"quantize", folder / "out.safetensors", folder / "again.safetensors", "--heads", "4", "--prefix", "m.layers.9", "--weights"};
   for (const char* type : {"int4", "int4:64"}) {
     outcome = run(again + Words{type});
     CHECK(contains(outcome.out, "m.layers.9.q_proj.weight (72, 72): int4:64 already\n"));
     CHECK(contains(outcome.out, "the Llama layer's output on 64 random tokens, seed 1: off by 0\n"));
-    CHECK(contents(folder / "out.safetensors") == before);
+    CHECK(contents(folder / "again.safetensors") == before);
   }
   outcome = run(again + Words{"bf16"});
   CHECK(contains(outcome.out, "m.layers.9.q_proj.weight (72, 72): int4:64 to BF16, 3184 bytes to 10368, off by 0."));
-  REQUIRE(io::SafetensorsFile::open(folder / "out.safetensors", &file).ok());
+  REQUIRE(io::SafetensorsFile::open(folder / "again.safetensors", &file).ok());
   CHECK(file.entries().size() == 3 + 4 + 4 * 3);
   CHECK(file.find("m.layers.10.v_proj.weight_packed") != nullptr);
 
@@ -1031,7 +1032,7 @@ TEST_CASE("tool: quantize writes int4 as the reference stores it, of one layer o
   REQUIRE(io::write_safetensors(folder / "gpt.safetensors", {{"c_attn.weight", {4, 12}, wide.data(), "F32"}, {"c_proj.weight", {4, 4}, square.data(), "F32"}}).ok());
   check_refused({"quantize", folder / "gpt.safetensors", folder / "o.safetensors", "--weights", "int4:32", "--heads", "2"},
                 {"--weights int4: the file stores matrices (in, out), as GPT-2 does, for which compressed-tensors has no form of 4 bits"});
-  CHECK(folder.names() == std::set<std::string>{"x.npy", "in.safetensors", "out.safetensors", "gpt.safetensors"});
+  CHECK(folder.names() == std::set<std::string>{"x.npy", "in.safetensors", "out.safetensors", "again.safetensors", "gpt.safetensors"});
 }
 
 TEST_CASE("tool: quantize takes the layers of GGUF files") {
@@ -1132,6 +1133,14 @@ TEST_CASE("tool: quantize refuses in one line, and leaves no file") {
   check_refused({"quantize", layer / "none.safetensors", out, "--weights", "int8", "--heads", "4"}, {"none.safetensors"});
   check_refused({"quantize", in, layer / "out.json", "--weights", "int8", "--heads", "4"}, {"a name in .json is that of an index of shards"});
   check_refused({"quantize", in, layer / "no/out.safetensors", "--weights", "int8", "--heads", "4"}, {"no/out.safetensors"});
+  const std::string before = contents(in);
+  files::create_hard_link(in, layer / "hard.safetensors");
+  files::create_symlink(in, layer / "soft.safetensors");
+  for (const std::string& same : {in, layer / "./w.safetensors", layer / "hard.safetensors", layer / "soft.safetensors"}) {
+    check_refused({"quantize", in, same, "--weights", "int8", "--heads", "4"}, {"IN and OUT are one file, '" + in + "'"});
+    CHECK(contents(in) == before);
+    if (!contains(same, "w.safetensors")) files::remove(same);
+  }
   for (const float number : {70000.0f, INFINITY, std::nanf("")}) {
     layer.values[1][7] = number;  // of queries, at (1, 1)
     REQUIRE(io::write_safetensors(in, layer.tensors).ok());

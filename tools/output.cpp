@@ -9,6 +9,7 @@
 
 #include "failure.h"
 #include "io/output_file.h"
+#include "io/text.h"
 #include "text.h"
 
 namespace attend::tool {
@@ -30,11 +31,14 @@ bool is_standard_output(const std::string& path) {
          file.st_ino == output.st_ino;
 }
 
-bool same_file(const std::string& first, const std::string& second) {
-  std::error_code error;
-  const std::filesystem::path one = std::filesystem::weakly_canonical(first, error);
-  const std::filesystem::path other = std::filesystem::weakly_canonical(second, error);
-  return first == second || (!error && std::filesystem::absolute(one) == std::filesystem::absolute(other));
+void require_two_files(const char* name, const std::string& path, const char* other_name, const std::string& other) {
+  std::error_code error, of_links;
+  const std::filesystem::path one = std::filesystem::weakly_canonical(path, error);
+  const std::filesystem::path two = std::filesystem::weakly_canonical(other, error);
+  const bool same_place = !error && std::filesystem::absolute(one) == std::filesystem::absolute(two);
+  if (path == other || same_place || std::filesystem::equivalent(path, other, of_links)) {
+    throw Failure(std::string(name) + " and " + other_name + " are one file, " + io::quoted(path));
+  }
 }
 
 void print_remark(const char* verb, const std::string& text) {

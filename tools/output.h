@@ -15,8 +15,8 @@ void require_writable(const std::string& path);
 /// Whether the path leads to where standard output goes.
 bool is_standard_output(const std::string& path);
 
-/// Whether two paths, of files that may not be there yet, lead to the same one.
-bool same_file(const std::string& first, const std::string& second);
+/// Throws Failure if two paths, of files that may not be there yet, lead to one: by their names, by links, or by device and inode.
+void require_two_files(const char* name, const std::string& path, const char* other_name, const std::string& other);
 
 /// Prints a line on standard error, unless the text is empty: what a verb did that its user may not have meant.
 void print_remark(const char* verb, const std::string& text);

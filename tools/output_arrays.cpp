@@ -5,7 +5,6 @@
 
 #include "attend/io.hpp"
 #include "failure.h"
-#include "io/text.h"
 #include "output.h"
 
 namespace attend::tool {
@@ -16,10 +15,8 @@ OutputArrays::OutputArrays(const Arguments& arguments, std::initializer_list<con
   for (const char* flag : flags) {
     const std::string path = arguments.text(flag);
     if (path.empty()) continue;
+    for (const auto& [other_flag, other] : others) require_two_files(other_flag.c_str(), other, flag, path);
     require_writable(path);
-    for (const auto& [other_flag, other] : others) {
-      if (same_file(path, other)) throw Failure(other_flag + " and " + flag + " are both " + io::quoted(path));
-    }
     others[flag] = paths_[flag] = path;
   }
 }

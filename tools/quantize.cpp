@@ -331,6 +331,7 @@ int quantize(const Arguments& arguments) {
     if (out.size() < ending.size() || out.compare(out.size() - ending.size(), ending.size(), ending) != 0) continue;
     throw Failure("OUT " + io::quoted(out) + ": a name in " + ending + (ending == ".json" ? " is that of an index of shards" : " is that of another format") + ", expected .safetensors");
   }
+  require_two_files("IN", in, "OUT", out);
   require_writable(out);
 
   Progress progress;
