@@ -2049,7 +2049,14 @@ TEST_CASE("tool: similar ranks sentences by the product of their vectors with th
   REQUIRE(outcome.code == 0);
   CHECK(outcome.out.rfind(" 1.000  a b\n 1.000  a b\n", 0) == 0);
   CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 3);
-  CHECK(contains(outcome.err, "8 sentences, "));
+  CHECK(contains(outcome.err, "6 sentences, "));  // those of the line and of the file, of which one is empty
+  write(model / "marked.txt", "\xef\xbb\xbf" "c\n\n\r\nb\n");
+  const Outcome marked = run(model.with({"similar", "c", "", "--file", model / "marked.txt"}));
+  CHECK(marked.out.rfind(" 1.000  c\n", 0) == 0);
+  CHECK(std::count(marked.out.begin(), marked.out.end(), '\n') == 2);
+  CHECK(contains(marked.err, "2 sentences, "));
+  write(model / "marked.txt", "\n\n");
+  check_refused(model.with({"similar", "c", "--file", model / "marked.txt"}), {"there is nothing to compare with"});
 }
 
 TEST_CASE("tool: heatmap draws a sentence that a model reads") {

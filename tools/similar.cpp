@@ -25,6 +25,7 @@ int similar(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   std::vector<std::string> texts = chosen_texts(arguments, "SENTENCE");
+  texts.erase(std::remove(texts.begin(), texts.end(), ""), texts.end());
   if (texts.empty()) throw Failure("there is nothing to compare with; sentences stand behind the question, or in the lines of --file");
   const std::int64_t most = arguments.integer("--top", 10, 1, 1 << 30);
   texts.push_back(arguments.text("QUESTION"));
@@ -51,7 +52,7 @@ int similar(const Arguments& arguments) {
     const std::string score = format("%6.3f", static_cast<double>(similarity)), text = terminal_text(texts[order[n]]);
     std::printf("%s  %s\n", colours ? coloured(similarity, score).c_str() : score.c_str(), is_terminal(1) ? shortened(text, columns - 8).c_str() : text.c_str());
   }
-  print_summary("similar", arguments, encoded, texts.size(), seconds, isa);
+  print_summary("similar", arguments, encoded, count, seconds, isa);
   return 0;
 }
 
@@ -61,7 +62,7 @@ const Verb similar_verb = {
     "similar",
     "ranks sentences by what they have in common with a question, by a model that make model fetches",
     "Each line is a sentence behind the scalar product of its vector and the question's, as attend embed gives them:\n"
-    "1 is the same, 0 has nothing in common. Those that have most in common come first.\n",
+    "1 is the same, 0 has nothing in common. Those that have most in common come first. Empty lines are skipped.\n",
     joined({
         {
             {"--file", "LINES.txt", "more sentences, one a line; -: standard input"},

@@ -14,6 +14,8 @@ std::vector<std::string> read_tokens(const std::string& path) {
 
 std::vector<std::string> lines_of(std::string_view rest) {
   std::vector<std::string> lines;
+  constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+  if (rest.substr(0, byte_order_mark.size()) == byte_order_mark) rest.remove_prefix(byte_order_mark.size());
   while (!rest.empty()) {
     const std::size_t end = rest.find('\n');
     std::string_view line = rest.substr(0, end);

@@ -7,7 +7,7 @@
 
 namespace attend::tool {
 
-/// The lines of a text of any bytes, without their ends; those of a file. The second throws Failure.
+/// The lines of a text of any bytes, without their ends and a byte order mark at the text's start; those of a file. The second throws Failure.
 std::vector<std::string> lines_of(std::string_view text);
 std::vector<std::string> read_tokens(const std::string& path);
 
