@@ -546,7 +546,7 @@ TEST_CASE("tool: sdpa is attention() on files, and run takes masks") {
   layer.floats_file("additive.npy", {3, 1, 1, 5});
   check_refused(layer.run_words({"--mask", layer / "additive.npy"}), {"--mask", "3", "2"});
   layer.floats_file("wide_mask.npy", {4});
-  check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"additive_mask", "(4)"});
+  check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"--mask '", "wide_mask.npy': shape (4) does not broadcast"});
 }
 
 TEST_CASE("tool: run and heatmap take layers of grouped heads, with norms") {
@@ -811,7 +811,7 @@ TEST_CASE("tool: --weight-type, --arithmetic and --core-arithmetic give what the
   const Status rounded_here = expect({}, rounded, &expected);
   CHECK(rounded_here.ok() == (core_instructions(Arithmetic::bfloat16) != nullptr));
   if (rounded_here.ok()) check({"--core-arithmetic", "bfloat16"}, expected, isa_name(best_isa()));
-  else layer.check_refused_by_both({"--core-arithmetic", "bfloat16"}, {"core_arithmetic: this CPU or this build has no attention in bfloat16"});
+  else layer.check_refused_by_both({"--core-arithmetic", "bfloat16"}, {"--core-arithmetic 'bfloat16': this CPU or this build has no attention in bfloat16"});
 
   REQUIRE(expect({}, {}, &expected).ok());
   check({"--weight-type", "float32", "--arithmetic=float32", "--core-arithmetic", "float32"}, expected, isa_name(best_isa()));
@@ -1692,7 +1692,9 @@ TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   refused({"--key", layer / "longer.npy", "--value", layer.query}, {"--value", "(2, 5, 16)", "(2, 6, 16)"});
   refused({"--value", layer / "longer.npy"}, {"--value"});
   refused({"--valid-lens", layer / "three_lens.npy"}, {"--valid-lens", "(3,)", "(2,)"});
-  refused({"--valid-lens", layer / "negative.npy"}, {"-1"});
+  refused({"--valid-lens", layer / "negative.npy"}, {"--valid-lens '" + layer.path + "/negative.npy': ", "-1"});
+  refused({"--mask", layer / "wide.npy"}, {"--mask '" + layer.path + "/wide.npy': shape (2, 5, 17) does not broadcast"});
+  refused({"--key-padding-mask", layer / "integers.npy"}, {"--key-padding-mask '" + layer.path + "/integers.npy': shape (2, 1, 16)"});
   refused({"--valid-lens", layer / "flat.npy"}, {"--valid-lens"});
   refused({"--heads", "3"}, {"--heads 3", "16"});
   refused({"--heads", "0"}, {"--heads '0'"});

@@ -130,6 +130,18 @@ double Arguments::number(const char* flag, double otherwise, double lowest) cons
   return value;
 }
 
+void Arguments::require(const Status& status) const {
+  const std::string message = status.message();
+  const std::size_t end = std::min(message.size(), message.find(':'));
+  std::string name = message.substr(0, end);
+  if (name == "additive_mask") name = "mask";
+  if (name == "offset") name = "causal_offset";
+  std::replace(name.begin(), name.end(), '_', '-');
+  const auto found = values_.find("--" + name);
+  if (!status.ok() && found != values_.end()) throw Failure(found->first + ' ' + io::quoted(found->second.front()) + message.substr(end), status.code());
+  tool::require(status);
+}
+
 std::string help_text(const Verb& verb) {
   const auto spelled = [](const Flag& flag) {
     return std::string(flag.name) + (flag.value != nullptr ? std::string(" ") + flag.value : "");

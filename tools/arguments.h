@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "attend/attend.hpp"
+
 namespace attend::tool {
 
 struct Flag {
@@ -49,6 +51,9 @@ class Arguments {
                        std::int64_t highest) const;
   /// Throws Failure unless it is a finite number of at least `lowest`.
   double number(const char* flag, double otherwise, double lowest) const;
+  /// Throws Failure unless the status of a call is ok. Where its message begins with the name of an argument that a flag stands for, the
+  /// flag and its value stand there instead: "--mask 'm.npy': shape ..".
+  void require(const Status& status) const;
 
  private:
   std::map<std::string, std::vector<std::string>> values_;

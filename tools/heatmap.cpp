@@ -179,7 +179,7 @@ int heatmap(const Arguments& arguments) {
   cut(L, &options.key_padding_mask);
   options.attention_weights = weights.view();
   options.threads = threads.threads();
-  require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));
+  arguments.require(attention.forward(queries, queries, queries, {}, output.view(), workspace, options));
   draw(arguments, weights, options, &picture);
   progress.clear();
   print_remark("heatmap", visibility.remark());

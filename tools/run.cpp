@@ -103,7 +103,7 @@ int run(const Arguments& arguments) {
     const std::int64_t count = std::min(step, B - first);
     visibility.apply(&options, B, L, first, count);
     if (outputs.has("--attn-weights")) options.attention_weights = weights.view().slice(0, first, count);
-    require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),
+    arguments.require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),
                               values.slice(0, first, count), lengths.view.slice(0, first, count),
                               result.slice(0, first, count), workspace, options));
     first += count;

@@ -49,7 +49,7 @@ int sdpa(const Arguments& arguments) {
   if (outputs.has("--attn-weights")) options.attention_weights = weights.view();
   Workspace workspace;
   const double begun = seconds_now();
-  require(attention(q.view(), k.view(), v.view(), lengths.view, output.view(), workspace, options));
+  arguments.require(attention(q.view(), k.view(), v.view(), lengths.view, output.view(), workspace, options));
   const double seconds = seconds_now() - begun;
   outputs.write({{"--out", &output}, {"--lse", &lse}, {"--attn-weights", &weights}});
   print_remark("sdpa", visibility.remark());
