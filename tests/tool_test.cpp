@@ -2177,8 +2177,8 @@ TEST_CASE("tool: generate gives PyTorch's tokens, guessed or not") {
     const Outcome outcome = run(words + Words{"--ids"});
     CHECK(outcome.code == 0);
     CHECK(outcome.out == answers[n] + "\n");
-    CHECK(contains(outcome.err, "; then 23 tokens, "));
-    CHECK(contains(outcome.err, " a second; "));
+    CHECK(contains(outcome.err, "; then 24 tokens, "));
+    CHECK(contains(outcome.err, " a second, until --tokens; "));
     CHECK(contains(outcome.err, ", 1 thread\nweights 0.1 MB, keys and values 0.0 MB; at most "));
     for (const Words& flags : {Words{"--speculate", "1"}, {"--speculate", "5", "--threads", "2"}, {"--speculate", "64"}}) {
       const Outcome guessed = run(words + Words{"--ids"} + flags);
@@ -2207,11 +2207,15 @@ TEST_CASE("tool: generate ends where the model ends the text, or has read all th
     const Words words = Words{"generate", "It isn't", "--model", path, "--tokens", "24", "--ids"} + flags;
     Outcome outcome = run(words);
     CHECK(outcome.out == std::to_string(first) + " \n");
+    CHECK(contains(outcome.err, "; then 1 token, "));
+    CHECK(contains(outcome.err, ", until the model's end of text"));
     write_model_with(path, "tokenizer.ggml.eos_token_id", first);
     CHECK(run(words).out == "\n");
     write_model_with(path, "llama.context_length", 10);
     outcome = run(words);
     CHECK(outcome.code == 0);
+    CHECK(contains(outcome.err, "; then 8 tokens, "));
+    CHECK(contains(outcome.err, ", until the model's context is full"));
     CHECK(answer.rfind(outcome.out.substr(0, outcome.out.size() - 1), 0) == 0);
     CHECK(std::count(outcome.out.begin(), outcome.out.end(), ' ') == 8);  // 3 of the prompt, 7 that are read, and the one after those
     write_model_with(path, "tokenizer.ggml.eos_token_id", second);
@@ -2244,9 +2248,28 @@ TEST_CASE("tool: generate takes every precision, and says which") {
   }
 }
 
+TEST_CASE("tool: generate takes the model that make model fetches, or the one of a folder") {
+  const Folder folder;
+  const std::string usual = environment("ATTEND_TOOL", "build/attend"), here = "cd " + quoted(folder.path) + " &&";
+  files::copy_file(usual, folder / "attend");
+  setenv("ATTEND_TOOL", (folder / "attend").c_str(), 1);
+  const Words words = {"generate", "The attention of", "--ids", "--quiet"};
+  check_refused(words, {"there is no model: make model MODELS=SmolLM2-135M-Instruct fetches one (93 MB), or --model M.gguf says where one is"}, here);
+  const std::string models = folder / "models/SmolLM2-135M-Instruct";
+  files::create_directories(models);
+  files::copy_file(language_model, models + "/any.gguf");
+  write(models + "/README.md", "not a model");
+  const std::string expected = run(words + Words{"--model", files::absolute(language_model).string()}).out;
+  CHECK(expected.size() > 24);
+  CHECK(run(words, here).out == expected);
+  CHECK(run(words + Words{"--model", models}).out == expected);
+  files::copy_file(language_model, models + "/other.gguf");
+  check_refused(words, {"a folder of 2 files in .gguf, expected one"}, here);
+  setenv("ATTEND_TOOL", usual.c_str(), 1);
+}
+
 TEST_CASE("tool: generate refuses in one line") {
   const Words words = {"generate", "a", "--model", language_model};
-  check_refused({"generate", "a"}, {"--model is missing"});
   check_refused({"generate", "--model", language_model}, {"PROMPT is missing"});
   check_refused({"generate", "", "--model", language_model}, {"PROMPT is empty"});
   check_refused({"generate", "a", "--model", "/nowhere"}, {"'/nowhere'"});
@@ -2262,6 +2285,7 @@ TEST_CASE("tool: generate refuses in one line") {
   check_refused(words + Words{"--precision", "int9"}, {"--precision 'int9': there are float32, bf16,"});
   check_refused(words + Words{"--cache-type", "int4"}, {"--cache-type 'int4': there are float32, bfloat16, float16 and int8"});
   const Folder folder;
+  check_refused({"generate", "a", "--model", folder.path}, {"--model '" + folder.path + "': a folder of 0 files in .gguf, expected one"});
   const std::string whole = contents(language_model);
   for (std::size_t size = 0; size < whole.size(); size += 4999) {
     write(folder / "m.gguf", whole.substr(0, size));

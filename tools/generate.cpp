@@ -1,6 +1,7 @@
 // attend generate: continues a text, or answers it, with a language model.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "clock.h"
 #include "execution.h"
 #include "failure.h"
+#include "fetched_model.h"
 #include "io/text.h"
 #include "language_model.h"
 #include "model_precision.h"
@@ -26,6 +28,20 @@
 
 namespace attend::tool {
 namespace {
+
+/// The file of --model, or the one that its folder holds; else of the model that make model fetches. Throws Failure.
+std::string model_file(const Arguments& arguments) {
+  const std::string path = arguments.has("--model") ? arguments.text("--model") : fetched_model("SmolLM2-135M-Instruct");
+  if (path.empty()) throw Failure("there is no model: make model MODELS=SmolLM2-135M-Instruct fetches one (93 MB), or --model M.gguf says where one is");
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) return path;
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.path().extension() == ".gguf") found.push_back(entry.path().string());
+  }
+  if (found.size() != 1) throw Failure(format("--model %s: a folder of %zu files in .gguf, expected one", io::quoted(path).c_str(), found.size()));
+  return found[0];
+}
 
 ChoiceOptions chosen_choice(const Arguments& arguments) {
   ChoiceOptions options;
@@ -74,6 +90,7 @@ class Printer {
 /// What a run took.
 struct Account {
   std::size_t prompt = 0, tokens = 0, guessed = 0, right = 0;
+  bool ended = false;                          // whether the model ended the text
   double prompt_seconds = 0.0, seconds = 0.0;  // of the prompt up to the first token, and of the tokens after that
 };
 
@@ -93,7 +110,9 @@ class Generation {
     begun = seconds_now();
     std::vector<std::int32_t> read;  // the next token, and guesses of those behind it
     const auto take = [&](std::int32_t token) {
-      if (account.tokens == most || tokenizer_.is_end(token)) return false;
+      if (account.tokens == most) return false;
+      account.ended = tokenizer_.is_end(token);
+      if (account.ended) return false;
       ++account.tokens;
       tokens.push_back(token);
       printer.print(token);
@@ -125,12 +144,16 @@ class Generation {
 
 std::string megabytes(std::size_t bytes) { return format("%.1f MB", static_cast<double>(bytes) * 1e-6); }
 
-/// Two lines on standard error: how many tokens a second, on what, and the memory.
-void print_account(const Account& account, const LanguageModel& model, const Reading& reading, const Precision& precision, int threads) {
-  const auto rate = [](std::size_t tokens, double seconds) { return format("%zu tokens, %.1f a second", tokens, static_cast<double>(tokens) / std::max(seconds, 1e-9)); };
+/// Two lines on standard error: how many tokens there are, a second too, what ended them, on what they were computed, and the memory.
+void print_account(const Account& account, const char* end, const LanguageModel& model, const Reading& reading, const Precision& precision, int threads) {
+  const auto tokens = [](std::size_t count, std::size_t timed, double seconds) {
+    return format("%zu token%s, %.1f a second", count, count == 1 ? "" : "s", static_cast<double>(timed) / std::max(seconds, 1e-9));
+  };
   // The first token is the prompt's result.
-  std::string text = "prompt " + rate(account.prompt, account.prompt_seconds) + "; then " + rate(account.tokens > 0 ? account.tokens - 1 : 0, account.seconds);
+  std::string text = "prompt " + tokens(account.prompt, account.prompt, account.prompt_seconds) + "; then " +
+                     tokens(account.tokens, std::max<std::size_t>(account.tokens, 1) - 1, account.seconds);
   if (account.guessed > 0) text += format(" (%zu of %zu guesses were right)", account.right, account.guessed);
+  text += std::string(", until ") + end;
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
   std::fprintf(stderr, "%s; %s%s, %d thread%s\n", text.c_str(), isa_name(model.isa()), remark_of(precision, model.isa()).c_str(), threads, threads == 1 ? "" : "s");
@@ -150,7 +173,7 @@ int run(const Arguments& arguments) {
   Progress progress;
   progress.show("reading the model");
   io::GgufFile file;
-  require(io::GgufFile::open(arguments.text("--model"), &file));
+  require(io::GgufFile::open(model_file(arguments), &file));
   const BytePair tokenizer(file);
   const std::string prompt = arguments.text("PROMPT");
   const std::vector<std::int32_t> tokens = tokenizer.encode(arguments.has("--chat") ? chat_prompt(file, arguments.text("--system"), prompt) : prompt);
@@ -169,7 +192,8 @@ int run(const Arguments& arguments) {
   Generation generation(tokenizer, reading, choice, static_cast<std::size_t>(guesses));
   const Account account = generation.run(tokens, static_cast<std::size_t>(continued), printer);
   printer.finish();
-  if (!arguments.has("--quiet")) print_account(account, model, reading, precision, threads.count());
+  const char* const end = account.ended ? "the model's end of text" : continued < most ? "the model's context is full" : "--tokens";
+  if (!arguments.has("--quiet")) print_account(account, end, model, reading, precision, threads.count());
   return 0;
 }
 
@@ -180,7 +204,7 @@ const Verb generate_verb = {
     "continues a text, or answers it, with a language model",
     "The model is a GGUF file of llama's architecture, as SmolLM2 is, with a tokenizer of GPT-2's kind; its\n"
     "matrices are F32, F16, BF16, Q8_0, Q4_0 or Q4_1. Text appears on standard output as it comes, until the\n"
-    "model ends it. Two lines on standard error tell tokens a second and memory.\n"
+    "model ends it. Two lines on standard error tell tokens a second, what ended them, and memory.\n"
     "\n"
     "Without --temperature the likeliest token is taken each time. With it, tokens are drawn by their\n"
     "probabilities: the same text from the same seed. --speculate looks up what followed the last tokens\n"
@@ -189,7 +213,7 @@ const Verb generate_verb = {
     "matrix that gives the scores of tokens is int8.\n",
     joined({
         {
-            {"--model", "M.gguf", "the file of the model", true},
+            {"--model", "M.gguf", "the file of the model, or a folder that holds one; default: SmolLM2-135M-Instruct, where make model fetched it"},
             {"--chat", nullptr, "PROMPT is what a user says, in a chat: the model answers"},
             {"--system", "TEXT", "what the system says before, with --chat; default: what the model's template says"},
             {"--tokens", "N", "how many tokens come at most; default: 128"},

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <iterator>
 
 #include "failure.h"
+#include "fetched_model.h"
 #include "io/text.h"
 #include "output.h"
 #include "progress.h"
@@ -17,23 +17,16 @@
 
 namespace attend::tool {
 
-namespace files = std::filesystem;
-
 namespace {
 
-constexpr const char* fetched = "models/all-MiniLM-L6-v2";  // within the build folder
-constexpr std::size_t texts_of_a_step = 64;                // between two looks at the progress
+constexpr std::size_t texts_of_a_step = 64;  // between two looks at the progress
 
 }  // namespace
 
 std::string model_folder(const Arguments& arguments) {
   if (arguments.has("--model")) return arguments.text("--model");
   if (const char* folder = std::getenv("ATTEND_MODEL"); folder != nullptr && *folder != '\0') return folder;
-  std::error_code error;
-  const files::path here = files::read_symlink("/proc/self/exe", error).parent_path();
-  for (const files::path& folder : {here / fetched, here / ".." / fetched, here / "../share/attend" / fetched, files::path("build") / fetched}) {
-    if (files::exists(folder / "config.json", error)) return folder.lexically_normal().string();
-  }
+  if (const std::string folder = fetched_model("all-MiniLM-L6-v2"); !folder.empty()) return folder;
   throw Failure("there is no model: make model fetches one (83 MB), or --model DIR or $ATTEND_MODEL says where one is");
 }
 
