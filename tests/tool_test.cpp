@@ -1184,6 +1184,11 @@ TEST_CASE("tool: padding by --key-padding-mask and --valid-starts, in both sense
   layer.check(options, {"--valid-starts", layer / "starts.npy"});
 
   layer.check_refused_by_both({"--mask-hides"}, {"--mask-hides", "neither --mask nor --key-padding-mask"});
+  layer.numbers({1, 21}, "added.npy");
+  layer.check_refused_by_both({"--mask-hides", "--mask", layer / "added.npy"}, {"added.npy' holds floats, which would be added to the scores; with --mask-hides"});
+  layer.check_refused_by_both({"--causal-offset", "3"}, {"--causal-offset is for --causal, windows, rotation and biases by position, and there is none"});
+  CHECK(run(layer.words("run", {"--key-padding-mask", layer / "hides.npy", "--mask-hides", "--mask", layer / "added.npy"})).code == 0);
+  for (const Words& used : {Words{"--causal"}, {"--window-right", "0"}, {"--alibi-slopes", "default"}, {"--rope-theta", "500", "--rope-dim", "2"}}) CHECK(run(layer.words("run", Words{"--causal-offset", "3"} + used)).code == 0);
   layer.check_refused_by_both({"--key-padding-mask", layer / "x.npy"}, {"--key-padding-mask", "float32, expected bools or integers"});
   layer.check_refused_by_both({"--valid-starts", layer / "shows.npy"}, {"shows.npy"});
   const std::int64_t three[] = {0, 0, 0};

@@ -173,6 +173,7 @@ int heatmap(const Arguments& arguments) {
   visibility.apply(&options, B, loaded.view().sizes[1], entry, 1);
   const ScoreOptions scores(arguments, H);
   scores.apply(&options);
+  require_use_of_offset(arguments, options, attention.config().rotary);
   apply_core_arithmetic(arguments, &options);
   cut(L, &options.mask);
   cut(L, &options.additive_mask);

@@ -102,6 +102,7 @@ int run(const Arguments& arguments) {
                          static_cast<long long>(B)));
     const std::int64_t count = std::min(step, B - first);
     visibility.apply(&options, B, L, first, count);
+    require_use_of_offset(arguments, options, config.rotary);
     if (outputs.has("--attn-weights")) options.attention_weights = weights.view().slice(0, first, count);
     arguments.require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),
                               values.slice(0, first, count), lengths.view.slice(0, first, count),

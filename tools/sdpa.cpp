@@ -39,6 +39,7 @@ int sdpa(const Arguments& arguments) {
   AttentionOptions options;
   visibility.apply(&options, B, L, 0, B);
   scores.apply(&options);
+  require_use_of_offset(arguments, options, {});
   apply_core_arithmetic(arguments, &options);
   if (arguments.has("--scale")) options.scale = static_cast<float>(arguments.number("--scale", 0.0, -3e38));
   options.threads = threads.threads();

@@ -92,6 +92,14 @@ bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, 
   return !options.additive_mask.absent() && at(options.additive_mask, head, i, j) == -INFINITY;
 }
 
+void require_use_of_offset(const Arguments& arguments, const AttentionOptions& options, const RotaryEmbedding& rotary) {
+  const bool hides = options.causal || options.window_left >= 0 || options.window_right >= 0;
+  const bool biases = !options.alibi_slopes.absent() || !options.relative_position_bias.table.absent();
+  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
+  if (!arguments.has("--causal-offset") || hides || biases || rotates) return;
+  throw Failure("--causal-offset is for --causal, windows, rotation and biases by position, and there is none");
+}
+
 VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
   const std::int64_t most = std::int64_t{1} << 40;
   given_.causal = arguments.has("--causal");
@@ -129,8 +137,9 @@ VisibilityOptions::VisibilityOptions(const Arguments& arguments) {
     require(io::to_float32(additive_mask_.array, &additive_mask_.tensor));
     given_.additive_mask = additive_mask_.view();
     looks_like_bool_ = is_of_ones(additive_mask_.array, additive_mask_.view().data);
-    if (looks_like_bool_ && given_.mask_hides) {
-      throw Failure("--mask " + io::quoted(mask_path_) + " holds floats of 0 and 1, which would be added to the scores; with --mask-hides it has to hold bools or integers");
+    if (given_.mask_hides && (looks_like_bool_ || given_.key_padding_mask.absent())) {
+      throw Failure("--mask " + io::quoted(mask_path_) + " holds floats" + (looks_like_bool_ ? " of 0 and 1" : "") +
+                    ", which would be added to the scores; with --mask-hides it has to hold bools or integers");
     }
   }
 }

@@ -28,6 +28,9 @@ class VisibilityOptions {
   bool looks_like_bool_ = false;
 };
 
+/// Throws Failure if there is an offset, but nothing in a call that it changes.
+void require_use_of_offset(const Arguments& arguments, const AttentionOptions& options, const RotaryEmbedding& rotary);
+
 /// Whether causal, a window, a start or a mask hides key j from query i of a head, in a call on one entry.
 bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, std::int64_t j);
 
