@@ -1360,6 +1360,14 @@ TEST_CASE("tool: --expect is refused where it is of no use, and sdpa has it too"
   CHECK(differs.code == 1);
   CHECK(contains(differs.out, "the largest difference is 1 at (0, 0, 0, 0), 0 instead of 1; 24 of 24"));
   CHECK(files::exists(layer / "o.npy"));
+  const auto remarked = [&](std::size_t nans) {
+    std::fill(ones.begin(), ones.begin() + static_cast<std::ptrdiff_t>(nans), std::nanf(""));
+    REQUIRE(io::write_npy(layer / "ones.npy", io::ElementType::float32, {1, 2, 3, 4}, ones.data()).ok());
+    return contains(run(sdpa + Words{"--expect", layer / "ones.npy"}).err, "ones.npy' has rows of NaN, as PyTorch gives where a query sees no key; attend gives zeros there");
+  };
+  CHECK_FALSE(differs.err.size() > 0);
+  CHECK_FALSE(remarked(3));
+  CHECK(remarked(4));
 }
 
 TEST_CASE("tool: integers of 0 and 1 are a bool mask, a tokenizer's among them") {

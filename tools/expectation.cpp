@@ -63,4 +63,14 @@ bool Expectation::compare(const Floats& output, std::FILE* stream) const {
   return beyond == 0;
 }
 
+std::string Expectation::remark(const Floats& output) const {
+  const std::size_t width = given() ? static_cast<std::size_t>(output.shape.back()) : 0;
+  const auto all_nan = [&](const float* row) { return std::all_of(row, row + width, [](float number) { return std::isnan(number); }); };
+  for (std::size_t first = 0; width > 0 && first < output.values.size(); first += width) {
+    if (!all_nan(expected_.view().data + first) || all_nan(&output.values[first])) continue;
+    return "--expect " + io::quoted(path_) + " has rows of NaN, as PyTorch gives where a query sees no key; attend gives zeros there, before an output projection";
+  }
+  return "";
+}
+
 }  // namespace attend::tool

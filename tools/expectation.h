@@ -20,6 +20,8 @@ class Expectation {
   /// Prints one line: the largest difference and where it is. False if it is beyond the tolerance, as a NaN or an infinity is that
   /// only one of the two has. True where nothing is expected.
   bool compare(const Floats& output, std::FILE* stream) const;
+  /// A remark for a user who expects rows of NaN, which attend does not give; else nothing.
+  std::string remark(const Floats& output) const;
 
  private:
   std::string path_;

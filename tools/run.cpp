@@ -113,6 +113,7 @@ int run(const Arguments& arguments) {
   progress.clear();
   outputs.write({{"--out", &output}, {"--attn-weights", &weights}});
   print_remark("run", visibility.remark());
+  print_remark("run", expectation.remark(output));
   if (layer.convention == std::string("D2L") && !arguments.has("--empty-rows") && std::count(lengths.owned.begin(), lengths.owned.end(), 0) > 0) {
     print_remark("run", "a length is 0: its rows give zeros; those of D2L's module give the mean of all values, by --empty-rows uniform");
   }

@@ -54,6 +54,7 @@ int sdpa(const Arguments& arguments) {
   const double seconds = seconds_now() - begun;
   outputs.write({{"--out", &output}, {"--lse", &lse}, {"--attn-weights", &weights}});
   print_remark("sdpa", visibility.remark());
+  print_remark("sdpa", expectation.remark(output));
   if (outputs.none() && !expectation.given()) {
     std::printf("output %s in %.0f us; give --out to keep it\n", io::shape_text(output.shape).c_str(), seconds * 1e6);
   }
