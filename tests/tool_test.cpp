@@ -1681,6 +1681,9 @@ TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   // No bytes at all, but a shape whose outputs would fill all memory.
   const std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 2, 0), }\n";
   write(layer / "endless.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header);
+  write(layer / "zip.npz", "PK\x03\x04 and so on");
+  const std::string of_integers = "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }\n";
+  write(layer / "short_integers.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(of_integers.size()) + '\0' + of_integers + std::string(4, '\1'));
   const std::set<std::string> before = layer.names();
 
   const auto refused = [&](const Words& changes, const Words& parts) {
@@ -1696,6 +1699,8 @@ TEST_CASE("tool: bad input is refused in one line, and no file is left") {
   refused({"--query", layer / "absent.npy"}, {"attend run: ", "absent.npy", "No such file"});
   refused({"--query", layer.path}, {layer.path});
   refused({"--query", layer / "text.npy"}, {"text.npy", ".npy file"});
+  refused({"--query", layer / "zip.npz"}, {"zip.npz", "(it is a zip archive, as torch.save and numpy.savez write them: numpy.save writes .npy)"});
+  refused({"--valid-lens", layer / "short_integers.npy"}, {"short_integers.npy", "dtype '<i2' is not one of <f2", "expected int32 or int64 of integers"});
   refused({"--query", layer / "short.npy"}, {"short.npy"});
   refused({"--query", layer / "integers.npy"}, {"integers.npy"});
   refused({"--query", layer / "wide.npy"}, {"--query", "(2, 5, 17)", "16"});

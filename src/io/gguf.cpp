@@ -218,7 +218,7 @@ Status read_entry(const std::string& path, Reader& reader, std::uint64_t alignme
 Status GgufFile::load(InputFile input, GgufFile* file) {
   const std::string path = input.path();
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
-  if (bytes.substr(0, magic.size()) != magic) return file_error(path, "not a GGUF file" + recognised(bytes));
+  if (bytes.substr(0, magic.size()) != magic) return file_error(path, "not a GGUF file" + recognised(bytes, "llama.cpp's convert_hf_to_gguf.py writes .gguf"));
   Reader reader(bytes);
   reader.take(magic.size());
   const std::uint32_t version = reader.number<std::uint32_t>();

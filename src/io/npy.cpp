@@ -134,7 +134,8 @@ class HeaderReader {
 std::string unknown_dtype(std::string_view dtype) {
   const std::string what = "dtype " + quoted(dtype);
   if (!dtype.empty() && dtype[0] == '>') return what + " is big-endian; expected little-endian";
-  return what + " is not one of <f2 <f4 <f8 <i4 <i8 |u1 |b1 and <V2 (bfloat16)";
+  const bool integers = dtype.size() == 3 && (dtype[1] == 'i' || dtype[1] == 'u');
+  return what + " is not one of <f2 <f4 <f8 <i4 <i8 |u1 |b1 and <V2 (bfloat16)" + (integers ? "; expected int32 or int64 of integers" : "");
 }
 
 /// Copies elements whose first axis varies fastest into the order in which the last one does.
@@ -160,7 +161,7 @@ void copy_from_fortran_order(const std::vector<std::int64_t>& shape, std::size_t
 Status parse(const unsigned char* data, std::size_t size, const std::string& name, Array* array) {
   const std::string_view file(reinterpret_cast<const char*>(data), size);
   if (file.substr(0, magic.size()) != magic) {
-    return file_error(name, "not a .npy file: it does not begin with \\x93NUMPY" + recognised(file));
+    return file_error(name, "not a .npy file: it does not begin with \\x93NUMPY" + recognised(file, "numpy.save writes .npy"));
   }
   if (size < 10) return file_error(name, "cut short in its first 10 bytes");
   const int version = data[6];

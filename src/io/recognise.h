@@ -6,7 +6,7 @@
 
 namespace attend::io {
 
-/// " (it is a ...: what to do)" for a file that begins so; empty where nobody knows.
-std::string recognised(std::string_view bytes);
+/// " (it is a ...: what to do)" for a file that begins so; empty where nobody knows. `writer` says what writes the format that was expected.
+std::string recognised(std::string_view bytes, const std::string& writer);
 
 }  // namespace attend::io

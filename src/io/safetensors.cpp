@@ -24,6 +24,7 @@ namespace {
 // "data_offsets": [0, 24]}}, padded with spaces.
 constexpr std::size_t length_bytes = 8;
 constexpr std::string_view metadata_name = "__metadata__";
+constexpr const char* writer = "safetensors.torch.save_file writes .safetensors";
 
 struct Dtype {
   std::string_view text;
@@ -136,17 +137,17 @@ Status SafetensorsFile::load(InputFile input, SafetensorsFile* file) {
   const std::string_view bytes(reinterpret_cast<const char*>(input.data()), input.size());
   if (bytes.size() < length_bytes) {
     return file_error(path, "not a .safetensors file: it is only " + std::to_string(bytes.size()) +
-                                " bytes long" + recognised(bytes));
+                                " bytes long" + recognised(bytes, writer));
   }
   std::uint64_t length;
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > bytes.size() - length_bytes) {
-    const std::string known = recognised(bytes);
+    const std::string known = recognised(bytes, writer);
     return file_error(path, "not a .safetensors file" + (!known.empty() ? known : ", or cut short: its header is said to be " + std::to_string(length) +
                                 " bytes long, but only " + std::to_string(bytes.size() - length_bytes) + " follow"));
   }
   const std::string_view header = bytes.substr(length_bytes, static_cast<std::size_t>(length));
-  if (header.substr(0, 1) != "{") return file_error(path, "its header does not begin with '{'" + recognised(bytes));
+  if (header.substr(0, 1) != "{") return file_error(path, "its header does not begin with '{'" + recognised(bytes, writer));
 
   SafetensorsFile loaded;
   JsonReader json(header);
