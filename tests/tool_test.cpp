@@ -298,6 +298,9 @@ TEST_CASE("tool: bad usage is refused in one line") {
   check_refused({"info", "--json", "--json"}, {"--json was given twice"});
   check_refused({"run", "extra"}, {"unexpected argument 'extra'"});
   check_refused({"run"}, {"--weights is missing"});
+  check_refused({"quantize", "--", "--weird", "--help", "--"}, {"unexpected argument '--'"});
+  check_refused({"quantize", "--", "--weird", "--help"}, {"--weights is missing"});
+  check_refused({"quantize", "--weights", "--", "in", "out"}, {"--weights needs a value"});
   check_refused({"run", "--weights"}, {"--weights needs a value"});
   check_refused({"run", "--weights", "--heads"}, {"--weights needs a value"});
   check_refused({"run", "--weights="}, {"--weights is empty"});
@@ -2050,6 +2053,7 @@ TEST_CASE("tool: embed writes a vector for each sentence, of the line and of a f
     CHECK(vectors.view.data[c] == vectors.view.data[24 * 3 + c]);       // "c" twice
     CHECK(vectors.view.data[24 + c] == vectors.view.data[24 * 4 + c]);  // the empty one, too
   }
+  CHECK(run({"embed", "--model", model.path, "--quiet", "--", "--c"}).out == run(model.with({"embed", "- - c", "--quiet"})).out);
   const Outcome printed = run(model.with({"embed", "c", "--quiet"}));
   CHECK(printed.err.empty());
   std::istringstream numbers(printed.out);

@@ -53,9 +53,14 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
 Arguments::Arguments(const Verb& verb, int count, const char* const* words) {
   const std::vector<Flag> flags = all_flags(verb);
   std::size_t operands = 0;
+  bool flags_ended = false;
   for (int i = 0; i < count; ++i) {
     const std::string word = words[i];
-    if (word.compare(0, 2, "--") != 0) {
+    if (word == end_of_flags && !flags_ended) {
+      flags_ended = true;
+      continue;
+    }
+    if (flags_ended || word.compare(0, 2, "--") != 0) {
       const bool repeats = operands == verb.operands.size() && operands > 0 && verb.operands.back().repeatable;
       if (operands == verb.operands.size() && !repeats) throw Failure("unexpected argument " + io::quoted(word));
       const Flag& operand = verb.operands[repeats ? operands - 1 : operands++];

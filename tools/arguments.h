@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "attend/attend.hpp"
@@ -21,6 +22,9 @@ struct Flag {
 
 /// Lists of flags, one after the other.
 std::vector<Flag> joined(std::initializer_list<std::vector<Flag>> lists);
+
+/// The word behind which all are operands, whatever they begin with.
+inline constexpr std::string_view end_of_flags = "--";
 
 class Arguments;
 

@@ -24,6 +24,7 @@ std::string overview() {
   for (const Verb* verb : verbs) text += format("  %-9s %s\n", verb->name, verb->summary);
   return text +
          "\nattend help VERB (or attend VERB --help) describes its flags; attend --version prints the version.\n"
+         "Behind -- all words are texts or files, though they begin with --.\n"
          "The exit code is 0, or 1 for a failed check, or 2 for bad usage, input or output.\n";
 }
 
@@ -55,7 +56,7 @@ int run(int count, const char* const* words, std::string* name) {
   }
   const Verb& verb = find_verb(words[0]);
   *name += std::string(" ") + verb.name;
-  for (int i = 1; i < count; ++i) {
+  for (int i = 1; i < count && words[i] != end_of_flags; ++i) {
     if (is_help(words[i])) {
       std::fputs(help_text(verb).c_str(), stdout);
       return 0;
