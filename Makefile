@@ -226,6 +226,9 @@ clean:
 # What is installed where. attend demo finds its sentences in share/attend/minilm.
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+ifneq ($(filter install install-debug uninstall,$(MAKECMDGOALS)),)
+$(foreach name,PREFIX LIBDIR DESTDIR,$(if $(word 2,$($(name))),$(error $(name): '$($(name))' has a space)))
+endif
 STRIP ?= $(shell $(CXX) -print-prog-name=strip)
 pkgconfig := $(LIBDIR)/pkgconfig
 package := $(LIBDIR)/cmake/attend

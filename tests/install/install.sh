@@ -1,7 +1,7 @@
 #!/bin/bash
 # install.sh BUILD: programs in C and C++ build against what make install puts in place, by pkg-config and
 # directly, static and shared; the tool finds the sentences of its demo; debug information stays where it is asked for;
-# make uninstall leaves nothing, and takes nothing that is not its own.
+# make uninstall leaves nothing, and takes nothing that is not its own. A folder with a space is refused.
 set -eu
 build=$(realpath "$1")
 root=$build/installed
@@ -13,6 +13,13 @@ ${MAKE:-make} -s BUILD="$build" install PREFIX=/usr DESTDIR="$root"
 installed=("$root"/usr/bin/attend "$root"/usr/lib/lib*.{a,so})
 if readelf -SW "${installed[@]}" | grep '\.debug_info'; then echo "not stripped"; exit 1; fi
 du -sb "$root/usr"
+
+for goal in install install-debug uninstall; do
+  for name in PREFIX LIBDIR DESTDIR; do
+    message=$(${MAKE:-make} -s BUILD="$build" $goal PREFIX=/usr DESTDIR="$root" $name="$root/a b" 2>&1) && { echo "$goal takes a $name with a space"; exit 1; }
+    [[ $message = *"$name: '$root/a b' has a space"* ]] || { echo "$message"; exit 1; }
+  done
+done
 
 flags=(-I"$root/usr/include" -Wall -Wextra -Werror)
 cc "${flags[@]}" -std=c99 -pedantic tests/c/embed.c "$root/usr/lib/libattend.a" -lm -lpthread -o "$build/embed-static"
