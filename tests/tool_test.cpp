@@ -1129,7 +1129,7 @@ TEST_CASE("tool: quantize refuses in one line, and leaves no file") {
   check_refused({"quantize", "", out}, {"IN is empty"});
   check_refused({"quantize", in, out, "--heads", "4"}, {"--weights is missing"});
   check_refused(words("int4:48"), {"--weights 'int4:48': groups of int4 have 32, 64 or 128 elements"});
-  check_refused(words("fp61"), {"--weights 'fp61': there are int8, bf16, fp16, int4:32, int4:64 and int4:128; did you mean 'fp16'?"});
+  check_refused(words("fp61"), {"--weights 'fp61': there are int8, bfloat16, float16, int4:32, int4:64 and int4:128"});
   check_refused(words("int8", {"--seed", "2", "--input", layer / "x.npy"}), {"--seed: the input is given, by --input"});
   check_refused(words("int8", {"--input", layer / "none.npy"}), {"none.npy"});
   check_refused(words("int8", {"--ignore", "x"}), {"--ignore 'x': nothing has that name"});
@@ -2099,7 +2099,7 @@ TEST_CASE("tool: what embed, similar and a model's heatmap refuse") {
   check_refused(model.with({"embed"}), {"no sentence was given"});
   check_refused(model.with({"similar", "a"}), {"there is nothing to compare with"});
   check_refused(model.with({"similar"}), {"QUESTION is missing"});
-  check_refused(model.with({"embed", "a", "--precision", "int9"}), {"--precision 'int9': there are float32, bf16,", "did you mean 'int8'?"});
+  check_refused(model.with({"embed", "a", "--precision", "int9"}), {"--precision 'int9': there are float32, bfloat16,", "did you mean 'int8'?"});
   check_refused({"embed", "a", "--model", model / "nowhere"}, {"nowhere/config.json"});
   check_refused(model.with({"embed", "a", "--file", model / "none.txt"}), {"none.txt"});
   check_refused(model.with({"embed", "a", "--out", model / "nowhere/v.npy"}), {"nowhere/v.npy"});
@@ -2246,6 +2246,28 @@ TEST_CASE("tool: generate ends where the model ends the text, or has read all th
   check_refused({"generate", "It isn't", "--model", path}, {"PROMPT: 3 tokens, but the model reads at most 2"});
 }
 
+TEST_CASE("tool: a type has a short name and a whole one, and the whole one is printed") {
+  if (product_instructions(WeightType::bfloat16, Arithmetic::float32) == nullptr) return;
+  const SmallModel model;
+  const NumberedLayer layer;
+  for (const auto& [name, whole] : {std::pair<std::string, std::string>{"bf16", "bfloat16"}, {"fp16", "float16"}}) {
+    const auto same = [&, &name = name, &whole = whole](const Words& words, const char* flag, const char* behind, const char* printed) {
+      const Outcome one = run(words + Words{flag, name + behind}), other = run(words + Words{flag, whole + behind});
+      CAPTURE(flag + one.err);
+      CHECK(one.code == other.code);
+      CHECK(contains(one.out + one.err, printed + whole));
+      CHECK(contains(other.out + other.err, printed + whole));
+    };
+    same(model.with({"embed", "a"}), "--precision", "-weights", ", ");
+    same(layer.words("run", {}), "--weight-type", "", "weights of ");
+    same({"generate", "a", "--model", language_model, "--tokens", "1"}, "--precision", "-weights", "weights of ");
+    CHECK(run({"generate", "a", "--model", language_model, "--cache-type", name, "--ids", "--quiet"}).out == run({"generate", "a", "--model", language_model, "--cache-type", whole, "--ids", "--quiet"}).out);
+    for (const std::string& type : {name, whole}) {
+      CHECK(run({"quantize", layer / "w.safetensors", layer / "out.safetensors", "--weights", type, "--heads", "4", "--prefix", "block.attn"}).code == 0);
+    }
+  }
+}
+
 TEST_CASE("tool: generate draws tokens by a seed") {
   const Words words = {"generate", "The attention of", "--model", language_model, "--tokens", "24", "--ids"}, warm = words + Words{"--temperature", "2"};
   const std::string greedy = run(words).out, drawn = run(warm).out;
@@ -2304,7 +2326,7 @@ TEST_CASE("tool: generate refuses in one line") {
   check_refused(words + Words{"--seed", "5"}, {"--seed: without --temperature the likeliest token is taken"});
   check_refused(words + Words{"--temperature", "1", "--speculate", "4"}, {"--speculate: with --temperature tokens are drawn"});
   check_refused(words + Words{"--system", "x"}, {"--system goes with --chat"});
-  check_refused(words + Words{"--precision", "int9"}, {"--precision 'int9': there are float32, bf16,"});
+  check_refused(words + Words{"--precision", "int9"}, {"--precision 'int9': there are float32, bfloat16,"});
   check_refused(words + Words{"--cache-type", "int4"}, {"--cache-type 'int4': there are float32, bfloat16, float16 and int8"});
   const Folder folder;
   check_refused({"generate", "a", "--model", folder.path}, {"--model '" + folder.path + "': a folder of 0 files in .gguf, expected one"});

@@ -7,7 +7,8 @@
 
 namespace attend::tool {
 
-const ModelPrecision& find_model_precision(const std::string& flag, const std::string& name, Isa isa) {
+const ModelPrecision& find_model_precision(const std::string& flag, const std::string& given, Isa isa) {
+  const std::string name = with_whole_type(given);
   std::vector<std::string> names;
   std::string all;
   for (const ModelPrecision& precision : model_precisions) {

@@ -17,11 +17,11 @@ struct ModelPrecision {
 };
 inline constexpr ModelPrecision model_precisions[] = {
     {"float32", {}, false},
-    {"bf16", {WeightType::bfloat16, Arithmetic::bfloat16}, true},
+    {"bfloat16", {WeightType::bfloat16, Arithmetic::bfloat16}, true},
     {"int8", {WeightType::int8, Arithmetic::int8}, true},
     {"int4", {WeightType::int4, Arithmetic::int8}, true},
-    {"bf16-weights", {WeightType::bfloat16, Arithmetic::float32}, false},
-    {"fp16-weights", {WeightType::float16, Arithmetic::float32}, false},
+    {"bfloat16-weights", {WeightType::bfloat16, Arithmetic::float32}, false},
+    {"float16-weights", {WeightType::float16, Arithmetic::float32}, false},
     {"int8-weights", {WeightType::int8, Arithmetic::float32}, false},
     {"int4-weights", {WeightType::int4, Arithmetic::float32}, false},
 };
@@ -35,7 +35,7 @@ inline const ModelPrecision& chosen_model_precision(const Arguments& arguments, 
 }
 
 inline std::vector<Flag> model_precision_flags() {
-  return {{"--precision", "P", "float32, bf16, int8 or int4: what matrices are stored as and multiplied in; bf16-, fp16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
+  return {{"--precision", "P", "float32, bfloat16, int8 or int4: what matrices are stored as and multiplied in; bfloat16-, float16-, int8- or int4-weights: what they are stored as alone; default: float32"}};
 }
 
 }  // namespace attend::tool

@@ -14,10 +14,16 @@ namespace {
 const char* const weight_types[] = {"float32", "bfloat16", "float16", "int8", "int4"};
 const char* const arithmetics[] = {"float32", "bfloat16", "int8"};
 
+struct ShortName {
+  std::string_view name, whole;
+};
+constexpr ShortName short_names[] = {{"fp32", "float32"}, {"bf16", "bfloat16"}, {"fp16", "float16"}};
+
 /// The enumerator of a flag's name; `otherwise` where the flag is not given. Throws Failure.
 template <class Enum, int count>
-Enum read(const char* flag, const std::string& text, const char* const (&names)[count], Enum otherwise, const char* more = "") {
-  if (text.empty()) return otherwise;
+Enum read(const char* flag, const std::string& given, const char* const (&names)[count], Enum otherwise, const char* more = "") {
+  if (given.empty()) return otherwise;
+  const std::string text = with_whole_type(given);
   std::string all;
   for (int n = 0; n < count; ++n) {
     if (text == names[n]) return static_cast<Enum>(n);
@@ -29,6 +35,13 @@ Enum read(const char* flag, const std::string& text, const char* const (&names)[
 }  // namespace
 
 const char* name_of(WeightType weight_type) { return weight_types[static_cast<int>(weight_type)]; }
+
+std::string with_whole_type(std::string word) {
+  for (const ShortName& type : short_names) {
+    if (word.compare(0, type.name.size(), type.name) == 0) return word.replace(0, type.name.size(), type.whole);
+  }
+  return word;
+}
 
 int take_group(const char* flag, std::string* type) {
   constexpr std::string_view name = "int4:";

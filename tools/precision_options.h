@@ -27,6 +27,9 @@ inline constexpr Precision low_precisions[] = {{WeightType::bfloat16, Arithmetic
 const char* name_of(WeightType weight_type);
 const char* name_of(Arithmetic arithmetic);
 
+/// The word with its type by the name that attend prints: "bfloat16-weights" for "bf16-weights".
+std::string with_whole_type(std::string word);
+
 /// Cuts the group off "int4:64"; 0 where there is none. Throws Failure where it is none of int4's.
 int take_group(const char* flag, std::string* type);
 

@@ -31,22 +31,22 @@ constexpr std::int64_t random_tokens = 64;
 
 /// What --weights takes.
 struct Target {
-  const char *name, *other_name, *dtype;
+  const char *name, *dtype;
   WeightType type;
   int group = 0;  // of int4; 0: the file's, or 32
 };
-constexpr Target targets[] = {{"int8", "int8", "I8", WeightType::int8}, {"bf16", "bfloat16", "BF16", WeightType::bfloat16}, {"fp16", "float16", "F16", WeightType::float16}, {"int4", "int4", "int4", WeightType::int4}};
+constexpr Target targets[] = {{"int8", "I8", WeightType::int8}, {"bfloat16", "BF16", WeightType::bfloat16}, {"float16", "F16", WeightType::float16}, {"int4", "int4", WeightType::int4}};
 
 Target chosen_target(const Arguments& arguments) {
-  std::string type = arguments.text("--weights");
+  std::string type = with_whole_type(arguments.text("--weights"));
   const int group = take_group("--weights", &type);
   std::vector<std::string> names;
   for (Target target : targets) {
     target.group = group;
-    if (type == target.name || type == target.other_name) return target;
+    if (type == target.name) return target;
     names.push_back(target.name);
   }
-  throw Failure("--weights " + io::quoted(type) + ": there are int8, bf16, fp16, int4:32, int4:64 and int4:128" + suggestion(type, names));
+  throw Failure("--weights " + io::quoted(type) + ": there are int8, bfloat16, float16, int4:32, int4:64 and int4:128" + suggestion(type, names));
 }
 
 bool is_gguf(const io::TensorFile& file) { return !file.model().architecture.empty(); }
@@ -394,7 +394,7 @@ const Verb quantize_verb = {
     "the root mean square of the difference, of that of the old ones. The output is computed in float32\n"
     "from the new numbers.\n",
     joined({
-        {{"--weights", "TYPE", "int8, bf16, fp16, or int4:32, int4:64 or int4:128, by how many share a scale", true},
+        {{"--weights", "TYPE", "int8, bfloat16, float16, or int4:32, int4:64 or int4:128, by how many share a scale", true},
          {"--all-layers", nullptr, "converts every layer that there is below the prefix"}},
         layer_flags(),
         rotary_flags(),

@@ -30,9 +30,9 @@ class SentenceEncoder:
         vectors = encoder.encode(["a sentence", "another one"])                      # (2, 384)
         vectors @ encoder.encode("a question")                                       # how much each has in common with it
 
-    The folder has config.json, model.safetensors, and vocab.txt or tokenizer.json. `precision` is "float32", or "bf16", "int8" or
-    "int4": what matrices are stored as and multiplied in, or with "-weights" behind it ("bf16-weights", "fp16-weights", "int8-weights",
-    "int4-weights") stored as alone. `threads`, a count or an attend.ThreadPool, load the model and compute its calls. Any number of
+    The folder has config.json, model.safetensors, and vocab.txt or tokenizer.json. `precision` is "float32", or "bfloat16", "int8" or
+    "int4": what matrices are stored as and multiplied in, or with "-weights" behind it ("bfloat16-weights", "float16-weights",
+    "int8-weights", "int4-weights") stored as alone. `threads`, a count or an attend.ThreadPool, load the model and compute its calls. Any number of
     threads may call an encoder: they take turns. Its pickle is what was asked for here: it reads the folder again.
     """
 
