@@ -14,7 +14,7 @@ PUBLIC_HEADERS = "attend.hpp", "attend.h"
 HEAD = """\
 // attend {version}: multi-head attention on CPUs, the whole library in one file. Made by `make amalgamation`: not to be edited.
 //
-//     g++ -O2 -c attend.cpp      (or clang++, before 16 with -std=c++17; C++17 or later, on x86-64 or aarch64)
+//     g++ -O2 -c attend.cpp      (g++ 11 or clang++ 16, or later; before, with -std=c++17; on x86-64 or aarch64)
 //
 // It takes attend.hpp and attend.h beside it, and holds every ISA of its architecture: a call uses the best one that the CPU has.
 // Programs include attend.hpp, or attend.h in C, and link with -lpthread -lm. Results have the bits of the library that make builds.
@@ -24,6 +24,9 @@ HEAD = """\
 // To be left out: -ffast-math, an error; clang's -ffp-contract=fast, which changes bits; -march, with which older CPUs do not get
 // as far as the choice of the ISA.
 
+#if __cplusplus < 201703L
+#error "attend.cpp needs C++17: -std=c++17"
+#endif
 #if !defined(ATTEND_THREADS)
 #define ATTEND_THREADS 1
 #endif

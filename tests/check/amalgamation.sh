@@ -39,6 +39,9 @@ for compiler in g++ clang++ clang++-19; do
   ATTEND_TEST_SHARE=10 "$object-test" > "$object-test.txt" || { tail -n 30 "$object-test.txt"; exit 1; }
   tail -n 4 "$object-test.txt"
 
+  if $compiler -std=c++14 -fsyntax-only "$work/attend.cpp" 2> "$object-14.txt"; then echo "compiles as C++14"; exit 1; fi
+  grep -m 1 error: "$object-14.txt" | grep -F 'attend.cpp needs C++17: -std=c++17'
+
   # In the other standard, and without optimisation, which inlines what may be in the wrong region. AVX instructions begin with v.
   grep -v 'pragma GCC optimize("O' "$work/attend.cpp" > "$work/level-0.cpp"
   $compiler -O0 -std=c++20 -Wall -Wextra -Werror -c "$work/level-0.cpp" -o "$object-O0.o"

@@ -7,7 +7,16 @@ build=$(realpath "$1") jobs=$2
 work=$build/cmake
 rm -rf "$work"
 mkdir -p "$work"
-awk '/^```/ { inside = /^```cmake/; next } inside' README.md > "$work/readme.cmake"
+# The README's project, and what more is made of it.
+mkdir "$work/user"
+cp tests/install/program.cpp "$work/user/example.cpp"
+{
+  awk '/^```/ { inside = /^```cmake/; next } inside' README.md
+  echo "target_link_libraries(example attend::io)
+enable_language(C)
+add_executable(embed $PWD/tests/c/embed.c)
+target_link_libraries(embed attend::attend)"
+} > "$work/user/CMakeLists.txt"
 
 # project FOLDER SOURCE FLAG... With debug information, as the Makefile's: clang's code depends on it.
 project() {
@@ -21,7 +30,7 @@ user() {
   local folder=$1
   shift
   echo "$folder: $*"
-  project "$folder" tests/install -DREADME="$work/readme.cmake" "$@"
+  project "$folder" "$work/user" "$@"
   "$work/$folder/embed"
   "$work/$folder/example" "$work/$folder.npy"
   cmp "$work/expected.npy" "$work/$folder.npy"
