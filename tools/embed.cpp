@@ -53,9 +53,10 @@ const Verb embed_verb = {
     "embed",
     "turns sentences into vectors of length 1, by a model that make model fetches",
     "The vectors are those of sentence-transformers; the scalar product of two says how much their sentences have in\n"
-    "common. Without --out they go to standard output, a line each. An empty line has a vector, too: rows match lines. Sentences go through the model side by side, without\n"
-    "padding, and none changes another's vector. Longer ones are cut where the model's files say (256 tokens). With bfloat16,\n"
-    "int8 and int4 attention computes in bfloat16, where the CPU multiplies that.\n",
+    "common. Without --out they go to standard output, a line each. An empty line has a vector, too: rows match lines.\n"
+    "Sentences go through the model side by side, without padding, and none changes another's vector. Longer ones are cut\n"
+    "where the model's files say (256 tokens). With bfloat16, int8 and int4 attention computes in bfloat16, where the CPU\n"
+    "multiplies that.\n",
     joined({
         {
             {"--file", "LINES.txt", "more sentences, one a line; -: standard input"},

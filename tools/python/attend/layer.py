@@ -112,9 +112,9 @@ class MultiHeadAttention:
                    weight_group: Optional[int] = None) -> "MultiHeadAttention":
         """Makes the layer of a torch.nn.MultiheadAttention, or of D2L's MultiHeadAttention (W_q, W_k, W_v, W_o, num_heads).
 
-        The layer's calls take (batch, tokens, width), whatever the module's batch_first says: a UserWarning where it is False. Its biases, kdim, vdim, dropout and
-        add_zero_attn are kept, add_bias_kv is a ValueError. Parameters that are float32 on the CPU are kept as they are, not
-        copied: a layer of trained ones is to be made anew.
+        The layer's calls take (batch, tokens, width), whatever the module's batch_first says: a UserWarning where it is False. Its
+        biases, kdim, vdim, dropout and add_zero_attn are kept, add_bias_kv is a ValueError. Parameters that are float32 on the CPU
+        are kept as they are, not copied: a layer of trained ones is to be made anew.
         """
         weights = _torch.weights_of(module)
         if getattr(module, "batch_first", True) is False:
