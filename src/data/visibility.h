@@ -137,9 +137,9 @@ struct Visibility {
   KeyRange of(std::int64_t b, std::int64_t i) const { return of_rows(b).of(i); }
 
   /// The keys that any query of sequence b reads: no others are projected.
-  KeyRange of_sequence(std::int64_t b) const {
+  KeyRange of_sequence(std::int64_t b) const { return of_sequence(b, of_rows(b)); }
+  KeyRange of_sequence(std::int64_t b, const RowRanges& rows) const {
     const std::int64_t queries = sequences.query_count(b), count = same_for_all_queries() ? smaller(queries, 1) : queries;
-    const RowRanges rows = of_rows(b);
     KeyRange all;
     for (std::int64_t i = 0; i < count; ++i) {
       const KeyRange row = rows.of(i);

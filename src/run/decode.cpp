@@ -5,6 +5,7 @@
 #include "run/decode.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/arithmetic.h"
 #include "base/dropout.h"
@@ -27,7 +28,7 @@ struct Decode {
   // Inlined into each of its users it was 0.5 KB more.
   __attribute__((noinline)) Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
       : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head * sequences().query_count(b)),
-        query_stride(round_up(attention.depth, attention.kernels->lanes)), ranges(attention.visibility.of_rows(b)), all(attention.visibility.of_sequence(b)),
+        query_stride(round_up(attention.depth, attention.kernels->lanes)), ranges(attention.visibility.of_rows(b)), all(attention.visibility.of_sequence(b, ranges)),
         partials(const_cast<char*>(static_cast<const char*>(partials))), scratch(scratch, rows, query_stride, plan.value_stride) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
@@ -70,6 +71,20 @@ std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t widt
   return smaller(decode.plan.fetched_ahead, most);
 }
 
+// query[d] = scale * source[d * stride]. Four at a time, which the vectors of decode_scores wait for less than for single floats: 3 % of
+// 12 heads of 64 over 128 keys.
+void take_query(const float* source, std::int64_t stride, float scale, std::int64_t depth, float* query) {
+  typedef float Four __attribute__((vector_size(16)));
+  std::int64_t d = 0;
+  for (; stride == 1 && d + 4 <= depth; d += 4) {
+    Four four;
+    memcpy(&four, source + d, sizeof four);
+    four *= scale;
+    memcpy(query + d, &four, sizeof four);
+  }
+  for (; d < depth; ++d) query[d] = scale * source[d * stride];
+}
+
 // Takes the queries; rows that kernels read behind the last one become 0.
 void take_queries(const Decode& decode) {
   const Attention& attention = decode.attention;
@@ -77,7 +92,7 @@ void take_queries(const Decode& decode) {
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const float* source = attention.q.row(decode.entry(), decode.head(r), decode.query_row(r));
     float* query = decode.scratch.queries + r * decode.query_stride;
-    for (std::int64_t d = 0; d < attention.depth; ++d) query[d] = scale * source[d * attention.q.stride];
+    take_query(source, attention.q.stride, scale, attention.depth, query);
     for (std::int64_t d = attention.depth; d < decode.query_stride; ++d) query[d] = 0.0f;
   }
   const std::int64_t behind = decode_readable(decode.rows) - decode.rows;
