@@ -163,7 +163,7 @@ def test_what_is_refused(encoder, call, error, message):
 
 def test_arguments_that_are_refused(folder):
     for arguments, error, message in [
-        (dict(precision="int3"), ValueError, "precision 'int3': there are float32, bf16, .*; did you mean 'int8'?"),
+        (dict(precision="int3"), ValueError, "precision 'int3': there are float32, bfloat16, .*; did you mean 'int8'?"),
         (dict(precision=8), TypeError, "precision: expected a str, got 8"), (dict(isa="mmx"), ValueError, "isa: "),
         (dict(threads=0), ValueError, "threads: expected 1 to 256, got 0"), (dict(threads="2"), TypeError, "threads: expected a count"),
     ]:
