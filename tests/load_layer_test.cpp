@@ -253,9 +253,10 @@ TEST_CASE("load_layer: T5's bias is a decoder's where the prefix says so, whiche
   const Original original(H, random);
   Tensor table({8, H});
   table.fill(random);
-  for (const auto& [prefix, bidirectional] : std::vector<std::pair<std::string, bool>>{
+  for (const auto& [name, bidirectional] : std::vector<std::pair<std::string, bool>>{
            {"decoder.block.0.layer.0.SelfAttention", false}, {"model.decoder", false}, {"decoder.", false}, {"encoder.block.0", true},
            {"block.0", true}, {"my_decoder.block.0", true}, {"decoders.block.0", true}, {"", true}}) {
+    const std::string& prefix = name;  // clang captures no structured binding
     CAPTURE(prefix);
     const std::string dotted = prefix.empty() || prefix.back() == '.' ? prefix : prefix + '.';
     std::vector<Named> tensors = original.separate(dotted + "q", dotted + "k", dotted + "v", dotted + "o");
