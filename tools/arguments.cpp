@@ -136,6 +136,7 @@ double Arguments::number(const char* flag, double otherwise, double lowest) cons
 }
 
 void Arguments::require(const Status& status) const {
+  if (status.ok()) return;
   const std::string message = status.message();
   const std::size_t end = std::min(message.size(), message.find(':'));
   std::string name = message.substr(0, end);
@@ -143,7 +144,7 @@ void Arguments::require(const Status& status) const {
   if (name == "offset") name = "causal_offset";
   std::replace(name.begin(), name.end(), '_', '-');
   const auto found = values_.find("--" + name);
-  if (!status.ok() && found != values_.end()) throw Failure(found->first + ' ' + io::quoted(found->second.front()) + message.substr(end), status.code());
+  if (found != values_.end()) throw Failure(found->first + ' ' + io::quoted(found->second.front()) + message.substr(end), status.code());
   tool::require(status);
 }
 
