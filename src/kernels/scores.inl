@@ -147,8 +147,9 @@ ATTEND_INLINE void score_general(const ScoreArguments& a) {
   }
 }
 
+// A function of its own: bench/neon_loops.py finds a tile's loop by its name.
 template <int rows, int vectors, ScoreKind kind>
-int score_block(const ScoreArguments& a) {
+ATTEND_NOINLINE int score_block(const ScoreArguments& a) {
   if constexpr (kind == ScoreKind::plain) {
     score_keys_from<rows, vectors, kind, true>(a, 0, a.start, true);
   } else {
