@@ -69,7 +69,7 @@ object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
-settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) \
+settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) run: $(flags_run) \
   $(foreach isa,$(isa_files),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
 $(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
@@ -87,6 +87,7 @@ $(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engin
 small := $(filter-out $(fast_files),$(filter $(small_files) $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
 $(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast) $(gcc_flags_fast)
+$(call object,$(wildcard src/run/*.cpp)): flags += $(flags_run)
 $(BUILD)/%.o: %.cpp $(stamp)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(flags) -c $< -o $@
