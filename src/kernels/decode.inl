@@ -90,10 +90,11 @@ ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std
   return decode_score_keys<1>(a, row, begin, end, stream), row + 1;
 }
 
-// Few keys at a time, so that the L1 has them for the rows after the first four.
+// Few keys at a time, so that the L1 has them for the rows after the first four; a tile or two where no row is left over by itself, so that
+// the passes that fetch and those that do not are short.
 void decode_scores(const DecodeScoresArguments* arguments) {
   const DecodeScoresArguments& a = *arguments;
-  constexpr std::int64_t step = 16;
+  const std::int64_t step = a.rows > 4 && a.rows % 4 != 1 ? lanes / 2 : 16;
   Stream here = stream_of(a.queries), ahead = a.key_rows != nullptr ? here : stream_from(a.keys, a.key_row_stride, a.depth, a.ahead);
   for (std::int64_t key = 0; key < a.key_count; key += step) {
     const std::int64_t end = key + step < a.key_count ? key + step : a.key_count;
@@ -244,19 +245,19 @@ ATTEND_INLINE void decode_value_rest(const DecodeValuesArguments& a, std::int64_
 // slower than AVX2.)
 template <int rows, int vectors>
 ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                        const KeyRun& keys, GroupPart part, Stream& stream) {
+                                        const KeyRun& keys, GroupPart part, Turns& turns) {
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
-    decode_value_tile<rows, vectors, true>(a, row, column, keys, part, stream);
+    decode_value_tile<rows, vectors, true>(a, row, column, keys, part, turns.next());
   }
   if constexpr (vectors > 4) {
-    decode_value_columns<rows, 4>(a, row, column, keys, part, stream);
+    decode_value_columns<rows, 4>(a, row, column, keys, part, turns);
   } else {
     constexpr bool together = rows != 2 && decode_rest;  // pairs are too rare for their own code
     if constexpr (together) {
-      if (a.value_stride == 1 && column < a.columns) return decode_value_rest<rows, vectors>(a, row, column, keys, part, stream);
+      if (a.value_stride == 1 && column < a.columns) return decode_value_rest<rows, vectors>(a, row, column, keys, part, turns.next());
     }
-    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, keys, part, stream);
+    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, keys, part, turns.next());
   }
 }
 
@@ -264,12 +265,12 @@ constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ?
 
 // Rows as decode_score_rows takes them.
 ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, const KeyRun& keys,
-                                             GroupPart part, Stream& stream) {
-  if (row + least_of_four <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, keys, part, stream), row + 4;
+                                             GroupPart part, Turns& turns) {
+  if (row + least_of_four <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, keys, part, turns), row + 4;
   if constexpr (decode_pairs) {
-    if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, keys, part, stream), row + 2;
+    if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, keys, part, turns), row + 2;
   }
-  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, keys, part, stream), row + 1;
+  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, keys, part, turns), row + 1;
 }
 
 // As many keys at a time as the L1 has values of for the tiles after the first one: 16 KiB of rows side by side, others may share its
@@ -279,8 +280,9 @@ void decode_values(const DecodeValuesArguments* arguments) {
   const bool one_tile = a.rows == 1 && a.columns <= decode_vectors(1) * lanes;
   std::int64_t step = one_tile ? decode_group : a.value_row_stride - a.columns < 16 ? 4096 / a.columns : 0;
   step = step < 8 ? 8 : step < decode_group ? step : decode_group;
-  Stream here = stream_of(a.output);
-  Stream ahead = a.value_rows != nullptr ? here : stream_from(a.values, a.value_row_stride, a.columns, a.ahead);
+  const Stream here = stream_of(a.output);
+  Turns turns = {here, here, (a.rows + 3) / 4, 1};
+  if (a.value_rows == nullptr) turns.ahead = stream_from(a.values, a.value_row_stride, a.columns, a.ahead);
   std::int64_t left = a.left;
   bool begins = !a.continues;
   for (std::int64_t key = 0; key < a.key_count;) {
@@ -297,7 +299,7 @@ void decode_values(const DecodeValuesArguments* arguments) {
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;
     std::int64_t row = 0;
-    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, row == 0 ? ahead : here);
+    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, turns);
     begins = left == 0;
     if (begins) left = decode_group;
     key += count;

@@ -10,14 +10,15 @@ ATTEND_INLINE void fetch_line(const float* line, bool far) {
 
 // Fetches the rows of a matrix ahead of their use, cache line after cache line.
 struct Stream {
-  const float* line;
-  std::int64_t left, lines, step;  // lines that are left of this row; of a row; from its last line to the next row's first, floats
-  bool far;                        // into the L2
+  const float *line, *stop;      // the line to fetch next, and the end of its row's last line
+  std::int64_t row_stride, gap;  // from there to the next row's first, floats
+  std::int64_t far;              // whether into the L2: as wide as the rest, or a copy by words waits for its store
 
   // `count` lines at a time, for a check of each costs as much as all else does. Where a tile is too rare for its own code, all go into the L1.
   template <bool rare>
   ATTEND_INLINE void fetch(int count) {
-    if (has_prefetch_far && !rare && far) {
+    if (!has_prefetch) return;
+    if (has_prefetch_far && !rare && far != 0) {
       ATTEND_UNROLL_BY(1)  // unrolled, these were 6 KB of code
       for (int i = 0; i < count; ++i) prefetch_far(line + 16 * i);
     } else {
@@ -25,16 +26,31 @@ struct Stream {
       for (int i = 0; i < count; ++i) prefetch(line + 16 * i);
     }
     line += 16 * count;
-    left -= count;
-    if (left > 0) return;
-    line += step + 16 * left;
-    left = lines;
+    if (line < stop) return;
+    line = stop + gap;
+    stop += row_stride;
   }
 };
 ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std::int64_t columns, std::int64_t ahead) {
-  const std::int64_t lines = (columns + 15) / 16;
-  return {rows + (ahead + columns - 1) / columns * row_stride, lines, lines, row_stride - 16 * lines, ahead >= far_ahead};
+  const std::int64_t width = (columns + 15) / 16 * 16;
+  const float* const first = rows + (ahead + columns - 1) / columns * row_stride;
+  return {first, first + width, row_stride, row_stride - width, ahead >= far_ahead ? 1 : 0};
 }
+// A stream for data that has been fetched already: it fetches one line again and again.
+ATTEND_INLINE Stream stream_of(const float* line) { return {line, line, 0, 0, 0}; }
+
+// Rows by fours pass over the same keys again and again, and take turns to fetch: if the first pass did all of it, it would wait for memory,
+// and memory for the others. (Two queries of four heads over 4096 keys, AVX2 on Zen 3: 5 to 11 % less time so.)
+struct Turns {
+  Stream ahead, here;
+  std::int64_t passes, left;
+  ATTEND_INLINE Stream& next() {
+    if (has_prefetch && --left > 0) return here;
+    left = passes;
+    return ahead;
+  }
+};
+
 // Fetches rows of a list, some places after the one that is read next: they may lie anywhere.
 ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::int64_t count, std::int64_t stop, std::int64_t columns) {
   constexpr std::int64_t places = 64;
@@ -42,9 +58,6 @@ ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::
     for (int c = 0; c < columns; c += 16) prefetch(rows[next + places + k] + c);
   }
 }
-// A stream for data that has been fetched already: it fetches one line again and again.
-ATTEND_INLINE Stream stream_of(const float* line) { return {line, 1, 1, -16, false}; }
-
 // Keys [begin, end), whose values lie a stride apart from `values` on.
 struct KeyRun {
   std::int64_t begin, end;

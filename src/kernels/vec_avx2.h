@@ -88,7 +88,7 @@ ATTEND_INLINE void keep_order(Vector& x) {
   (void)x;
 #endif
 }
-constexpr bool has_prefetch_far = true;
+constexpr bool has_prefetch = true, has_prefetch_far = true;
 ATTEND_INLINE void prefetch_far(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 

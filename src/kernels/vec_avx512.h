@@ -60,7 +60,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
 #endif
 }
 ATTEND_INLINE void keep_order(Vector&) {}
-constexpr bool has_prefetch_far = true;
+constexpr bool has_prefetch = true, has_prefetch_far = true;
 ATTEND_INLINE void prefetch_far(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
