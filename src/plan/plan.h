@@ -26,7 +26,7 @@ struct AttentionPlan {
   std::int64_t tiles;          // for each sequence and key/value head
   bool copy_keys, copy_values; // once a sequence, into the thread's workspace
   bool whole_sequences;        // a task takes all tiles, for a copy serves them
-  bool all_kv_heads;           // a task takes all heads, for they share an output
+  bool all_kv_heads;           // a task takes all heads: they share an output, or one thread decodes
   int value_panel;             // values are projected, or copied, into panels [S][value_panel]; 0: they stay rows
   std::int64_t heads_per_kv_head;
   std::int64_t parts;          // tasks of each sequence and key head, or of all heads: its tiles or its chunks

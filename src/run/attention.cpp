@@ -29,9 +29,8 @@ void run_compute(const void* context, std::int64_t task, int thread) {
     return;
   }
   // Chunk by chunk, for all key heads, which lie side by side in a token-major cache (67 % of the read bandwidth; 28 head by head).
-  const std::int64_t chunk = quotient(within, kv_heads), first = plan.all_kv_heads ? 0 : within - chunk * kv_heads;
-  const std::int64_t end = plan.all_kv_heads ? attention.kv_heads : first + 1;
-  for (std::int64_t g = first; g < end; ++g) run_decode_chunk(attention, plan, b, g, chunk, call.memory, scratch_of(call, thread));
+  const std::int64_t chunk = quotient(within, kv_heads), first = within - chunk * kv_heads;
+  run_decode_chunk(attention, plan, b, first, plan.all_kv_heads ? attention.kv_heads : 1, chunk, call.memory, scratch_of(call, thread));
 }
 
 void run_merge(const void* context, std::int64_t task, int thread) {
@@ -66,7 +65,7 @@ int add_attention_stages(const AttentionCall& call, Stage* stages) {
   int count = 0;
   stages[count++] = {call.plan.tasks, run_compute, &call};
   if (call.plan.slots == 0) return count;
-  stages[count++] = {sequences * call.attention.kv_heads, run_merge, &call};
+  if (call.plan.chunks > 1) stages[count++] = {sequences * call.attention.kv_heads, run_merge, &call};
   if (call.attention.weights.data != nullptr) stages[count++] = {sequences * weight_chunks(call.attention), run_weights, &call};
   return count;
 }

@@ -22,14 +22,17 @@ struct Decode {
   std::int64_t b, kv_head, rows, query_stride;
   RowRanges ranges;
   KeyRange all;  // what any row sees
-  char* partials;
+  float* outputs;     // of all slots,
+  Partial* partials;  // and behind them, what belongs to each
   DecodeScratch scratch;
 
   // Inlined into each of its users it was 0.5 KB more.
-  __attribute__((noinline)) Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* partials, void* scratch)
+  __attribute__((noinline)) Decode(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, const void* memory, void* scratch)
       : attention(attention), plan(plan), b(b), kv_head(kv_head), rows(plan.heads_per_kv_head * sequences().query_count(b)),
         query_stride(round_up(attention.depth, attention.kernels->lanes)), ranges(attention.visibility.of_rows(b)), all(attention.visibility.of_sequence(b, ranges)),
-        partials(const_cast<char*>(static_cast<const char*>(partials))), scratch(scratch, rows, query_stride, plan.value_stride) {}
+        outputs(const_cast<float*>(static_cast<const float*>(memory))),
+        partials(reinterpret_cast<Partial*>(outputs + plan.slots * attention.kv_heads * plan.decode_rows * plan.value_stride)),
+        scratch(scratch, rows, query_stride, plan.value_stride) {}
 
   const Sequences& sequences() const { return attention.sequences(); }
   std::int64_t entry() const { return sequences().packed() ? 0 : b; }
@@ -41,11 +44,8 @@ struct Decode {
     const std::int64_t before = sequences().packed() ? sequences().first_key(b) / decode_chunk + b : b * plan.chunks;
     return (before + chunk) * attention.kv_heads + kv_head;
   }
-  float* output(std::int64_t chunk) const { return reinterpret_cast<float*>(partials) + slot(chunk) * plan.decode_rows * plan.value_stride; }
-  Partial* partial(std::int64_t chunk) const {
-    const std::size_t outputs = static_cast<std::size_t>(plan.slots * attention.kv_heads * plan.decode_rows * plan.value_stride) * sizeof(float);
-    return reinterpret_cast<Partial*>(partials + outputs) + slot(chunk) * plan.decode_rows;
-  }
+  float* output(std::int64_t chunk) const { return outputs + slot(chunk) * plan.decode_rows * plan.value_stride; }
+  Partial* partial(std::int64_t chunk) const { return partials + slot(chunk) * plan.decode_rows; }
   // The keys of `all` that lie in a chunk of the absolute grid.
   KeyRange range(std::int64_t chunk) const {
     return {larger(all.begin, chunk * decode_chunk), smaller(all.end, (chunk + 1) * decode_chunk)};
@@ -85,7 +85,14 @@ void take_query(const float* source, std::int64_t stride, float scale, std::int6
   for (; d < depth; ++d) query[d] = scale * source[d * stride];
 }
 
-// Takes the queries; rows that kernels read behind the last one become 0.
+// Rows that kernels read behind the last query's become 0, for all key heads.
+void clear_behind(const Decode& decode) {
+  const Kernels& kernels = *decode.attention.kernels;
+  const std::int64_t behind = decode_readable(decode.rows) - decode.rows;
+  kernels.fill(decode.scratch.queries + decode.rows * decode.query_stride, 1, behind * decode.query_stride, 0.0f);
+  kernels.fill(decode.scratch.weights + decode.rows * decode_block, 1, behind * decode_block, 0.0f);
+}
+
 void take_queries(const Decode& decode) {
   const Attention& attention = decode.attention;
   const float scale = attention.query_scale();
@@ -95,9 +102,6 @@ void take_queries(const Decode& decode) {
     take_query(source, attention.q.stride, scale, attention.depth, query);
     for (std::int64_t d = attention.depth; d < decode.query_stride; ++d) query[d] = 0.0f;
   }
-  const std::int64_t behind = decode_readable(decode.rows) - decode.rows;
-  attention.kernels->fill(decode.scratch.queries + decode.rows * decode.query_stride, 1, behind * decode.query_stride, 0.0f);
-  attention.kernels->fill(decode.scratch.weights + decode.rows * decode_block, 1, behind * decode_block, 0.0f);
 }
 
 // Pages of fewer rows are taken row by row, from a list: a call for each takes longer.
@@ -143,7 +147,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
     arguments.scores = decode.scratch.weights + (j - begin);
     kernel(&arguments);
   }
-  for (std::int64_t r = 0; r < decode.rows; ++r) scale_row(decode, decode.attention.k_scales, r, begin, end);
+  for (std::int64_t r = 0; r < decode.rows && decode.attention.k_scales != nullptr; ++r) scale_row(decode, decode.attention.k_scales, r, begin, end);
 }
 
 // Biases of row r on keys [begin, end), as differences to the frame's reference. Where the largest is far from it, the frame takes that
@@ -336,7 +340,7 @@ MergedRow merge_sums(const Decode& decode, std::int64_t r, std::int64_t chunks) 
   for (std::int64_t chunk = merged.from; chunk >= 0 && chunk < chunks; ++chunk) {
     Partial& partial = decode.partial(chunk)[r];
     if (!partial.seen) continue;
-    partial.factor = power_of(rise_of(slope, partial.frame, frame));
+    partial.factor = chunks == 1 && !has_sink ? 1.0f : power_of(rise_of(slope, partial.frame, frame));
     merged.sum += static_cast<double>(partial.factor) * static_cast<double>(partial.sum);
   }
   return merged;
@@ -367,31 +371,10 @@ float* merge_outputs(const Decode& decode, std::int64_t r, std::int64_t from, st
   return result;
 }
 
-}  // namespace
-
-bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b) {
-  const std::int64_t queries = attention.sequences().query_count(b), rows = queries * plan.heads_per_kv_head;
-  if (plan.slots == 0 || queries < 1 || rows > plan.decode_rows) return false;
-  if (queries == 1) return true;
-  const KeyRange keys = attention.visibility.of_sequence(b);
-  return rows <= most_decoded_rows(*attention.kernels, keys.end - keys.begin, attention.depth + attention.value_depth);
-}
-
-void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
-                      std::int64_t chunk, void* partials, void* scratch) {
-  const Decode decode(attention, plan, b, kv_head, partials, scratch);
-  const KeyRange range = decode.range(decode.first_chunk() + chunk);
-  if (range.empty()) return;
-  take_queries(decode);
-  float* output = decode.output(chunk);
-  run_chunk(decode, range, output, decode.partial(chunk), false);
-  if (decode.hides() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
-}
-
 // Cold, and so small: 1.3 KB less, in no case slower.
-__attribute__((cold)) void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
-                         void* partials, void* scratch) {
-  const Decode decode(attention, plan, b, kv_head, partials, scratch);
+__attribute__((cold)) void merge_chunks(const Decode& decode) {
+  const Attention& attention = decode.attention;
+  const std::int64_t stride = decode.plan.value_stride;
   const std::int64_t chunks = decode.all.empty() ? 0 : (decode.all.end - 1) / decode_chunk - decode.first_chunk() + 1;
   for (std::int64_t r = 0; r < decode.rows; ++r) {
     const std::int64_t head = decode.head(r);
@@ -400,7 +383,7 @@ __attribute__((cold)) void merge_decode_chunks(const Attention& attention, const
     float factor = 1.0f / static_cast<float>(row.sum), *destination = attention.output.row(decode.entry(), head, decode.query_row(r));
     if (seen) {
       float* const result = merge_outputs(decode, r, row.from, chunks);
-      FinishArguments arguments = {result, plan.value_stride, attention.value_depth, 1, &row.sum, &factor, &destination, attention.output.stride};
+      FinishArguments arguments = {result, stride, attention.value_depth, 1, &row.sum, &factor, &destination, attention.output.stride};
       attention.kernels->finish(&arguments);
     } else {
       attention.write_empty_row(head, destination, nullptr);
@@ -416,6 +399,38 @@ __attribute__((cold)) void merge_decode_chunks(const Attention& attention, const
   }
 }
 
+}  // namespace
+
+bool decodes(const Attention& attention, const AttentionPlan& plan, std::int64_t b) {
+  const std::int64_t queries = attention.sequences().query_count(b), rows = queries * plan.heads_per_kv_head;
+  if (plan.slots == 0 || queries < 1 || rows > plan.decode_rows) return false;
+  if (queries == 1) return true;
+  const KeyRange keys = attention.visibility.of_sequence(b);
+  return rows <= most_decoded_rows(*attention.kernels, keys.end - keys.begin, attention.depth + attention.value_depth);
+}
+
+void run_decode_chunk(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head, std::int64_t kv_heads,
+                      std::int64_t chunk, void* partials, void* scratch) {
+  if (chunk >= plan.chunks) return;  // where others take tiles, a sequence has as many tasks as they have
+  Decode decode(attention, plan, b, kv_head, partials, scratch);
+  const KeyRange range = decode.range(decode.first_chunk() + chunk);
+  clear_behind(decode);
+  for (; decode.kv_head < kv_head + kv_heads; ++decode.kv_head) {
+    if (!range.empty()) {
+      take_queries(decode);
+      float* output = decode.output(chunk);
+      run_chunk(decode, range, output, decode.partial(chunk), false);
+      if (decode.hides() && !finite(decode, output)) run_chunk(decode, range, output, decode.partial(chunk), true);
+    }
+    if (plan.chunks == 1) merge_chunks(decode);  // a stage for it would be 4 % of 12 heads of 64 over 128 keys
+  }
+}
+
+void merge_decode_chunks(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t kv_head,
+                         void* partials, void* scratch) {
+  merge_chunks(Decode(attention, plan, b, kv_head, partials, scratch));
+}
+
 __attribute__((cold)) void write_decode_weights(const Attention& attention, const AttentionPlan& plan, std::int64_t b, std::int64_t chunk,
                           const void* partials, void* scratch) {
   const Kernels& kernels = *attention.kernels;
@@ -426,6 +441,7 @@ __attribute__((cold)) void write_decode_weights(const Attention& attention, cons
     KeyRange range = decode.range(chunk);
     const std::int64_t first = smaller(chunk * decode_chunk, keys), last = smaller(first + decode_chunk, keys);
     if (range.empty()) range = {first, first};
+    clear_behind(decode);
     take_queries(decode);
     const auto row_of = [&](std::int64_t r) {
       return attention.weights.row(b, attention.average_weights ? 0 : decode.head(r), decode.query(r));
