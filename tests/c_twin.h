@@ -143,7 +143,7 @@ struct Config {
     if (twin.low_precision != nullptr) c.low_precision = twin.weight_type == WeightType::int4 ? attend_get_low_precision_int4() : attend_get_low_precision();
     c.weight_group = twin.weight_group;
     const RotaryEmbedding& r = twin.rotary;
-    if (!r.inverse_frequencies.absent() || !r.cosines.absent() || !r.sines.absent()) c.rotary = &rotary;
+    if (!r.absent()) c.rotary = &rotary;
   }
   Config(const Config&) = delete;
   Config& operator=(const Config&) = delete;

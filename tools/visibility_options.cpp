@@ -95,8 +95,7 @@ bool hidden(const AttentionOptions& options, std::int64_t head, std::int64_t i, 
 void require_use_of_offset(const Arguments& arguments, const AttentionOptions& options, const RotaryEmbedding& rotary) {
   const bool hides = options.causal || options.window_left >= 0 || options.window_right >= 0;
   const bool biases = !options.alibi_slopes.absent() || !options.relative_position_bias.table.absent();
-  const bool rotates = !rotary.inverse_frequencies.absent() || !rotary.cosines.absent();
-  if (!arguments.has("--causal-offset") || hides || biases || rotates) return;
+  if (!arguments.has("--causal-offset") || hides || biases || !rotary.absent()) return;
   throw Failure("--causal-offset is for --causal, windows, rotation and biases by position, and there is none");
 }
 

@@ -632,6 +632,9 @@ struct RotaryEmbedding {
   ConstTensorView cosines, sines;       // (P, R / 2) for positions 0 to P - 1, an attention factor included
   float attention_factor = 1.0f;        // multiplies cosines and sines; 1 where these are given
   bool interleaved = false;             // pair n is (2n, 2n + 1) as GPT-J has it, else (n, n + R / 2)
+
+  /// Whether nothing is rotated: no frequencies and no tables.
+  bool absent() const { return inverse_frequencies.absent() && cosines.absent() && sines.absent(); }
 };
 
 /// Rotates the rows of all heads.

@@ -199,7 +199,7 @@ attend_code attend_mha_get_config(const attend_mha* layer, attend_mha_config* co
     const attend_rotary_embedding turns = c_rotary_of(made.rotary);
     const attend_code code = report(give_back("rotary", "attend_rotary_embedding", &turns, sizeof turns, rotary), error);
     if (code != ATTEND_OK) return code;
-    if (rotates(made.rotary)) whole.rotary = rotary;
+    if (!made.rotary.absent()) whole.rotary = rotary;
   }
   return report(give_back("config", "attend_mha_config", &whole, sizeof whole, config), error);
 }

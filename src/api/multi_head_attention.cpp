@@ -179,7 +179,7 @@ void add_head_rows(const Layer& layer, const LayerCall& call, Forward* forward) 
   const auto head_rows = [&](int which, std::int64_t count, const float* norm, const RowPositions& positions) -> HeadRows {
     const Projection& projection = forward->projections[which];
     return {&layer.kernels, projection.rows, projection.output, projection.output_rows, count, layer.sizes.depth,
-            norm, layer.config.norm_epsilon, rotates(rotary) ? &rotary : nullptr, positions};
+            norm, layer.config.norm_epsilon, rotary.absent() ? nullptr : &rotary, positions};
   };
   forward->query_rows = head_rows(query_projection, layer.sizes.heads, norms_queries(layer.config) ? layer.packed + layer.layout.query_norm : nullptr,
                                   query_positions(call, visibility));

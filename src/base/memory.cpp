@@ -11,6 +11,20 @@
 
 namespace attend {
 
+namespace {
+
+// Whole pages may become huge ones; where the system has none, nothing happens.
+void advise_huge_pages(std::uintptr_t from, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  (void)madvise(reinterpret_cast<void*>(from), bytes, MADV_HUGEPAGE);
+#else
+  (void)from;
+  (void)bytes;
+#endif
+}
+
+}  // namespace
+
 Allocator allocator = aligned_alloc;
 
 void* allocate(std::size_t bytes) noexcept {
@@ -19,27 +33,17 @@ void* allocate(std::size_t bytes) noexcept {
 }
 
 void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
-#if defined(MADV_HUGEPAGE)
   constexpr std::size_t least = 4 << 20, page = 64 << 10;  // no page is larger, but for huge ones
   if (bytes < least) return;
   const std::size_t lost = page - reinterpret_cast<std::uintptr_t>(memory) % page;
-  (void)madvise(static_cast<char*>(memory) + lost, (bytes - lost) / page * page, MADV_HUGEPAGE);
-#else
-  (void)memory;
-  (void)bytes;
-#endif
+  advise_huge_pages(reinterpret_cast<std::uintptr_t>(memory) + lost, (bytes - lost) / page * page);
 }
 
 void prefer_huge_pages_later(void* memory, std::size_t bytes) noexcept {
-#if defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t page = 2 << 20;
   const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(memory);
   const std::uintptr_t from = (start + 2 * page - 1) / page * page, to = (start + bytes) / page * page;
-  if (from < to) (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#else
-  (void)memory;
-  (void)bytes;
-#endif
+  if (from < to) advise_huge_pages(from, to - from);
 }
 
 void release(void* memory) noexcept { std::free(memory); }

@@ -34,7 +34,7 @@ Status check_given_positions(const char* name, const IndexView& positions, std::
 
 // Checks positions that are given; validate_counted_positions checks the others.
 Status check_rotary_positions(const RotaryEmbedding& rotary, const Operands& operands, const AttentionOptions& options) {
-  if (!rotates(rotary)) return check_no_positions(options);
+  if (rotary.absent()) return check_no_positions(options);
   const std::int64_t limit = rotary.cosines.absent() ? -1 : rotary.cosines.sizes[0];
   ATTEND_CHECK(check_given_positions("query_positions", options.query_positions, operands.batch, operands.queries, limit));
   return check_given_positions("key_positions", options.key_positions, operands.batch, operands.keys, limit);
@@ -92,7 +92,7 @@ Status validate_config(const MultiHeadAttentionConfig& config) noexcept {
   for (const std::int64_t width : layer.inputs) widest = larger(widest, width);
   ATTEND_CHECK(check_precision(precision_of(config), widest));
   ATTEND_CHECK(check_epsilon("norm_epsilon", config.norm_epsilon));
-  if (rotates(config.rotary)) {
+  if (!config.rotary.absent()) {
     ATTEND_CHECK(check_rotary("rotary.", config.rotary, "a head", layer.depth));
     ATTEND_CHECK(check_attention_factor("rotary.", config.rotary));
   }

@@ -86,10 +86,6 @@ int weight_group_of(const Config& config) {
   return config.weight_group > 0 ? config.weight_group : 32;
 }
 
-inline bool rotates(const RotaryEmbedding& rotary) {
-  return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent() || !rotary.sines.absent();
-}
-
 inline bool norms_queries(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_queries; }
 inline bool norms_keys(const MultiHeadAttentionConfig& config) { return config.qk_norm && config.norm_keys; }
 

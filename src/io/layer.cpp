@@ -583,14 +583,11 @@ Status count_heads(const TensorFile& file, std::int64_t num_heads, const LoadOpt
   return {};
 }
 
-/// Whether an embedding turns anything.
-bool rotates(const RotaryEmbedding& rotary) { return !rotary.inverse_frequencies.absent() || !rotary.cosines.absent(); }
-
 /// The rotation that a GGUF file says its layers have, with its frequencies in `memory`.
 Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWeights* found, std::vector<float>* memory, std::vector<std::string>* remarks) {
   const ModelFacts& model = file.model();
   Rotation rotation = Rotation::none;
-  if (rotates(options.rotary) || options.unrotated || !is_gguf(file) || !find_rotation(model.architecture, &rotation) || rotation == Rotation::none) return {};
+  if (!options.rotary.absent() || options.unrotated || !is_gguf(file) || !find_rotation(model.architecture, &rotation) || rotation == Rotation::none) return {};
   const std::int64_t width = rotated_width(model, found->config.num_hiddens / found->config.num_heads);
   const double base = model.rotary_base == 0.0 ? 10000.0 : model.rotary_base;
   RotaryScaling scaling;
@@ -622,7 +619,7 @@ Status read_rotation(const TensorFile& file, const LoadOptions& options, LayerWe
 /// Tells of weights that are rotated in their model, by their names, and are not here.
 std::string remark_of_rotation(const LayerWeights& found, const LoadOptions& options) {
   const std::string_view convention = found.convention;
-  if (rotates(found.config.rotary) || options.unrotated || (convention != "Llama" && convention != "Phi-3")) return "";
+  if (!found.config.rotary.absent() || options.unrotated || (convention != "Llama" && convention != "Phi-3")) return "";
   return "the weights have " + std::string(convention) + "'s names, whose layers rotate queries and keys to their positions; without " + options.names.rotary +
          " nothing is rotated (" + options.names.unrotated + " says that this is right)";
 }
