@@ -538,6 +538,9 @@ TEST_CASE("tool: sdpa is attention() on files, and run takes masks") {
   const Outcome summary = run({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy"});
   CHECK(summary.code == 0);
   CHECK(contains(summary.out, "(2, 4, 5, 3)"));
+  const Outcome quiet = run({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy", "--quiet"});
+  CHECK(quiet.code == 0);
+  CHECK((quiet.out + quiet.err).empty());
   check_refused({"sdpa", "--query", layer / "q.npy", "--key", layer / "v.npy", "--value", layer / "v.npy"}, {"--key", "(2, 2, 7, 3)"});
   check_refused({"sdpa", "--query", layer / "q.npy", "--key", layer / "k.npy", "--value", layer / "v.npy", "--window-left", "-2"}, {"--window-left '-2'"});
 
@@ -890,6 +893,11 @@ TEST_CASE("tool: quantize writes what can be worked out by hand") {
   CHECK(outcome.code == 0);
   CHECK(outcome.out == contents(folder / "out.safetensors"));
   CHECK(contains(outcome.err, "all tensors: "));
+  outcome = run({"quantize", folder / "in.safetensors", "/dev/stdout", "--heads", "1", "--ignore", "other", "--weights", "bf16",
+                 "--quiet"});
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out == contents(folder / "out.safetensors"));
+  CHECK(outcome.err.empty());
 }
 
 TEST_CASE("tool: a layer of a file that quantize wrote has the bits of one that is made of the original in that type") {

@@ -322,6 +322,27 @@ ConvertedLayer quantized_layer(const Arguments& arguments, const io::TensorFile&
   return layer;
 }
 
+/// For each matrix, each layer's output and the whole file, what it was, what it is, and what that costs.
+void print_account(std::FILE* stream, const io::TensorFile& file, const std::vector<ConvertedLayer>& layers, std::size_t bytes) {
+  std::size_t bytes_before = 0;
+  for (const io::TensorEntry& entry : file.entries()) bytes_before += is_gguf(file) ? 0 : entry.end - entry.begin;
+  for (const ConvertedLayer& layer : layers) {
+    for (const Converted& one : layer.matrices) {
+      const std::string line = terminal_text(one.name) + ' ' + io::shape_text(one.shape);
+      if (one.kept) std::fprintf(stream, "%s: %s already\n", line.c_str(), one.is.c_str());
+      else std::fprintf(stream, "%s: %s to %s, %zu bytes to %zu, off by %.3g\n", line.c_str(), one.was.c_str(), one.is.c_str(), one.bytes_before,
+                        one.matrix.size(), one.matrix.error);
+      if (is_gguf(file)) bytes_before += one.bytes_before;
+    }
+    for (const auto& vector : layer.vectors) bytes_before += vector.second.owned.size() * sizeof(float);
+    const std::string whose = layers.size() == 1 ? "" : " of " + terminal_text(layer.prefix);
+    std::fprintf(stream, "the %s layer's output%s on %s: off by %.3g\n", layer.convention.c_str(), whose.c_str(),
+                 terminal_text(layer.input).c_str(), layer.error);
+  }
+  const char* const of = !is_gguf(file) ? "" : layers.size() == 1 ? " of the layer" : " of the layers";
+  std::fprintf(stream, "all tensors%s: %zu bytes to %zu\n", of, bytes_before, bytes);
+}
+
 int quantize(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
@@ -350,20 +371,7 @@ int quantize(const Arguments& arguments) {
   require(io::write_safetensors(out, tensors, file.metadata()));
   progress.clear();
 
-  std::size_t bytes_before = 0;
-  for (const io::TensorEntry& entry : file.entries()) bytes_before += is_gguf(file) ? 0 : entry.end - entry.begin;
-  for (const ConvertedLayer& layer : layers) {
-    for (const Converted& one : layer.matrices) {
-      const std::string line = terminal_text(one.name) + ' ' + io::shape_text(one.shape);
-      if (one.kept) std::fprintf(stream, "%s: %s already\n", line.c_str(), one.is.c_str());
-      else std::fprintf(stream, "%s: %s to %s, %zu bytes to %zu, off by %.3g\n", line.c_str(), one.was.c_str(), one.is.c_str(), one.bytes_before, one.matrix.size(), one.matrix.error);
-      if (is_gguf(file)) bytes_before += one.bytes_before;
-    }
-    for (const auto& vector : layer.vectors) bytes_before += vector.second.owned.size() * sizeof(float);
-    const std::string whose = layers.size() == 1 ? "" : " of " + terminal_text(layer.prefix);
-    std::fprintf(stream, "the %s layer's output%s on %s: off by %.3g\n", layer.convention.c_str(), whose.c_str(), terminal_text(layer.input).c_str(), layer.error);
-  }
-  std::fprintf(stream, "all tensors%s: %zu bytes to %zu\n", is_gguf(file) ? layers.size() == 1 ? " of the layer" : " of the layers" : "", bytes_before, total(tensors));
+  if (!arguments.has("--quiet")) print_account(stream, file, layers, total(tensors));
   std::set<std::string> flags;
   for (const ConvertedLayer& layer : layers) flags.insert(layer.flags);
   for (const std::string& one : flags) {
@@ -401,6 +409,7 @@ const Verb quantize_verb = {
         {
             {"--input", "X.npy", "queries, keys and values (B, L, width) for the layer's output; default: random tokens"},
             {"--seed", "N", "the seed of random tokens; default: 1"},
+            {"--quiet", nullptr, "does not print what the new numbers are off by"},
         },
     }),
     quantize,

@@ -55,7 +55,7 @@ int sdpa(const Arguments& arguments) {
   outputs.write({{"--out", &output}, {"--lse", &lse}, {"--attn-weights", &weights}});
   print_remark("sdpa", visibility.remark());
   print_remark("sdpa", expectation.remark(output));
-  if (outputs.none() && !expectation.given()) {
+  if (outputs.none() && !expectation.given() && !arguments.has("--quiet")) {
     std::printf("output %s in %.0f us; give --out to keep it\n", io::shape_text(output.shape).c_str(), seconds * 1e6);
   }
   return expectation.compare(output, outputs.text_stream()) ? 0 : 1;
@@ -88,6 +88,7 @@ const Verb sdpa_verb = {
             {"--attn-weights", "W.npy", "where the attention weights go, (B, H, L, S)"},
         },
         expectation_flags(),
+        {{"--quiet", nullptr, "does not print the line of the shape and the time"}},
     }),
     sdpa,
 };
