@@ -150,7 +150,7 @@ TEST_CASE("language model: greedy tokens are those of a plain model in torch, on
     CAPTURE(engine_test::name_of(isa));
     const LanguageModel model(file, {}, isa);
     CHECK(model.vocabulary() == 480);
-    CHECK(model.context() == 1000);
+    CHECK(LanguageModel::context(file) == 1000);
     CHECK(model.isa() == isa);
     for (const Golden& golden : goldens()) {
       const Ids answer = greedy(model, golden.prompt, golden.answer.size());

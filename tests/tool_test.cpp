@@ -2251,7 +2251,11 @@ TEST_CASE("tool: generate ends where the model ends the text, or has read all th
     write_model_with(path, "tokenizer.ggml.eos_token_id", second);
   }
   write_model_with(path, "llama.context_length", 2);
+  std::string without_norm = contents(path);
+  without_norm.replace(without_norm.find("ffn_norm"), 8, "ffn_none");
+  write(path, without_norm);  // a model that cannot be loaded: a prompt that is too long is refused before that
   check_refused({"generate", "It isn't", "--model", path}, {"PROMPT: 3 tokens, but the model reads at most 2"});
+  check_refused({"generate", "a", "--model", path}, {"ffn_none"});
 }
 
 TEST_CASE("tool: a type has a short name and a whole one, and the whole one is printed") {

@@ -177,14 +177,17 @@ int run(const Arguments& arguments) {
   const BytePair tokenizer(file);
   const std::string prompt = arguments.text("PROMPT");
   const std::vector<std::int32_t> tokens = tokenizer.encode(arguments.has("--chat") ? chat_prompt(file, arguments.text("--system"), prompt) : prompt);
+  if (tokens.empty()) throw Failure("PROMPT: the model has no token for any of its bytes");
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size()), context = LanguageModel::context(file);
+  const std::int64_t room = context == 0 ? count + most : context;
+  if (count > room) {
+    throw Failure(format("PROMPT: %lld tokens, but the model reads at most %lld", static_cast<long long>(count), static_cast<long long>(room)));
+  }
+  const std::int64_t continued = std::min(most, room - count + 1);  // the last token is not read
   const LanguageModel model(file, precision, isa);
   if (static_cast<std::int64_t>(tokenizer.size()) != model.vocabulary()) {
     throw Failure(format("%s: %zu tokens, but rows of %lld in token_embd.weight", io::quoted(file.path()).c_str(), tokenizer.size(), static_cast<long long>(model.vocabulary())));
   }
-  if (tokens.empty()) throw Failure("PROMPT: the model has no token for any of its bytes");
-  const std::int64_t count = static_cast<std::int64_t>(tokens.size()), room = model.context() == 0 ? count + most : model.context();
-  if (count > room) throw Failure(format("PROMPT: %lld tokens, but the model reads at most %lld", static_cast<long long>(count), static_cast<long long>(room)));
-  const std::int64_t continued = std::min(most, room - count + 1);  // the last token is not read
   Reading reading(model, count + continued - 1, cache_type, threads.threads());
   progress.clear();
 

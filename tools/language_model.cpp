@@ -66,10 +66,11 @@ TensorView rows_of(std::vector<float>& values, std::int64_t rows, std::int64_t w
 
 }  // namespace
 
+std::int64_t LanguageModel::context(const io::GgufFile& file) { return count_of(file, "llama.context_length", false); }
+
 LanguageModel::LanguageModel(const io::GgufFile& file, const Precision& precision, Isa isa) {
   const std::string& architecture = file.model().architecture;
   if (architecture != "llama") refuse(file, "a model of the architecture " + io::quoted(architecture) + "; there is llama");
-  context_ = count_of(file, "llama.context_length", false);
   hiddens_ = count_of(file, "llama.feed_forward_length");
   const std::int64_t width = count_of(file, "llama.embedding_length"), blocks = count_of(file, "llama.block_count");
   const char* const epsilon = "llama.attention.layer_norm_rms_epsilon";

@@ -18,9 +18,9 @@ class LanguageModel {
   /// Loads an open file, which outlives the model. Where precision asks for int4, the scores of tokens take int8. Throws Failure.
   LanguageModel(const io::GgufFile& file, const Precision& precision, Isa isa);
 
+  /// How many tokens the model of a file was trained to read; 0: the file does not say it. Throws Failure.
+  static std::int64_t context(const io::GgufFile& file);
   std::int64_t vocabulary() const noexcept { return embedding_.tokens(); }
-  /// How many tokens it was trained to read; 0: the file does not say it.
-  std::int64_t context() const noexcept { return context_; }
   Isa isa() const noexcept { return scores_.config().isa; }
   /// Of the weights in memory, without the embedding, which stays in the file.
   std::size_t weight_bytes() const noexcept;
@@ -35,7 +35,7 @@ class LanguageModel {
   };
   Block read_block(const io::GgufFile& file, std::int64_t number, const Precision& precision, Isa isa) const;
 
-  std::int64_t context_ = 0, hiddens_ = 0;  // hiddens_: of the feed-forward networks
+  std::int64_t hiddens_ = 0;  // of the feed-forward networks
   float epsilon_ = 0.0f;
   TokenEmbedding embedding_;
   std::vector<Block> blocks_;
