@@ -182,7 +182,7 @@ TEST_CASE("C API: slopes and rotary frequencies are those of the C++ API, by eve
   require_done(attend_default_alibi_slopes(6, &given_slopes, &problem));
   REQUIRE_OK(default_alibi_slopes(6, slopes_twin.view));
   CHECK_SAME_BITS(slopes, slopes_twin);
-  check_invalid(attend_default_alibi_slopes(7, &given_slopes, &problem), "slopes: shape (6), expected (7)");
+  check_invalid(attend_default_alibi_slopes(7, &given_slopes, &problem), "slopes: shape (6,), expected (7,)");
 
   attend_rotary_scaling base = {};
   base.size = sizeof base;

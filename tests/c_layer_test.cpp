@@ -174,7 +174,7 @@ TEST_CASE("C API: stored matrices give the bits of the C++ layer that takes them
       refused(": shape (20, 19), expected (20, 20)");
       if (int8) {
         matrices[which].scales.sizes[0] = 19;
-        refused(": shape (19), expected (20)");
+        refused(": shape (19,), expected (20,)");
       }
       matrices[which].halves = int8 ? c_view<attend_half_tensor>(View<const std::uint16_t>(halves[which].data(), width, width)) : attend_half_tensor();
       matrices[which].integers = int8 ? attend_int8_tensor() : c_view<attend_int8_tensor>(View<const std::int8_t>(integers[which].data(), width, width));
@@ -471,12 +471,12 @@ TEST_CASE("C API: each field of a layer's config is in what config() gives, and 
   refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_group = 32; }, "weight_group: 32, but weight_type is float32");
   refused([](attend_mha_config& c, attend_mha_weights&) { c.weight_type = ATTEND_WEIGHTS_FLOAT16; },
           "low_precision: null, but weight_type is float16");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.query_bias.sizes[0] = 19; }, "weights.query_bias: shape (19)");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.key_bias.sizes[0] = 19; }, "weights.key_bias: shape (19)");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.value_bias.sizes[0] = 19; }, "weights.value_bias: shape (19)");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.output_bias.sizes[0] = 19; }, "weights.output_bias: shape (19)");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.query_norm.sizes[0] = 9; }, "weights.query_norm: shape (9)");
-  refused([](attend_mha_config&, attend_mha_weights& w) { w.key_norm.sizes[0] = 9; }, "weights.key_norm: shape (9)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.query_bias.sizes[0] = 19; }, "weights.query_bias: shape (19,)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.key_bias.sizes[0] = 19; }, "weights.key_bias: shape (19,)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.value_bias.sizes[0] = 19; }, "weights.value_bias: shape (19,)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.output_bias.sizes[0] = 19; }, "weights.output_bias: shape (19,)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.query_norm.sizes[0] = 9; }, "weights.query_norm: shape (9,)");
+  refused([](attend_mha_config&, attend_mha_weights& w) { w.key_norm.sizes[0] = 9; }, "weights.key_norm: shape (9,)");
   check_invalid(attend_mha_make(nullptr, &weights, nullptr, 0, &none, &problem), "config: null");
   const Config config(base);
   check_invalid(attend_mha_make(&config.value, nullptr, nullptr, 0, &none, &problem), "weights: null");

@@ -650,7 +650,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     refuse(cache.append(part_of(k, 3, 0, 19), v), "k: shape (3, 2, 5, 19), expected (3, 2, 5, 20)");
     refuse(cache.append(k, part_of(v, 2, 0, 4)), "v: shape (3, 2, 4, 9), expected (3, 2, 5, 9)");
     refuse(cache.append(k, part_of(v, 1, 0, 1)), "v: shape (3, 1, 5, 9), expected (3, 2, 5, 9)");
-    refuse(cache.append(k, v, IndexView(many, 2)), "counts: shape (2), expected (3)");
+    refuse(cache.append(k, v, IndexView(many, 2)), "counts: shape (2,), expected (3,)");
     refuse(cache.append(k, v, IndexView(many, B)), "counts: [1] is -1, expected 0 to 5");
     refuse(cache.append(k, v, IndexView(more, B)), "counts: [2] is 6, expected 0 to 5");
     OperationOptions threads;
@@ -719,7 +719,7 @@ TEST_CASE("cache: bad calls are refused by name, and everything stays as it was"
     const std::vector<std::uint8_t> shown(61, 1);
     wrong = options;
     wrong.mask = BoolMaskView(shown.data(), 61);
-    refuse_call(q, {}, output.view, wrong, "mask: shape (61) does not broadcast to (B, H, L, S) = (3, 4, 5, 60)");
+    refuse_call(q, {}, output.view, wrong, "mask: shape (61,) does not broadcast to (B, H, L, S) = (3, 4, 5, 60)");
     std::int64_t numbers[600] = {};
     TensorView over_counts = output.view;
     over_counts.data = reinterpret_cast<float*>(numbers);

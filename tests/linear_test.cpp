@@ -274,7 +274,7 @@ TEST_CASE("Linear: errors") {
   };
   const ConstTensorView x = input.view;
   const TensorView y = output.view;
-  refuse("input: shape (4) has 1 axes, expected 2 or 3", ConstTensorView(x.data, 4), y);
+  refuse("input: shape (4,) has 1 axes, expected 2 or 3", ConstTensorView(x.data, 4), y);
   refuse("input: shape (3, 6), expected (3, 4)", ConstTensorView(y.data, 3, 6), y);
   refuse("output: shape (3, 4), expected (3, 6)", x, TensorView(y.data, 3, 4));
   refuse("output: its memory meets that of input", ConstTensorView(y.data, 3, 4), y);

@@ -252,7 +252,7 @@ TEST_CASE("padding: masks that do not fit are refused by name, with what would f
   options.valid_starts = IndexView(starts, B);
   refused(options, "valid_starts: [1] is -1, expected 0 or more");
   options.valid_starts = IndexView(starts, 1);
-  refused(options, "valid_starts: shape (1), expected (2)");
+  refused(options, "valid_starts: shape (1,), expected (2,)");
   options.valid_starts = {};
   options.key_padding_mask = BoolMaskView(bytes, B, 5);
   options.query_starts = options.key_starts = IndexView(packed, 2);

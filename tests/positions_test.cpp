@@ -518,13 +518,13 @@ TEST_CASE("rotary_embedding: errors") {
   refuse_rotary("inverse_frequencies: absent, and cosines and sines are, too", [](Call c) { c.rotary.inverse_frequencies = {}; });
   refuse_rotary("inverse_frequencies: given together with cosines or sines, expected one of the two", [](Call c) { c.rotary.sines = c.sines.view; });
   refuse_rotary("inverse_frequencies: shape (20, 4) has 2 axes, expected 1", [](Call c) { c.rotary.inverse_frequencies = c.cosines.view; });
-  refuse_rotary("inverse_frequencies: shape (6) rotates more than the width of input, 10", [](Call c) { c.rotary.inverse_frequencies = with_size(c.rotary.inverse_frequencies, 0, 6); });
+  refuse_rotary("inverse_frequencies: shape (6,) rotates more than the width of input, 10", [](Call c) { c.rotary.inverse_frequencies = with_size(c.rotary.inverse_frequencies, 0, 6); });
   refuse_rotary("inverse_frequencies: stride -1 of axis 0, expected 0 or more", [](Call c) { c.rotary.inverse_frequencies.strides[0] = -1; });
   refuse_rotary("output: its memory meets that of inverse_frequencies", [](Call c) { c.rotary.inverse_frequencies.data = c.output.view.data; });
   refuse_rotary("attention_factor: inf, expected a finite number", [](Call c) { c.rotary.attention_factor = infinite; });
   refuse_rotary("attention_factor: nan, expected a finite number", [](Call c) { c.rotary.attention_factor = not_a_number; });
   refuse_rotary("positions: shape () has 0 axes, expected 1 or 2", [](Call c) { c.positions.rank = 0; });
-  refuse_rotary("positions: shape (4), expected (5)", [](Call c) { c.positions = IndexView(c.numbers.data(), 4); });
+  refuse_rotary("positions: shape (4,), expected (5,)", [](Call c) { c.positions = IndexView(c.numbers.data(), 4); });
   refuse_rotary("positions: shape (2, 4), expected (2, 5)", [](Call c) { c.positions = IndexView(c.numbers.data(), 2, 4); });
   refuse_rotary("positions: data is null, but its shape is (2, 5)", [](Call c) { c.positions.data = nullptr; });
   refuse_rotary("output: its memory meets that of positions", [](Call c) { c.positions.data = reinterpret_cast<const std::int64_t*>(c.output.view.data); });
@@ -566,8 +566,8 @@ TEST_CASE("rms_norm: errors") {
   const ConstTensorView x = input.view, w = weight.view;
   const TensorView y = output.view;
   refuse("input: shape (2, 3, 5) has 3 axes, expected 4", ConstTensorView(x.data, 2, 3, 5), w, 0.0f, y);
-  refuse("weight: shape (9), expected (10)", x, with_size(w, 0, 9), 0.0f, y);
-  refuse("weight: data is null, but its shape is (10)", x, with_data(w, static_cast<const float*>(nullptr)), 0.0f, y);
+  refuse("weight: shape (9,), expected (10,)", x, with_size(w, 0, 9), 0.0f, y);
+  refuse("weight: data is null, but its shape is (10,)", x, with_data(w, static_cast<const float*>(nullptr)), 0.0f, y);
   refuse("epsilon: -1, expected a finite number, 0 or more", x, w, -1.0f, y);
   refuse("epsilon: inf, expected a finite number, 0 or more", x, w, infinite, y);
   refuse("epsilon: nan, expected a finite number, 0 or more", x, w, not_a_number, y);
@@ -597,7 +597,7 @@ TEST_CASE("rotary_frequencies: errors") {
   refuse("base: 1, expected a finite number above 1", 16, 1.0, {}, view);
   refuse("base: inf, expected a finite number above 1", 16, static_cast<double>(infinite), {}, view);
   refuse("base: nan, expected a finite number above 1", 16, static_cast<double>(not_a_number), {}, view);
-  refuse("inverse_frequencies: shape (8), expected (7)", 14, 10000.0, {}, view);
+  refuse("inverse_frequencies: shape (8,), expected (7,)", 14, 10000.0, {}, view);
   refuse("inverse_frequencies: stride 0 of axis 0 makes elements of an output share memory", 16, 10000.0, {}, with_stride(view, 0, 0));
   refuse("kind: 5 is not one of attend::RotaryScalingKind", 16, 10000.0, scaling_of(static_cast<RotaryScalingKind>(5), 1.0), view);
   refuse("factor: 0, expected a finite number above 0", 16, 10000.0, scaling_of(RotaryScalingKind::linear, 0.0), view);

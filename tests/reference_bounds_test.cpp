@@ -276,7 +276,7 @@ TEST_CASE("compare: within the tolerance or not") {
   CHECK(compare(actual, expected, Array({2}, {0.5, 1})).ok);  // one a row
   CHECK(compare(actual, expected, Array({2}, {1, 0.5})).first == 3);
   CHECK(compare(actual, expected, Array({2, 2}, {0, 0.5, 0, 1})).ok);  // one an element
-  CHECK(compare(actual, Array({4}, {1, 2.5, 3, 3}), 1.0).message == "shape (2, 2), expected (4)");
+  CHECK(compare(actual, Array({4}, {1, 2.5, 3, 3}), 1.0).message == "shape (2, 2), expected (4,)");
   CHECK_FALSE(compare(actual, Array({4}, {1, 2.5, 3, 3}), 1.0).ok);
   CHECK(compare(Array::zeros({0, 3}), Array::zeros({0, 3}), 0.0).ok);
 }

@@ -316,7 +316,7 @@ TEST_CASE("errors: configs") {
   config = good.config;
   const float numbers[12] = {};
   config.rotary.inverse_frequencies = ConstTensorView(numbers, 3);
-  refuse(config, "rotary.inverse_frequencies: shape (3) rotates more than the width of a head, 4");
+  refuse(config, "rotary.inverse_frequencies: shape (3,) rotates more than the width of a head, 4");
   config.rotary.inverse_frequencies = ConstTensorView(numbers, 2);
   config.rotary.cosines = ConstTensorView(numbers, 6, 2);
   refuse(config, "rotary.inverse_frequencies: given together with cosines or sines, expected one of the two");
@@ -373,7 +373,7 @@ TEST_CASE("errors: weights that disagree with the config") {
     view = with_size(right, 0, 11);
     refuse(weights, name + ": shape (11, " + inputs + "), expected (12, " + inputs + ")");
     view = with_rank(right, 1);
-    refuse(weights, name + ": shape (12) has 1 axes, expected 2");
+    refuse(weights, name + ": shape (12,) has 1 axes, expected 2");
     view = ConstTensorView();
     refuse(weights, name + ": shape () has 0 axes, expected 2");
     view = with_data<const float>(right, nullptr);
@@ -392,9 +392,9 @@ TEST_CASE("errors: weights that disagree with the config") {
     const std::string name = bias.name;
     MultiHeadAttentionWeights weights = good.weights;
     weights.*bias.view = with_size(good.weights.*bias.view, 0, 13);
-    refuse(weights, name + ": shape (13), expected (12)");
+    refuse(weights, name + ": shape (13,), expected (12,)");
     weights.*bias.view = with_data<const float>(good.weights.*bias.view, nullptr);
-    refuse(weights, name + ": data is null, but its shape is (12)");
+    refuse(weights, name + ": data is null, but its shape is (12,)");
   }
 }
 
@@ -416,10 +416,10 @@ TEST_CASE("errors: weights of grouped heads, of heads of a width of their own, a
   refuse(&MultiHeadAttentionWeights::key, 0, 20, "weights.key: shape (20, 12), expected (10, 12)");
   refuse(&MultiHeadAttentionWeights::value, 0, 20, "weights.value: shape (20, 12), expected (10, 12)");
   refuse(&MultiHeadAttentionWeights::output, 1, 12, "weights.output: shape (7, 12), expected (7, 20)");
-  refuse(&MultiHeadAttentionWeights::key_bias, 0, 20, "weights.key_bias: shape (20), expected (10)");
-  refuse(&MultiHeadAttentionWeights::output_bias, 0, 12, "weights.output_bias: shape (12), expected (7)");
-  refuse(&MultiHeadAttentionWeights::query_norm, 0, 20, "weights.query_norm: shape (20), expected (5)");
-  refuse(&MultiHeadAttentionWeights::key_norm, 0, 4, "weights.key_norm: shape (4), expected (5)");
+  refuse(&MultiHeadAttentionWeights::key_bias, 0, 20, "weights.key_bias: shape (20,), expected (10,)");
+  refuse(&MultiHeadAttentionWeights::output_bias, 0, 12, "weights.output_bias: shape (12,), expected (7,)");
+  refuse(&MultiHeadAttentionWeights::query_norm, 0, 20, "weights.query_norm: shape (20,), expected (5,)");
+  refuse(&MultiHeadAttentionWeights::key_norm, 0, 4, "weights.key_norm: shape (4,), expected (5,)");
   config.norm_keys = false;
   refuse(&MultiHeadAttentionWeights::key_norm, 0, 5, "weights.key_norm: given, but config.norm_keys is false");
   config.norm_queries = false;
@@ -464,7 +464,7 @@ TEST_CASE("errors: positions and packed sequences of a layer") {
   }
   refuse(rotating, options, "query_positions: [2] is 6, with offset 0 outside of [0, 6)");
   options.query_positions = IndexView(numbers, 2);
-  refuse(rotating, options, "query_positions: shape (2), expected (3)");
+  refuse(rotating, options, "query_positions: shape (2,), expected (3,)");
   options.query_positions = IndexView(numbers, 3, 3);
   refuse(rotating, options, "query_positions: shape (3, 3), expected (2, 3)");
   options = AttentionOptions();
@@ -493,7 +493,7 @@ TEST_CASE("errors: positions and packed sequences of a layer") {
   options.query_starts = IndexView(starts, 3);
   refuse(rotating, options, "query_starts: cannot go with no key_starts");
   options.key_starts = IndexView(key_starts, 3);
-  refuse(rotating, options, "query_starts: shape (3) with a batch of 2, expected one more than the sequences, and a batch of 1");
+  refuse(rotating, options, "query_starts: shape (3,) with a batch of 2, expected one more than the sequences, and a batch of 1");
   CHECK(rotating.attention.workspace_bytes({2, 3, 5}, options) == 0);
   CHECK(rotating.attention.workspace_bytes({1, 4, 5}, options) == 0);
   CHECK(rotating.attention.workspace_bytes({1, 3, 5}, options) > 0);
@@ -735,7 +735,7 @@ TEST_CASE("errors: MultiHeadAttention::forward") {
     call.refuse("output: data is null, but its shape is (2, 3, 12)");
     restore();
     call.lengths_view = with_data<const std::int64_t>(lengths, nullptr);
-    call.refuse("valid_lens: data is null, but its shape is (2)");
+    call.refuse("valid_lens: data is null, but its shape is (2,)");
     restore();
     call.options.attention_weights = with_data<float>(weights, nullptr);
     call.refuse("attention_weights: data is null, but its shape is (2, 3, 3, 5)");
@@ -747,7 +747,7 @@ TEST_CASE("errors: MultiHeadAttention::forward") {
     call.lengths_view = LengthsView(numbers, 2, 3);
     call.refuse("valid_lens: [0, 1] is -2, expected 0 or more");
     call.lengths_view = LengthsView(numbers, 3);
-    call.refuse("valid_lens: shape (3), expected (2)");
+    call.refuse("valid_lens: shape (3,), expected (2,)");
     call.lengths_view = LengthsView(numbers, 3, 2);
     call.refuse("valid_lens: shape (3, 2), expected (2, 3)");
     call.lengths_view = LengthsView(numbers, 2, 1);
@@ -922,14 +922,14 @@ TEST_CASE("errors: matmul") {
     CHECK(output.untouched());
   };
   const ConstTensorView a_view = a.view, b_view = b.view, bias_view = bias.view;
-  refuse(with_rank(a_view, 1), b_view, bias_view, output.view, "a: shape (2) has 1 axes, expected 2 or 3");
+  refuse(with_rank(a_view, 1), b_view, bias_view, output.view, "a: shape (2,) has 1 axes, expected 2 or 3");
   refuse(ConstTensorView(a_view.data, 1, 2, 3, 4), b_view, bias_view, output.view, "a: shape (1, 2, 3, 4) has 4 axes, expected 2 or 3");
-  refuse(a_view, with_rank(b_view, 1), bias_view, output.view, "b: shape (4) has 1 axes, expected 2 or 3");
+  refuse(a_view, with_rank(b_view, 1), bias_view, output.view, "b: shape (4,) has 1 axes, expected 2 or 3");
   refuse(ConstTensorView(a_view.data, 3, 4), batched_b.view, bias_view, output.view, "b: shape (2, 4, 5) has 3 axes, expected 2");
   refuse(a_view, with_size(b_view, 0, 3), bias_view, output.view, "b: shape (3, 5), expected (4, 5)");
   refuse(a_view, b_view, bias_view, output.view, "b: shape (4, 5), expected (4, 4)", true);
   refuse(a_view, with_size(ConstTensorView(batched_b.view), 0, 1), bias_view, output.view, "b: shape (1, 4, 5), expected (2, 4, 5)");
-  refuse(a_view, b_view, with_size(bias_view, 0, 4), output.view, "bias: shape (4), expected (5)");
+  refuse(a_view, b_view, with_size(bias_view, 0, 4), output.view, "bias: shape (4,), expected (5,)");
   refuse(a_view, b_view, ConstTensorView(bias_view.data, 1, 5), output.view, "bias: shape (1, 5) has 2 axes, expected 1");
   refuse(a_view, b_view, bias_view, with_size(output.view, 1, 2), "output: shape (2, 2, 5), expected (2, 3, 5)");
   refuse(a_view, b_view, bias_view, with_rank(output.view, 2), "output: shape (2, 3) has 2 axes, expected 3");
@@ -939,7 +939,7 @@ TEST_CASE("errors: matmul") {
   refuse(a_view, b_view, bias_view, with_data(output.view, bias.view.data), "output: its memory meets that of bias");
   refuse(with_data<const float>(a_view, nullptr), b_view, bias_view, output.view, "a: data is null, but its shape is (2, 3, 4)");
   refuse(a_view, with_data<const float>(b_view, nullptr), bias_view, output.view, "b: data is null, but its shape is (4, 5)");
-  refuse(a_view, b_view, with_data<const float>(bias_view, nullptr), output.view, "bias: data is null, but its shape is (5)");
+  refuse(a_view, b_view, with_data<const float>(bias_view, nullptr), output.view, "bias: data is null, but its shape is (5,)");
   refuse(a_view, b_view, bias_view, with_data<float>(output.view, nullptr), "output: data is null, but its shape is (2, 3, 5)");
   refuse(with_stride(a_view, 2, -1), b_view, bias_view, output.view, "a: stride -1 of axis 2, expected 0 or more");
   refuse(with_size(a_view, 1, -1), b_view, bias_view, output.view, "a: shape (2, -1, 4) has a negative size");
@@ -975,12 +975,12 @@ TEST_CASE("errors: sequence_mask") {
     CHECK(output.untouched());
   };
   const ConstTensorView view = input.view;
-  refuse(with_rank(view, 1), lengths.view, output.view, "input: shape (2) has 1 axes, expected 2 or 3");
+  refuse(with_rank(view, 1), lengths.view, output.view, "input: shape (2,) has 1 axes, expected 2 or 3");
   refuse(with_rank(view, 4), lengths.view, output.view, "input: shape (2, 3, 4, 0) has 4 axes, expected 2 or 3");
   refuse(view, lengths.view, with_size(output.view, 2, 3), "output: shape (2, 3, 3), expected (2, 3, 4)");
   refuse(view, lengths.view, with_rank(output.view, 2), "output: shape (2, 3) has 2 axes, expected 3");
-  refuse(view, {}, output.view, "valid_lens: absent, expected (2)");
-  refuse(view, three.view, output.view, "valid_lens: shape (3), expected (2)");
+  refuse(view, {}, output.view, "valid_lens: absent, expected (2,)");
+  refuse(view, three.view, output.view, "valid_lens: shape (3,), expected (2,)");
   refuse(view, by_query.view, output.view, "valid_lens: shape (2, 3) has 2 axes, expected 1");
   refuse(view, negative.view, output.view, "valid_lens: [1] is -1, expected 0 or more");
   refuse(view, lengths.view, with_stride(output.view, 0, 3), "output: stride 3 of axis 0 makes elements of an output share memory");
@@ -1011,7 +1011,7 @@ TEST_CASE("errors: masked_softmax") {
   const ConstTensorView view = input.view;
   refuse(with_rank(view, 2), lengths.view, output.view, "input: shape (2, 3) has 2 axes, expected 3");
   refuse(view, lengths.view, with_size(output.view, 2, 3), "output: shape (2, 3, 3), expected (2, 3, 4)");
-  refuse(view, three.view, output.view, "valid_lens: shape (3), expected (2)");
+  refuse(view, three.view, output.view, "valid_lens: shape (3,), expected (2,)");
   refuse(view, negative.view, output.view, "valid_lens: [1, 1] is -7, expected 0 or more");
   refuse(view, lengths.view, with_stride(output.view, 2, 0), "output: stride 0 of axis 2 makes elements of an output share memory");
   refuse(view, lengths.view, with_data(output.view, input.view.data + 23), "output: its memory meets that of input without being the same view");
@@ -1057,7 +1057,7 @@ TEST_CASE("errors: transpose_qkv and transpose_output") {
 
   refuse(transpose_output(split_view, 0, as_wide), "num_heads: 0, expected 1 or more");
   refuse(transpose_output(split_view, 3, as_wide), "num_heads: 3 does not divide the first size of input, 4");
-  refuse(transpose_output(with_rank(split_view, 1), 2, as_wide), "input: shape (4) has 1 axes, expected 3");
+  refuse(transpose_output(with_rank(split_view, 1), 2, as_wide), "input: shape (4,) has 1 axes, expected 3");
   refuse(transpose_output(split_view, 2, as_split), "output: shape (4, 3, 2), expected (2, 3, 4)");
   refuse(transpose_output(split_view, 2, with_stride(as_wide, 2, 0)), "output: stride 0 of axis 2 makes elements of an output share memory");
   refuse(transpose_output(split_view, 2, with_data(as_wide, split.view.data)), "output: its memory meets that of input");

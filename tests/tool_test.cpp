@@ -552,7 +552,7 @@ TEST_CASE("tool: sdpa is attention() on files, and run takes masks") {
   layer.floats_file("additive.npy", {3, 1, 1, 5});
   check_refused(layer.run_words({"--mask", layer / "additive.npy"}), {"--mask", "3", "2"});
   layer.floats_file("wide_mask.npy", {4});
-  check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"--mask '", "wide_mask.npy': shape (4) does not broadcast"});
+  check_refused(layer.run_words({"--mask", layer / "wide_mask.npy"}), {"--mask '", "wide_mask.npy': shape (4,) does not broadcast"});
 }
 
 TEST_CASE("tool: run and heatmap take layers of grouped heads, with norms") {
@@ -1171,7 +1171,7 @@ TEST_CASE("tool: sinks are loaded and used") {
   layer.check(options, {"--causal", "--scale", "0.25"});
   NumberedLayer wrong;
   wrong.add("block.attn.sinks", {3});
-  wrong.check_refused_by_both({}, {"sinks: shape (3), expected (4)"});
+  wrong.check_refused_by_both({}, {"sinks: shape (3,), expected (4,)"});
 }
 
 TEST_CASE("tool: padding by --key-padding-mask and --valid-starts, in both senses of bools and integers") {
@@ -1587,7 +1587,7 @@ TEST_CASE("tool: run rotates, and takes windows, a softcap, slopes and sinks") {
   scaling_refused("linear,factor=2,", {"linear has no number ''"});
   scaling_refused("yarn,factor=2", {"original_max_position"});
   scaling_refused("llama3,factor=2,original_max_position_embeddings=1.5", {"original_max_position_embeddings"});
-  refused({"--sinks", folder / "three.npy"}, {"--sinks", "(3,)", "(4)"});
+  refused({"--sinks", folder / "three.npy"}, {"--sinks", "(3,)", "(4,)"});
   refused({"--alibi-slopes", folder / "absent.npy"}, {"absent.npy"});
   refused({"--softcap", "-1"}, {"--softcap '-1'"});
   refused({"--window-left", "-2"}, {"--window-left '-2'"});

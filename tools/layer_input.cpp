@@ -81,8 +81,8 @@ LoadedFloats load_floats(const std::string& what, const std::string& path,
     expected += (axis > 0 ? ", " : "") + (shape[axis] == -1 ? "any" : std::to_string(shape[axis]));
   }
   if (!agrees) {
-    throw Failure(format("%s %s: the shape is %s, expected (%s)", what.c_str(), io::quoted(path).c_str(),
-                         io::shape_text(found).c_str(), expected.c_str()));
+    throw Failure(format("%s %s: the shape is %s, expected (%s%s)", what.c_str(), io::quoted(path).c_str(),
+                         io::shape_text(found).c_str(), expected.c_str(), shape.size() == 1 ? "," : ""));
   }
   require(io::to_float32(loaded.array, &loaded.tensor));
   return loaded;

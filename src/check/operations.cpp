@@ -55,7 +55,7 @@ Status validate_sequence_mask(const ConstTensorView& input, const LengthsView& v
   }
   ATTEND_CHECK(check_view("output", output, input.rank, input.sizes));
   if (valid_lens.absent()) {
-    return Status::error(invalid, "valid_lens: absent, expected (%lld)", Number{input.sizes[0]});
+    return Status::error(invalid, "valid_lens: absent, expected %s", shape_text(1, input.sizes).text);
   }
   ATTEND_CHECK(check_lengths(valid_lens, input.sizes[0], 0, false));
   ATTEND_CHECK(check_distinct("output", output));

@@ -12,7 +12,7 @@ ShapeText shape_text(int rank, const std::int64_t* sizes) {
     used += std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), "%s%lld",
                           axis == 0 ? "(" : ", ", Number{sizes[axis]});
   }
-  if (rank > 0) std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), ")");
+  if (rank > 0) std::snprintf(shape.text + used, sizeof shape.text - static_cast<std::size_t>(used), rank == 1 ? ",)" : ")");
   return shape;
 }
 

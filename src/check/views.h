@@ -29,6 +29,7 @@ struct ShapeText {
   char text[112];
 };
 
+/// "(2, 3)", "(2,)", "()", as Python spells tuples.
 ShapeText shape_text(int rank, const std::int64_t* sizes);
 inline ShapeText shape_text(const AnyView& view) { return shape_text(view.rank, view.sizes); }
 

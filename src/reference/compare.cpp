@@ -22,7 +22,7 @@ std::string position_of(std::int64_t flat, const Shape& shape) {
 std::string shape_text(const Shape& shape) {
   std::string text;
   for (std::int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
-  return "(" + text + ")";
+  return "(" + text + (shape.size() == 1 ? ",)" : ")");
 }
 
 }  // namespace
