@@ -419,10 +419,14 @@ TEST_CASE("tool: run on many sequences gives what it gives on each") {
   many.bytes.clear();
   for (int i = 0; i < 1500; ++i) many.bytes.insert(many.bytes.end(), one.bytes.begin(), one.bytes.end());
   REQUIRE(io::write_npy(layer / "many.npy", many.type, many.shape, many.bytes.data()).ok());
-  Words words = layer.run_words({"--out", layer / "many_out.npy"});
+  std::vector<unsigned char> mask(1500 * 100);  // of 2 sequences and 2 heads, 1500 times
+  for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = i % 100 % 7 < 4;
+  REQUIRE(io::write_npy(layer / "mask.npy", io::ElementType::boolean, {4, 5, 5}, mask.data()).ok());
+  REQUIRE(io::write_npy(layer / "many_mask.npy", io::ElementType::boolean, {6000, 5, 5}, mask.data()).ok());
+  Words words = layer.run_words({"--mask", layer / "many_mask.npy", "--out", layer / "many_out.npy"});
   words[8] = layer / "many.npy";
   REQUIRE(run(words).code == 0);
-  REQUIRE(run(layer.run_words({"--out", layer / "out.npy"})).code == 0);
+  REQUIRE(run(layer.run_words({"--mask", layer / "mask.npy", "--out", layer / "out.npy"})).code == 0);
   const std::vector<float> all = floats(read(layer / "many_out.npy")), first = floats(read(layer / "out.npy"));
   REQUIRE(all.size() == 1500 * first.size());
   bool same = true;
@@ -1427,6 +1431,40 @@ TEST_CASE("tool: integers of 0 and 1 are a bool mask, a tokenizer's among them")
   Words square = layer.run_words({"--mask", layer / "lower.npy"});
   square[8] = layer / "square.npy";
   check_refused(square, {"--mask", "(5, 5)", "(B, S)", "(L, S)", "--key-padding-mask"});
+}
+
+TEST_CASE("tool: a mask (B H, L, S), as torch.nn.MultiheadAttention takes it, is (B, H, L, S)") {
+  const SmallLayer layer;
+  std::vector<float> numbers(100);
+  std::vector<unsigned char> bools(100);
+  for (std::size_t i = 0; i < 100; ++i) {
+    numbers[i] = std::sin(static_cast<float>(i + 1));
+    bools[i] = i % 7 < 4;
+  }
+  layer.floats_file("heads.npy", {2, 2, 5, 8});
+  REQUIRE(io::write_npy(layer / "values.npy", io::ElementType::float32, {2, 2, 5, 5}, numbers.data()).ok());
+  const Words sdpa = {"sdpa", "--query", layer / "heads.npy", "--key", layer / "heads.npy", "--value", layer / "values.npy"};
+  for (const bool adds : {false, true}) {
+    const auto mask_file = [&](const std::vector<std::int64_t>& shape) {
+      const void* const elements = adds ? static_cast<const void*>(numbers.data()) : bools.data();
+      REQUIRE(io::write_npy(layer / "mask.npy", adds ? io::ElementType::float32 : io::ElementType::boolean, shape, elements).ok());
+    };
+    for (const Words& words : {layer.run_words({"--quiet"}), sdpa}) {
+      const Words with = words + Words{"--mask", layer / "mask.npy", "--out", "/dev/stdout"};
+      mask_file({2, 2, 5, 5});
+      const Outcome expected = run(with);
+      REQUIRE(expected.code == 0);
+      mask_file({4, 5, 5});
+      CHECK(run(with).out == expected.out);
+    }
+    const Words drawn = layer.words("heatmap", {"--entry", "1", "--head", "1", "--mask", layer / "mask.npy"});
+    const std::string flat = run(drawn).out;
+    mask_file({2, 2, 5, 5});
+    CHECK(run(drawn).out == flat);
+    mask_file({4, 5, 4});
+    check_refused(layer.run_words({"--mask", layer / "mask.npy"}),
+                  {"mask.npy': shape (4, 5, 4) does not broadcast to (B, H, L, S) = (2, 2, 5, 5)"});
+  }
 }
 
 TEST_CASE("tool: a mask of floats 0 and 1 is added, and that is told") {

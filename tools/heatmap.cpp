@@ -170,7 +170,7 @@ int heatmap(const Arguments& arguments) {
   Floats output({1, L, attention.config().output_size}), weights({1, H, L, L});
   Workspace workspace;
   AttentionOptions options = layer.options;
-  visibility.apply(&options, B, loaded.view().sizes[1], entry, 1);
+  visibility.apply(&options, {B, H, loaded.view().sizes[1], loaded.view().sizes[1]}, entry, 1);
   const ScoreOptions scores(arguments, H);
   scores.apply(&options);
   require_use_of_offset(arguments, options, attention.config().rotary);

@@ -101,7 +101,7 @@ int run(const Arguments& arguments) {
     progress.show(format("computing: %lld of %lld sequences", static_cast<long long>(first),
                          static_cast<long long>(B)));
     const std::int64_t count = std::min(step, B - first);
-    visibility.apply(&options, B, L, first, count);
+    visibility.apply(&options, {B, config.num_heads, L, S}, first, count);
     require_use_of_offset(arguments, options, config.rotary);
     if (outputs.has("--attn-weights")) options.attention_weights = weights.view().slice(0, first, count);
     arguments.require(attention.forward(queries.view().slice(0, first, count), keys.slice(0, first, count),

@@ -37,7 +37,7 @@ int sdpa(const Arguments& arguments) {
   const VisibilityOptions visibility(arguments);
   const ScoreOptions scores(arguments, H);
   AttentionOptions options;
-  visibility.apply(&options, B, L, 0, B);
+  visibility.apply(&options, {B, H, L, S}, 0, B);
   scores.apply(&options);
   require_use_of_offset(arguments, options, {});
   apply_core_arithmetic(arguments, &options);

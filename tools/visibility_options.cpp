@@ -20,6 +20,13 @@ EmptyRows empty_rows_of(const Arguments& arguments) {
   throw Failure("--empty-rows " + io::quoted(word) + " is neither zero nor uniform");
 }
 
+// A mask (B H, L, S), as nn.MultiheadAttention takes it, by entry and head; any other as it is. With one entry it is broadcast so.
+template <class Element>
+View<Element> by_entry(const View<Element>& mask, const std::int64_t (&shape)[4]) {
+  const bool is_flat = mask.rank == 3 && shape[0] > 1 && mask.sizes[0] % shape[0] == 0 && mask.sizes[0] / shape[0] == shape[1];
+  return is_flat && mask.sizes[1] == shape[2] && mask.sizes[2] == shape[3] ? mask.split(0, shape[0]) : mask;
+}
+
 // Some batch entries of an array whose first of four axes is the batch.
 template <class Element>
 View<Element> part_of(const View<Element>& mask, std::int64_t batch, std::int64_t first, std::int64_t count) {
@@ -160,14 +167,15 @@ std::string VisibilityOptions::remark() const {
          ", so that it was added to the scores; a bool mask would hide keys";
 }
 
-void VisibilityOptions::apply(AttentionOptions* options, std::int64_t batch, std::int64_t queries, std::int64_t first, std::int64_t count) const {
+void VisibilityOptions::apply(AttentionOptions* options, const std::int64_t (&shape)[4], std::int64_t first, std::int64_t count) const {
+  const std::int64_t batch = shape[0];
   options->causal = given_.causal;
   options->offset = given_.offset;
   options->window_left = given_.window_left;
   options->window_right = given_.window_right;
   options->empty_rows = given_.empty_rows;
-  options->mask = part_of(bool_mask_of(batch, queries), batch, first, count);
-  options->additive_mask = part_of(given_.additive_mask, batch, first, count);
+  options->mask = part_of(by_entry(bool_mask_of(batch, shape[2]), shape), batch, first, count);
+  options->additive_mask = part_of(by_entry(given_.additive_mask, shape), batch, first, count);
   options->mask_hides = given_.mask_hides;
   options->key_padding_mask = given_.key_padding_mask;
   options->valid_starts = given_.valid_starts;

@@ -11,8 +11,8 @@ class VisibilityOptions {
  public:
   /// Throws Failure. The mask's shape is checked where it is used.
   explicit VisibilityOptions(const Arguments& arguments);
-  /// Sets the options of a call on `count` of `batch` entries, from `first` on, with that many queries. Throws Failure.
-  void apply(AttentionOptions* options, std::int64_t batch, std::int64_t queries, std::int64_t first, std::int64_t count) const;
+  /// Sets the options of a call on `count` entries, from `first` on, of scores of a shape (B, H, L, S). Throws Failure.
+  void apply(AttentionOptions* options, const std::int64_t (&shape)[4], std::int64_t first, std::int64_t count) const;
   /// A remark for a user whose mask looks as if it should hide keys, but was added to the scores; else nothing.
   std::string remark() const;
 
@@ -53,6 +53,7 @@ inline std::vector<Flag> visibility_flags() {
 inline constexpr const char* mask_details =
     "A mask is broadcast to (B, H, L, S), from its last axis on. Bools, and int32, int64 or uint8 that are\n"
     "all 0 or 1, hide keys where they are 0 (with --mask-hides, where they are 1); floats are added to the scores.\n"
-    "Integers of two axes may be (B, S), as a tokenizer's attention mask is.\n";
+    "Integers of two axes may be (B, S), as a tokenizer's attention mask is; a mask (B H, L, S) is taken as\n"
+    "(B, H, L, S): that of nn.MultiheadAttention, for each head.\n";
 
 }  // namespace attend::tool
