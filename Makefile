@@ -1,6 +1,7 @@
 # Builds the libraries, the tool, the bench and the tests into build/ (or build/<triple>/ when cross-compiling).
 #
 #   make            libattend.a, libattend.so, libattend_io.a, attend, attend-bench
+#   make help       these lines      make clean   removes build/
 #   make demo       the seed's example and a real layer, computed and verified
 #   make test       the tests        make check   sanitizers, emulated CPUs, symbols, clang (slow)
 #   make bench      the benchmark    make bench-peers    beside other libraries, from PyPI (bench/peers)
@@ -15,7 +16,8 @@
 # CXX, CXXFLAGS, ISAS="avx2 avx512" (none, or any of the architecture's), THREADS=0, LOW_PRECISION=0 (float32 alone), WERROR=1,
 # DOCTEST=dir (the folder that holds doctest.h or doctest/doctest.h), SANITIZE=address,undefined,
 # BUILD=dir, RUN=program (what runs programs for another CPU: an emulator), TEST_FLAGS (of doctest), LEFT_OUT (tests, by name),
-# NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md), AXES (of make bench-sweep), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
+# NEON_FLAGS (of make bench-neon: --check), ISA, PREPARATIONS, CASES (of make bench-against, see bench/README.md),
+# AXES (of make bench-sweep), STAGES (of make check, see tests/check/run.sh), PEERS_FLAGS (of make bench-peers, see bench/peers/README.md)
 
 VERSION := $(shell sed -n 's/^.define ATTEND_VERSION "\(.*\)"/\1/p' include/attend/attend.hpp)
 CXX ?= g++
@@ -65,7 +67,8 @@ bench_sources := $(filter-out $(bench_programs),$(wildcard bench/*.cpp bench/swe
 test_sources := $(wildcard tests/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 
-.PHONY: all tests demo test check amalgamation wheel python-library python-library-path model bench bench-sweep bench-peers bench-neon bench-against install install-debug uninstall clean
+.PHONY: all help tests demo test check amalgamation wheel python-library python-library-path model bench bench-sweep bench-peers \
+  bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
@@ -144,6 +147,9 @@ $(BUILD)/tools/examples/%: tools/examples/%.cpp
 $(BUILD)/tools/examples/%: tools/examples/%.c
 	$(build_c)
 
+# The head of this file.
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 demo: all
 	$(RUN) $(BUILD)/attend demo
 bench: all
