@@ -75,9 +75,11 @@ all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)
 settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) run: $(flags_run) \
   $(foreach isa,$(isa_files),$(flags_$(isa)) $(assembler_flags_$(isa))))
 stamp := $(BUILD)/settings
+ifneq ($(MAKECMDGOALS),help)
 $(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
 ifneq ($(strip $(file <$(stamp))),$(settings))
 $(file >$(stamp),$(settings))
+endif
 endif
 
 $(call object,$(engine_sources)): flags = $(engine_flags)
