@@ -1,5 +1,6 @@
 """Models of transformers whose attention attend computes; skipped without them. All have random weights: nothing is fetched."""
 import copy
+import itertools
 import os
 import pickle
 import threading
@@ -15,7 +16,7 @@ import attend.transformers
 from attend.transformers import attention as attention_function
 from attend.transformers import calls
 from attend.transformers import mask as mask_function
-from attend.transformers import masks, reach
+from attend.transformers import reach
 from transformers import masking_utils
 
 transformers.logging.set_verbosity_error()
@@ -399,61 +400,132 @@ def test_sinks_of_each_query_are_left_to_the_models_own_function():
         attention_function(torch.nn.Identity().eval(), q, k, v, None, scaling=0.5, sinks=sinks)
 
 
-@pytest.mark.parametrize("name,padding", [("Gemma3", "none"), ("Gemma3", "left"), ("Llama", "both"), ("Bert", "right")])
+@pytest.mark.parametrize("name,padding", [("Gemma3", "none"), ("Gemma3", "left"), ("Gemma3", "packed"), ("Gemma2", "left"),
+                                          ("Mistral", "holes"), ("Mistral", "packed"), ("Qwen2", "left"), ("Llama", "both"),
+                                          ("Bert", "right")])
 def test_compiled_models(name, padding):
-    """Masks are dense in a graph, but those of padding, causal or not, are taken as such."""
-    model = bert() if name == "Bert" else decoder(name)
+    """Masks are dense in a graph, but those of padding, causal, of windows and of packed sequences are taken as such."""
+    options = dict(use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1) if name == "Qwen2" else {}
+    model = bert() if name == "Bert" else decoder(name, **options)
     tokens, is_token = tokens_and_padding(padding)
-    given = dict(input_ids=tokens, attention_mask=None if padding == "none" else is_token)
+    given = dict(input_ids=tokens, attention_mask=None if padding in ("none", "packed") else is_token)
+    if padding == "packed":
+        lengths = [4, 6, 1], [11], [1, 1, 9]
+        given.update(position_ids=torch.stack([torch.cat([torch.arange(length) for length in each]) for each in lengths]), use_cache=False)
     torch._dynamo.reset()
     with torch.inference_mode():
-        expected = reference(model)(**given).logits
+        expected = reference_of(model, name)(**given).logits
         found = torch.compile(with_attend(model), backend="aot_eager", fullgraph=True)(**given).logits
-    assert_counts(LAYERS, dense=SLIDING.count("sliding_attention") if name == "Gemma3" else 0)
+    assert_counts(LAYERS)
     sees = is_token.bool()
     close(found[sees], expected[sees])
 
 
-def test_a_token_by_a_compiled_model():
-    """Its masks, also those of windows, say no more than padding does."""
+def test_tokens_by_a_compiled_model():
+    """One and several after a cache that is longer than the window: masks of one say no more than padding does."""
     model, logits = decoder("Gemma3"), []
     tokens, is_token = tokens_and_padding("left")
-    mask = torch.cat([is_token, torch.ones(3, 1, dtype=torch.int64)], 1)
     torch._dynamo.reset()
     with torch.inference_mode():
         for each, call in ((reference(model), None), (with_attend(model), dict(backend="aot_eager", fullgraph=True))):
             cache = transformers.DynamicCache(config=model.config)
             each(tokens, attention_mask=is_token, past_key_values=cache)
             calls.clear()
-            logits.append((torch.compile(each, **call) if call else each)(tokens[:, :1], attention_mask=mask, past_key_values=cache).logits)
-    assert_counts(LAYERS)
-    close(*logits)
+            compute, mask = torch.compile(each, **call) if call else each, is_token
+            for count in (1, 7):
+                mask = torch.cat([mask, torch.ones(3, count, dtype=torch.int64)], 1)
+                logits.append(compute(tokens[:, :count], attention_mask=mask, past_key_values=cache).logits)
+    assert_counts(2 * LAYERS)
+    for expected, found in zip(logits[:2], logits[2:]):
+        close(found, expected)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_elements_of_a_mask_mean_what_their_options_say(seed):
-    generator = torch.Generator().manual_seed(seed)
-    batch, queries, keys = (int(torch.randint(1, most, (), generator=generator)) for most in (4, 7, 12))
-    offset = int(torch.randint(-2, 1 + max(0, keys - queries), (), generator=generator))
-    is_token = torch.rand(batch, 1, 1, keys, generator=generator) < (0.7 if seed % 3 else 1.1)
-    mask = is_token.expand(-1, -1, queries, -1)
-    if seed % 2:
-        mask = mask & (torch.arange(keys) <= torch.arange(queries)[:, None] + offset)
-    q, k = torch.randn(batch, 2, queries, 8), torch.randn(batch, 2, keys, 8)
-    options = masks.options_of_elements(mask)
-    own = queries - 1 + offset
-    if seed % 2 == 0 or (0 <= own < keys and mask[:, :, -1, own].any()):  # else the last query does not see its own key
-        assert "mask" not in options
-    close(attend.attention(q, k, k, **options), attend.attention(q, k, k, mask=mask))
-    for _ in range(8):  # one element that is another
+def rows_of_a_mask(mask, **options):
+    """What the operator gives for a mask (B, L, S), which is right; and whether it took the mask as a dense one."""
+    (batch, queries, keys), generator = mask.shape, torch.Generator().manual_seed(1)
+    q, k = torch.randn(batch, 2, queries, 8, generator=generator), torch.randn(batch, 2, keys, 8, generator=generator)
+    calls.clear()
+    found, weights = torch.ops.attend.attention_rows(q, k, k, mask=mask[:, None], **options)
+    expected, expected_weights = attend.attention(q, k, k, mask=mask[:, None], attention_weights=True,
+                                                  additive_mask=options.get("position_bias"))
+    close(found, expected.transpose(1, 2))
+    if options.get("need_weights"):
+        close(weights, expected_weights)
+    assert calls.attend == 1
+    return calls.dense == 1
+
+
+def has_options(mask):
+    """Whether a mask (B, L, S) is padding, or packed sequences of rows that see the one before, between two distances: all are tried."""
+    _, queries, keys = mask.shape
+    distances = torch.arange(keys) - torch.arange(queries)[:, None]
+    is_token = mask.any(1, keepdim=True)
+    numbers = torch.tensor(list(itertools.product((0, 1), repeat=queries))).cumsum(1)
+    same = numbers[:, :, None] == numbers[:, None]
+    for first in range(1 - queries, keys):
+        for last in range(first, keys):
+            band = (distances >= first) & (distances <= last)
+            if torch.equal(mask, is_token & band):
+                return True
+            if queries == keys and first <= -1 <= last and all((each == same & band).all((1, 2)).any() for each in mask):
+                return True
+    return not mask.any()
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("kind", ["padding", "causal", "window", "packed"])
+def test_elements_of_a_mask_mean_what_their_options_say(kind, seed):
+    torch.manual_seed(seed)
+    batch, queries, keys = draw(1, 3), draw(1, 5), draw(1, 8)
+    keys = queries if kind == "packed" else keys
+    distances = torch.arange(keys) - torch.arange(queries)[:, None]
+    last = draw(0, 1) * draw(0, 3) if kind == "packed" else draw(-2, max(0, keys - queries))
+    mask = distances <= last if kind != "padding" else torch.ones(queries, keys, dtype=torch.bool)
+    if kind in ("window", "packed"):
+        mask = mask & (distances >= draw(-4, -1 if kind == "packed" else last))
+    if kind == "packed":
+        sequences = torch.randint(0, 2, (batch, keys)).cumsum(1)
+        mask = mask & (sequences[:, :, None] == sequences[:, None])
+    else:
+        mask = mask & (torch.rand(batch, 1, keys) < (0.7 if seed % 3 else 1.1))
+    assert not rows_of_a_mask(mask)
+    for _ in range(5):  # one element that is another
         other = mask.clone()
-        at = tuple(int(torch.randint(0, size, (), generator=generator)) for size in mask.shape)
+        at = tuple(draw(0, size - 1) for size in mask.shape)
         other[at] = ~other[at]
-        close(attend.attention(q, k, k, **masks.options_of_elements(other)), attend.attention(q, k, k, mask=other))
+        assert rows_of_a_mask(other) is not has_options(other)
 
 
-def test_an_exported_model():
-    model = decoder("Qwen3")
+@pytest.mark.parametrize("kind", ["left padding", "packed"])
+def test_a_mask_that_is_almost_a_window_is_dense(kind):
+    """All of its elements in turn are another, of which few make a mask that has options, too."""
+    places, dense = torch.arange(6), []
+    window = (places <= places[:, None]) & (places > places[:, None] - 3)
+    shown = places >= 2 if kind == "left padding" else (places < 3) == (places < 3)[:, None]
+    mask = torch.stack([window, window & shown])
+    assert not rows_of_a_mask(mask)
+    for entry, query, key in itertools.product(range(2), range(6), range(6)):
+        other = mask.clone()
+        other[entry, query, key] = not other[entry, query, key]
+        dense.append(rows_of_a_mask(other))
+        assert dense[-1] is not has_options(other)
+    assert sum(dense) > 0.9 * len(dense)
+
+
+def test_packed_sequences_whose_weights_are_asked_for_are_dense():
+    places = torch.arange(6)
+    mask = ((places <= places[:, None]) & ((places < 4) == (places < 4)[:, None]))[None]
+    assert not rows_of_a_mask(mask)
+    assert rows_of_a_mask(mask, need_weights=True)
+    assert rows_of_a_mask(mask, position_bias=torch.randn(1, 2, 6, 6))
+    window = ((places <= places[:, None]) & (places > places[:, None] - 3))[None]
+    assert not rows_of_a_mask(window, need_weights=True)
+    assert not rows_of_a_mask(window, position_bias=torch.randn(1, 2, 6, 6))
+
+
+@pytest.mark.parametrize("name", ["Qwen3", "Mistral"])
+def test_an_exported_model(name):
+    model = decoder(name)
     tokens, is_token = tokens_and_padding("left")
     given = dict(attention_mask=is_token, use_cache=False)
     with torch.inference_mode():
@@ -515,16 +587,17 @@ def test_defaults_of_pytorch_change_nothing():
         assert output.is_cpu and not output[0, 0].any() and output[0, 1:].any()
 
 
-def test_generation_by_a_compiled_forward():
-    """Masks are made outside of the graph, and are its arguments."""
-    model = decoder("Llama")
+@pytest.mark.parametrize("name,cache", [("Llama", "static"), ("Gemma3", "static"), ("Gemma3", "dynamic")])
+def test_generation_by_a_compiled_forward(name, cache):
+    """Masks of static caches are made outside of the graph, and are its arguments."""
+    model = decoder(name)
     tokens, is_token = tokens_and_padding("left")
-    given = dict(input_ids=tokens, attention_mask=is_token, max_new_tokens=4, do_sample=False, cache_implementation="static")
+    given = dict(input_ids=tokens, attention_mask=is_token, max_new_tokens=4, do_sample=False, cache_implementation=cache)
     expected = reference(model).generate(**given)
     torch._dynamo.reset()
     with_attend(model).forward = torch.compile(model.forward, backend="aot_eager")
     assert torch.equal(model.generate(**given), expected)
-    assert calls.attend == 4 * LAYERS and not calls.pytorch
+    assert_counts(4 * LAYERS)
 
 
 def test_keys_and_values_are_read_where_they_are(monkeypatch):

@@ -143,7 +143,8 @@ def _operator(query: Tensor, key: Tensor, value: Tensor, valid_lens: Optional[Te
         "causal": causal or None, "offset": offset or None, "window_left": window_left, "window_right": window_right}
     options = {name: each for name, each in reach.items() if each is not None}
     if mask is not None:
-        options.update(options_of_elements(mask) if not options and _is_of_a_graph(mask, query, key) else {"mask": mask})
+        may_pack = position_bias is None and not need_weights
+        options.update(options_of_elements(mask, may_pack) if not options and _is_of_a_graph(mask, query, key) else {"mask": mask})
     with torch.no_grad():
         output, weights = _rows(query, key, value, **options, position_bias=position_bias, sinks=sinks, scale=scale, softcap=softcap,
                                 need_weights=need_weights)

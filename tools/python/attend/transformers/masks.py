@@ -158,21 +158,53 @@ def _options_of_padding(is_token: Tensor) -> Options:
     return options
 
 
-def options_of_elements(mask: Tensor) -> Options:
-    """The options with the meaning of a dense mask (B, 1, L, S): of padding, alone or with causal, if it is that, else the mask itself.
+def options_of_elements(mask: Tensor, may_pack: bool) -> Options:
+    """The options with the meaning of a dense mask (B, 1, L, S): of padding, causal, windows, packed sequences where they do; else itself.
 
-    Graphs have such masks, for what is padding is not known while PyTorch records them.
+    Graphs have such masks, for what is padding and what is packed is not known while PyTorch records them.
     """
     rows, queries, keys = mask[:, 0], mask.shape[2], mask.shape[3]
-    last = rows[:, -1]
-    if torch.equal(rows[:, 0], last) and torch.equal(rows, last[:, None].expand_as(rows)):
-        return _options_of_padding(last)
-    ends = last.any(0).nonzero()
-    offset = int(ends[-1]) - (queries - 1) if len(ends) > 0 else 0  # if the last query sees its own key, in one entry at least
-    sees = torch.arange(keys, device=mask.device) <= torch.arange(queries, device=mask.device)[:, None] + offset
-    if torch.equal(rows[:, 0], last & sees[0]) and torch.equal(rows, last[:, None] & sees):
-        return {"causal": True, "offset": offset, **_options_of_padding(last)}
+    is_token = rows.any(1)
+    if queries == 1 or not is_token.any():
+        return _options_of_padding(is_token)
+    options = _options_of_band(rows, is_token[:, None].expand_as(rows))
+    if options is not None:
+        return {**options, **_options_of_padding(is_token)}
+    if may_pack and queries == keys:
+        begins = ~rows.diagonal(-1, 1, 2)  # of rows that do not see the one before
+        sequences = torch.nn.functional.pad(begins.cumsum(1), (1, 0))
+        options = _options_of_band(rows, sequences[:, :, None] == sequences[:, None])
+        if options is not None:
+            return {**options, "starts": _starts_of_begins(begins)}
     return {"mask": mask}
+
+
+def _options_of_band(rows: Tensor, seen: Tensor) -> Optional[Options]:
+    """The options with which `rows` are what is seen, both bools (B, L, S), between two distances from query to key; None: there are none.
+
+    If any two distances do, the nearest that leave all of the rows do.
+    """
+    (first, last), (first_seen, last_seen) = _distances(rows), _distances(seen)
+    places = torch.arange(rows.shape[2], device=rows.device)
+    queries = torch.arange(rows.shape[1], device=rows.device)[:, None]
+    if not torch.equal(rows, seen & ((places >= queries + first) & (places <= queries + last))):
+        return None
+    # A bound that hides nothing is none.
+    options: Options = {"window_left": last - first} if first > first_seen else {}
+    if last < last_seen:
+        options["causal"] = True
+    if options and last != 0:
+        options["offset"] = last
+    return options
+
+
+def _distances(rows: Tensor) -> tuple[int, int]:
+    """The least and the greatest distance from a query to a key after it that it sees, in any entry of (B, L, S), where one sees any."""
+    shown = rows.any(0).numpy()
+    queries = numpy.flatnonzero(shown.any(1))
+    shown = shown[queries]
+    last = shown.shape[1] - 1 - shown[:, ::-1].argmax(1)
+    return int((shown.argmax(1) - queries).min()), int((last - queries).max())
 
 
 def _starts_of(reach: Reach, batch: int, length: int) -> Optional[Tensor]:
@@ -186,5 +218,10 @@ def _starts_of(reach: Reach, batch: int, length: int) -> Optional[Tensor]:
     if positions is not None:
         if tuple(positions.shape) != (batch, length) or bool(((positions.diff(dim=1) != 1) & ~begins).any()):
             return None  # distances are not those of the rows
-    begins = torch.nn.functional.pad(begins, (1, 0), value=True)  # every entry's first row
-    return torch.nn.functional.pad(begins.flatten().nonzero().flatten(), (0, 1), value=batch * length)
+    return _starts_of_begins(begins)
+
+
+def _starts_of_begins(begins: Tensor) -> Tensor:
+    """Where sequences start, and the end, of rows laid one after the other: begins (B, L - 1) tells for all but every entry's first row."""
+    begins = torch.nn.functional.pad(begins, (1, 0), value=True)
+    return torch.nn.functional.pad(begins.flatten().nonzero().flatten(), (0, 1), value=begins.numel())
