@@ -23,7 +23,7 @@ EmptyRows empty_rows_of(const Arguments& arguments) {
 // A mask (B H, L, S), as nn.MultiheadAttention takes it, by entry and head; any other as it is. With one entry it is broadcast so.
 template <class Element>
 View<Element> by_entry(const View<Element>& mask, const std::int64_t (&shape)[4]) {
-  const bool is_flat = mask.rank == 3 && shape[0] > 1 && mask.sizes[0] % shape[0] == 0 && mask.sizes[0] / shape[0] == shape[1];
+  const bool is_flat = mask.rank == 3 && shape[0] > 1 && mask.sizes[0] == shape[0] * shape[1];
   return is_flat && mask.sizes[1] == shape[2] && mask.sizes[2] == shape[3] ? mask.split(0, shape[0]) : mask;
 }
 

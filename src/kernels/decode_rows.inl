@@ -58,6 +58,7 @@ ATTEND_INLINE void fetch_rows(const float* const* rows, std::int64_t next, std::
     for (int c = 0; c < columns; c += 16) prefetch(rows[next + places + k] + c);
   }
 }
+
 // Keys [begin, end), whose values lie a stride apart from `values` on.
 struct KeyRun {
   std::int64_t begin, end;

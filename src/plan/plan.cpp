@@ -118,13 +118,14 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
   plan_tiles(kernels, shape, &plan);
   const std::int64_t decoded = decode_queries(kernels, shape);
   if (decoded > 0) plan_decoding(kernels, shape, decoded, &plan);
-  plan.all_kv_heads = threads == 1;  // what heads have in common is found once: 5 % of 12 heads of 64 over 128 keys
   if (decoded != 1 || shape.mixed) {  // some or all take tiles
     const std::size_t bytes = plan.tile_bytes + plan_copies(kernels, shape, threads, &plan);
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
     plan.whole_sequences = plan.copy_keys || plan.copy_values;
     plan.all_kv_heads = shape.average_weights;
     plan.parts = larger(plan.whole_sequences ? 1 : plan.tiles, plan.chunks);
+  } else {
+    plan.all_kv_heads = threads == 1;  // what heads have in common is found once: 5 % of 12 heads of 64 over 128 keys
   }
   plan.tasks = shape.batch * (plan.all_kv_heads ? 1 : shape.kv_heads) * plan.parts;
   return plan;
