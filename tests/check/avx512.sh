@@ -20,10 +20,11 @@ cp -rp Makefile README.md include src tools bench tests "$copy"
 sed -i.original 's/\(bool avx512 =\).*/\1 avx2;/' "$copy/src/base/cpu.cpp"
 ! cmp -s "$copy"/src/base/cpu.cpp{,.original} || { echo "src/base/cpu.cpp: no line that sets avx512"; exit 1; }
 touch -r "$copy"/src/base/cpu.cpp{.original,}  # not newer than its object
+sed -i "s|^\(flags_avx512[a-z_0-9]* :=\).*|\1 -O2 $emulated|" "$copy/src/build.mk"  # of each file that would have AVX-512 instructions
 
 # Left out: the tests of whole programs, for the bench has AVX-512 instructions of its own; and the bounds on the
 # stack, where emulated vectors are spilled.
 left_out=
 [ $# != 0 ] || { set -- '-sfe=*tool_test*,*bench_test*' && left_out='*at most 8 KiB of stack*'; }
 ATTEND_REQUIRE_ISA=avx512 ATTEND_EMULATOR=SIMDe "${MAKE:-make}" -s -C "$copy" -j"${JOBS:-$(nproc)}" BUILD=build \
-  CXX="$clang" ISAS=avx512 LOW_PRECISION=0 CXXFLAGS=-O1 flags_avx512="-O2 $emulated" TEST_FLAGS="$(printf '%q ' "$@")" LEFT_OUT="$left_out" test
+  CXX="$clang" ISAS=avx512 LOW_PRECISION=0 CXXFLAGS=-O1 TEST_FLAGS="$(printf '%q ' "$@")" LEFT_OUT="$left_out" test
