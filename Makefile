@@ -38,7 +38,6 @@ $(if $(unknown),$(error ISAS: no such ISA: $(unknown)))
 assembles = $(if $(shell $(CXX) -x assembler $(1) -c -o /dev/null /dev/null 2>&1),,$(1))
 assembler_flags_avx2 := $(call assembles,$(assembler_flags_avx2))
 clang := $(findstring clang,$(shell $(CXX) --version))
-gcc_flags_kernels := $(if $(clang),,$(gcc_flags_kernels))
 gcc_flags_fast := $(if $(clang),,$(gcc_flags_fast))
 
 THREADS ?= 1
@@ -71,9 +70,10 @@ object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
   bench-neon bench-against install install-debug uninstall clean
 all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)/attend $(BUILD)/attend-bench
 
+kernel_flags = $(if $(clang),,$(gcc_flags_kernels) $(gcc_flags_$(1))) $(flags_$(1)) $(assembler_flags_$(1))
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
 settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) run: $(flags_run) \
-  $(foreach isa,$(isa_files),$(flags_$(isa)) $(assembler_flags_$(isa))))
+  $(foreach isa,$(isa_files),$(call kernel_flags,$(isa))))
 stamp := $(BUILD)/settings
 ifneq ($(MAKECMDGOALS),help)
 $(shell mkdir -p $(BUILD)/include $(BUILD)/tools/examples)
@@ -87,8 +87,8 @@ $(call object,$(io_sources) $(reference_sources) $(check_sources) $(tool_sources
 $(call object,$(bench_sources) $(bench_programs)): flags = $(common) -Ibench
 # With -O1, g++ keeps the accumulators of a tile in memory: their 2.7 KB of stack are too many under a call from C.
 least_level := $(if $(filter -O1 -Og,$(CXXFLAGS)),-O2)
-$(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) $(gcc_flags_kernels) \
-  $(if $(filter $(isa),$(ISAS)),$(least_level),$(flags_fast)) $(flags_$(isa)) $(assembler_flags_$(isa))))
+$(foreach isa,$(isa_files),$(eval $(BUILD)/src/kernels/$(isa).o: flags = $(engine_flags) \
+  $(if $(filter $(isa),$(ISAS)),$(least_level),$(flags_fast)) $(call kernel_flags,$(isa))))
 small := $(filter-out $(fast_files),$(filter $(small_files) $(small_floors:%=src/%/%),$(engine_sources)))
 $(call object,$(small)): flags = $(engine_flags) $(flags_small)
 $(call object,$(filter-out $(small) $(isa_files:%=src/kernels/%.cpp),$(engine_sources))): flags = $(engine_flags) $(flags_fast) $(gcc_flags_fast)

@@ -104,7 +104,7 @@ def region(file, level, settings):
     """A kernel file, compiled as with its flags and that level; clang's pragma knows no level, and of flags that have a value only arch; the others tune."""
     flags = [flag.removeprefix("-m") for flag in settings[f"flags_{file}"]]
     names = ",".join(flag for flag in flags if "=" not in flag or flag.startswith("arch="))
-    levels = [flag.removeprefix("-").removeprefix("f") for flag in settings[level] + settings["gcc_flags_kernels"]]
+    levels = [flag.removeprefix("-").removeprefix("f") for flag in settings[level] + settings["gcc_flags_kernels"] + settings.get(f"gcc_flags_{file}", [])]
     return REGION.format(
         clang=f'(__attribute__((target("{names}"))), apply_to = function)' if names else "",
         gcc=f'\n#pragma GCC target("{",".join(flags)}")' if flags else "",
