@@ -72,7 +72,7 @@ all: $(BUILD)/libattend.a $(BUILD)/libattend.so $(BUILD)/libattend_io.a $(BUILD)
 
 kernel_flags = $(if $(clang),,$(gcc_flags_kernels) $(gcc_flags_$(1))) $(flags_$(1)) $(assembler_flags_$(1))
 # A changed compiler or flag rebuilds: every object depends on this file, written when it differs.
-settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(flags_fast) $(gcc_flags_fast) run: $(flags_run) \
+settings := $(strip $(CXX) $(shell $(CXX) --version | head -n 1) $(CXXFLAGS) $(engine_flags) $(flags_small) $(small_floors) $(small_files) $(fast_files) $(flags_fast) $(gcc_flags_fast) run: $(flags_run) \
   $(foreach isa,$(isa_files),$(call kernel_flags,$(isa))))
 stamp := $(BUILD)/settings
 ifneq ($(MAKECMDGOALS),help)

@@ -20,7 +20,7 @@ flags_engine := -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=h
 # Checks, and what is packed and asked once, are small rather than unrolled (the checks alone are 87 KB with -O3); the rest is as fast
 # with -O2 as with -O3, and a third smaller. A layer's call with -Os is 2 % of a short one (2 x 4 queries, 100 wide), and its layout 1 %:
 # it is copied by words, which Intel's CPUs begin slowly (Emerald Rapids).
-small_floors := data check api
+small_floors := base data check api
 fast_files := src/data/layer.cpp src/api/multi_head_attention.cpp src/kernels/scalar.cpp src/kernels/scalar_rows.cpp src/kernels/scalar_int4.cpp
 # Low precision of plain C++: 2.3 KB less of what embeds int8, and 5 (int8 weights) to 12 % (bfloat16) slower.
 small_files := src/kernels/scalar_products.cpp

@@ -155,6 +155,11 @@ TEST_CASE("C API: threads of a pool or of the caller's change no bits") {
   CHECK(options.threads.count == 3);
   require_done(attend_mha_forward(made.layer, &call, &problem));
   CHECK_SAME_BITS(output, expected);
+  attend_thread_pool_keep_awake(pool, 7);
+  CHECK((attend_thread_pool_threads(pool).parallel_for != options.threads.parallel_for));
+  attend_thread_pool_keep_awake(pool, 0);
+  CHECK((attend_thread_pool_threads(pool).parallel_for == options.threads.parallel_for));
+  attend_thread_pool_keep_awake(nullptr, 1);
   attend_thread_pool_destroy(pool);
 
   attend_thread_pool* none = nullptr;

@@ -33,7 +33,7 @@ constexpr std::size_t limit = 8192, libc = 512;  // what libc and libm take belo
 /// A function is `file:name` in the engine, `name` in a kernel file: overloads and instances of a template are one, as deep as
 /// the deepest. What is inlined has no frame and counts in its caller. Stages run through pointers: functions joined by `+`
 /// are a chain of their own, of which what follows `@` only tells one from the other.
-const std::string stages_of = "base/parallel:run_stages+base/parallel:parallel_for+base/parallel:take_part@";
+const std::string stages_of = "base/parallel:run_stages+base/parallel:run_awake+api/thread_pool:run_region+base/parallel:take_part@";
 
 const std::map<std::string, std::string> calls = {
     // The public calls.

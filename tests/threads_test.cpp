@@ -2,10 +2,13 @@
 
 #include "engine_test.h"
 
+#include "base/parallel.h"
+
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <thread>
 
@@ -228,10 +231,47 @@ TEST_CASE("threads: a pool runs each index once, on as many threads as it has") 
   }
 }
 
+TEST_CASE("threads: a pool that is kept awake shares shorter calls, and gives the same bits") {
+  ThreadPool pool;
+  pool.keep_awake(true);  // of no threads
+  CHECK(pool.threads().count == 1);
+  REQUIRE_OK(ThreadPool::make(3, &pool));
+  CHECK(least_threaded_work(pool.threads()) == 5e5);
+  pool.keep_awake(true);
+  CHECK(least_threaded_work(pool.threads()) == 1e5);
+
+  // Calls in a row, calls that find the threads asleep, and calls as they fall asleep; fewer indices than threads, and more.
+  Random random(79);
+  for (int call = 0; call < 300; ++call) {
+    CAPTURE(call);
+    if (call == 200) pool.keep_awake(false);
+    if (call == 250) pool.keep_awake(true);
+    const int count = 2 + call % 3;
+    std::atomic<int> ran{0};
+    const Threads threads = pool.threads();
+    threads.parallel_for(threads.pool, count, [](void* context, int index) { *static_cast<std::atomic<int>*>(context) += 1 << (8 * index); }, &ran);
+    CHECK(ran == ((std::int64_t{1} << (8 * count)) - 1) / 255);  // each once
+    if (call % 10 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200 * (call / 10)));
+  }
+
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    const Layer layer(Layer::square(200, 4, isa), random);  // a row: 160,000 multiply-adds
+    Tensor x({1, 1, 200}), output({1, 1, 200}), expected({1, 1, 200});
+    x.fill(random);
+    REQUIRE_OK(layer.forward(x, x, x, {}, expected));
+    AttentionOptions options;
+    options.threads = pool.threads();
+    REQUIRE_OK(layer.forward(x, x, x, {}, output, options));
+    CHECK_SAME_BITS(output, expected);
+  }
+}
+
 TEST_CASE("threads: pools come and go") {
   for (int round = 0; round < 50; ++round) {
     ThreadPool pool;
     REQUIRE_OK(ThreadPool::make(1 + round % 5, &pool));
+    pool.keep_awake(round % 2 == 0);
   }
 }
 

@@ -46,6 +46,7 @@ std::vector<Isa> chosen_isas(const Arguments& arguments) {
 ChosenThreads::ChosenThreads(const Arguments& arguments)
     : count_(static_cast<int>(arguments.integer("--threads", 1, 1, max_threads))) {
   if (count_ > 1) require(ThreadPool::make(count_, &pool_));
+  pool_.keep_awake(true);  // a command's calls follow one another
 }
 
 }  // namespace attend::tool

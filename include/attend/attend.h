@@ -153,7 +153,7 @@ typedef struct attend_threads {
   void *pool;                       /* handed to parallel_for */
 } attend_threads;
 
-/* A pool of threads that sleep while there is no work. Several calls may share it: while one uses it, the others run
+/* A pool of threads that sleep while there is no work, unless keep_awake. Several calls may share it: while one uses it, the others run
  * on their own thread alone. In a child of fork it has no threads, and serves calls on their caller's. */
 typedef struct attend_thread_pool attend_thread_pool;
 
@@ -161,7 +161,10 @@ typedef struct attend_thread_pool attend_thread_pool;
  * attend_thread_pool_destroy, for which NULL is fine. */
 ATTEND_C_API attend_code attend_thread_pool_make(int count, attend_thread_pool **pool, attend_error *error);
 ATTEND_C_API void attend_thread_pool_destroy(attend_thread_pool *pool);
-/* For the `threads` of a call; valid while the pool lives. Of NULL: the caller's alone. */
+/* Whether its threads wait for the next call awake, on a core each, for about a millisecond after the last: for many short
+ * calls one after another. Of NULL: nothing. */
+ATTEND_C_API void attend_thread_pool_keep_awake(attend_thread_pool *pool, int awake);
+/* For the `threads` of a call; valid while the pool lives. Ask anew after keep_awake. Of NULL: the caller's alone. */
 ATTEND_C_API attend_threads attend_thread_pool_threads(attend_thread_pool *pool);
 
 /* -------------------------------------------------------------------------------------------

@@ -51,6 +51,10 @@ void attend_thread_pool_destroy(attend_thread_pool* pool) {
   release(pool);
 }
 
+void attend_thread_pool_keep_awake(attend_thread_pool* pool, int awake) {
+  if (pool != nullptr) pool->pool.keep_awake(awake != 0);
+}
+
 attend_threads attend_thread_pool_threads(attend_thread_pool* pool) {
   if (pool == nullptr) return {};
   const Threads threads = pool->pool.threads();

@@ -103,7 +103,7 @@ __attribute__((noinline)) Status prepare_dot_product(const Kernels& kernels, con
 }
 
 void run(const AttentionCall& call, Threads threads) {
-  if (attention_work(call.attention) < least_threaded_work) threads.count = 1;
+  if (attention_work(call.attention) < least_threaded_work(threads)) threads.count = 1;
   Stage stages[max_stages];
   run_stages(threads, stages, add_attention_stages(call, stages));
 }

@@ -402,7 +402,7 @@ __attribute__((noinline)) Status MultiHeadAttention::prepare(const Call& call, W
   if (!status.ok()) return status;
 
   Threads threads = options.threads;
-  if (forward_work(config_, shape, cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work) threads.count = 1;
+  if (forward_work(config_, shape, cache != nullptr ? attention.sequences().keys - shape.keys : 0) < least_threaded_work(threads)) threads.count = 1;
   ForwardPlan plan;
   if (!plan_forward(layer.kernels, layer.sizes, layer.layout.projections, shape, largest_shape_of(attention), relative_floats(layer.kernels, options), threads.count, &plan)) {
     return Status::error(StatusCode::invalid_argument, "queries: a batch of %lld with %lld queries and %lld keys is too large",

@@ -70,7 +70,4 @@ AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape
 /// The keys of a cache that a plan counts on: a ring's may begin and end within a chunk.
 std::int64_t most_keys(const KeyValueCacheConfig& cache);
 
-/// Below this many multiply-adds, waking a thread (11 us) costs more than it brings.
-inline constexpr double least_threaded_work = 1e6;
-
 }  // namespace attend

@@ -29,6 +29,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {  # what each gives and takes
     "core_instructions": (ctypes.c_char_p, [_int, _int]),
     "thread_pool_make": (_int, [_int, _address, _address]),
     "thread_pool_destroy": (None, [_address]),
+    "thread_pool_keep_awake": (None, [_address, _int]),
     "thread_pool_threads": (Threads, [_address]),
     "workspace_release": (None, [_address]),
     "matmul": (_int, [_address, _address, _int, _address, _address, _address, _address, _address]),

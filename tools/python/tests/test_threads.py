@@ -109,6 +109,8 @@ def test_pools():
         assert np.array_equal(layer(inputs[3], causal=True, threads=pool), expected[3])
         assert pool.count == 3 and repr(pool) == "attend.ThreadPool(3)"
         assert pickle.loads(pickle.dumps(pool)).count == 3
+    awake = pickle.loads(pickle.dumps(attend.ThreadPool(2, awake=True)))
+    assert repr(awake) == "attend.ThreadPool(2, awake=True)" and np.array_equal(layer(inputs[3], causal=True, threads=awake), expected[3])
     with pytest.raises(ValueError, match="closed"):
         layer(inputs[3], threads=pool)
     for count in (0, 257):
