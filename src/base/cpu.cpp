@@ -48,7 +48,10 @@ FloatingPointMode::~FloatingPointMode() {
 
 #elif defined(__aarch64__)
 
-static unsigned detect_features() noexcept { return cpu_neon | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? cpu_neon_dotprod : 0); }
+static unsigned detect_features() noexcept {
+  constexpr unsigned long i8mm = 1ul << 13;  // HWCAP2_I8MM, which headers of before Linux 5.6 lack
+  return cpu_neon | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? cpu_neon_dotprod : 0) | (getauxval(AT_HWCAP2) & i8mm ? cpu_neon_i8mm : 0);
+}
 
 FloatingPointMode::FloatingPointMode() noexcept {
   __asm__ volatile("mrs %0, fpcr" : "=r"(caller_));

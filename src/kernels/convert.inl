@@ -34,7 +34,7 @@ ATTEND_INLINE RowScale scale_of(const ConvertRowArguments& a) {
 }
 
 // store_integers stores a vector of integers from element d on. What follows the row's elements, up to a whole step, is 0.
-template <bool has_zero, void (*store_integers)(float* row, std::int64_t d, Vector x)>
+template <bool has_zero, void (*store_integers)(float* row, std::int64_t d, Vector x), int step = depth_step>
 ATTEND_INLINE void quantize_row(const ConvertRowArguments& a) {
   const RowScale scale = scale_of(a);
   float* const header = a.row - row_header;
@@ -44,7 +44,7 @@ ATTEND_INLINE void quantize_row(const ConvertRowArguments& a) {
   const bool empty = !(scale.scale > 0.0f);
   const Vector inverse = broadcast(scale.inverse), zero_of = broadcast(scale.zero), magic = broadcast(integer_magic);
   const Vector least = broadcast(has_zero ? 0.0f : -scale.zero), most = broadcast(has_zero ? 255.0f : 255.0f - scale.zero);
-  const std::int64_t end = (a.depth + depth_step - 1) / depth_step * depth_step;
+  const std::int64_t end = (a.depth + step - 1) / step * step;
   for (std::int64_t d = 0; d < end; d += lanes) {
     const Vector x = copy_in(a.source + d * a.stride, a.depth - d, a.stride, 0.0f);
     Vector q = subtract(add(multiply(x, inverse), magic), magic);

@@ -13,13 +13,11 @@ namespace attend { namespace neon { namespace dotprod { namespace {
 #include "kernels/integers_neon.inl"
 
 #include "kernels/formats.inl"
-
-// Both sides of sdot are signed, so rows hold q - 128: t = sum (q - 128) w - (z - 128) sum w.
-constexpr int row_offset = 128;
+#include "kernels/signed_rows_neon.inl"
 
 // The loop of the whole tile takes 12 cycles for its 24 sdot on a Neoverse-N1, all of what that can do, and 48 on a Cortex-A55, where loads wait
 // (llvm-mca, g++ and clang; never timed on hardware).
-struct Int8 : Int8Format<Int8, 8, 3, true> {
+struct Int8 : SignedInt8Format<Int8, 8, 3> {
   static constexpr int vector_bytes = 4 * lanes;
   using Weights = int8x16_t;
   static ATTEND_INLINE Integers nothing() { return vdupq_n_s32(0); }
@@ -29,15 +27,7 @@ struct Int8 : Int8Format<Int8, 8, 3, true> {
     asm("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sum) : "w"(weights), "w"(word));  // of intrinsics compilers make a broadcast more for each row
     return sum;
   }
-  static ATTEND_INLINE Integers subtract_product(Integers sum, float zero_point, const std::int32_t* sums) {
-    const Integers factor = vsubq_s32(vreinterpretq_s32_f32(broadcast(zero_point)), vdupq_n_s32(row_offset));
-    return vmlsq_s32(sum, factor, vld1q_s32(sums));
-  }
 };
-
-ATTEND_INLINE void store_bytes(float* row, std::int64_t d, Vector x) {
-  store_int8(reinterpret_cast<char*>(row) + d, subtract(x, broadcast(static_cast<float>(row_offset))));
-}
 
 void gemm_int8(const GemmArguments* arguments) { gemm_of<Int8>(arguments); }
 void convert_to_bytes(const ConvertRowArguments* arguments) { quantize_row<true, store_bytes>(*arguments); }

@@ -16,7 +16,7 @@ namespace attend {
 /// have instead, behind their elements, for each group a pair of 16 bits: the zero point less 128, and less the sum of q - 128.
 inline constexpr std::int64_t row_header = 16;
 
-/// Elements of a column of weights, and of a converted row, are a multiple of this; those beyond the depth are 0.
+/// Elements of a column of weights, and of a converted row, are a multiple of this, and of the product's group; those beyond the depth are 0.
 inline constexpr std::int64_t depth_step = 4;
 
 /// The same of weights of int4, whose numbers lie 8 in 32 bits. Element k of a column is in word k / 8, of which a panel has rows of
@@ -52,7 +52,7 @@ struct Product {
 
   /// Elements of a column, and of a converted row, with what pads them.
   std::int64_t padded(std::int64_t depth) const {
-    const std::int64_t step = weight_bytes == 0 ? int4_step : depth_step;
+    const std::int64_t step = weight_bytes == 0 ? int4_step : group > depth_step ? group : depth_step;
     return (depth + step - 1) / step * step;
   }
   /// Whether so many rows fall into whole tiles, and one of middle_rows or 1.

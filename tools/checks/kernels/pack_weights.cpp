@@ -190,7 +190,7 @@ Result check_pack_weights(const Kernels& kernels, const Product& product, const 
     for (double& number : expected.numbers.values) number = from_half(product, static_cast<std::uint16_t>(number));
   }
   const reference::Array biases = bias;
-  const std::int64_t columns = packed.columns.first(packed.columns.panels), depth = round_up(shape.inputs, depth_step);
+  const std::int64_t columns = packed.columns.first(packed.columns.panels), depth = product.padded(shape.inputs);
   float* const behind = floats + depth * product.weight_bytes * columns / 4;
   float* const scales = behind + columns;
   float* const sums = scales + columns;

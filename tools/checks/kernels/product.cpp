@@ -102,7 +102,7 @@ struct ProductPanel {
       fill_int4(product, shape, random, memory);
       return;
     }
-    const std::int64_t padded = product.row_bytes == 0 ? depth : round_up(depth, depth_step);
+    const std::int64_t padded = product.row_bytes == 0 ? depth : product.padded(depth);
     panel = memory.input<float>("panel", padded * shape.width * product.weight_bytes / 4);
     if (product.weight_bytes == 1) {
       scales = memory.input<float>("scales", shape.width);
