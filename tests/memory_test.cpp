@@ -304,7 +304,7 @@ TEST_CASE("memory: workspace_bytes is enough at any alignment, and no byte too m
         CAPTURE(threads);
         // Small calls run on one thread, and then need no more than for one.
         const std::int64_t narrow = config.num_kv_heads == 1 ? E / H : E;
-        const bool shared = 2.0 * static_cast<double>(B * (L * E * E + S * E * narrow)) >= 5e5;
+        const bool shared = 2.0 * static_cast<double>((B * L + 2) * E * E + (B * S + 2) * E * narrow) >= 2e6;
         const AttentionOptions options = on_threads(threads);
         const std::size_t bytes = layer.attention.workspace_bytes({B, L, S}, options);
         REQUIRE(bytes > 0);

@@ -227,8 +227,8 @@ class ATTEND_API ThreadPool {
   /// Starts count - 1 threads (the caller's is the other one). count is 1 to max_threads.
   static Status make(int count, ThreadPool* pool) noexcept;
   /// Whether its threads wait for the next call awake, on a core each, for about a millisecond after the last: for many short calls one after
-  /// another, as the layers are that write a token. A thread that sleeps takes 11 us to wake, which calls of less than 500,000
-  /// multiply-adds are not worth; awake, from 100,000 on they are shared.
+  /// another, as the layers are that write a token. To wake a thread takes 10 to 25 us, which calls of less than two
+  /// million multiply-adds are not worth, where a matrix of weights counts for two rows more; awake, they are shared from 200,000 on.
   void keep_awake(bool awake) noexcept;
   /// For the `threads` of a call; valid while the pool lives. Ask anew after keep_awake.
   Threads threads() noexcept;

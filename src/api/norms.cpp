@@ -70,7 +70,7 @@ Status norm(const ConstTensorView& input, float epsilon, bool centred, const Ten
   for (int axis = 0; axis + 1 < input.rank; ++axis) rows *= input.sizes[axis];
   const NormCall call = {row_kernels(kernels->isa), input, epsilon, centred, output, options, rows};
   Threads threads = options.threads;
-  if (static_cast<double>(rows) * static_cast<double>(columns) < least_threaded_work(threads) / 8) threads.count = 1;
+  if (static_cast<double>(rows) * static_cast<double>(columns) < least_threaded_work(threads) / 16) threads.count = 1;
   const FloatingPointMode mode;
   const Stage stage = {steps_to(rows, normed_rows_per_task), run_norm, &call};
   run_stages(threads, &stage, 1);

@@ -1,4 +1,4 @@
-// The pool of threads: idle workers sleep, or for a while watch for work.
+// The pool of threads: idle workers sleep, or for a while watch for work. Nobody waits for a worker that has not begun.
 #include "base/parallel.h"
 
 #include <new>
@@ -32,23 +32,19 @@ struct ThreadPool::State : AwakePool {
   pthread_cond_t work, finished;
   int workers;              // started
   bool busy, ending;
-  bool awake;               // written and read by atomic operations, as are generation and running outside of the mutex
-  unsigned long generation; // number of the region that is to be run
-  int count;                // indices of the region; worker w runs index w + 1
-  int running;              // workers that have not ended the region
+  bool awake;               // written and read by atomic operations, as are left and running outside of the mutex
+  int left;                 // indices 1 to left of a region are taken by nobody
+  int running;              // workers that have taken an index and not ended it
   void (*task)(void*, int);
   void* context;
-  struct Worker {
-    State* state;
-    int index;
-    pthread_t thread;
-  } worker[max_threads];
+  pthread_t worker[max_threads];
 
   // Whether the pool's threads are of this process; a child may read nothing else of the pool.
   bool at_home() const noexcept { return home == forks; }
   void lock() noexcept;
-  void watch(unsigned long seen) const noexcept;
-  bool begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept;
+  void watch() const noexcept;
+  int take() noexcept;
+  bool begin(int count, void (*region_task)(void*, int), void* region_context) noexcept;
   void end() noexcept;
   static void* run(void* pointer) noexcept;
   static void run_region(void* pool, int count, void (*task)(void*, int), void* context) noexcept;
@@ -63,61 +59,69 @@ void ThreadPool::State::lock() noexcept {
   pthread_mutex_lock(&mutex);
 }
 
-// Where the pool is to be kept awake: returns when there is a region, or none for about a millisecond, half of the turns being system calls.
-void ThreadPool::State::watch(unsigned long seen) const noexcept {
-  for (long spins = 0; spins < 4000 && __atomic_load_n(&awake, __ATOMIC_RELAXED) && __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == seen; ++spins) {
+// Where the pool is to be kept awake: returns when there is an index, or none for about a millisecond, half of the turns being system calls.
+void ThreadPool::State::watch() const noexcept {
+  for (long spins = 0; spins < 4000 && __atomic_load_n(&awake, __ATOMIC_RELAXED) && __atomic_load_n(&left, __ATOMIC_RELAXED) == 0; ++spins) {
     pause_briefly(spins);
   }
 }
 
+// An index of the region that is the caller's now; the mutex is held.
+int ThreadPool::State::take() noexcept {
+  const int index = left;
+  __atomic_store_n(&left, index - 1, __ATOMIC_RELAXED);
+  return index;
+}
+
 void* ThreadPool::State::run(void* pointer) noexcept {
-  const Worker& self = *static_cast<Worker*>(pointer);
-  State& state = *self.state;
-  unsigned long seen = 0;
-  state.lock();
+  State& state = *static_cast<State*>(pointer);
   for (;;) {
-    if (state.generation == seen && !state.ending) {
-      pthread_mutex_unlock(&state.mutex);
-      state.watch(seen);
-      state.lock();
-    }
-    while (state.generation == seen && !state.ending) pthread_cond_wait(&state.work, &state.mutex);
-    if (state.ending) break;
-    seen = state.generation;
-    if (self.index >= state.count) continue;
-    void (*const task)(void*, int) = state.task;
-    void* const context = state.context;
-    pthread_mutex_unlock(&state.mutex);
-    task(context, self.index);
+    state.watch();
     state.lock();
-    if (__atomic_sub_fetch(&state.running, 1, __ATOMIC_RELEASE) == 0) pthread_cond_signal(&state.finished);
+    while (state.left == 0 && !state.ending) pthread_cond_wait(&state.work, &state.mutex);
+    if (state.ending) break;
+    const int index = state.take();
+    __atomic_store_n(&state.running, state.running + 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&state.mutex);
+    state.task(state.context, index);
+    state.lock();
+    __atomic_store_n(&state.running, state.running - 1, __ATOMIC_RELAXED);
+    if (state.running == 0) pthread_cond_signal(&state.finished);
+    pthread_mutex_unlock(&state.mutex);
   }
   pthread_mutex_unlock(&state.mutex);
   return nullptr;
 }
 
-// Gives the workers their indices of a region; false where they run another region, are too few, or are not there.
-bool ThreadPool::State::begin(int region_count, void (*region_task)(void*, int), void* region_context) noexcept {
+// Offers the workers the indices of a region from 1 on; false where they run another region, are too few, or are not there.
+bool ThreadPool::State::begin(int count, void (*region_task)(void*, int), void* region_context) noexcept {
   if (!at_home()) return false;
   lock();
-  const bool free = !busy && region_count <= workers + 1;
+  const bool free = !busy && count <= workers + 1;
   if (free) {
     busy = true;
     task = region_task;
     context = region_context;
-    count = region_count;
-    running = region_count - 1;
-    __atomic_store_n(&generation, generation + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&left, count - 1, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&work);
   }
   pthread_mutex_unlock(&mutex);
   return free;
 }
 
-// A call's workers end its last stage when the caller does, and are here at once.
+// Runs what no worker has taken: of a call, whose work is done, nothing. Its workers end its last stage when the caller does, and are here at
+// once.
 void ThreadPool::State::end() noexcept {
-  for (long spins = 0; spins < 1000 && __atomic_load_n(&running, __ATOMIC_ACQUIRE) > 0; ++spins) pause_briefly(spins);
+  for (long spins = 0; spins < 1000 && __atomic_load_n(&left, __ATOMIC_RELAXED) == 0 && __atomic_load_n(&running, __ATOMIC_RELAXED) > 0; ++spins) {
+    pause_briefly(spins);
+  }
   lock();
+  while (left > 0) {
+    const int index = take();
+    pthread_mutex_unlock(&mutex);
+    task(context, index);
+    lock();
+  }
   while (running > 0) pthread_cond_wait(&finished, &mutex);
   busy = false;
   pthread_mutex_unlock(&mutex);
@@ -161,10 +165,7 @@ Status ThreadPool::make(int count, ThreadPool* pool) noexcept {
   ThreadPool made;
   made.state_ = state;
   for (int index = 1; index < count; ++index) {
-    State::Worker& worker = state->worker[index - 1];
-    worker.state = state;
-    worker.index = index;
-    if (pthread_create(&worker.thread, nullptr, State::run, &worker) != 0) {
+    if (pthread_create(&state->worker[index - 1], nullptr, State::run, state) != 0) {
       return Status::error(StatusCode::out_of_memory, "pool: thread %d of %d could not be started",
                            index + 1, count);
     }
@@ -182,7 +183,7 @@ ThreadPool::~ThreadPool() {
     state_->ending = true;
     pthread_cond_broadcast(&state_->work);
     pthread_mutex_unlock(&state_->mutex);
-    for (int w = 0; w < state_->workers; ++w) pthread_join(state_->worker[w].thread, nullptr);
+    for (int w = 0; w < state_->workers; ++w) pthread_join(state_->worker[w], nullptr);
     pthread_cond_destroy(&state_->finished);
     pthread_cond_destroy(&state_->work);
     pthread_mutex_destroy(&state_->mutex);

@@ -67,6 +67,6 @@ void run_awake(void* pool, int count, void (*task)(void* context, int index), vo
   static_cast<const AwakePool*>(pool)->parallel_for(pool, count, task, context);
 }
 
-double least_threaded_work(const Threads& threads) noexcept { return threads.parallel_for == run_awake ? 1e5 : 5e5; }
+double least_threaded_work(const Threads& threads) noexcept { return threads.parallel_for == run_awake ? 2e5 : 2e6; }
 
 }  // namespace attend
