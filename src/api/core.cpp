@@ -43,10 +43,10 @@ AttentionOptions one_head(const AttentionOptions& options) {
   return one;
 }
 
-// Multiply-adds of a call in which every key is visible; packed sequences take at most so many.
+// Multiply-adds of a call in which every key is visible, with those that reading counts for; packed sequences take at most so many.
 double attention_work(const Attention& attention) {
   const Sequences& sequences = attention.sequences();
-  return static_cast<double>(sequences.count * attention.heads) * static_cast<double>(sequences.queries) *
+  return static_cast<double>(sequences.count * attention.heads) * (static_cast<double>(sequences.queries) + reading_rows) *
          static_cast<double>(sequences.keys) * static_cast<double>(attention.depth + attention.value_depth);
 }
 

@@ -142,7 +142,7 @@ Status Linear::forward(const ConstTensorView& input, const TensorView& output, W
   linear.activation = options.activation;
   linear.multiplier = by_matrices(options.multiplier);
   Threads threads = options.threads;
-  const double work = (static_cast<double>(batch * rows) + rows_of_weights) * static_cast<double>(config_.inputs) * static_cast<double>(config_.outputs);
+  const double work = (static_cast<double>(batch * rows) + reading_rows) * static_cast<double>(config_.inputs) * static_cast<double>(config_.outputs);
   if (work < least_threaded_work(threads)) threads.count = 1;
   const Stage stages[] = {{linear.converted.tasks(), run_convert, &linear}, {projection.tasks(), run_linear, &linear}};
   run_stages(threads, stages, 2);

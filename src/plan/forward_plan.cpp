@@ -48,10 +48,10 @@ bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const PackedP
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before) {
   const LayerSizes sizes(config);
   const double batch = static_cast<double>(shape.batch), queries = static_cast<double>(shape.queries), keys = static_cast<double>(shape.keys);
-  double work = 2.0 * batch * queries * (keys + static_cast<double>(keys_before)) * static_cast<double>(sizes.heads * sizes.depth);
+  double work = 2.0 * batch * (queries + reading_rows) * (keys + static_cast<double>(keys_before)) * static_cast<double>(sizes.heads * sizes.depth);
   for (int which = 0; which < projection_count; ++which) {
     const double rows = which == key_projection || which == value_projection ? keys : queries;
-    work += (batch * rows + rows_of_weights) * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
+    work += (batch * rows + reading_rows) * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
   }
   return work;
 }

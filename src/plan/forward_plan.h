@@ -42,11 +42,7 @@ bool plan_forward(const Kernels& kernels, const LayerSizes& sizes, const PackedP
 /// with twice as many, and the rest for the last task, layers took 0.5 to 1 % longer.)
 std::int64_t projection_rows(const Kernels& kernels, const PackedProjection& projection, std::int64_t rows);
 
-/// As many rows as weights count for beside those of a call, which take no longer than the weights' way from memory: one row of 576 through 1536
-/// columns takes 64 us in float32, where 16 rows of 192 through 192, two thirds of its multiply-adds, take 7 (Xeon, 480 MiB of L3).
-inline constexpr double rows_of_weights = 2;
-
-/// Multiply-adds of a forward in which every key is visible, with what its weights count for; the keys that a cache has before shape.keys count too.
+/// Multiply-adds of a forward in which every key is visible, with those that reading counts for; the keys that a cache has before shape.keys count too.
 double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& shape, std::int64_t keys_before = 0);
 
 }  // namespace attend
