@@ -25,7 +25,7 @@ void run_stages(const Threads& threads, const Stage* stages, int stage_count) no
 /// two million multiply-adds take 23 in float32 with AVX-512); a pool that is kept awake shares 0.6 million in 4.6 us where one thread takes 6.4.
 double least_threaded_work(const Threads& threads) noexcept;
 
-/// What run_awake gets as its pool.
+/// What the pool that run_awake is given begins with: how it runs tasks.
 struct AwakePool {
   ParallelFor parallel_for;
 };
@@ -33,7 +33,7 @@ struct AwakePool {
 /// The parallel_for by which a pool that is kept awake is known.
 void run_awake(void* pool, int count, void (*task)(void* context, int index), void* context);
 
-/// One turn of a loop that waits for another thread; after 2000 turns, of which the processor's other work hears.
+/// One turn of a loop that waits for another thread; from the 2000th on it lets other threads run first.
 void pause_briefly(long spins) noexcept;
 
 }  // namespace attend
