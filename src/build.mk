@@ -17,7 +17,7 @@ flags_all := -std=c++17 -fPIC -ffp-contract=off -fno-lto
 # Nothing unwinds through the engine: its tables would be 20 KB.
 flags_engine := -fno-exceptions -fno-rtti -fno-threadsafe-statics -fvisibility=hidden -fno-asynchronous-unwind-tables
 
-# Checks, and what is packed and asked once, are small rather than unrolled (the checks alone are 87 KB with -O3); the rest is as fast
+# Checks, the base, and what is packed and asked once, are small rather than unrolled (the checks alone are 87 KB with -O3); the rest is as fast
 # with -O2 as with -O3, and a third smaller. A layer's call with -Os is 2 % of a short one (2 x 4 queries, 100 wide), and its layout 1 %:
 # it is copied by words, which Intel's CPUs begin slowly (Emerald Rapids).
 small_floors := base data check api
@@ -53,7 +53,7 @@ flags_neon_int4 :=
 # 2 % longer. Assemblers that cannot avoid it complain. By nops: with prefixes AVX2 took up to 0.5 % longer on Zen 5.
 assembler_flags_avx2 := -Wa,-malign-branch-boundary=32 -Wa,-malign-branch=jcc+fused -Wa,-malign-branch-prefix-size=0
 # g++ -O3 writes loops twice, for a stride of 1 and for others: 14 KB for two ISAs, and no faster. Nor is it any slower where jumps and functions
-# begin anywhere: 2 KB. clang does not know the flags.
+# begin anywhere: 2 KB. clang knows not all of the flags.
 gcc_flags_kernels := -fno-version-loops-for-strides -fno-align-jumps -fno-align-functions
 # Where chance puts AVX2's loops of scores costs Intel's CPUs up to 3 % of attention: begun at 64 bytes, 12 heads of 64 over 512 keys take 0.971
 # [0.962, 0.975] of the time, a mask over 2048 keys 0.972 (Xeon, 480 MiB of L3). With AVX-512 no case took less, for 4 KB more. Loops that miss

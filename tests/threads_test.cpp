@@ -279,6 +279,39 @@ TEST_CASE("threads: a pool that is kept awake shares shorter calls, and gives th
     options.threads = pool.threads();
     REQUIRE_OK(layer.forward(x, x, x, {}, output, options));
     CHECK_SAME_BITS(output, expected);
+
+    struct Counted : AwakePool {
+      int calls = 0;
+    } counted;
+    counted.parallel_for = [](void* awake, int count, void (*task)(void*, int), void* context) {
+      forwards(&static_cast<Counted*>(static_cast<AwakePool*>(awake))->calls, count, task, context);
+    };
+    options.threads = threads_of(3, run_awake, static_cast<AwakePool*>(&counted));
+    REQUIRE_OK(layer.forward(x, x, x, {}, output, options));
+    CHECK(counted.calls == 1);
+    int calls = 0;
+    options.threads = threads_of(3, forwards, &calls);
+    REQUIRE_OK(layer.forward(x, x, x, {}, output, options));
+    CHECK(calls == 0);
+  }
+}
+
+TEST_CASE("threads: a pool that is kept awake serves many threads and forks, and ends while its threads wait") {
+  for (int round = 0; round < 10; ++round) {
+    ThreadPool pool;
+    REQUIRE_OK(ThreadPool::make(3, &pool));
+    pool.keep_awake(true);
+    const Threads threads = pool.threads();
+    std::atomic<int> ran{0};
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; ++caller) {
+      callers.emplace_back([&] {
+        for (int call = 0; call < 200; ++call) threads.parallel_for(threads.pool, 3, [](void* context, int) { ++*static_cast<std::atomic<int>*>(context); }, &ran);
+      });
+    }
+    CHECK(in_child([&] { return runs_here(threads, 3); }));
+    for (std::thread& caller : callers) caller.join();
+    CHECK(ran == 3 * 200 * 3);
   }
 }
 

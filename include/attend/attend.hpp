@@ -224,11 +224,11 @@ class ATTEND_API ThreadPool {
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
-  /// Starts count - 1 threads (the caller's is the other one). count is 1 to max_threads.
+  /// Starts count - 1 threads (the caller's is the other one), which sleep. count is 1 to max_threads.
   static Status make(int count, ThreadPool* pool) noexcept;
   /// Whether its threads wait for the next call awake, on a core each, for about a millisecond after the last: for many short calls one after
-  /// another, as the layers are that write a token. To wake a thread takes 10 to 25 us, which calls of less than two
-  /// million multiply-adds are not worth, where weights, keys and values count for two rows more; awake, they are shared from 200,000 on.
+  /// another, as the layers are that write a token. To wake a thread takes 10 to 25 us, which layers and attention of less
+  /// than two million multiply-adds are not worth, where weights, keys and values count for two rows more; awake, they are shared from 200,000 on.
   void keep_awake(bool awake) noexcept;
   /// For the `threads` of a call; valid while the pool lives. Ask anew after keep_awake.
   Threads threads() noexcept;

@@ -32,7 +32,7 @@ struct ThreadPool::State : AwakePool {
   pthread_cond_t work, finished;
   int workers;              // started
   bool busy, ending;
-  bool awake;               // written and read by atomic operations, as are left and running outside of the mutex
+  bool awake;               // read without the mutex, too, as are left and running
   int left;                 // indices 1 to left of a region are taken by nobody
   int running;              // workers that have taken an index and not ended it
   void (*task)(void*, int);
@@ -42,7 +42,7 @@ struct ThreadPool::State : AwakePool {
   // Whether the pool's threads are of this process; a child may read nothing else of the pool.
   bool at_home() const noexcept { return home == forks; }
   void lock() noexcept;
-  void watch() const noexcept;
+  bool watch() const noexcept;
   int take() noexcept;
   bool begin(int count, void (*region_task)(void*, int), void* region_context) noexcept;
   void end() noexcept;
@@ -59,11 +59,12 @@ void ThreadPool::State::lock() noexcept {
   pthread_mutex_lock(&mutex);
 }
 
-// Where the pool is to be kept awake: returns when there is an index, or none for about a millisecond, half of the turns being system calls.
-void ThreadPool::State::watch() const noexcept {
+// Whether there is an index. Where the pool is to be kept awake, one may come within about a millisecond; half of the turns are system calls.
+bool ThreadPool::State::watch() const noexcept {
   for (long spins = 0; spins < 4000 && __atomic_load_n(&awake, __ATOMIC_RELAXED) && __atomic_load_n(&left, __ATOMIC_RELAXED) == 0; ++spins) {
     pause_briefly(spins);
   }
+  return __atomic_load_n(&left, __ATOMIC_RELAXED) != 0;
 }
 
 // An index of the region that is the caller's now; the mutex is held.
@@ -76,17 +77,20 @@ int ThreadPool::State::take() noexcept {
 void* ThreadPool::State::run(void* pointer) noexcept {
   State& state = *static_cast<State*>(pointer);
   for (;;) {
-    state.watch();
+    // Whoever wakes too late for an index, or sees one that another takes, watches anew before it sleeps.
+    const bool came = state.watch();
     state.lock();
-    while (state.left == 0 && !state.ending) pthread_cond_wait(&state.work, &state.mutex);
+    if (!came && state.left == 0 && !state.ending) pthread_cond_wait(&state.work, &state.mutex);
     if (state.ending) break;
-    const int index = state.take();
-    __atomic_store_n(&state.running, state.running + 1, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&state.mutex);
-    state.task(state.context, index);
-    state.lock();
-    __atomic_store_n(&state.running, state.running - 1, __ATOMIC_RELAXED);
-    if (state.running == 0) pthread_cond_signal(&state.finished);
+    if (state.left > 0) {
+      const int index = state.take();
+      __atomic_store_n(&state.running, state.running + 1, __ATOMIC_RELAXED);
+      pthread_mutex_unlock(&state.mutex);
+      state.task(state.context, index);
+      state.lock();
+      __atomic_store_n(&state.running, state.running - 1, __ATOMIC_RELAXED);
+      if (state.running == 0) pthread_cond_signal(&state.finished);
+    }
     pthread_mutex_unlock(&state.mutex);
   }
   pthread_mutex_unlock(&state.mutex);
@@ -103,14 +107,14 @@ bool ThreadPool::State::begin(int count, void (*region_task)(void*, int), void* 
     task = region_task;
     context = region_context;
     __atomic_store_n(&left, count - 1, __ATOMIC_RELAXED);
-    pthread_cond_broadcast(&work);
   }
   pthread_mutex_unlock(&mutex);
+  if (free) pthread_cond_broadcast(&work);  // a system call where workers sleep, which first need the mutex
   return free;
 }
 
-// Runs what no worker has taken: of a call, whose work is done, nothing. Its workers end its last stage when the caller does, and are here at
-// once.
+// Runs the indices that no worker has taken; those of a call find no task left. Its workers end its last stage when the caller does, and are
+// here at once.
 void ThreadPool::State::end() noexcept {
   for (long spins = 0; spins < 1000 && __atomic_load_n(&left, __ATOMIC_RELAXED) == 0 && __atomic_load_n(&running, __ATOMIC_RELAXED) > 0; ++spins) {
     pause_briefly(spins);
@@ -179,6 +183,7 @@ Status ThreadPool::make(int count, ThreadPool* pool) noexcept {
 ThreadPool::~ThreadPool() {
   if (state_ == nullptr) return;
   if (state_->at_home()) {
+    keep_awake(false);
     pthread_mutex_lock(&state_->mutex);
     state_->ending = true;
     pthread_cond_broadcast(&state_->work);

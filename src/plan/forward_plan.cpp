@@ -51,7 +51,7 @@ double forward_work(const MultiHeadAttentionConfig& config, const ForwardShape& 
   double work = 2.0 * batch * (queries + reading_rows) * (keys + static_cast<double>(keys_before)) * static_cast<double>(sizes.heads * sizes.depth);
   for (int which = 0; which < projection_count; ++which) {
     const double rows = which == key_projection || which == value_projection ? keys : queries;
-    work += (batch * rows + reading_rows) * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
+    work += (rows > 0 ? batch * rows + reading_rows : 0) * static_cast<double>(sizes.inputs[which]) * static_cast<double>(sizes.outputs[which]);
   }
   return work;
 }
