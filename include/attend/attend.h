@@ -153,8 +153,8 @@ typedef struct attend_threads {
   void *pool;                       /* handed to parallel_for */
 } attend_threads;
 
-/* A pool of threads that sleep while there is no work, unless keep_awake. Several calls may share it: while one uses it, the others run
- * on their own thread alone. In a child of fork it has no threads, and serves calls on their caller's. */
+/* A pool of threads that sleep while there is no work, unless keep_awake. Several calls may share it: while one uses it,
+ * the others run on their own thread alone. In a child of fork it has no threads, and serves calls on their caller's. */
 typedef struct attend_thread_pool attend_thread_pool;
 
 /* Starts count - 1 threads (the caller's is the other one), count from 1 to 256. Whoever gets *pool ends it with

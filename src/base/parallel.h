@@ -21,8 +21,9 @@ inline constexpr int max_stages = 9;
 /// atomic operation.
 void run_stages(const Threads& threads, const Stage* stages, int stage_count) noexcept;
 
-/// A layer's, attention's or a linear layer's call of fewer multiply-adds runs on its caller's thread. To wake a thread takes the caller 11 us (Zen 3) to 25 (Xeon with 480 MiB of L3, where
-/// two million multiply-adds take 23 in float32 with AVX-512); a pool that is kept awake shares 0.6 million in 4.6 us where one thread takes 6.4.
+/// A layer's, attention's or a linear layer's call of fewer multiply-adds runs on its caller's thread. To wake a thread takes the caller 11 us
+/// (Zen 3) to 25 (Xeon with 480 MiB of L3, where two million multiply-adds take 23 in float32 with AVX-512); a pool that is kept awake shares
+/// 0.6 million in 4.6 us where one thread takes 6.4.
 double least_threaded_work(const Threads& threads) noexcept;
 
 /// What the pool that run_awake is given begins with: how it runs tasks.

@@ -67,8 +67,8 @@ std::int64_t most_decoded_rows(const Kernels& kernels, std::int64_t keys, std::i
 /// Where a thread would wait for another's copy, values are not copied into panels: neither bits nor bytes a thread depend on `threads`.
 AttentionPlan plan_attention(const Kernels& kernels, const AttentionShape& shape, int threads = 1);
 
-/// Rows that reading weights, or the keys and values of each head, counts for beside a call's own in what is worth sharing: one row of 576 through 1536 columns takes
-/// 64 us in float32, where 16 rows of 192 through 192, two thirds of its multiply-adds, take 7 (Xeon, 480 MiB of L3).
+/// Rows that reading weights, or the keys and values of each head, counts for beside a call's own in what is worth sharing: one row of 576
+/// through 1536 columns takes 64 us in float32, where 16 rows of 192 through 192, two thirds of its multiply-adds, take 7 (Xeon, 480 MiB of L3).
 inline constexpr double reading_rows = 2;
 
 /// The keys of a cache that a plan counts on: a ring's may begin and end within a chunk.
