@@ -24,7 +24,7 @@ constexpr int decode_accumulators = 8;
 // With 8, tiles take a quarter less time where keys and values lie in the L2 or L3; from memory, 36 % more (8 rows, 4096 keys, Zen 4).
 constexpr int few_rows = 6, few_rows_of_many = 8;
 constexpr bool decode_rest = true;
-constexpr bool decode_pairs = true;
+constexpr int decode_fewer = 3;
 constexpr int decode_ahead = 1024, decode_ahead_zen = 512;  // with 512, Cascade Lake is 5 to 25 % slower, Zen 5 12 %; Zen 4 with 256, 10 to 30 %
 constexpr int value_panel = 16;
 constexpr int key_block = 96;

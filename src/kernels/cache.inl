@@ -136,7 +136,7 @@ ATTEND_INLINE void score_chains(const ScoreBlock& a, const float* const* key, Ve
   do {  // at least once
     Vector query[rows];
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) query[r] = load(a.queries + r * width + d);
+    for (int r = 0; r < rows; ++r) query[r] = load_once(a.queries + r * width + d);
     ATTEND_UNROLL
     for (int i = 0; i < keys; ++i) {
       const Vector k = Elements::widened(places[i], d);

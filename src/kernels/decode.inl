@@ -3,32 +3,40 @@
 
 // Elements d .. d + lanes - 1 of each key, `left` of which exist, times those of each query.
 template <int rows, int keys, int at_once, bool partial>
-ATTEND_INLINE void decode_score_step(Vector (&sums)[lanes], int first, const float* const (&key)[at_once],
-                                     const float* queries, std::int64_t query_stride, std::int64_t d, std::int64_t left) {
+ATTEND_INLINE void decode_score_step(Vector* sums, const float* const (&key)[at_once], const float* queries,
+                                     std::int64_t query_stride, std::int64_t d, std::int64_t left) {
+  Vector query[rows];
+  ATTEND_UNROLL
+  for (int r = 0; r < rows; ++r) query[r] = load_once(queries + r * query_stride + d);
   ATTEND_UNROLL
   for (int i = 0; i < at_once; ++i) {
-    const Vector k = partial ? load_partial(key[i] + d, left) : load(key[i] + d);
+    const Vector k = partial ? load_partial(key[i] + d, left) : rows > 1 ? load_once(key[i] + d) : load(key[i] + d);
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) {
-      Vector& sum = sums[r * keys + first + i];
-      sum = multiply_add(load(queries + r * query_stride + d), k, sum);
-    }
+    for (int r = 0; r < rows; ++r) sums[r * keys + i] = multiply_add(query[r], k, sums[r * keys + i]);
   }
 }
 
-// How few rows are taken as four: what lies behind the last one is read, and what comes of it is not stored.
-constexpr std::int64_t least_of_four = decode_pairs ? 3 : 2;
+// How many of `left` rows the next tile takes: there are tiles for 1 to `fewer` rows, and for four. The last takes fewer, too: it reads
+// what lies behind the last row, and stores nothing of it.
+ATTEND_INLINE int decode_tile_rows(std::int64_t left, int fewer) {
+  if (fewer == 3 && (left == 5 || left == 6)) return 3;  // and two or three
+  return left > fewer ? 4 : static_cast<int>(left);
+}
 
-// `rows` rows by lanes / rows keys, as many accumulators as a vector has lanes; `count` of the keys exist.
+// Keys of a tile: a vector of sums, one and a half for three rows.
+constexpr int decode_tile_keys(int rows) { return rows == 3 ? lanes / 2 : lanes / rows; }
+
+// `rows` rows by decode_tile_keys, `count` of which exist.
 template <int rows>
 ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_t row, std::int64_t key,
                                      std::int64_t count, Stream& stream) {
-  constexpr int keys = lanes / rows, at_once = keys < 8 ? keys : 8;
+  constexpr int keys = decode_tile_keys(rows), at_once = keys < 8 ? keys : 8, vectors = (rows * keys + lanes - 1) / lanes;
   const float* queries = a.queries + row * a.query_stride;
-  const std::int64_t whole = a.key_stride == 1 ? a.depth / lanes * lanes : 0;
-  Vector sums[lanes];  // [row][key]
+  constexpr bool gathers = rows == 4 || rows == 1;  // where the elements of a key do not lie side by side
+  const std::int64_t whole = gathers && a.key_stride != 1 ? 0 : a.depth / lanes * lanes;
+  Vector sums[vectors][lanes];  // [row][key]
   ATTEND_UNROLL
-  for (int i = 0; i < lanes; ++i) sums[i] = zero();
+  for (int i = 0; i < vectors * lanes; ++i) sums[i / lanes][i % lanes] = zero();
   ATTEND_UNROLL
   for (int first = 0; first < keys; first += at_once) {
     const float* key_rows[at_once];
@@ -43,11 +51,11 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
     std::int64_t d = 0;
     while (d < whole) {
       stream.fetch<false>(at_once * lanes / 16);
-      decode_score_step<rows, keys, at_once, false>(sums, first, key_rows, queries, a.query_stride, d, lanes);
+      decode_score_step<rows, keys, at_once, false>(sums[0] + first, key_rows, queries, a.query_stride, d, lanes);
       d += lanes;
     }
-    if (a.key_stride == 1) {
-      if (d < a.depth) decode_score_step<rows, keys, at_once, true>(sums, first, key_rows, queries, a.query_stride, d, a.depth - d);
+    if (!gathers || a.key_stride == 1) {
+      if (d < a.depth) decode_score_step<rows, keys, at_once, true>(sums[0] + first, key_rows, queries, a.query_stride, d, a.depth - d);
       continue;
     }
     for (; d < a.depth; d += lanes) {
@@ -57,11 +65,12 @@ ATTEND_INLINE void decode_score_tile(const DecodeScoresArguments& a, std::int64_
       const float* copies[at_once];
       ATTEND_UNROLL
       for (int i = 0; i < at_once; ++i) copies[i] = gathered + i * lanes - d;
-      decode_score_step<rows, keys, at_once, false>(sums, first, copies, queries, a.query_stride, d, lanes);
+      decode_score_step<rows, keys, at_once, false>(sums[0] + first, copies, queries, a.query_stride, d, lanes);
     }
   }
-  alignas(64) float scores[lanes];
-  store(scores, sum_lanes(sums));
+  alignas(64) float scores[vectors * lanes];
+  ATTEND_UNROLL
+  for (int v = 0; v < vectors; ++v) store(scores + v * lanes, sum_lanes(sums[v]));
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     if (r >= a.rows - row) break;
@@ -76,18 +85,23 @@ template <int rows>
 ATTEND_INLINE void decode_score_keys(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                      std::int64_t end, Stream& stream) {
   Stream ahead = stream;
-  for (std::int64_t key = begin; key < end; key += lanes / rows) decode_score_tile<rows>(a, row, key, end - key, ahead);
+  for (std::int64_t key = begin; key < end; key += decode_tile_keys(rows)) decode_score_tile<rows>(a, row, key, end - key, ahead);
   stream = ahead;
 }
 
-// Four rows, two or one, as many as are left or one more; returns the row after them.
+// Returns the row after those of the next tile.
 ATTEND_INLINE std::int64_t decode_score_rows(const DecodeScoresArguments& a, std::int64_t row, std::int64_t begin,
                                              std::int64_t end, Stream& stream) {
-  if (row + least_of_four <= a.rows) return decode_score_keys<4>(a, row, begin, end, stream), row + 4;
-  if constexpr (decode_pairs) {
-    if (row + 2 <= a.rows) return decode_score_keys<2>(a, row, begin, end, stream), row + 2;
+  const int rows = decode_tile_rows(a.rows - row, a.key_stride == 1 ? decode_fewer : 1);
+  if (rows == 4) decode_score_keys<4>(a, row, begin, end, stream);
+  if constexpr (decode_fewer >= 3) {
+    if (rows == 3) decode_score_keys<3>(a, row, begin, end, stream);
   }
-  return decode_score_keys<1>(a, row, begin, end, stream), row + 1;
+  if constexpr (decode_fewer >= 2) {
+    if (rows == 2) decode_score_keys<2>(a, row, begin, end, stream);
+  }
+  if (rows == 1) decode_score_keys<1>(a, row, begin, end, stream);
+  return row + rows;
 }
 
 // Few keys at a time, so that the L1 has them for the rows after the first four; a tile or two where no row is left over by itself, so that
@@ -170,107 +184,123 @@ void decode_weights(DecodeWeightsArguments* arguments) {
   a.sum = a.sum * a.factor + sum_of(sums);
 }
 
-// Whether a step begins a group of keys, and whether it ends it.
-struct GroupPart {
+// Rows [row, row + rows) of a call, with a step of keys: whether it begins a group, and whether it ends it.
+struct ValueStep {
+  std::int64_t row, rows;
+  KeyRun keys;
   bool begins, completes;
 };
 
-// `rows` rows by `vectors` vectors of columns; `whole`: all columns exist, side by side; else the last vector may have fewer, or, where it
-// is the only one, columns that lie apart.
+// `rows` rows, of which step.rows exist, by `vectors` vectors of columns; `whole`: all columns exist, side by side; else the last vector may
+// have fewer, or, where it is the only one, columns that lie apart.
 template <int rows, int vectors, bool whole>
-ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                     const KeyRun& keys, GroupPart part, Stream& stream) {
-  const float* weights = a.weights + row * decode_block + keys.begin;
-  const float* values = keys.values + column * a.value_stride;
-  const std::int64_t row_stride = keys.stride, last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
+ATTEND_INLINE void decode_value_tile(const DecodeValuesArguments& a, const ValueStep& step, std::int64_t column, Stream& stream) {
+  const float* weights = a.weights + step.row * decode_block + step.keys.begin;
+  const float* values = step.keys.values + column * a.value_stride;
+  const std::int64_t row_stride = step.keys.stride;
+  std::int64_t last = a.columns - column - (vectors - 1) * lanes;  // columns in the last vector
+  if (last > lanes) last = lanes;
   alignas(64) float gathered[lanes];
   Stream ahead = stream;  // a local copy, as in decode_scores
-  const std::int64_t left = a.rows - row;
-  float* partial = a.partial + row * a.output_stride + column;
-  float* output = a.output + row * a.output_stride + column;
+  float* partial = a.partial + step.row * a.output_stride + column;
+  float* output = a.output + step.row * a.output_stride + column;
   Vector sums[rows][vectors];
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
     ATTEND_UNROLL
-    for (int v = 0; v < vectors; ++v) sums[r][v] = part.begins || r >= left ? zero() : load(partial + r * a.output_stride + v * lanes);
+    for (int v = 0; v < vectors; ++v) sums[r][v] = step.begins || r >= step.rows ? zero() : load(partial + r * a.output_stride + v * lanes);
   }
-  for (const float* const stop = weights + (keys.end - keys.begin); weights != stop; ++weights, values += row_stride) {
+  for (const float* const stop = weights + (step.keys.end - step.keys.begin); weights != stop; ++weights, values += row_stride) {
     ahead.fetch<!whole>((vectors * lanes + 15) / 16);
-    Vector value[vectors];
+    Vector weight[rows];
     ATTEND_UNROLL
-    for (int v = 0; v < vectors - !whole; ++v) value[v] = load(values + v * lanes);
-    if (!whole && (vectors > 1 || a.value_stride == 1)) {
-      value[vectors - 1] = load_partial(values + (vectors - 1) * lanes, last);
-    } else if (!whole) {
-      gather(values, last, a.value_stride, 0.0f, gathered);
-      value[0] = load(gathered);
-    }
+    for (int r = 0; r < rows; ++r) weight[r] = broadcast(weights[r * decode_block]);
     ATTEND_UNROLL
-    for (int r = 0; r < rows; ++r) {
-      const Vector weight = broadcast(weights[r * decode_block]);
+    for (int v = 0; v < vectors; ++v) {
+      Vector value;
+      if (whole || v < vectors - 1) {
+        value = rows > 1 ? load_once(values + v * lanes) : load(values + v * lanes);
+      } else if (vectors > 1 || a.value_stride == 1) {
+        value = load_partial(values + v * lanes, last);
+      } else {
+        gather(values, last, a.value_stride, 0.0f, gathered);
+        value = load(gathered);
+      }
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
+      for (int r = 0; r < rows; ++r) sums[r][v] = multiply_add(weight[r], value, sums[r][v]);
     }
   }
-  if (part.completes) {
+  if (step.completes) {
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) {
-      if (r >= left) break;
+      if (r >= step.rows) break;
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) sums[r][v] = add(load(output + r * a.output_stride + v * lanes), sums[r][v]);
     }
   }
-  float* const place = part.completes ? output : partial;
+  float* const place = step.completes ? output : partial;
   ATTEND_UNROLL
   for (int r = 0; r < rows; ++r) {
-    if (r >= left) break;
+    if (r >= step.rows) break;
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) store(place + r * a.output_stride + v * lanes, sums[r][v]);
   }
   stream = ahead;
 }
 
-// Takes the columns that are left, at most `vectors` vectors, together: each tile's chains wait for the multiply-adds of all keys.
-template <int rows, int vectors>
-ATTEND_INLINE void decode_value_rest(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                     const KeyRun& keys, GroupPart part, Stream& stream) {
-  if (a.columns - column > (vectors - 1) * lanes) {
-    decode_value_tile<rows, vectors, false>(a, row, column, keys, part, stream);
-  } else if constexpr (vectors > 1) {
-    decode_value_rest<rows, vectors - 1>(a, row, column, keys, part, stream);
-  }
-}
+// Vectors of columns that a tile takes. Three rows leave registers for four, whatever the sums.
+constexpr int decode_vectors(int rows) { return rows == 3 ? 4 : decode_accumulators / rows < 8 ? decode_accumulators / rows : 8; }
 
-// Takes columns from `column` on by `vectors` vectors, four of what is left by four. (Heads of 64 by two and two vectors made AVX-512 15 %
-// slower than AVX2.)
-template <int rows, int vectors>
-ATTEND_INLINE void decode_value_columns(const DecodeValuesArguments& a, std::int64_t row, std::int64_t column,
-                                        const KeyRun& keys, GroupPart part, Turns& turns) {
+// Takes whole vectors from `column` on by `vectors` and, where that is more than four, by four; returns the column after them. (Heads of 64 by
+// two and two vectors made AVX-512 15 % slower than AVX2.)
+template <int rows, int vectors = decode_vectors(rows)>
+ATTEND_INLINE std::int64_t decode_value_columns(const DecodeValuesArguments& a, const ValueStep& step, std::int64_t column, Turns& turns) {
   const std::int64_t whole = a.value_stride == 1 ? a.columns : 0;
   for (; column + vectors * lanes <= whole; column += vectors * lanes) {
-    decode_value_tile<rows, vectors, true>(a, row, column, keys, part, turns.next());
+    decode_value_tile<rows, vectors, true>(a, step, column, turns.next());
   }
-  if constexpr (vectors > 4) {
-    decode_value_columns<rows, 4>(a, row, column, keys, part, turns);
-  } else {
-    constexpr bool together = rows != 2 && decode_rest;  // pairs are too rare for their own code
-    if constexpr (together) {
-      if (a.value_stride == 1 && column < a.columns) return decode_value_rest<rows, vectors>(a, row, column, keys, part, turns.next());
-    }
-    for (; column < a.columns; column += lanes) decode_value_tile<rows, 1, false>(a, row, column, keys, part, turns.next());
+  if constexpr (vectors > 4) column = decode_value_columns<rows, 4>(a, step, column, turns);
+  return column;
+}
+
+// Takes up to `vectors` vectors of the columns that are left together: each tile's chains wait for the multiply-adds of all keys.
+template <int rows, int vectors>
+ATTEND_INLINE void decode_value_rest(const DecodeValuesArguments& a, const ValueStep& step, std::int64_t column, Stream& stream) {
+  if (a.columns - column > (vectors - 1) * lanes) {
+    decode_value_tile<rows, vectors, false>(a, step, column, stream);
+  } else if constexpr (vectors > 1) {
+    decode_value_rest<rows, vectors - 1>(a, step, column, stream);
   }
 }
 
-constexpr int decode_vectors(int rows) { return decode_accumulators / rows < 8 ? decode_accumulators / rows : 8; }
-
-// Rows as decode_score_rows takes them.
-ATTEND_INLINE std::int64_t decode_value_rows(const DecodeValuesArguments& a, std::int64_t row, const KeyRun& keys,
-                                             GroupPart part, Turns& turns) {
-  if (row + least_of_four <= a.rows) return decode_value_columns<4, decode_vectors(4)>(a, row, 0, keys, part, turns), row + 4;
-  if constexpr (decode_pairs) {
-    if (row + 2 <= a.rows) return decode_value_columns<2, decode_vectors(2)>(a, row, 0, keys, part, turns), row + 2;
+// Takes the columns that are left, and all where they lie apart.
+template <int rows>
+ATTEND_INLINE void decode_value_ends(const DecodeValuesArguments& a, const ValueStep& step, std::int64_t column, Turns& turns) {
+  constexpr int most = decode_vectors(rows) < 4 ? decode_vectors(rows) : 4;
+  const bool together = decode_rest && a.value_stride == 1;
+  while (column < a.columns) {
+    if (together) {
+      decode_value_rest<rows, most>(a, step, column, turns.next());
+    } else {
+      decode_value_tile<rows, 1, false>(a, step, column, turns.next());
+    }
+    column += together ? most * lanes : lanes;
   }
-  return decode_value_columns<1, decode_vectors(1)>(a, row, 0, keys, part, turns), row + 1;
+}
+
+// Rows as decode_tile_rows has them; columns that are left over, and rare, go by four rows or one.
+ATTEND_INLINE void decode_value_rows(const DecodeValuesArguments& a, const ValueStep& step, int rows, Turns& turns) {
+  std::int64_t column = 0;
+  if (rows == 4) column = decode_value_columns<4>(a, step, column, turns);
+  if constexpr (decode_fewer >= 3) {
+    if (rows == 3) column = decode_value_columns<3>(a, step, column, turns);
+  }
+  if constexpr (decode_fewer >= 2) {
+    if (rows == 2) column = decode_value_columns<2>(a, step, column, turns);
+  }
+  if (rows > 1) return decode_value_ends<4>(a, step, column, turns);
+  column = decode_value_columns<1>(a, step, column, turns);
+  decode_value_ends<1>(a, step, column, turns);
 }
 
 // As many keys at a time as the L1 has values of for the tiles after the first one: 16 KiB of rows side by side, others may share its
@@ -298,8 +328,12 @@ void decode_values(const DecodeValuesArguments* arguments) {
     }
     left -= count;
     if (a.ends && key + count == a.key_count) left = 0;
-    std::int64_t row = 0;
-    while (row < a.rows) row = decode_value_rows(a, row, keys, {begins, left == 0}, turns);
+    for (std::int64_t row = 0; row < a.rows;) {
+      const std::int64_t still = a.rows - row;
+      const int rows = decode_tile_rows(still, decode_fewer);
+      decode_value_rows(a, {row, rows < still ? rows : still, keys, begins, left == 0}, rows, turns);
+      row += rows;
+    }
     begins = left == 0;
     if (begins) left = decode_group;
     key += count;

@@ -16,7 +16,7 @@ constexpr int value_fetch = 0, value_fetch_columns = 0;
 constexpr int decode_accumulators = 16;
 constexpr int few_rows = 4, few_rows_of_many = 4;
 constexpr bool decode_rest = true;
-constexpr bool decode_pairs = true;
+constexpr int decode_fewer = 2;
 constexpr int decode_ahead = 512, decode_ahead_zen = 512;
 constexpr int value_panel = 0;
 constexpr int key_block = 64;

@@ -60,6 +60,12 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) {
 #endif
 }
 ATTEND_INLINE void keep_order(Vector&) {}
+// For a vector that several multiply-adds share: g++ would load it anew for each of them (README.md, decode_scores).
+ATTEND_INLINE Vector load_once(const float* p) {
+  Vector x = load(p);
+  asm("" : "+v"(x));
+  return x;
+}
 constexpr bool has_prefetch = true, has_prefetch_far = true;
 ATTEND_INLINE void prefetch_far(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 ATTEND_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }

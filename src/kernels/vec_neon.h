@@ -70,6 +70,7 @@ ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int index, Vector b, Vector 
 }
 // Keeps a load between the multiply-adds before and after it.
 ATTEND_INLINE void keep_order(Vector& x) { asm volatile("" : "+w"(x)); }
+ATTEND_INLINE Vector load_once(const float* p) { return load(p); }  // operands are registers here
 constexpr bool has_prefetch = true, has_prefetch_far = false;
 ATTEND_INLINE void prefetch_far(const float*) {}
 ATTEND_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }

@@ -57,6 +57,7 @@ ATTEND_INLINE Vector minimum(Vector a, Vector b) { return select(a < b, a, b); }
 ATTEND_INLINE Scalars load_scalars(const float* p) { return broadcast(*p); }
 ATTEND_INLINE Vector multiply_add_scalar(Scalars a, int, Vector b, Vector c) { return a * b + c; }
 [[maybe_unused]] ATTEND_INLINE void keep_order(Vector&) {}  // keeps loads where they stand, where a compiler would move them
+ATTEND_INLINE Vector load_once(const float* p) { return load(p); }  // where a compiler would load anew for each use
 constexpr bool has_prefetch = false, has_prefetch_far = false;
 ATTEND_INLINE void prefetch_far(const float*) {}
 ATTEND_INLINE void prefetch(const float*) {}
