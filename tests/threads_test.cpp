@@ -209,6 +209,33 @@ TEST_CASE("threads: the operations give the same bits for any number, in any ord
   }
 }
 
+TEST_CASE("threads: panels of which a thread claims several at a time give the same bits for any number, in any order") {
+  for (Isa isa : usable_isas()) {
+    CAPTURE(name_of(isa));
+    for (std::int64_t outputs : {1537, 3072, 4099}) {  // of 33 panels and more
+      CAPTURE(outputs);
+      Random random(76);
+      const std::int64_t rows = 9, inputs = 150;
+      Tensor weight({outputs, inputs}, random), x({rows, inputs}, random), expected({rows, outputs}), output({rows, outputs});
+      Linear linear;
+      LinearConfig config;
+      config.inputs = inputs;
+      config.outputs = outputs;
+      config.isa = isa;
+      REQUIRE_OK(Linear::make(config, {weight.view, {}}, &linear));
+      Workspace workspace;
+      REQUIRE_OK(linear.forward(x.view, expected.view, workspace));
+      for_each_threads([&](const Threads& threads) {
+        output.fill(random);
+        LinearOptions options;
+        options.threads = threads;
+        REQUIRE_OK(linear.forward(x.view, output.view, workspace, options));
+        CHECK_SAME_BITS(output, expected);
+      });
+    }
+  }
+}
+
 TEST_CASE("threads: work too small to share stays with the caller") {
   Random random(73);
   const Layer layer(Layer::square(20, 2, Isa::best), random);

@@ -144,7 +144,7 @@ Status Linear::forward(const ConstTensorView& input, const TensorView& output, W
   Threads threads = options.threads;
   const double work = (static_cast<double>(batch * rows) + reading_rows) * static_cast<double>(config_.inputs) * static_cast<double>(config_.outputs);
   if (work < least_threaded_work(threads)) threads.count = 1;
-  const Stage stages[] = {{linear.converted.tasks(), run_convert, &linear}, {projection.tasks(), run_linear, &linear}};
+  const Stage stages[] = {{linear.converted.tasks(), run_convert, &linear}, {projection.tasks(), run_linear, &linear, true}};
   run_stages(threads, stages, 2);
   return Status();
 }

@@ -87,7 +87,7 @@ Status matmul(const ConstTensorView& a, const ConstTensorView& b, bool b_transpo
   projection.rows = {entries, before, nullptr};
   projection.rows_per_task = projection_rows(*kernels, projection.weights, projection.rows.total());
   for (std::int64_t p = 0; p < products; ++p) {
-    const Stage stages[] = {{1, run_pack, &product}, {projection.tasks(), run_product, &product}};
+    const Stage stages[] = {{1, run_pack, &product}, {projection.tasks(), run_product, &product, true}};
     run_stages(options.threads, stages, 2);
     product.b += stride_from_end(b, 3);
     projection.input.data += projection.input.batch_stride;

@@ -1,6 +1,7 @@
 // Stages over threads.
 #include "base/parallel.h"
 
+#include "base/arithmetic.h"
 #include "base/cpu.h"
 
 #if ATTEND_THREADS
@@ -25,7 +26,7 @@ namespace {
 // Threads claim tasks from a counter, so nobody waits for a thread that has not begun: a parallel_for may run its indices one by one.
 struct Region {
   const Stage* stages;
-  int stage_count;
+  int stage_count, threads;
   alignas(64) std::int64_t claimed[max_stages];
   alignas(64) std::int64_t ended[max_stages];
 };
@@ -35,12 +36,13 @@ void take_part(void* pointer, int thread) noexcept {
   Region& region = *static_cast<Region*>(pointer);
   for (int s = 0; s < region.stage_count; ++s) {
     const Stage& stage = region.stages[s];
+    const std::int64_t claim = stage.reads_on ? larger(stage.count / (8 * region.threads), 1) : 1;
     std::int64_t done = 0;
     for (;;) {
-      const std::int64_t task = __atomic_fetch_add(&region.claimed[s], 1, __ATOMIC_RELAXED);
-      if (task >= stage.count) break;
-      stage.run(stage.context, task, thread);
-      ++done;
+      const std::int64_t first = __atomic_fetch_add(&region.claimed[s], claim, __ATOMIC_RELAXED), end = smaller(first + claim, stage.count);
+      if (first >= end) break;
+      for (std::int64_t task = first; task < end; ++task) stage.run(stage.context, task, thread);
+      done += end - first;
     }
     if (done > 0) __atomic_fetch_add(&region.ended[s], done, __ATOMIC_RELEASE);
     for (long spins = 0; __atomic_load_n(&region.ended[s], __ATOMIC_ACQUIRE) < stage.count; ++spins) {
@@ -59,7 +61,7 @@ void run_stages(const Threads& threads, const Stage* stages, int stage_count) no
     }
     return;
   }
-  Region region = {stages, stage_count, {}, {}};
+  Region region = {stages, stage_count, threads.count, {}, {}};
   threads.parallel_for(threads.pool, threads.count, take_part, &region);
 }
 

@@ -17,7 +17,7 @@
 namespace attend {
 
 /// Room for a Forward: what the tasks of a layer's call share.
-inline constexpr std::size_t forward_bytes = 3328;
+inline constexpr std::size_t forward_bytes = 3392;
 
 /// Where the parts of a layer's workspace lie, in bytes from its start.
 struct ForwardPlan {

@@ -48,7 +48,7 @@ void add_forward_stages(Forward& forward, bool queries) {
   std::int64_t converted = 0;
   for (int which = 0; which < output_projection; ++which) converted += forward.converted[which].tasks();
   if (converted > 0) stages[count++] = {converted, run_converted_inputs, &forward};
-  stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward};
+  stages[count++] = {forward.input_tasks[query_projection] + forward.input_tasks[key_projection] + forward.input_tasks[value_projection], run_inputs, &forward, true};
   const std::int64_t head_tasks = forward.query_rows.tasks() + forward.key_rows.tasks();
   if (head_tasks > 0) stages[count++] = {head_tasks, run_head_rows, &forward};
   if (forward.appended != nullptr) stages[count++] = {append_of(forward).tasks(), run_new_rows, &forward};
@@ -56,7 +56,7 @@ void add_forward_stages(Forward& forward, bool queries) {
   count += add_attention_stages(forward.call, stages + count);
   const std::int64_t converted_heads = forward.converted[output_projection].tasks();
   if (converted_heads > 0) stages[count++] = {converted_heads, run_converted_heads, &forward};
-  stages[count++] = {forward.projections[output_projection].tasks(), run_output, &forward};
+  stages[count++] = {forward.projections[output_projection].tasks(), run_output, &forward, true};
 }
 
 }  // namespace attend
