@@ -36,9 +36,10 @@ void take_part(void* pointer, int thread) noexcept {
   Region& region = *static_cast<Region*>(pointer);
   for (int s = 0; s < region.stage_count; ++s) {
     const Stage& stage = region.stages[s];
-    const std::int64_t claim = stage.reads_on ? larger(stage.count / (8 * region.threads), 1) : 1;
     std::int64_t done = 0;
     for (;;) {
+      const std::int64_t unclaimed = stage.reads_on ? stage.count - __atomic_load_n(&region.claimed[s], __ATOMIC_RELAXED) : 0;
+      const std::int64_t claim = larger(unclaimed / (4 * region.threads), 1);
       const std::int64_t first = __atomic_fetch_add(&region.claimed[s], claim, __ATOMIC_RELAXED), end = smaller(first + claim, stage.count);
       if (first >= end) break;
       for (std::int64_t task = first; task < end; ++task) stage.run(stage.context, task, thread);

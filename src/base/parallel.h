@@ -13,8 +13,9 @@ struct Stage {
   /// thread: 0 to threads - 1, distinct among tasks that run at the same time.
   void (*run)(const void* context, std::int64_t task, int thread);
   const void* context;
-  /// Whether a task fetches what the next one reads: a thread claims an eighth of its share at a time then. (Panel by panel, what one of two
-  /// threads fetched the other read: SmolLM2 wrote 112 tokens a second in int8, no more than on one thread, not 148; Zen 4, AVX2.)
+  /// Whether a task reads on into what the next one reads, by the CPU's fetches or its own: a thread claims a quarter of its share of what is
+  /// left then. (Panel by panel, what one of two threads fetched the other read: SmolLM2 wrote 112 tokens a second in int8, no more than on
+  /// one thread, not 147; Zen 4, AVX2.)
   bool reads_on = false;
 };
 

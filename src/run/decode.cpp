@@ -63,7 +63,7 @@ struct Decode {
 };
 
 // Floats to fetch ahead: at most a sixteenth of the keys, for nothing reads what lies behind the last. (AVX2 took 1.5 % longer with 4 KiB
-// ahead of 128 keys of 64 than with 2.) Zen 1 to 4 fetch rows that lie side by side far ahead: Zen 4 takes a quarter to a half less time
+// ahead of 128 keys of 64 than with 2.) Zen 1 to 4 fetch rows that lie side by side, or a line apart, far ahead: Zen 4 takes a quarter to a half less time
 // for a cache in memory, but rows apart take 40 % more.
 std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t width, std::int64_t row_stride) {
   const std::int64_t most = keys * width / 16;
@@ -104,9 +104,12 @@ void take_queries(const Decode& decode) {
   }
 }
 
-// Pages of fewer rows are taken row by row, from a list: a call for each takes longer. (Pages of 16 rows in any order take 13 % less time by a call
-// each, of 32 25 %, 4 heads of 64, AVX2, Zen 4.)
-constexpr std::int64_t listed_page_rows = 16;
+// Whether the rows of pages are taken from a list of their places, not page by page: where a page ends before two tiles of keys or what is
+// fetched ahead. (A call for each page of 16 rows takes 13 % less time than the list, for 32 25 %: 4 heads of 64, AVX2, Zen 4.)
+bool is_listed(const Decode& decode, const PagedRows<const float>& rows) {
+  if (rows.page_rows >= 64) return false;
+  return rows.page_rows < 2 * decode.attention.kernels->lanes || rows.page_rows * rows.row_stride < 2 * decode.plan.fetched_ahead;
+}
 
 // Multiplies what row r has for keys [begin, end) of a block, scores or weights, by the scales of integers; null: there are none.
 void scale_row(const Decode& decode, const PagedRows<float>* scales, std::int64_t r, std::int64_t begin, std::int64_t end) {
@@ -134,7 +137,7 @@ void score(const Decode& decode, std::int64_t begin, std::int64_t end) {
   arguments.key_rows = nullptr;
   const CacheKernels* const stored = decode.attention.stored;
   void (*const kernel)(const DecodeScoresArguments*) = stored != nullptr ? stored->decode_scores : decode.attention.kernels->decode_scores;
-  if (keys.page_rows < listed_page_rows) {
+  if (is_listed(decode, keys)) {
     keys.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
     arguments.keys = nullptr;
     arguments.key_rows = decode.scratch.places;
@@ -228,7 +231,7 @@ struct ValueSum {
     arguments.output_stride = stride;
     const CacheKernels* const stored = decode.attention.stored;
     void (*const kernel)(const DecodeValuesArguments*) = stored != nullptr ? stored->decode_values : decode.attention.kernels->decode_values;
-    const bool listed = values.page_rows < listed_page_rows;
+    const bool listed = is_listed(decode, values);
     arguments.value_rows = listed ? decode.scratch.places : nullptr;
     if (listed) values.list(decode.entry(), decode.kv_head, first + begin, first + end, decode.scratch.places);
     for (std::int64_t j = begin; j < end; j += arguments.key_count) {

@@ -1,4 +1,4 @@
-// What the tasks of a layer's forward share. It stands in the workspace: no stack is to hold its 3.2 KiB under the kernels.
+// What the tasks of a layer's forward share. It stands in the workspace: no stack is to hold its 3.3 KiB under the kernels.
 #pragma once
 
 #include <cstdint>
