@@ -16,7 +16,7 @@ constexpr int value_fetch = 8, value_fetch_columns = 48;
 constexpr int decode_accumulators = 16;
 constexpr int few_rows = 8, few_rows_of_many = 8;
 constexpr bool decode_rest = true;
-constexpr int decode_fewer = 1;
+constexpr int decode_fewer = 1;  // two rows take as long as four
 // With 512, Cascade Lake is 4 to 19 % slower, Zen 5 7 to 12 % from memory; with 256, Zen 5 12 to 16 %, Zen 4 12 % where rows lie apart.
 constexpr int decode_ahead = 1024, decode_ahead_zen = 512;
 constexpr int value_panel = 0;
