@@ -63,8 +63,8 @@ struct Decode {
 };
 
 // Floats to fetch ahead: at most a sixteenth of the keys, for nothing reads what lies behind the last. (AVX2 took 1.5 % longer with 4 KiB
-// ahead of 128 keys of 64 than with 2.) Zen 1 to 4 fetch rows that lie side by side, or a line apart, far ahead: Zen 4 takes a quarter to a half less time
-// for a cache in memory, but rows apart take 40 % more.
+// ahead of 128 keys of 64 than with 2.) Zen 1 to 4 fetch rows that lie side by side, or a line apart, far ahead: Zen 4
+// takes a quarter to a half less time for a cache in memory, but rows further apart take 40 % more.
 std::int64_t ahead_of(const Decode& decode, std::int64_t keys, std::int64_t width, std::int64_t row_stride) {
   const std::int64_t most = keys * width / 16;
   if (decode.plan.fetches_far && most >= far_ahead && row_stride - width <= 16) return far_ahead;
@@ -104,8 +104,8 @@ void take_queries(const Decode& decode) {
   }
 }
 
-// Whether the rows of pages are taken from a list of their places, not page by page: where a page ends before two tiles of keys or what is
-// fetched ahead. (A call for each page of 16 rows takes 13 % less time than the list, for 32 25 %: 4 heads of 64, AVX2, Zen 4.)
+// Whether the rows of pages are taken from a list of their places, not page by page: where a page of fewer than 64 rows holds less than two
+// tiles of keys, or than twice what is fetched ahead. (A call for each page of 16 rows takes 13 % less time than the list, for 32 25 %: 4 heads of 64, AVX2, Zen 4.)
 bool is_listed(const Decode& decode, const PagedRows<const float>& rows) {
   if (rows.page_rows >= 64) return false;
   return rows.page_rows < 2 * decode.attention.kernels->lanes || rows.page_rows * rows.row_stride < 2 * decode.plan.fetched_ahead;
