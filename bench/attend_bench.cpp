@@ -36,6 +36,7 @@ std::optional<double> scalar_seconds(const Case& each, const Threads& threads, d
 struct Rounds {
   std::vector<double> us_min, us_median, percent;
   std::optional<double> times_scalar;
+  double huge_page_bytes = 0;
 };
 
 Result summary(const Case& each, const Rounds& rounds, Isa isa, int threads) {
@@ -52,6 +53,7 @@ Result summary(const Case& each, const Rounds& rounds, Isa isa, int threads) {
   result.percent_lowest = smallest(rounds.percent);
   result.percent_highest = *std::max_element(rounds.percent.begin(), rounds.percent.end());
   result.times_scalar = rounds.times_scalar;
+  result.percent_in_huge_pages = each.bytes > 0 ? std::min(100.0, rounds.huge_page_bytes / each.bytes * 100) : 0;
   return result;
 }
 
@@ -86,6 +88,7 @@ int run_cases(const Options& options) {
         continue;
       }
       const bool reads = each.bytes > 0;  // where it has to read, that is the bound
+      if (reads) rounds.huge_page_bytes = static_cast<double>(huge_page_bytes());
       const auto bound = [&] { return reads ? measure_read_bandwidth(threads) : measure_peak(options.isa, threads); };
       const double bound_before = bound();
       const Timing timing = measure([&] { workload->run(); }, options.seconds, clock);

@@ -131,6 +131,7 @@ const std::vector<Case>& all_cases() {
       decode("decode-512", {32, 8, 512, 128, false}),
       decode("decode-4096", {32, 8, 4096, 128, false}),
       decode("decode-32768", {32, 8, 32768, 128, false}),
+      cached("decode-32768-cache", {32, 8, 32768, 128}, CacheType::float32),
       cached("decode-32768-bf16-cache", {32, 8, 32768, 128}, CacheType::bfloat16),
       cached("decode-32768-fp16-cache", {32, 8, 32768, 128}, CacheType::float16),
       cached("decode-32768-int8-cache", {32, 8, 32768, 128}, CacheType::int8),

@@ -47,4 +47,13 @@ std::size_t last_cache_bytes() {
   return 32 * mebibyte;
 }
 
+std::size_t huge_page_bytes() {
+  constexpr char name[] = "AnonHugePages:";
+  std::ifstream file("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(name, 0) == 0) return std::strtoull(line.c_str() + sizeof name - 1, nullptr, 10) * 1024;  // "  268288 kB"
+  }
+  return 0;
+}
+
 }  // namespace attend::bench

@@ -23,9 +23,9 @@ void print_table_head(const Machine& machine, Isa isa, int threads, int rounds, 
               threads, threads == 1 ? "" : "s", machine.peak_gflops, machine.read_gb_per_s);
   std::printf("us: of one call, the fastest and the median; GFLOP/s: of visible work, in the fastest; %zu case%s: about %.0f s\n"
               "%% of peak: of the multiply-adds that the ISA can do; with r, of the memory's read bandwidth; cached: read faster by a tenth, from caches\n"
-              "x scalar: how many times as fast as the scalar ISA; attend-bench --help has more\n\n",
+              "x scalar: how many times as fast as the scalar ISA; huge: %% of what is read from memory that lies in huge pages; --help has more\n\n",
               cases, cases == 1 ? "" : "s", static_cast<double>(cases) * rounds * (seconds + preparation_seconds));
-  std::printf("%-29s %11s %11s %9s %10s %9s%s\n", "case", "us, min", "median", "GFLOP/s", "% of peak", "x scalar",
+  std::printf("%-29s %11s %11s %9s %10s %9s %6s%s\n", "case", "us, min", "median", "GFLOP/s", "% of peak", "x scalar", "huge",
               rounds > 1 ? "   rounds, %" : "");
 }
 
@@ -38,6 +38,8 @@ void print_table_row(const Result& result, int rounds) {
   } else {
     std::printf("%9s", "-");
   }
+  if (result.gb_per_s && !is_cached(result)) std::printf("%7.0f", result.percent_in_huge_pages);
+  else std::printf("%7s", "-");
   if (rounds > 1 && !is_cached(result)) std::printf("   %.1f to %.1f", result.percent_lowest, result.percent_highest);
   std::printf("\n");
   std::fflush(stdout);

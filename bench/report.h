@@ -26,6 +26,7 @@ struct Result {
   double percent_of_peak;                 // the median of the rounds; where reading is the bound, of the bandwidth
   double percent_lowest, percent_highest; // of the rounds
   std::optional<double> times_scalar;
+  double percent_in_huge_pages;           // at most, of what a call reads, where reading is the bound
 };
 
 /// Prints the machine, what the columns are and how long the cases will take, and their names.
