@@ -18,7 +18,9 @@ constexpr int stored_rows = 4, stored_vectors = 2;
 #include "kernels/integers_avx2.inl"
 ATTEND_INLINE Vector flushed_multiply_add(Vector a, Vector b, Vector c) { return multiply_add_scalar(a, 0, b, c); }
 ATTEND_INLINE Vector widen_bfloat16(const char* p) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+  const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_shuffle_epi8(both, _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7, -1, -1, 8, 9,
+                                                                        -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15)));
 }
 ATTEND_INLINE Vector widen_float16(const char* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 ATTEND_INLINE Vector widen_int8(const char* p) {

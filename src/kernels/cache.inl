@@ -97,9 +97,6 @@ struct ScoreBlock {
   std::int64_t width;        // of queries, in whole vectors
   const float* const* keys;  // [lanes]
   std::int64_t count;        // of keys that exist
-  const float* ahead;        // rows that are fetched meanwhile; null: none
-  bool far;                  // into the L2
-  std::int64_t row_stride, words;  // of those
   float* scores;             // [rows][lanes]
 };
 struct ValueBlock {
@@ -110,9 +107,6 @@ struct ValueBlock {
   const float* from[stored_rows];  // what sums start at, of each row, in the first column
   float* to[stored_rows];  // where they go
   bool adds;              // whether they are added to what is there
-  const float* ahead;     // what is fetched with the first key
-  bool far;               // into the L2
-  std::int64_t lines;     // cache lines of each key's that are
 };
 struct Chains {
   int bytes;  // of an element
@@ -153,13 +147,8 @@ ATTEND_INLINE void score_chains(const ScoreBlock& a, const float* const* key, Ve
 template <class Elements, int rows>
 void score_rows_of(const ScoreBlock& a) {
   constexpr int tile_keys = lanes / rows, at_once = rows == 1 ? 4 : tile_keys;
-  const float* ahead = a.ahead;
   ATTEND_UNROLL_BY(1)
   for (std::int64_t first = 0; first < a.count; first += tile_keys) {
-    for (int k = 0; ahead != nullptr && k < tile_keys; ++k, ahead += a.row_stride) {
-      ATTEND_UNROLL_BY(1)
-      for (int c = 0; c < a.words; c += 16) fetch_line(ahead + c, a.far);
-    }
     Vector sums[lanes];
     alignas(64) float tile[lanes];
     if constexpr (at_once == tile_keys) {
@@ -189,13 +178,10 @@ void value_chains(const ValueBlock& a) {
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = load(from + v * lanes);
   }
-  const float *values = a.values, *ahead = a.ahead, *weights = a.weights;
-  const std::int64_t row_stride = a.row_stride, lines = a.lines;
-  const bool far = a.far;
+  const float *values = a.values, *weights = a.weights;
+  const std::int64_t row_stride = a.row_stride;
   const float* const stop = weights + a.key_count;
   do {  // at least one key
-    ATTEND_UNROLL_BY(1)
-    for (int line = 0; line < lines; ++line) fetch_line(ahead + 16 * line, far);
     Vector value[vectors];
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) value[v] = Elements::widened(values, v * lanes);
@@ -206,7 +192,6 @@ void value_chains(const ValueBlock& a) {
       for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(weight, value[v], sums[r][v]);
     }
     values += row_stride;
-    ahead += row_stride;
   } while (++weights != stop);
   if (a.adds) {
     ATTEND_UNROLL
@@ -232,7 +217,7 @@ ATTEND_INLINE std::int64_t words_of(const Chains& chains, std::int64_t elements)
 ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chains& chains) {
   const std::int64_t words = words_of(chains, a.depth);
   const bool listed = a.key_rows != nullptr;
-  const float* ahead = listed ? nullptr : a.keys + (a.ahead + words - 1) / words * a.key_row_stride;
+  PacedStream ahead = listed ? paced_of(a.queries) : paced_from(a.keys, a.key_row_stride, words, a.ahead, a.rows);
   for (std::int64_t key = 0; key < a.key_count; key += lanes) {
     const std::int64_t count = a.key_count - key < lanes ? a.key_count - key : lanes;
     if (listed) fetch_rows(a.key_rows, key, lanes, a.key_count, words);
@@ -245,11 +230,12 @@ ATTEND_NOINLINE void decode_scores_by(const DecodeScoresArguments& a, const Chai
     int rows = 0;
     for (std::int64_t row = 0; row < a.rows; row += rows) {
       rows = tile_of(a.rows - row);
+      const std::int64_t existing = a.rows - row < rows ? a.rows - row : rows;
+      ahead.fetch(lanes, existing);
       alignas(64) float scores[stored_rows * lanes];
-      chains.scores[rows > 1]({a.queries + row * a.query_stride, a.query_stride, keys, count, row == 0 ? ahead : nullptr, a.ahead >= far_ahead, a.key_row_stride, words, scores});
-      for (int r = 0; r < rows && r < a.rows - row; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
+      chains.scores[rows > 1]({a.queries + row * a.query_stride, a.query_stride, keys, count, scores});
+      for (int r = 0; r < existing; ++r) store_partial(a.scores + (row + r) * decode_block + key, load(scores + r * lanes), count);
     }
-    if (!listed) ahead += lanes * a.key_row_stride;
   }
 }
 
@@ -258,15 +244,16 @@ alignas(64) constexpr float zeros[4 * lanes] = {};  // what the sums of a group 
 // As decode_values, over rows of other elements.
 ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chains& chains) {
   const std::int64_t words = words_of(chains, a.columns), most = 4096 / words;
-  const std::int64_t step = most < 8 ? 8 : most < decode_group ? most : decode_group, lines = (words + 15) / 16;
-  const std::int64_t ahead = a.value_rows == nullptr ? (a.ahead + words - 1) / words * a.value_row_stride : 0;
+  const std::int64_t step = most < 8 ? 8 : most < decode_group ? most : decode_group;
+  const bool listed = a.value_rows != nullptr;
+  PacedStream ahead = listed ? paced_of(a.output) : paced_from(a.values, a.value_row_stride, words, a.ahead, a.rows * a.output_stride);
   std::int64_t left = a.left;
   bool begins = !a.continues;
   for (std::int64_t key = 0; key < a.key_count;) {
     std::int64_t count = step < left ? step : left;
     if (count > a.key_count - key) count = a.key_count - key;
     KeyRun keys;
-    if (a.value_rows != nullptr) {
+    if (listed) {
       keys = run_of(a.value_rows, key, count);
       count = keys.end - key;
       fetch_rows(a.value_rows, key, count, a.key_count, words);
@@ -288,9 +275,6 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
         block.key_count = count;
         block.values = keys.values + column * chains.bytes / 4;
         block.row_stride = keys.stride;
-        block.ahead = keys.values + ahead;
-        block.far = a.ahead >= far_ahead;
-        block.lines = row == 0 && column == 0 && a.value_rows == nullptr ? lines : 0;
         block.adds = left == 0;
         for (int r = 0; r < rows; ++r) {
           const std::int64_t at = (row + r) * a.output_stride + column;
@@ -298,6 +282,7 @@ ATTEND_NOINLINE void decode_values_by(const DecodeValuesArguments& a, const Chai
           block.from[r] = begins || !exists ? zeros : a.partial + at;
           block.to[r] = !exists ? spare : left == 0 ? a.output + at : a.partial + at;
         }
+        ahead.fetch(count, (a.rows - row < rows ? a.rows - row : rows) * columns);
         (columns > lanes ? chains.values : chains.columns)[rows > 1](block);
       }
     }

@@ -39,6 +39,43 @@ ATTEND_INLINE Stream stream_from(const float* rows, std::int64_t row_stride, std
 // A stream for data that has been fetched already: it fetches one line again and again.
 ATTEND_INLINE Stream stream_of(const float* line) { return {line, line, 0, 0, 0}; }
 
+// A stream in step with work of which each key takes `whole` parts: bursts would wait for memory, and memory for the work after them.
+// (4 heads of 128 over 32768 keys of bfloat16, AVX2 on Zen 4: 14.4 ms where the first of eight tiles of columns fetched all, 10.7 so.)
+struct PacedStream {
+  Stream stream;              // without a gap: rows that lie side by side, however many lines they have
+  std::int64_t words, whole;  // floats of a key that are fetched, and parts
+  std::int64_t due = 0;
+
+  // Fetches for `part` parts of the work of each of some keys.
+  ATTEND_INLINE void fetch(std::int64_t keys, std::int64_t part) {
+    due += keys * words * part;
+    std::int64_t count = due / (16 * whole);
+    due -= count * (16 * whole);
+    while (count > 0) {
+      const std::int64_t left = (stream.stop - stream.line) / 16, some = stream.gap == 0 || count < left ? count : left;
+      const float* const end = stream.line + 16 * some;
+      if (has_prefetch_far && stream.far != 0) {
+        ATTEND_UNROLL_BY(1)
+        for (; stream.line != end; stream.line += 16) prefetch_far(stream.line);
+      } else {
+        ATTEND_UNROLL_BY(1)
+        for (; stream.line != end; stream.line += 16) prefetch(stream.line);
+      }
+      count -= some;
+      if (stream.gap == 0 || stream.line != stream.stop) continue;
+      stream.line += stream.gap;
+      stream.stop += stream.row_stride;
+    }
+  }
+};
+ATTEND_INLINE PacedStream paced_from(const float* rows, std::int64_t row_stride, std::int64_t columns, std::int64_t ahead, std::int64_t whole) {
+  Stream stream = stream_from(rows, row_stride, columns, ahead);
+  if (row_stride == columns) stream.gap = 0;
+  return {stream, row_stride - stream.gap, whole};
+}
+// One that fetches nothing.
+ATTEND_INLINE PacedStream paced_of(const float* line) { return {stream_of(line), 0, 1}; }
+
 // Rows by fours pass over the same keys again and again, and take turns to fetch: if the first pass did all of it, it would wait for memory,
 // and memory for the others. (Two queries of four heads over 4096 keys, AVX2 on Zen 3: 5 to 11 % less time so.)
 struct Turns {
