@@ -142,7 +142,7 @@ const std::map<std::string, std::string> calls = {
     {"data/layer:pack_layer", "data/layer:pack_projection data/low_precision:pack_low_precision data/int4:pack_int4"},
     {"data/layer:pack_projection", "pack"},
     {"run/projection:run", "gemm gemm_int8 gemm_bfloat16 gemm_widened_int8 gemm_widened_bfloat16 gemm_widened_float16 "
-                           "gemm_int4 gemm_widened_int4"},
+                           "gemm_int4 gemm_widened_int4 gemm_int4_by_chunks"},
     {"run/head_rows:run", "run/rotary_rows:fill run/rotary_rows:rotate run/rotary_rows:normalize_row"},
 
     // Attention.
@@ -208,6 +208,8 @@ const std::map<std::string, std::string> calls = {
     {"gemm_widened_float16", "place_columns gemm_tiles"},
     {"gemm_int4", "place_columns gemm_tiles"},
     {"gemm_widened_int4", "place_columns gemm_tiles"},
+    {"gemm_int4_by_chunks", "gemm_widened_int4 gemm_chunks"},
+    {"gemm_chunks", "place_columns add_chunk write_tile"},
     {"convert_to_shorts", "gather"},
     {"convert_to_bytes", "gather"},
     {"convert_to_halves", "gather"},

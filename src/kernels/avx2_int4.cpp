@@ -9,7 +9,7 @@
 
 namespace attend { namespace avx2 { namespace int4 { namespace {
 
-constexpr int gemm_rows = 4, gemm_vectors = 3;
+constexpr int gemm_rows = 4, gemm_vectors = 3, widened_rows = 1;
 
 #include "kernels/integers_avx2.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -69,8 +69,9 @@ ATTEND_INLINE float sum_of(Vector x) {
 
 #include "kernels/int4_products.inl"
 #include "kernels/int4_widened.inl"
+#include "kernels/int4_chunks.inl"
 
-constexpr Product list[] = {int8_product(0, "vpmaddubsw"), float32_product("vfmadd231ps")};
+constexpr Product list[] = {int8_product(0, "vpmaddubsw"), float32_product("vfmadd231ps", gemm_int4_by_chunks)};
 constexpr Products products = {Isa::avx2, list, 2};
 
 }}}  // namespace avx2::int4

@@ -9,7 +9,7 @@
 
 namespace attend { namespace avx512 { namespace int4 { namespace {
 
-constexpr int gemm_rows = 8, gemm_vectors = 2;  // three take 0.9 KiB of stack more
+constexpr int gemm_rows = 8, gemm_vectors = 2, widened_rows = gemm_rows;  // three take 0.9 KiB of stack more
 
 #include "kernels/int4_avx512.inl"
 

@@ -1,29 +1,51 @@
 // The product of floats and weights of int4, which are widened; over the Int4 of an ISA's file.
 
-// Floats times weights of int4: scale * (w - z), rounded once, goes through the chain of float32's projections.
-struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
-  static constexpr int middle_rows = 1;
+// What the numbers of a group have in common.
+template <int vectors>
+struct Int4Group {
   static constexpr int places = 5;  // of four bits in a mantissa
+  Vector zeros[places][vectors], scale[vectors];
 
-  // The products of the first `count` of the eight numbers that a word has of each column: number n is at bit n % 4 * 8 + n / 4 * 4. Four bits,
-  // with the exponent that gives them their value where they are, are the float 2^(23 - bit) + number, and less zeros[bit / 4], 2^(23 - bit) +
-  // zero, it is number - zero. A shift and a conversion for each took Emerald Rapids 2.3 times as long for one row. Numbers above the mantissa
-  // come into it by one shift.
+  ATTEND_INLINE Int4Group(const float* scales, const std::int16_t* words) {
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      const Vector zero_point = to_floats(Int4::zeros_of(Int4::load_words(words + v * lanes)));
+      ATTEND_UNROLL
+      for (int place = 0; place < places; ++place) zeros[place][v] = add(zero_point, broadcast(static_cast<float>(1 << (23 - 4 * place))));
+      scale[v] = load(scales + v * lanes);
+    }
+  }
+
+  // Number n of the eight that a word has of each column: it is at bit n % 4 * 8 + n / 4 * 4. Four bits, with the exponent that gives them
+  // their value where they are, are the float 2^(23 - bit) + number, and less zeros[bit / 4], 2^(23 - bit) + zero, it is number - zero. A shift
+  // and a conversion for each took Emerald Rapids 2.3 times as long for one row. Numbers above the mantissa come into it by one shift.
+  ATTEND_INLINE Vector widened(const float* numbers, int n, int v) const {
+    constexpr int shift = 12;
+    const int place = n % 4 * 8 + n / 4 * 4, bit = place < 4 * places ? place : place - shift;
+    const Integers word = load_integers(numbers + v * lanes);
+    return multiply(subtract(four_bits(bit == place ? word : shift_right(word, shift), bit), zeros[bit / 4][v]), scale[v]);
+  }
+};
+
+// The first scales of a panel, behind its numbers.
+ATTEND_INLINE const float* scales_behind(const GemmArguments& a) {
+  return a.panel + (a.depth + int4_step - 1) / int4_step * (int4_step / 8) * a.width;
+}
+
+// Floats times weights of int4, which are widened: scale * (w - z), rounded once, goes through the chain of float32's projections.
+struct WidenedInt4 : Format<WidenedInt4, FloatSums, widened_rows, gemm_vectors> {
+  static constexpr int middle_rows = 1;
+
+  // The products of the first `count` of the eight numbers that a word has of each column.
   template <bool whole, int rows, int vectors>
   static ATTEND_INLINE void multiply_word(Vector (&sums)[rows][vectors], const float* const (&a)[rows], std::int64_t at, std::int64_t stride,
-                                         const float* numbers, const Vector (&zeros)[places][vectors], const Vector (&scale)[vectors],
-                                         std::int64_t count) {
-    constexpr int shift = 12;
+                                         const float* numbers, const Int4Group<vectors>& group, std::int64_t count) {
     ATTEND_UNROLL
     for (int n = 0; n < 8; ++n) {
       if (!whole && n >= count) continue;
-      const int place = n % 4 * 8 + n / 4 * 4, bit = place < 4 * places ? place : place - shift;
       Vector weights[vectors];
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        const Integers word = load_integers(numbers + v * lanes);
-        weights[v] = multiply(subtract(four_bits(bit == place ? word : shift_right(word, shift), bit), zeros[bit / 4][v]), scale[v]);
-      }
+      for (int v = 0; v < vectors; ++v) weights[v] = group.widened(numbers, n, v);
       ATTEND_UNROLL
       for (int r = 0; r < rows; ++r) {
         const Scalars scalar = broadcast(a[r][at]);
@@ -40,9 +62,9 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
     const float* a[rows];
     ATTEND_UNROLL
     for (int r = 0; r < rows; ++r) a[r] = arguments.rows[row + r];
-    const std::int64_t depth = arguments.depth, group = arguments.group;
-    const float* scales = arguments.panel + (depth + int4_step - 1) / int4_step * (int4_step / 8) * width;
-    const std::int16_t* words = words_behind(scales, (depth + group - 1) / group, width);
+    const std::int64_t depth = arguments.depth;
+    const float* scales = scales_behind(arguments);
+    const std::int16_t* words = words_behind(scales, (depth + arguments.group - 1) / arguments.group, width);
     Ahead ahead = {ahead_from, arguments.ahead_end};
     Vector sums[rows][vectors];
     ATTEND_UNROLL
@@ -53,15 +75,8 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
     std::int64_t at = 0, k = 0;
     const float* numbers = arguments.panel;
     while (k < depth) {
-      const std::int64_t end = depth - k < group ? depth : k + group;
-      Vector zeros[places][vectors], scale[vectors];
-      ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        const Vector zero_point = to_floats(Int4::zeros_of(Int4::load_words(words + v * lanes)));
-        ATTEND_UNROLL
-        for (int place = 0; place < places; ++place) zeros[place][v] = add(zero_point, broadcast(static_cast<float>(1 << (23 - 4 * place))));
-        scale[v] = load(scales + v * lanes);
-      }
+      const std::int64_t end = depth - k < arguments.group ? depth : k + arguments.group;
+      const Int4Group<vectors> group(scales, words);
       for (; k < end; k += 8) {
         if constexpr (rows == 1) {
           fetch_stream<4 * width>(reinterpret_cast<const char*>(numbers));
@@ -69,9 +84,9 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
           ahead.fetch(k);
         }
         if (depth - k >= 8) {
-          multiply_word<true>(sums, a, at, arguments.k_stride, numbers, zeros, scale, 8);
+          multiply_word<true>(sums, a, at, arguments.k_stride, numbers, group, 8);
         } else {
-          multiply_word<false>(sums, a, at, arguments.k_stride, numbers, zeros, scale, depth - k);
+          multiply_word<false>(sums, a, at, arguments.k_stride, numbers, group, depth - k);
         }
         at += 8 * arguments.k_stride;
         numbers += width;
@@ -83,8 +98,8 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, gemm_rows, gemm_vectors> {
   }
 };
 
-void gemm_widened_int4(const GemmArguments* arguments) { gemm_of<WidenedInt4>(arguments); }
+ATTEND_NOINLINE void gemm_widened_int4(const GemmArguments* arguments) { gemm_of<WidenedInt4>(arguments); }
 
-constexpr Product float32_product(const char* instructions) {
-  return {WeightType::int4, Arithmetic::float32, 0, instructions, gemm_vectors * lanes, gemm_rows, 1, 0, 1, 0, 0, nullptr, gemm_widened_int4};
+constexpr Product float32_product(const char* instructions, void (*gemm)(const GemmArguments*) = gemm_widened_int4) {
+  return {WeightType::int4, Arithmetic::float32, 0, instructions, gemm_vectors * lanes, gemm_rows, 1, 0, 1, 0, 0, nullptr, gemm};
 }

@@ -9,7 +9,7 @@
 
 namespace attend { namespace neon { namespace int4 { namespace {
 
-constexpr int gemm_rows = 8, gemm_vectors = 2;
+constexpr int gemm_rows = 8, gemm_vectors = 2, widened_rows = gemm_rows;
 
 #include "kernels/integers_neon.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return vreinterpretq_s32_f32(vld1q_f32(p)); }

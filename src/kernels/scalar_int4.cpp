@@ -7,7 +7,7 @@
 
 namespace attend { namespace scalar { namespace int4 { namespace {
 
-constexpr int gemm_rows = 4, gemm_vectors = 2;
+constexpr int gemm_rows = 4, gemm_vectors = 2, widened_rows = gemm_rows;
 
 #include "kernels/integers_scalar.inl"
 ATTEND_INLINE Integers load_integers(const float* p) { return load_elements<Integers>(p); }
