@@ -10,13 +10,16 @@ struct RowScale {
 
 // From the smaller of 0 and the smallest element to the larger of 0 and the largest. A range below 2^-118 would give an infinite inverse.
 ATTEND_INLINE RowScale scale_of(const ConvertRowArguments& a) {
-  Vector low = zero(), high = zero(), unlike_zero = zero();
+  Vector low = zero(), high = zero(), unlike_zero = zero(), before = zero();
   for (std::int64_t d = 0; d < a.depth; d += lanes) {
     const Vector x = copy_in(a.source + d * a.stride, a.depth - d, a.stride, 0.0f);
     low = minimum(x, low);
     high = maximum(x, high);
-    unlike_zero = multiply_add(x, zero(), unlike_zero);  // NaN where an element is not finite
+    const Vector next = multiply_add(x, zero(), before);  // NaN where an element is not finite; two chains, or they bound the speed
+    before = unlike_zero;
+    unlike_zero = next;
   }
+  unlike_zero = add(unlike_zero, before);
   float lows[lanes], products[lanes];
   store(lows, low);
   store(products, unlike_zero);

@@ -17,8 +17,9 @@ ATTEND_INLINE void quantize_groups(const ConvertRowArguments& a) {
   float* pair = a.row + end / 4;
   std::int64_t first = 0;
   while (first < end) {
+    const std::int64_t stop = end - first < group ? end : first + group;
     Vector sum = zero();
-    do {
+    while (first < stop) {
       ATTEND_UNROLL
       for (int d = 0; d < int4_step; d += lanes, first += lanes) {
         const Vector x = first < depth ? copy_in(source + first * stride, depth - first, stride, 0.0f) : zero();
@@ -27,7 +28,7 @@ ATTEND_INLINE void quantize_groups(const ConvertRowArguments& a) {
         sum = add(sum, p);
         store_int8(row + first, p);
       }
-    } while (first < end && first % group != 0);
+    }
     const std::int16_t both[] = {static_cast<std::int16_t>(zero_point), static_cast<std::int16_t>(-sum_of(sum))};
     __builtin_memcpy(pair++, both, sizeof both);
   }
