@@ -12,7 +12,7 @@
 namespace attend { namespace avx2 { namespace products { namespace {
 
 constexpr Isa isa = Isa::avx2;
-constexpr int gemm_rows = 4, gemm_vectors = 3;
+constexpr int gemm_rows = 4, gemm_vectors = 3, chained_panels = 2;
 constexpr int stored_rows = 4, stored_vectors = 2;
 
 #include "kernels/integers_avx2.inl"

@@ -11,7 +11,7 @@
 namespace attend { namespace avx512 { namespace products { namespace {
 
 constexpr Isa isa = Isa::avx512;
-constexpr int gemm_rows = 8, gemm_vectors = 3;
+constexpr int gemm_rows = 8, gemm_vectors = 3, chained_panels = 1;
 constexpr int stored_rows = 4, stored_vectors = 4;
 
 #include "kernels/integers_avx512.inl"

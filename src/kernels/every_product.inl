@@ -3,7 +3,7 @@
 // Floats times weights that are widened: the chain of float32's projections.
 template <class Rest>
 struct WidenedFormat : Format<Rest, FloatSums, gemm_rows, gemm_vectors> {
-  static constexpr int middle_rows = 1;
+  static constexpr int middle_rows = 1, row_panels = chained_panels;
   using Weights = Vector;
   static ATTEND_INLINE Vector nothing() { return zero(); }
   static ATTEND_INLINE Scalars load_row(const float* word, int) { return broadcast(*word); }
@@ -43,7 +43,7 @@ struct WidenedInt8 : WidenedFormat<WidenedInt8> {
 
 // bfloat16 weights, in pairs, times rows that are rounded to bfloat16 and held as floats: the odd element of a pair, then the even one.
 struct RoundedBfloat16 : Format<RoundedBfloat16, FloatSums, gemm_rows, gemm_vectors> {
-  static constexpr int middle_rows = 1;
+  static constexpr int middle_rows = 1, row_panels = chained_panels;
   static constexpr int halves = 2, row_words = 2, vector_bytes = 4 * lanes;
   static constexpr bool flushes = true;
   using Weights = Vector;
@@ -71,8 +71,8 @@ void convert_to_rounded(const ConvertRowArguments* arguments) { round_row<store_
 constexpr int widest = gemm_vectors * lanes;
 constexpr Product every_product[] = {
     {WeightType::int8, Arithmetic::int8, 0, int8_instructions, Int8::tile_vectors * lanes, Int8::tile_rows, Int8::middle_rows, 1, 2, 2, 0, convert_to_shorts, gemm_int8},
-    {WeightType::bfloat16, Arithmetic::bfloat16, 0, float_instructions, widest, gemm_rows, 1, 2, 2, 4, 0, convert_to_rounded, gemm_bfloat16},
-    {WeightType::int8, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 1, 1, 0, 0, nullptr, gemm_widened_int8},
-    {WeightType::bfloat16, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_bfloat16},
-    {WeightType::float16, Arithmetic::float32, float16_features, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_float16},
+    {WeightType::bfloat16, Arithmetic::bfloat16, 0, float_instructions, widest, gemm_rows, 1, 2, 2, 4, 0, convert_to_rounded, gemm_bfloat16, chained_panels},
+    {WeightType::int8, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 1, 1, 0, 0, nullptr, gemm_widened_int8, chained_panels},
+    {WeightType::bfloat16, Arithmetic::float32, 0, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_bfloat16, chained_panels},
+    {WeightType::float16, Arithmetic::float32, float16_features, float_instructions, widest, gemm_rows, 1, 2, 1, 0, 0, nullptr, gemm_widened_float16, chained_panels},
 };

@@ -27,12 +27,15 @@ ATTEND_INLINE void multiply_words(typename Format::Sum (&sums)[rows][vectors], c
     ATTEND_UNROLL
     for (int v = 0; v < vectors; ++v) sums[r][v] = Format::nothing();
   }
+  constexpr int panels = vectors > Format::tile_vectors ? 2 : 1, panel_vectors = vectors / panels;  // two: of one row
   const char* panel = reinterpret_cast<const char*>(arguments.panel);
+  const std::int64_t next = arguments.next_panel * static_cast<std::int64_t>(sizeof(float));
   const std::int64_t depth = arguments.depth, stride = Format::row_words * arguments.k_stride;
   std::int64_t at = 0;
   for (std::int64_t k = 0; k < depth; ++k) {
     if constexpr (rows == 1) {
-      fetch_stream<vectors * Format::vector_bytes>(panel);
+      fetch_stream<panel_vectors * Format::vector_bytes>(panel);
+      if constexpr (panels == 2) fetch_stream<panel_vectors * Format::vector_bytes>(panel + next);
     } else {
       ahead.fetch(k);
     }
@@ -40,7 +43,9 @@ ATTEND_INLINE void multiply_words(typename Format::Sum (&sums)[rows][vectors], c
     for (int half = 0; half < Format::halves; ++half) {
       typename Format::Weights weights[vectors];
       ATTEND_UNROLL
-      for (int v = 0; v < vectors; ++v) weights[v] = Format::load_weights(panel + v * Format::vector_bytes, half);
+      for (int v = 0; v < vectors; ++v) {
+        weights[v] = Format::load_weights(panel + v / panel_vectors * next + v % panel_vectors * Format::vector_bytes, half);
+      }
       ATTEND_UNROLL
       for (int r = 0; r < rows; ++r) {
         const auto word = Format::load_row(a[r] + at, half);
@@ -48,7 +53,7 @@ ATTEND_INLINE void multiply_words(typename Format::Sum (&sums)[rows][vectors], c
         for (int v = 0; v < vectors; ++v) sums[r][v] = Format::multiply_add(word, weights[v], sums[r][v]);
       }
     }
-    panel += vectors * Format::vector_bytes;
+    panel += panel_vectors * Format::vector_bytes;
     at += stride;
   }
 }
@@ -83,6 +88,7 @@ struct Format : Sums {
   static constexpr int rest_rows(int rows) { return rows > Rest::middle_rows ? Rest::middle_rows : 1; }
   static constexpr int halves = 1, row_words = 1;
   static constexpr int middle_rows = 4;  // rows of the tile between the whole one and a single row; 1: there is none
+  static constexpr int row_panels = 1;  // that one row takes at once
   static constexpr bool flushes = false;  // whether denormals become zeros by the thread's mode
 
   template <bool whole, int rows, int vectors>

@@ -1,7 +1,7 @@
 // The projection GEMM of float32: packed panels times rows read in place, bias added.
 
 struct Floats {
-  static constexpr int tile_rows = gemm_rows, tile_vectors = gemm_vectors, least_vectors = 1;
+  static constexpr int tile_rows = gemm_rows, tile_vectors = gemm_vectors, least_vectors = 1, row_panels = 1;
   static constexpr int rest_rows(int rows) { return fewer(rows); }
 
   template <bool whole, int rows, int vectors>

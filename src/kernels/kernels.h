@@ -49,6 +49,7 @@ struct GemmArguments {
   const float* scales = nullptr;       // [width], of integer weights
   const std::int32_t* sums = nullptr;  // [width], of int8 weights
   std::int64_t group = 0;              // elements of a column of int4 weights that share a scale
+  std::int64_t next_panel = 0;         // floats to a second panel: for one row, of two panels side by side, whose width is that of both; 0: one
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.

@@ -11,7 +11,7 @@
 namespace attend { namespace neon { namespace products { namespace {
 
 constexpr Isa isa = Isa::neon;
-constexpr int gemm_rows = 8, gemm_vectors = 2;
+constexpr int gemm_rows = 8, gemm_vectors = 2, chained_panels = 2;
 constexpr int stored_rows = 4, stored_vectors = 4;
 
 #include "kernels/integers_neon.inl"

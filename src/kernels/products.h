@@ -49,6 +49,7 @@ struct Product {
   std::int16_t row_offset;     // bytes of a row are q - row_offset
   void (*convert_row)(const ConvertRowArguments*);
   void (*gemm)(const GemmArguments*);
+  std::int16_t row_panels = 1;  // that one row takes at once
 
   /// Elements of a column, and of a converted row, with what pads them.
   std::int64_t padded(std::int64_t depth) const {

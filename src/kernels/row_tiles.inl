@@ -1,7 +1,7 @@
 // Tiles of rows through one panel, heads split on the way out: for every format that weights and rows are stored in.
 //
 // A Format has the size of its whole tile, tile_rows x tile_vectors, the least vectors of a panel, the rows of the tile that takes what
-// others leave over, and compute, which gives the results of a tile.
+// others leave over, how many panels one row takes at once, and compute, which gives the results of a tile.
 
 constexpr int most_vectors = 3;  // of a panel
 
@@ -81,6 +81,9 @@ ATTEND_INLINE void gemm_rows_from(const GemmArguments& a, std::int64_t row, cons
 
 template <class Format, int vectors>
 ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Columns& columns) {
+  if constexpr (Format::row_panels == 2) {
+    if (a.next_panel != 0 && a.width == 2 * vectors * lanes) return gemm_tiles<Format, 1, 2 * vectors>(a, 0, columns, a.ahead);
+  }
   if (a.width == vectors * lanes) {
     gemm_rows_from<Format, Format::tile_rows, vectors>(a, 0, columns, a.ahead);
   } else if constexpr (vectors > Format::least_vectors) {
@@ -93,7 +96,7 @@ ATTEND_NOINLINE void place_columns(const GemmArguments& a, float* tile, Columns&
   columns.tile = tile;
   columns.first_head = a.first_column / a.head_size * a.head_stride;
   columns.within = a.first_column % a.head_size;
-  columns.by_vectors = a.element_stride == 1 && a.columns == a.width;
+  columns.by_vectors = a.element_stride == 1 && a.columns == a.width && a.next_panel == 0;
   std::int64_t head = columns.first_head, within = columns.within;
   for (int start = 0; start < a.columns && columns.by_vectors; head += a.head_stride, within = 0) {
     const std::int64_t left = a.columns - start, in_head = a.head_size - within;

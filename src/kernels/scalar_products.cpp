@@ -10,7 +10,7 @@
 namespace attend { namespace scalar { namespace products { namespace {
 
 constexpr Isa isa = Isa::scalar;
-constexpr int gemm_rows = 4, gemm_vectors = 2;
+constexpr int gemm_rows = 4, gemm_vectors = 2, chained_panels = 1;
 constexpr int stored_rows = 1, stored_vectors = 2;
 
 #include "kernels/integers_scalar.inl"

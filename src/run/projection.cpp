@@ -17,12 +17,22 @@ std::int64_t SelectedRows::entry_of(std::int64_t row) const {
 }
 
 std::int64_t Projection::tasks() const {
-  return steps_to(rows.total(), rows_per_task) * weights.columns.panels;
+  return steps_to(rows.total(), rows_per_task) * steps_to(weights.columns.panels, panels_per_task());
 }
 
 void Projection::run(std::int64_t task) const {
-  const PanelColumns& columns = weights.columns;
   const ProjectionBlock block = this->block(task);
+  const std::int64_t middle = weights.columns.first(block.panel + 1);
+  if (block.next_column == middle || block.next_column - middle == middle - block.column) {
+    run_panels(block);
+  } else {  // two of different widths
+    run_panels({block.panel, block.row, block.end, block.column, middle});
+    run_panels({block.panel + 1, block.row, block.end, middle, block.next_column});
+  }
+}
+
+void Projection::run_panels(const ProjectionBlock& block) const {
+  const PanelColumns& columns = weights.columns;
   const std::int64_t panel = block.panel, column = block.column, next_column = block.next_column, end = block.end;
   std::int64_t row = block.row;
 
@@ -40,6 +50,8 @@ void Projection::run(std::int64_t task) const {
   arguments.panel = weights.panels + weights.column_floats * column;
   arguments.width = next_column - column;
   arguments.columns = smaller(arguments.width, weights.outputs - column);
+  const std::int64_t middle = columns.first(panel + 1);
+  if (middle < next_column) arguments.next_panel = weights.column_floats * (middle - column);
   arguments.bias = weights.biases ? weights.biases + column : nullptr;
   if (weights.product != nullptr) {
     arguments.scales = weights.scales + column;

@@ -20,7 +20,7 @@ struct SelectedRows {
   std::int64_t index(std::int64_t b, std::int64_t row) const { return row - before[b] + (first != nullptr ? first[b] : 0); }
 };
 
-/// What a task computes: rows [row, end) of those that take part, columns [column, next_column), which are padded.
+/// What a task computes: rows [row, end) of those that take part, columns [column, next_column), which are padded, from `panel` on.
 struct ProjectionBlock {
   std::int64_t panel, row, end, column, next_column;
 };
@@ -35,16 +35,22 @@ struct Projection {
   std::int64_t head_size;      // columns that stay together
   std::int64_t rows_per_task;
 
+  /// That a task passes its rows through.
+  std::int64_t panels_per_task() const { return weights.product != nullptr && rows.total() == 1 ? weights.product->row_panels : 1; }
   std::int64_t tasks() const;
   ProjectionBlock block(std::int64_t task) const;
   void run(std::int64_t task) const;
+
+ private:
+  void run_panels(const ProjectionBlock& block) const;  // one, or two of the same width
 };
 
 // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
 inline ProjectionBlock Projection::block(std::int64_t task) const {
   const PanelColumns& columns = weights.columns;
-  const std::int64_t chunk = quotient(task, columns.panels), panel = task - chunk * columns.panels, row = chunk * rows_per_task;
-  return {panel, row, smaller(row + rows_per_task, rows.total()), columns.first(panel), columns.first(panel + 1)};
+  const std::int64_t panels = panels_per_task(), tasks_of_chunk = steps_to(columns.panels, panels);
+  const std::int64_t chunk = quotient(task, tasks_of_chunk), panel = (task - chunk * tasks_of_chunk) * panels, row = chunk * rows_per_task;
+  return {panel, row, smaller(row + rows_per_task, rows.total()), columns.first(panel), columns.first(smaller(panel + panels, columns.panels))};
 }
 
 }  // namespace attend

@@ -29,7 +29,8 @@ std::vector<Report::Size> sizes_of(const GemmShape& shape) {
   return {{"rows", shape.rows}, {"depth", shape.depth}, {"columns", shape.columns}, {"width", shape.width},
           {"k_stride", shape.k_stride}, {"gap", shape.gap}, {"first_column", shape.first_column},
           {"head_size", shape.head_size}, {"element_stride", shape.element_stride},
-          {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias}};
+          {"output_gap", shape.output_gap}, {"head_major", shape.head_major}, {"bias", shape.bias},
+          {"panels", shape.panels}};
 }
 
 GemmOutputs::GemmOutputs(const GemmShape& shape, Seed seed, ArgumentMemory& memory)

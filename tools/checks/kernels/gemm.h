@@ -11,6 +11,7 @@ struct GemmShape {
   std::int64_t first_column = 0, head_size = 1, element_stride = 1, output_gap = 0;
   bool head_major = false;             // output (head, row, column) rather than (row, head, column)
   bool bias = false;
+  std::int64_t panels = 1;             // that share the width
 };
 
 std::vector<Report::Size> sizes_of(const GemmShape& shape);

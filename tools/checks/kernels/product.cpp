@@ -91,7 +91,7 @@ struct ProductRows {
 struct ProductPanel {
   std::vector<float> elements;  // [columns][depth]; of int4 w - z
   std::vector<float> group_scales;  // of int4, [columns][groups]
-  std::int64_t depth, group, groups;
+  std::int64_t depth, group, groups, next_panel = 0;
   float *panel, *scales = nullptr, *bias = nullptr;
   std::int32_t* sums = nullptr;
 
@@ -104,6 +104,8 @@ struct ProductPanel {
     }
     const std::int64_t padded = product.row_bytes == 0 ? depth : product.padded(depth);
     panel = memory.input<float>("panel", padded * shape.width * product.weight_bytes / 4);
+    const std::int64_t width = shape.width / shape.panels;
+    if (shape.panels > 1) next_panel = padded * width * product.weight_bytes / 4;
     if (product.weight_bytes == 1) {
       scales = memory.input<float>("scales", shape.width);
       sums = memory.input<std::int32_t>("sums", shape.width);
@@ -115,7 +117,7 @@ struct ProductPanel {
       const std::int64_t kind = product.arithmetic == Arithmetic::int8 ? random.between(0, 7) : 7;
       std::int32_t sum = 0;
       for (std::int64_t k = 0; k < padded; ++k) {
-        auto* const place = reinterpret_cast<unsigned char*>(panel) + panel_place(product, shape.width, k, n);
+        auto* const place = reinterpret_cast<unsigned char*>(panel + n / width * next_panel) + panel_place(product, width, k, n % width);
         if (k >= depth) {
           std::memset(place, 0, static_cast<std::size_t>(product.weight_bytes));
         } else if (product.weights == WeightType::int8) {
@@ -240,6 +242,13 @@ GemmShape draw_product_gemm(const Kernels& kernels, const Product& product, Rand
     shape.depth = random.between(1, 300);
     shape.gap = 0;
   }
+  if (product.row_panels > 1 && random.one_in(4)) {
+    shape.rows = 1;
+    shape.depth = larger(shape.depth, 1);
+    shape.panels = product.row_panels;
+    shape.columns = random.between(shape.width + 1, shape.panels * shape.width);
+    shape.width *= shape.panels;
+  }
   return shape;
 }
 
@@ -262,6 +271,7 @@ Result check_product_gemm(const Kernels& kernels, const Product& product, const 
   arguments.scales = panel.scales;
   arguments.sums = panel.sums;
   arguments.group = group;
+  arguments.next_panel = panel.next_panel;
   outputs.put_into(arguments);
   arguments.ahead = panel.panel;
   product.gemm(&arguments);
