@@ -9,7 +9,7 @@
 namespace attend { namespace avx2 { namespace {
 
 constexpr Isa isa = Isa::avx2;
-constexpr int gemm_rows = 4, gemm_vectors = 3;
+constexpr int gemm_rows = 4, gemm_vectors = 3, gemm_row_panels = 2;
 #if defined(__clang__)  // clang 19 spills in attention's 4x24 (43 % of the peak), and in four steps of the projection's (66 %)
 constexpr int gemm_steps = 1;
 constexpr int score_rows = 4, wide_vectors = 2, middle_score_rows = 4, middle_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;

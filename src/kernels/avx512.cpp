@@ -9,7 +9,7 @@
 namespace attend { namespace avx512 { namespace {
 
 constexpr Isa isa = Isa::avx512;
-constexpr int gemm_rows = 8, gemm_vectors = 3, gemm_steps = 4;
+constexpr int gemm_rows = 8, gemm_vectors = 3, gemm_row_panels = 1, gemm_steps = 4;
 constexpr int score_rows = 8, wide_vectors = 2, middle_score_rows = 8, middle_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 8, value_vectors = 2;
 constexpr int value_fetch = 8, value_fetch_columns = 48;

@@ -1,7 +1,20 @@
 // The projection GEMM of float32: packed panels times rows read in place, bias added.
 
+// One row times two panels: the chains of one would wait for themselves.
+template <int vectors>
+ATTEND_INLINE void multiply_two_panels(Vector (&sums)[1][vectors], const float* a, const GemmArguments& arguments) {
+  constexpr int half = vectors / 2;
+  const float *panel = arguments.panel, *const end = panel + arguments.next_panel;
+  const std::int64_t next = arguments.next_panel, stride = arguments.k_stride;
+  for (; panel != end; panel += half * lanes, a += stride) {
+    const Scalars scalar = broadcast(*a);
+    ATTEND_UNROLL
+    for (int v = 0; v < vectors; ++v) sums[0][v] = multiply_add_scalar(scalar, 0, load(panel + v / half * next + v % half * lanes), sums[0][v]);
+  }
+}
+
 struct Floats {
-  static constexpr int tile_rows = gemm_rows, tile_vectors = gemm_vectors, least_vectors = 1, row_panels = 1;
+  static constexpr int tile_rows = gemm_rows, tile_vectors = gemm_vectors, least_vectors = 1, row_panels = gemm_row_panels;
   static constexpr int rest_rows(int rows) { return fewer(rows); }
 
   template <bool whole, int rows, int vectors>
@@ -13,7 +26,9 @@ struct Floats {
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) results[r][v] = zero();
     }
-    multiply_tile<whole ? gemm_steps : 1, true>(results, a, arguments.k_stride, arguments.depth, arguments.panel,
+    if constexpr (vectors > tile_vectors) {
+      multiply_two_panels(results, a[0], arguments);
+    } else multiply_tile<whole ? gemm_steps : 1, true>(results, a, arguments.k_stride, arguments.depth, arguments.panel,
                                                 {ahead, arguments.ahead_end});
     if (arguments.bias != nullptr) {
       ATTEND_UNROLL

@@ -49,7 +49,7 @@ struct GemmArguments {
   const float* scales = nullptr;       // [width], of integer weights
   const std::int32_t* sums = nullptr;  // [width], of int8 weights
   std::int64_t group = 0;              // elements of a column of int4 weights that share a scale
-  std::int64_t next_panel = 0;         // floats to a second panel: for one row, of two panels side by side, whose width is that of both; 0: one
+  std::int64_t next_panel = 0;         // floats to a second panel: for one row, of two of the widest panels, `width` being that of both; 0: one
 };
 
 /// panel[d][lane] = scale * queries[lane][d * stride] for lane < count, 0 beyond.
@@ -324,6 +324,7 @@ struct Kernels {
   int lanes;          // floats in a vector
   int gemm_columns;   // the widest panel; narrower ones are multiples of lanes
   int gemm_rows;      // rows a tile: row counts that are multiples of it have no tail
+  int row_panels;     // that one row takes at once
   int wide_tile;      // query lanes of a full attention tile
   int middle_tile;    // query lanes of a tile for fewer queries; the wide one's where the ISA has no tile between
   int narrow_tile;    // query lanes of a tile for few queries; all three are multiples of lanes

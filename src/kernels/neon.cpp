@@ -9,7 +9,7 @@
 namespace attend { namespace neon { namespace {
 
 constexpr Isa isa = Isa::neon;
-constexpr int gemm_rows = 8, gemm_vectors = 2, gemm_steps = 1;
+constexpr int gemm_rows = 8, gemm_vectors = 2, gemm_row_panels = 1, gemm_steps = 1;
 constexpr int score_rows = 4, wide_vectors = 4, middle_score_rows = 8, middle_vectors = 2, narrow_score_rows = 8, narrow_vectors = 1;
 constexpr int value_rows = 8, value_vectors = 2;
 constexpr int value_fetch = 0, value_fetch_columns = 0;

@@ -81,8 +81,8 @@ ATTEND_INLINE void gemm_rows_from(const GemmArguments& a, std::int64_t row, cons
 
 template <class Format, int vectors>
 ATTEND_INLINE void gemm_width_from(const GemmArguments& a, const Columns& columns) {
-  if constexpr (Format::row_panels == 2) {
-    if (a.next_panel != 0 && a.width == 2 * vectors * lanes) return gemm_tiles<Format, 1, 2 * vectors>(a, 0, columns, a.ahead);
+  if constexpr (Format::row_panels == 2 && vectors == Format::tile_vectors) {  // narrower ones are too rare for their own code
+    if (a.next_panel != 0) return gemm_tiles<Format, 1, 2 * vectors>(a, 0, columns, a.ahead);
   }
   if (a.width == vectors * lanes) {
     gemm_rows_from<Format, Format::tile_rows, vectors>(a, 0, columns, a.ahead);

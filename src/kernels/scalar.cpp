@@ -7,7 +7,7 @@
 namespace attend { namespace scalar { namespace {
 
 constexpr Isa isa = Isa::scalar;
-constexpr int gemm_rows = 4, gemm_vectors = 2, gemm_steps = 1;
+constexpr int gemm_rows = 4, gemm_vectors = 2, gemm_row_panels = 1, gemm_steps = 1;
 constexpr int score_rows = 4, wide_vectors = 2, middle_score_rows = 4, middle_vectors = 2, narrow_score_rows = 4, narrow_vectors = 2;
 constexpr int value_rows = 4, value_vectors = 2;
 constexpr int value_fetch = 0, value_fetch_columns = 0;

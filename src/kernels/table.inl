@@ -5,6 +5,7 @@ const Kernels kernels = {
     lanes,
     gemm_vectors * lanes,
     gemm_rows,
+    gemm_row_panels,
     wide_vectors * lanes,
     middle_vectors * lanes,
     narrow_vectors * lanes,

@@ -23,9 +23,10 @@ std::int64_t Projection::tasks() const {
 void Projection::run(std::int64_t task) const {
   const ProjectionBlock block = this->block(task);
   const std::int64_t middle = weights.columns.first(block.panel + 1);
-  if (block.next_column == middle || block.next_column - middle == middle - block.column) {
+  const std::int64_t widest = weights.product != nullptr ? weights.product->columns : kernels->gemm_columns;
+  if (block.next_column == middle || block.next_column - block.column == 2 * widest) {
     run_panels(block);
-  } else {  // two of different widths
+  } else {  // two of which one is narrower
     run_panels({block.panel, block.row, block.end, block.column, middle});
     run_panels({block.panel + 1, block.row, block.end, middle, block.next_column});
   }

@@ -5,6 +5,7 @@
 
 #include "data/rows.h"
 #include "data/layer.h"
+#include "kernels/kernels.h"
 
 namespace attend {
 
@@ -36,13 +37,13 @@ struct Projection {
   std::int64_t rows_per_task;
 
   /// That a task passes its rows through.
-  std::int64_t panels_per_task() const { return weights.product != nullptr && rows.total() == 1 ? weights.product->row_panels : 1; }
+  std::int64_t panels_per_task() const { return rows.total() != 1 ? 1 : weights.product != nullptr ? weights.product->row_panels : kernels->row_panels; }
   std::int64_t tasks() const;
   ProjectionBlock block(std::int64_t task) const;
   void run(std::int64_t task) const;
 
  private:
-  void run_panels(const ProjectionBlock& block) const;  // one, or two of the same width
+  void run_panels(const ProjectionBlock& block) const;  // one, or two of the widest
 };
 
 // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.

@@ -246,8 +246,8 @@ GemmShape draw_product_gemm(const Kernels& kernels, const Product& product, Rand
     shape.rows = 1;
     shape.depth = larger(shape.depth, 1);
     shape.panels = product.row_panels;
-    shape.columns = random.between(shape.width + 1, shape.panels * shape.width);
-    shape.width *= shape.panels;
+    shape.columns = random.between(product.columns + 1, shape.panels * product.columns);
+    shape.width = shape.panels * product.columns;
   }
   return shape;
 }
