@@ -357,7 +357,7 @@ TEST_CASE("load_layer: what may stay unused is named") {
   write(path, tensors);
   io::LoadedLayer loaded;
   const auto message_of = [&](const io::LoadOptions& options) { return std::string(io::load_layer(path, "", H, &loaded, options).message()); };
-  CHECK(message_of({}).find("does not use 'relative_position_bias_table'; what may stay unused goes into ignored") != std::string::npos);
+  CHECK(message_of({}).find("does not use 'relative_position_bias_table'; what may stay unused goes into ignored: 'relative_position_bias_table'") != std::string::npos);
   io::LoadOptions options;
   options.ignored = {"relative_position_bias_table"};
   CHECK(message_of(options).empty());
@@ -405,7 +405,7 @@ TEST_CASE("load_layer: no message loses its end, however long names are") {
   const std::vector<Named> odd = {{"in_proj", {1}, {1.0f}}, {"conv1d.weight", {1}, {1.0f}}, {"out_proj", {1}, {1.0f}}};
   ends(message_of(odd, prefix), " or another; there are '" + prefix + "conv1d.weight' and 2 more");
   ends(message_of(good_with({}), "vision_model"), "no attention layer under prefix 'vision_model'; try '" + prefix.substr(0, prefix.size() - 1) + "'");
-  ends(message_of(good_with({{"one.weight", {1}, {1.0f}}, {"two.weight", {1}, {1.0f}}}), prefix), "the layer does not use 'one.weight', 'two.weight'; what may stay unused goes into ignored");
+  ends(message_of(good_with({{"one.weight", {1}, {1.0f}}, {"two.weight", {1}, {1.0f}}}), prefix), "the layer does not use 'one.weight', 'two.weight'; what may stay unused goes into ignored: 'one'");
   ends(message_of(good_with({{"rel_pos_h", {1}, {1.0f}}}), prefix), "as SAM has it, which attend does not have");
   write_text(path, "PK\x03\x04 and so on, as a zip goes");
   write_text(path + ".index.json", "{\"weight_map\": {\"x\": \"model.safetensors\"}}");

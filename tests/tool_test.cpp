@@ -2085,7 +2085,7 @@ TEST_CASE("tool: embed writes a vector for each sentence, of the line and of a f
   CAPTURE(written.err);
   REQUIRE(written.code == 0);
   CHECK(written.out.empty());
-  CHECK(contains(written.err, "what is longer than the model takes was cut: 1 sentence\n"));
+  CHECK(contains(written.err, "what is longer than the model takes, 8 tokens, was cut: 1 sentence\n"));
   CHECK(contains(written.err, "6 sentences, 22 tokens in "));
   io::FloatTensor vectors;
   REQUIRE(io::read_npy(out, &vectors).ok());
@@ -2125,8 +2125,12 @@ TEST_CASE("tool: similar ranks sentences by the product of their vectors with th
   CHECK(marked.out.rfind(" 1.000  c\n", 0) == 0);
   CHECK(std::count(marked.out.begin(), marked.out.end(), '\n') == 2);
   CHECK(contains(marked.err, "2 sentences, "));
-  write(model / "marked.txt", "\n\n");
-  check_refused(model.with({"similar", "c", "--file", model / "marked.txt"}), {"there is nothing to compare with"});
+  CHECK(contains(outcome.err, "3 of 6 sentences are printed; --top prints more"));
+  CHECK(!contains(marked.err, "--top"));
+  write(model / "marked.txt", "c\xe4\nb\n");
+  CHECK(contains(run(model.with({"similar", "c", "--file", model / "marked.txt"})).err, "what is not UTF-8 is not understood: 1 sentence\n"));
+  write(model / "marked.txt", "\n \t\n");
+  check_refused(model.with({"similar", "c", "--file", model / "marked.txt"}), {"there is nothing to compare with: no line of '", "marked.txt' has text"});
 }
 
 TEST_CASE("tool: heatmap draws a sentence that a model reads") {

@@ -14,12 +14,22 @@
 #include "progress.h"
 #include "text.h"
 #include "tokens.h"
+#include "unicode.h"
 
 namespace attend::tool {
 
 namespace {
 
 constexpr std::size_t texts_of_a_step = 64;  // between two looks at the progress
+
+bool is_utf8(std::string_view text) {
+  for (std::size_t bytes = 0; !text.empty(); text.remove_prefix(bytes)) {
+    if (decode_utf8(text, &bytes) == not_utf8) return false;
+  }
+  return true;
+}
+
+std::string sentences(std::size_t count) { return format("%zu sentence%s", count, count == 1 ? "" : "s"); }
 
 }  // namespace
 
@@ -45,6 +55,7 @@ std::vector<std::string> chosen_texts(const Arguments& arguments, const char* op
 Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, const Threads& threads) {
   const std::size_t width = static_cast<std::size_t>(encoder->config().width), most = static_cast<std::size_t>(encoder->config().most_tokens);
   Encoded encoded;
+  encoded.most = most;
   encoded.vectors.resize(texts.size() * width);
   Progress progress;
   for (std::size_t first = 0; first < texts.size(); first += texts_of_a_step) {
@@ -58,6 +69,7 @@ Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, 
         ++encoded.shortened;
       }
       encoded.tokens += ids.back().size();
+      encoded.not_utf8 += is_utf8(texts[n]) ? 0 : 1;
     }
     encoder->encode(ids, encoded.vectors.data() + first * width, threads);
   }
@@ -66,8 +78,10 @@ Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, 
 
 void print_summary(const char* verb, const Arguments& arguments, const Encoded& encoded, std::size_t texts, double seconds, Isa isa) {
   if (arguments.has("--quiet")) return;
-  if (encoded.shortened > 0) print_remark(verb, format("what is longer than the model takes was cut: %zu sentence%s", encoded.shortened, encoded.shortened == 1 ? "" : "s"));
-  std::fprintf(stderr, "%zu sentence%s, %zu tokens in %.3g ms (%s, %s)\n", texts, texts == 1 ? "" : "s", encoded.tokens, seconds * 1e3,
+  std::fflush(stdout);
+  if (encoded.shortened > 0) print_remark(verb, format("what is longer than the model takes, %zu tokens, was cut: ", encoded.most) + sentences(encoded.shortened));
+  if (encoded.not_utf8 > 0) print_remark(verb, "what is not UTF-8 is not understood: " + sentences(encoded.not_utf8));
+  std::fprintf(stderr, "%s, %zu tokens in %.3g ms (%s, %s)\n", sentences(texts).c_str(), encoded.tokens, seconds * 1e3,
                isa_name(isa == Isa::best ? best_isa() : isa), chosen_model_precision(arguments, isa).name);
 }
 

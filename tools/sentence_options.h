@@ -22,11 +22,12 @@ std::vector<std::string> chosen_texts(const Arguments& arguments, const char* op
 /// Texts as their vectors, (texts, width), and how many tokens they have; on a terminal with a line that says how far it is.
 struct Encoded {
   std::vector<float> vectors;
-  std::size_t tokens = 0, shortened = 0;  // texts that were longer than the model takes
+  std::size_t tokens = 0, shortened = 0;  // texts that were longer than the model takes, `most` tokens
+  std::size_t most = 0, not_utf8 = 0;     // texts that are not UTF-8 throughout
 };
 Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, const Threads& threads);
 
-/// What a line on standard error says of it: "64 sentences, 1523 tokens in 120 ms (avx2, float32)".
+/// What lines on standard error say of it, behind all of standard output: "64 sentences, 1523 tokens in 120 ms (avx2, float32)".
 void print_summary(const char* verb, const Arguments& arguments, const Encoded& encoded, std::size_t texts, double seconds, Isa isa);
 
 inline std::vector<Flag> sentence_flags() {

@@ -6,6 +6,8 @@
 
 #include "clock.h"
 #include "failure.h"
+#include "io/text.h"
+#include "output.h"
 #include "sentence_options.h"
 #include "terminal.h"
 #include "text.h"
@@ -25,8 +27,13 @@ int similar(const Arguments& arguments) {
   const Isa isa = chosen_isa(arguments);
   ChosenThreads threads(arguments);
   std::vector<std::string> texts = chosen_texts(arguments, "SENTENCE");
-  texts.erase(std::remove(texts.begin(), texts.end(), ""), texts.end());
-  if (texts.empty()) throw Failure("there is nothing to compare with; sentences stand behind the question, or in the lines of --file");
+  const auto is_blank = [](const std::string& text) { return text.find_first_not_of(" \t\r") == std::string::npos; };
+  texts.erase(std::remove_if(texts.begin(), texts.end(), is_blank), texts.end());
+  if (texts.empty()) {
+    const std::string file = arguments.text("--file");
+    throw Failure(file.empty() ? "there is nothing to compare with; sentences stand behind the question, or in the lines of --file"
+                               : "there is nothing to compare with: no line of " + io::quoted(file) + " has text");
+  }
   const std::int64_t most = arguments.integer("--top", 10, 1, 1 << 30);
   texts.push_back(arguments.text("QUESTION"));
   SentenceEncoder encoder = load_encoder(arguments, isa, threads.threads());
@@ -52,6 +59,10 @@ int similar(const Arguments& arguments) {
     const std::string score = format("%6.3f", static_cast<double>(similarity)), text = terminal_text(texts[order[n]]);
     std::printf("%s  %s\n", colours ? coloured(similarity, score).c_str() : score.c_str(), is_terminal(1) ? shortened(text, columns - 8).c_str() : text.c_str());
   }
+  if (count > static_cast<std::size_t>(most) && !arguments.has("--quiet")) {
+    std::fflush(stdout);
+    print_remark("similar", format("%lld of %zu sentences are printed; --top prints more", static_cast<long long>(most), count));
+  }
   print_summary("similar", arguments, encoded, count, seconds, isa);
   return 0;
 }
@@ -62,7 +73,8 @@ const Verb similar_verb = {
     "similar",
     "ranks sentences by what they have in common with a question, by a model that make model fetches",
     "Each line is a sentence behind the scalar product of its vector and the question's, as attend embed gives them:\n"
-    "1 is the same, 0 has nothing in common. Those that have most in common come first. Empty lines are skipped.\n",
+    "1 is the same, 0 has nothing in common. Those that have most in common come first. Blank lines are skipped. A sentence\n"
+    "that is longer than the model's files say (256 tokens) is cut there.\n",
     joined({
         {
             {"--file", "LINES.txt", "more sentences, one a line; -: standard input"},

@@ -538,13 +538,17 @@ Status check_ignored(const TensorFile& file, const LayerWeights& found, const Lo
     return error(file, std::string(options.names.ignored) + ' ' + quoted(given) + (used ? std::string(": the layer uses it") : ": nothing has that name under prefix " + quoted(prefix)));
   }
   std::vector<std::string> names;
+  std::string example;  // what covers the first one's weight and bias
   for (const std::string& name : unused) {
     const auto covering = [&](const std::string& given) { return covers(given, name); };
     if (std::any_of(ignored.begin(), ignored.end(), covering)) continue;
     names.push_back(quoted(name.substr(dotted.size())));
+    if (names.size() > 1) continue;
+    const std::size_t end = name.rfind('.');
+    example = name.substr(dotted.size(), end != std::string::npos && (name.substr(end) == ".weight" || name.substr(end) == ".bias") ? end - dotted.size() : std::string::npos);
   }
   if (names.empty()) return {};
-  const std::string before = "under prefix " + quoted(prefix, 48) + " the layer does not use ", after = std::string("; what may stay unused goes into ") + options.names.ignored;
+  const std::string before = "under prefix " + quoted(prefix, 48) + " the layer does not use ", after = std::string("; what may stay unused goes into ") + options.names.ignored + ": " + quoted(example, 48);
   return error(file, before + listed(names, room_beside(file.path(), before.size() + after.size())) + after);
 }
 
