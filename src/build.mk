@@ -9,7 +9,7 @@ isas_aarch64 := neon
 products_scalar := scalar_products scalar_int4
 products_avx2 := avx2_products avx2_int4
 products_avx512 := avx512_vnni avx512_bf16 avx512_products avx512_vnni_int4 avx512_int4
-products_neon := neon_i8mm neon_dotprod neon_products neon_int4
+products_neon := neon_i8mm neon_dotprod neon_products neon_dotprod_int4 neon_int4
 
 # The level of what has none below; all are compiled with the second line, or bits of results would differ.
 flags_default := -O3
@@ -48,6 +48,7 @@ flags_neon_i8mm := -march=armv8.2-a+i8mm
 flags_avx2_int4 := -mavx2 -mfma
 flags_avx512_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
 flags_avx512_vnni_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni -mprefer-vector-width=512
+flags_neon_dotprod_int4 := -march=armv8.2-a+dotprod
 flags_neon_int4 :=
 # Intel's CPUs from Skylake to Cascade Lake do not cache what holds a jump across 32 bytes: loops that chance puts there took up to
 # 2 % longer. Assemblers that cannot avoid it complain. By nops: with prefixes AVX2 took up to 0.5 % longer on Zen 5.

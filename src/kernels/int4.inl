@@ -11,9 +11,11 @@ ATTEND_INLINE const std::int16_t* words_behind(const float* scales, std::int64_t
 //
 // Rest has load_words (pairs of the sum of z - w, and z), load_weights (4 elements of each column, of the lower or the upper half of their
 // bytes), load_row (4 elements of a row), nothing, and multiply_add to a Narrow, which holds the sums of a step, or of a group where
-// `holds_groups`; widen makes it Integers, to which add_pairs adds the products of words and a row's pair.
+// `holds_groups`; widen makes it Integers, to which add_pairs adds the products of words and a row's pair. Or it has a multiply_word of its own.
 template <class Rest, int rows_, int vectors_>
 struct Int4Format : Format<Rest, IntegerSums, rows_, vectors_> {
+  static constexpr int words = 1;  // of each column, that multiply_word takes
+
   // The products of 8 elements: a row of words of the panel.
   template <int rows, int vectors, class Narrow>
   static ATTEND_INLINE void multiply_word(Narrow (&narrow)[rows][vectors], const float* const (&a)[rows], std::int64_t at, const char* numbers) {
@@ -43,10 +45,10 @@ struct Int4Format : Format<Rest, IntegerSums, rows_, vectors_> {
       for (int v = 0; v < vectors; ++v) narrow[r][v] = Rest::nothing();
     }
     if constexpr (Rest::holds_groups) {
-      for (std::int64_t word = 0; word < int4_step / 8 * count; ++word) {
-        multiply_word(narrow, a, at, numbers);
-        at += 2;
-        numbers += 4 * vectors * lanes;
+      for (std::int64_t word = 0; word < int4_step / 8 * count; word += Rest::words) {
+        Rest::multiply_word(narrow, a, at, numbers);
+        at += 2 * Rest::words;
+        numbers += 4 * Rest::words * vectors * lanes;
       }
     } else {
       ATTEND_UNROLL
@@ -102,7 +104,7 @@ struct Int4Format : Format<Rest, IntegerSums, rows_, vectors_> {
       ATTEND_UNROLL
       for (int v = 0; v < vectors; ++v) {
         const Vector scale = load(scales + v * lanes);
-        const Integers word = Rest::load_words(words + v * lanes);
+        const auto word = Rest::load_words(words + v * lanes);
         ATTEND_UNROLL
         for (int r = 0; r < rows; ++r) {
           Integers sum = Rest::add_pairs(word, a[r] + pair, blocks[r][v]);
