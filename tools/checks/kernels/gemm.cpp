@@ -4,7 +4,18 @@
 namespace attend::checks {
 
 GemmShape draw_gemm(const Kernels& kernels, Random& random) {
-  return draw_gemm(random, kernels.lanes, kernels.gemm_rows, kernels.lanes, kernels.gemm_columns);
+  GemmShape shape = draw_gemm(random, kernels.lanes, kernels.gemm_rows, kernels.lanes, kernels.gemm_columns);
+  draw_panels(random, kernels.row_panels, kernels.gemm_columns, &shape);
+  return shape;
+}
+
+void draw_panels(Random& random, int row_panels, std::int64_t most_width, GemmShape* shape) {
+  if (row_panels == 1 || !random.one_in(4)) return;
+  shape->rows = 1;
+  shape->depth = larger(shape->depth, 1);
+  shape->panels = row_panels;
+  shape->columns = random.between(most_width + 1, row_panels * most_width);
+  shape->width = row_panels * most_width;
 }
 
 GemmShape draw_gemm(Random& random, std::int64_t lanes, std::int64_t tile_rows, std::int64_t least_width, std::int64_t most_width) {
@@ -61,10 +72,12 @@ Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, Arg
                                 shape.depth * shape.k_stride + shape.gap, shape.k_stride);
   // Whole vectors are promised: 64 bytes where a vector has 64.
   const std::size_t vector = static_cast<std::size_t>(kernels.lanes) * sizeof(float);
-  const Matrix panel = {memory.input<float>("panel", shape.depth * shape.width, vector), shape.width, 1};
+  float* const panels = memory.input<float>("panel", shape.depth * shape.width, vector);
+  const std::int64_t width = shape.width / shape.panels, next_panel = shape.panels > 1 ? shape.depth * width : 0;
+  const auto weight = [&](std::int64_t k, std::int64_t n) { return panels + n / width * next_panel + k * width + n % width; };
   float* bias = shape.bias ? memory.input<float>("bias", shape.width) : nullptr;
   for (std::int64_t n = 0; n < shape.columns; ++n) {
-    for (std::int64_t k = 0; k < shape.depth; ++k) *panel.at(k, n) = random.value();
+    for (std::int64_t k = 0; k < shape.depth; ++k) *weight(k, n) = random.value();
     if (bias) bias[n] = random.value();
   }
 
@@ -76,19 +89,20 @@ Result check_gemm(const Kernels& kernels, const GemmShape& shape, Seed seed, Arg
   arguments.row_count = shape.rows;
   arguments.k_stride = shape.k_stride;
   arguments.depth = shape.depth;
-  arguments.panel = panel.data;
+  arguments.panel = panels;
+  arguments.next_panel = next_panel;
   arguments.width = shape.width;
   arguments.columns = shape.columns;
   arguments.bias = bias;
   outputs.put_into(arguments);
-  arguments.ahead = panel.data;
+  arguments.ahead = panels;
   kernels.gemm(&arguments);
 
   for (std::int64_t r = 0; r < shape.rows; ++r) {
     for (std::int64_t n = 0; n < shape.columns; ++n) {
       double sum = bias ? bias[n] : 0.0, magnitude = std::abs(sum);
       for (std::int64_t k = 0; k < shape.depth; ++k) {
-        const double term = static_cast<double>(*a.at(r, k)) * *panel.at(k, n);
+        const double term = static_cast<double>(*a.at(r, k)) * *weight(k, n);
         sum += term;
         magnitude += std::abs(term);
       }

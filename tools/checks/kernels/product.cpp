@@ -242,13 +242,7 @@ GemmShape draw_product_gemm(const Kernels& kernels, const Product& product, Rand
     shape.depth = random.between(1, 300);
     shape.gap = 0;
   }
-  if (product.row_panels > 1 && random.one_in(4)) {
-    shape.rows = 1;
-    shape.depth = larger(shape.depth, 1);
-    shape.panels = product.row_panels;
-    shape.columns = random.between(product.columns + 1, shape.panels * product.columns);
-    shape.width = shape.panels * product.columns;
-  }
+  draw_panels(random, product.row_panels, product.columns, &shape);
   return shape;
 }
 
