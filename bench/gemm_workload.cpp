@@ -63,11 +63,13 @@ class GemmWorkload : public Workload {
     const std::int64_t M = shape_.rows, K = shape_.inputs, N = shape_.outputs, columns = 768;
     const WeightType type = shape_.precision.weights;
     const Arithmetic arithmetic = shape_.precision.arithmetic;
+    const Product* const product = projection_.weights.product;
+    const reference::PairSum pair_sum = reference::pair_sum_of(product != nullptr ? product->instructions : nullptr);
     const reference::Array input = sampled(ConstTensorView(input_.data(), M, K), 0, 16);
     const reference::Array weights = sampled(ConstTensorView(weights_.data(), K, N).transposed(0, 1), 0, columns);
     const reference::Array bias = sampled(ConstTensorView(bias_.data(), N), 0, columns);
     return reference::compare(sampled(sampled(ConstTensorView(output_.data(), M, N), 0, 16), 1, columns),
-                              reference::project(input, weights, bias, type, arithmetic),
+                              reference::project(input, weights, bias, type, arithmetic, 32, pair_sum),
                               reference::project_bounds(input, {}, weights, bias, type, arithmetic, reference::Data::random));
   }
 

@@ -9,7 +9,7 @@ isas_aarch64 := neon
 products_scalar := scalar_products scalar_int4
 products_avx2 := avx2_products avx2_int4
 products_avx512 := avx512_vnni avx512_bf16 avx512_products avx512_vnni_int4 avx512_int4
-products_neon := neon_i8mm neon_dotprod neon_products neon_dotprod_int4 neon_int4
+products_neon := neon_i8mm neon_dotprod neon_bf16 neon_products neon_dotprod_int4 neon_int4
 
 # The level of what has none below; all are compiled with the second line, or bits of results would differ.
 flags_default := -O3
@@ -45,6 +45,7 @@ flags_avx512_bf16 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -ma
 flags_neon_products :=
 flags_neon_dotprod := -march=armv8.2-a+dotprod
 flags_neon_i8mm := -march=armv8.2-a+i8mm
+flags_neon_bf16 := -march=armv8.2-a+bf16
 flags_avx2_int4 := -mavx2 -mfma
 flags_avx512_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
 flags_avx512_vnni_int4 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni -mprefer-vector-width=512

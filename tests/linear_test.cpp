@@ -48,7 +48,8 @@ struct Expected {
 Expected expected_of(const LinearConfig& config, const Tensor& input, const Tensor& weight, const ConstTensorView& bias, Activation activation,
                      const ConstTensorView& multiplier) {
   Expected expected;
-  expected.output = reference::project(input.array(), weight.array(), bias, config.weight_type, config.arithmetic, config.weight_group > 0 ? config.weight_group : 32);
+  expected.output = reference::project(input.array(), weight.array(), bias, config.weight_type, config.arithmetic, config.weight_group > 0 ? config.weight_group : 32,
+                                       reference::pair_sum_of(product_instructions(config.weight_type, config.arithmetic, config.isa)));
   expected.bounds = reference::matmul_bounds(input.view, weight.view, true, bias, Data::structured);
   const Array factors = multiplier;
   for (std::size_t n = 0; n < expected.output.values.size(); ++n) {

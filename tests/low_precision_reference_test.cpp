@@ -294,6 +294,51 @@ TEST_CASE("reference: bfloat16 products") {
   CHECK(bfloat16_product({0x1.8p127, 0x1.8p127}, {-1, -1}) == -HUGE_VAL);
 }
 
+TEST_CASE("reference: sums of bfloat16 that are rounded to odd") {
+  const auto sum = [](float before, float x0, float w0, float x1 = 0.0f, float w1 = 0.0f) { return static_cast<double>(add_pair(before, x0, w0, x1, w1)); };
+  CHECK(sum(5, 1, 2, 3, 4) == 19);
+  CHECK(sum(0x1p24f, 1, 1, 1, 1) == 0x1.000002p24);  // a pair first
+  CHECK(sum(0, 4096, 4096, 1, 1) == 0x1.000002p24);  // 2^24 + 1
+  CHECK(sum(0, 1, 1, 4096, 4096) == 0x1.000002p24);
+  CHECK(sum(-0x1p24f, 4096, 4096, 1, 1) == 2);
+  // Floats there are 2 apart: an odd one stays, of an even one the last bit is set.
+  CHECK(sum(0x1.000002p24f, 1, 1) == 0x1.000002p24);
+  CHECK(sum(0x1.000004p24f, 1, 1) == 0x1.000006p24);
+  CHECK(sum(-0x1p24f, 1, -1) == -0x1.000002p24);
+  CHECK(sum(-0x1p24f, 1, 1) == -0x1.fffffep23);
+  CHECK(sum(0x1.000004p24f, -1, 1) == 0x1.000002p24);
+  // What is far smaller than the last bit counts, too.
+  CHECK(sum(1, 0x1p-60f, 1) == 0x1.000002p0);
+  CHECK(sum(1, -0x1p-60f, 1) == 0x1.fffffep-1);
+  CHECK(sum(-1, 0x1p-60f, 1) == -0x1.fffffep-1);
+  CHECK(sum(0x1p-60f, 1, -1) == -0x1.fffffep-1);
+  CHECK(sum(0, 1, 1, 0x1p-60f, -0x1p-60f) == 0x1.fffffep-1);
+  // What is too small, products and sums, and what is too large.
+  CHECK(same(sum(0, 0x1p-64f, 0x1p-63f, 0x1p-64f, 0x1p-63f), 0));
+  CHECK(sum(0, 0x1p-63f, 0x1p-63f) == 0x1p-126);
+  CHECK(same(sum(0x1p-126f, -0x1.8p-63f, 0x1p-63f), -0.0));
+  CHECK(same(sum(0x1.8p-126f, 0x1p-63f, -0x1p-63f), 0.0));
+  CHECK(same(sum(-3, 3, 1), 0.0));
+  CHECK(sum(0x1.fffffep127f, 0x1p103f, 1) == 0x1.fffffep127);
+  CHECK(sum(0x1.fffffep127f, 0x1p104f, 1) == HUGE_VAL);
+  CHECK(sum(0, 0x1p64f, -0x1p64f) == -HUGE_VAL);
+  CHECK(std::isnan(sum(0, 0x1p64f, -0x1p64f, 0x1p64f, 0x1p64f)));
+  CHECK(std::isnan(sum(infinity, -infinity, 1)));
+  CHECK(std::isnan(sum(1, infinity, 0)));
+  CHECK(std::isnan(sum(not_a_number, 1, 1)));
+
+  const auto product_of = [](const std::vector<double>& x, const std::vector<double>& w, double bias, PairSum pair_sum) {
+    const std::int64_t K = static_cast<std::int64_t>(x.size());
+    return project(Array({1, K}, x), Array({1, K}, w), Array({1}, {bias}), WeightType::bfloat16, Arithmetic::bfloat16, 32, pair_sum).values[0];
+  };
+  CHECK(product_of({4096, 0, 0x1.01p0, 1, 4096}, {4096, 0, 1, 1, -4096}, 0.5, PairSum::odd) == 2.5);
+  CHECK(product_of({4096, 0, 0x1.01p0, 1, 4096}, {4096, 0, 1, 1, -4096}, 0.5, PairSum::fused) == 0.5);
+  CHECK(product_of({0x1p-127, 1}, {0x1p20, 0x1p-127}, -0.0, PairSum::odd) == 0);
+  CHECK(pair_sum_of("bfmmla") == PairSum::odd);
+  CHECK(pair_sum_of("fmla") == PairSum::fused);
+  CHECK(pair_sum_of(nullptr) == PairSum::fused);
+}
+
 TEST_CASE("reference: int4 products") {
   const auto of_int4 = [](const std::vector<double>& x, const std::vector<double>& w, double bias) {
     return product(x, w, WeightType::int4, Arithmetic::int8, bias);

@@ -24,7 +24,7 @@ const char* const used_features[] = {"avx2", "fma", "f16c", "avx512f", "avx512dq
 const char* const features_line = "flags";
 #elif defined(__aarch64__)
 const char* const architecture = "aarch64";
-const char* const used_features[] = {"asimd", "asimddp", "i8mm"};
+const char* const used_features[] = {"asimd", "asimddp", "i8mm", "bf16"};
 const char* const features_line = "Features";
 #else
 const char* const architecture = "other";

@@ -354,7 +354,8 @@ enum class Arithmetic : int {
                 // those of int4 as scale * (number - zero), rounded once
   /// Rows are rounded to bfloat16; one float32 chain of fused multiply-adds over pairs of k, the odd element of a pair first; denormals
   /// become zeros. The bits of Intel's and AMD's vdpbf16ps, on every ISA; but aarch64 makes sums between 2^-126 - 2^-151 and 2^-126
-  /// zeros, which the others round to 2^-126.
+  /// zeros, which the others round to 2^-126. Its CPUs with BF16 have the bits of bfmmla, which adds the products of a pair to each
+  /// other first, and rounds all sums to odd.
   bfloat16,
   /// Each row is quantised to 8 bits, from the smaller of 0 and its smallest element to the larger of 0 and its largest; sums of
   /// products are exact, in 32 bits. A row with NaN or infinity gives a row of NaN. Rows of at most 65,536 elements. With weights

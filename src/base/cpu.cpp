@@ -49,8 +49,10 @@ FloatingPointMode::~FloatingPointMode() {
 #elif defined(__aarch64__)
 
 static unsigned detect_features() noexcept {
-  constexpr unsigned long i8mm = 1ul << 13;  // HWCAP2_I8MM, which headers of before Linux 5.6 lack
-  return cpu_neon | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? cpu_neon_dotprod : 0) | (getauxval(AT_HWCAP2) & i8mm ? cpu_neon_i8mm : 0);
+  constexpr unsigned long i8mm = 1ul << 13, bf16 = 1ul << 14;  // HWCAP2_I8MM and HWCAP2_BF16, which headers of before Linux 5.6 lack
+  const unsigned long more = getauxval(AT_HWCAP2);
+  return cpu_neon | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? cpu_neon_dotprod : 0) | (more & i8mm ? cpu_neon_i8mm : 0) |
+         (more & bf16 ? cpu_neon_bf16 : 0);
 }
 
 FloatingPointMode::FloatingPointMode() noexcept {

@@ -12,5 +12,6 @@ inline constexpr unsigned cpu_avx512_vnni = 32;  // beside AVX-512
 inline constexpr unsigned cpu_avx512_bf16 = 64;  // beside AVX-512, on CPUs where it is faster than FMAs: AMD's
 inline constexpr unsigned cpu_neon_dotprod = 128;  // beside NEON
 inline constexpr unsigned cpu_neon_i8mm = 256;     // beside NEON
+inline constexpr unsigned cpu_neon_bf16 = 512;     // beside NEON
 
 }  // namespace attend

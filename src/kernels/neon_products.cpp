@@ -28,18 +28,6 @@ ATTEND_INLINE Vector widen_int8(const char* p) {
 }
 ATTEND_INLINE Vector odd_bfloat16(const char* p) { return vreinterpretq_f32_u32(vandq_u32(load_words(p), vdupq_n_u32(0xffff0000u))); }
 ATTEND_INLINE Vector even_bfloat16(const char* p) { return vreinterpretq_f32_u32(vshlq_n_u32(load_words(p), 16)); }
-ATTEND_INLINE Vector nearest_bfloat16(Vector x) {
-  const uint32x4_t bits = vreinterpretq_u32_f32(x), high = vdupq_n_u32(0xffff0000u);
-  const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
-  const uint32x4_t rounded = vandq_u32(vaddq_u32(vaddq_u32(bits, odd), vdupq_n_u32(0x7fff)), high);
-  const uint32x4_t quiet = vandq_u32(vorrq_u32(bits, vdupq_n_u32(0x400000)), high);
-  return vreinterpretq_f32_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet));
-}
-// Denormals to zero.
-ATTEND_INLINE Vector round_to_bfloat16(Vector x) {
-  const uint32x4_t rounded = vreinterpretq_u32_f32(nearest_bfloat16(x)), normal = vtstq_u32(rounded, vdupq_n_u32(0x7f800000u));
-  return vreinterpretq_f32_u32(vbslq_u32(normal, rounded, vandq_u32(rounded, vdupq_n_u32(0x80000000u))));
-}
 ATTEND_INLINE void store_bfloat16(char* p, Vector x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpret_u8_u16(vshrn_n_u32(vreinterpretq_u32_f32(nearest_bfloat16(x)), 16)));
 }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "reference/operations.h"
@@ -87,21 +89,46 @@ void store_int4(const Array& weight, std::int64_t group, StoredWeights* stored) 
   }
 }
 
+/// sum + rest to odd, rest at most half of a last place of sum.
+float rounded_to_odd(double sum, double rest) {
+  if (!std::isfinite(sum) || sum == 0.0) return static_cast<float>(sum);
+  std::uint64_t bits;
+  std::memcpy(&bits, &sum, sizeof bits);
+  if (rest != 0.0 && (rest < 0.0) != (sum < 0.0)) --bits;  // toward zero, in 53 bits
+  constexpr std::uint64_t beyond = (1u << 29) - 1;         // 24 bits
+  if (rest != 0.0 || (bits & beyond) != 0) bits = (bits & ~beyond) | (beyond + 1);
+  std::memcpy(&sum, &bits, sizeof sum);
+  return std::abs(sum) < 0x1p-126 ? static_cast<float>(std::copysign(0.0, sum)) : static_cast<float>(sum);
+}
+float add_to_odd(float a, float b) {
+  const double x = static_cast<double>(a), y = static_cast<double>(b), sum = x + y, part = sum - x;
+  return rounded_to_odd(sum, (x - (sum - part)) + (y - part));
+}
+float multiply_to_odd(float x, float w) { return rounded_to_odd(static_cast<double>(x) * static_cast<double>(w), 0.0); }
+
 /// The row rounded already.
-float project_bfloat16(const std::vector<float>& row, const StoredWeights& weights, std::int64_t n, float bias) {
+float project_bfloat16(const std::vector<float>& row, const StoredWeights& weights, std::int64_t n, float bias, PairSum pair_sum) {
   const auto x = [&](std::size_t k) { return k < row.size() ? row[k] : 0.0f; };
   const auto w = [&](std::size_t k) {
     return k < row.size() ? without_denormals(static_cast<float>(weights.numbers.row(n)[k])) : 0.0f;
   };
   float sum = 0.0f;
   for (std::size_t k = 0; k < row.size(); k += 2) {
-    sum = multiply_add(x(k + 1), w(k + 1), sum);
-    sum = multiply_add(x(k), w(k), sum);
+    sum = pair_sum == PairSum::odd ? add_pair(sum, x(k), w(k), x(k + 1), w(k + 1))
+                                   : multiply_add(x(k), w(k), multiply_add(x(k + 1), w(k + 1), sum));
   }
   return sum + bias;
 }
 
 }  // namespace
+
+PairSum pair_sum_of(const char* instructions) {
+  return instructions != nullptr && std::strcmp(instructions, "bfmmla") == 0 ? PairSum::odd : PairSum::fused;
+}
+
+float add_pair(float sum, float x0, float w0, float x1, float w1) {
+  return add_to_odd(sum, add_to_odd(multiply_to_odd(x0, w0), multiply_to_odd(x1, w1)));
+}
 
 float to_bfloat16(float x) { return nearest(x, 8, -126, 127); }
 
@@ -177,7 +204,8 @@ QuantisedRow quantise(const std::vector<float>& row) {
   return quantised;
 }
 
-Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic, std::int64_t group) {
+Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic, std::int64_t group,
+              PairSum pair_sum) {
   require(x.rank() >= 1 && weight.rank() == 2 && x.shape.back() == weight.size(1), "project: x is (..., K), weight (N, K)");
   require(arithmetic == Arithmetic::float32 || (arithmetic == Arithmetic::int8 && (type == WeightType::int8 || type == WeightType::int4)) ||
               (arithmetic == Arithmetic::bfloat16 && type == WeightType::bfloat16),
@@ -206,7 +234,7 @@ Array project(const Array& x, const Array& weight, const Array& bias, WeightType
       const float b = bias.absent() ? 0.0f : static_cast<float>(bias.at(n));
       const float y = type == WeightType::int4           ? project_int4(quantised, stored, n, b)
                       : arithmetic == Arithmetic::int8 ? project_int8(quantised, stored, n, b)
-                                                       : project_bfloat16(row, stored, n, b);
+                                                       : project_bfloat16(row, stored, n, b, pair_sum);
       result.values[static_cast<std::size_t>(i * N + n)] = static_cast<double>(y);
     }
   }

@@ -56,6 +56,19 @@ struct QuantisedRow {
 /// With NaN or infinity in the row, or where hi - lo is infinite: s = NaN; where hi - lo < 2^-118: s = 0; q = z = 0 in both.
 QuantisedRow quantise(const std::vector<float>& row);
 
+/// How a sum of bfloat16 goes on over a pair of k.
+enum class PairSum {
+  fused,  // fma(x_k, w_k, sum), in float, the odd k first, as vdpbf16ps has it
+  odd,    // sum + (x_k w_k + x_k+1 w_k+1), the products and both sums rounded to odd, as Arm's bfdot and bfmmla have it
+};
+
+/// That of the instructions which attend::product_instructions names.
+PairSum pair_sum_of(const char* instructions);
+
+/// PairSum::odd. Rounded to odd is toward zero, and where that cuts anything off the last bit is 1; what is below 2^-126 becomes a zero of
+/// its sign, what is 2^128 or more infinity.
+float add_pair(float sum, float x0, float w0, float x1, float w1);
+
 /// x W^T + bias over the last axis as weights of a type and an arithmetic give it: x (..., K), weight (N, K), not yet stored,
 /// bias (N,) or absent -> (..., N).
 ///
@@ -65,13 +78,13 @@ QuantisedRow quantise(const std::vector<float>& row);
 ///   int8      t = sum (q - z) w over integers; y = fma(float(t), s scale, bias or 0), in float
 ///   int4      t = sum (q - z) (w - z_g) over the integers of a group; sum = fma(float(t), scale_g, sum), in float, over ascending groups,
 ///             from 0; y = fma(sum, s, bias or 0), in float; with Arithmetic::int8
-///   bfloat16  x and w rounded, and what is a denormal then made a zero of its sign; sum = fma(x_k, w_k, sum), in float, for
-///             each pair of k, the odd one first, which is 0 where K ends before it; y = sum + (bias or 0)
+///   bfloat16  x and w rounded, and what is a denormal then made a zero of its sign; a PairSum for each pair of k, the odd one of
+///             which is 0 where K ends before it; y = sum + (bias or 0)
 ///
-/// A sum that is below 2^-126 in size once it is rounded to 24 bits becomes a zero of its sign, as in vdpbf16ps; fma alone rounds
+/// A fused sum that is below 2^-126 in size once it is rounded to 24 bits becomes a zero of its sign, as in vdpbf16ps; fma alone rounds
 /// those that lie 2^-150 below to 2^-126, for denormals have fewer bits.
 Array project(const Array& x, const Array& weight, const Array& bias, WeightType type, Arithmetic arithmetic,
-              std::int64_t group = 32);
+              std::int64_t group = 32, PairSum pair_sum = PairSum::fused);
 
 }  // namespace reference
 }  // namespace attend

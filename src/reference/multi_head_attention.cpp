@@ -3,7 +3,6 @@
 
 #include <cmath>
 
-#include "reference/low_precision.h"
 #include "reference/operations.h"
 
 namespace attend {
@@ -76,6 +75,7 @@ LayerWeights::LayerWeights(const MultiHeadAttentionConfig& config,
   weight_type = config.weight_type;
   if (config.weight_group > 0) weight_group = config.weight_group;
   arithmetic = config.arithmetic;
+  pair_sum = pair_sum_of(product_instructions(weight_type, arithmetic, config.isa));
   if (!config.qk_norm) return;
   const std::int64_t width = query.size(0) / config.num_heads;
   const auto norm = [width](const ConstTensorView& given) {
@@ -98,7 +98,7 @@ LayerResult multi_head_attention(const LayerWeights& weights, std::int64_t num_h
   const std::int64_t key_value_heads = weights.key.size(0) / width;
 
   const auto projected = [&weights](const Array& x, const Array& weight, const Array& bias) {
-    return project(x, weight, bias, weights.weight_type, weights.arithmetic, weights.weight_group);
+    return project(x, weight, bias, weights.weight_type, weights.arithmetic, weights.weight_group, weights.pair_sum);
   };
   LayerResult result;
   result.query_rows =

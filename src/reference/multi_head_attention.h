@@ -3,6 +3,7 @@
 
 #include "reference/array.h"
 #include "reference/attention.h"
+#include "reference/low_precision.h"
 #include "reference/positions.h"
 
 namespace attend {
@@ -33,6 +34,7 @@ struct LayerWeights {
   WeightType weight_type = WeightType::float32;  // how the matrices are stored; here they are not yet
   std::int64_t weight_group = 32;                // of int4
   Arithmetic arithmetic = Arithmetic::float32;   // what their projections compute with
+  PairSum pair_sum = PairSum::fused;             // of bfloat16
 
   LayerWeights() = default;
   LayerWeights(const MultiHeadAttentionWeights& weights)

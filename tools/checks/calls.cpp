@@ -911,7 +911,8 @@ class Calls {
     options.activation = static_cast<Activation>(exact ? 0 : draw_.between(0, 4));
     options.multiplier = multiplier.view;
     options.threads = options_.threads;
-    Array expected = reference::project(input.view, weight.view, bias.view, config.weight_type, config.arithmetic, config.weight_group > 0 ? config.weight_group : 32);
+    Array expected = reference::project(input.view, weight.view, bias.view, config.weight_type, config.arithmetic, config.weight_group > 0 ? config.weight_group : 32,
+                                        reference::pair_sum_of(product_instructions(config.weight_type, config.arithmetic, isa_)));
     Array bounds = exact ? Array::zeros({1}) : reference::matmul_bounds(input.view, weight.view, true, bias.view, Data::random);
     for (std::int64_t n = 0; n < expected.count() && !exact; ++n) {
       double &y = expected.values[static_cast<std::size_t>(n)], &bound = bounds.values[static_cast<std::size_t>(n)];

@@ -202,15 +202,14 @@ float flushed_fma(float a, float b, float c) {
   return std::abs(exact) < 0x1p-126 - 0x1p-151 ? static_cast<float>(std::copysign(0.0, exact)) : std::fma(a, b, c);
 }
 
-/// One chain: of each pair the odd element, then the even one; what pads both takes part.
-float bfloat16_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n) {
+/// One chain over pairs: of each the odd element, then the even one, or both at once; what pads them takes part.
+float bfloat16_result(const ProductRows& rows, const ProductPanel& panel, std::int64_t r, std::int64_t n, reference::PairSum pair_sum) {
   float sum = 0.0f;
-  const auto add = [&](std::int64_t k) {
-    sum = k < rows.depth ? flushed_fma(rows.at(r, k), panel.at(k, n), sum) : sum + 0.0f;
-  };
+  const auto x = [&](std::int64_t k) { return k < rows.depth ? rows.at(r, k) : 0.0f; };
+  const auto w = [&](std::int64_t k) { return k < rows.depth ? panel.at(k, n) : 0.0f; };
   for (std::int64_t k = 0; k < round_up(rows.depth, depth_step); k += 2) {
-    add(k + 1);
-    add(k);
+    sum = pair_sum == reference::PairSum::odd ? reference::add_pair(sum, x(k), w(k), x(k + 1), w(k + 1))
+                                              : flushed_fma(x(k), w(k), flushed_fma(x(k + 1), w(k + 1), sum));
   }
   return sum + (panel.bias != nullptr ? panel.bias[n] : 0.0f);
 }
@@ -277,7 +276,9 @@ Result check_product_gemm(const Kernels& kernels, const Product& product, const 
         case Arithmetic::int8:
           report.identical("c", r, n, element, product.weights == WeightType::int4 ? int4_result(rows, panel, r, n) : int8_result(rows, panel, r, n));
           break;
-        case Arithmetic::bfloat16: report.identical("c", r, n, element, bfloat16_result(rows, panel, r, n)); break;
+        case Arithmetic::bfloat16:
+          report.identical("c", r, n, element, bfloat16_result(rows, panel, r, n, reference::pair_sum_of(product.instructions)));
+          break;
         case Arithmetic::float32: check_widened(report, rows, panel, r, n, element); break;
       }
     }
