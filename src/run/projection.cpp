@@ -17,22 +17,20 @@ std::int64_t SelectedRows::entry_of(std::int64_t row) const {
 }
 
 std::int64_t Projection::tasks() const {
-  return steps_to(rows.total(), rows_per_task) * steps_to(weights.columns.panels, panels_per_task());
+  return pairs_panels() ? steps_to(weights.columns.panels, 2) : steps_to(rows.total(), rows_per_task) * weights.columns.panels;
 }
 
 void Projection::run(std::int64_t task) const {
   const ProjectionBlock block = this->block(task);
+  if (!pairs_panels()) return run_panels(block, 0);
   const std::int64_t middle = weights.columns.first(block.panel + 1);
   const std::int64_t widest = weights.product != nullptr ? weights.product->columns : kernels->gemm_columns;
-  if (block.next_column == middle || block.next_column - block.column == 2 * widest) {
-    run_panels(block);
-  } else {  // two of which one is narrower
-    run_panels({block.panel, block.row, block.end, block.column, middle});
-    run_panels({block.panel + 1, block.row, block.end, middle, block.next_column});
-  }
+  if (block.next_column - block.column == 2 * widest) return run_panels(block, weights.column_floats * widest);
+  run_panels({block.panel, block.row, block.end, block.column, middle}, 0);  // one, or two of which one is narrower
+  if (middle < block.next_column) run_panels({block.panel + 1, block.row, block.end, middle, block.next_column}, 0);
 }
 
-void Projection::run_panels(const ProjectionBlock& block) const {
+void Projection::run_panels(const ProjectionBlock& block, std::int64_t next_panel) const {
   const PanelColumns& columns = weights.columns;
   const std::int64_t panel = block.panel, column = block.column, next_column = block.next_column, end = block.end;
   std::int64_t row = block.row;
@@ -51,8 +49,7 @@ void Projection::run_panels(const ProjectionBlock& block) const {
   arguments.panel = weights.panels + weights.column_floats * column;
   arguments.width = next_column - column;
   arguments.columns = smaller(arguments.width, weights.outputs - column);
-  const std::int64_t middle = columns.first(panel + 1);
-  if (middle < next_column) arguments.next_panel = weights.column_floats * (middle - column);
+  arguments.next_panel = next_panel;
   arguments.bias = weights.biases ? weights.biases + column : nullptr;
   if (weights.product != nullptr) {
     arguments.scales = weights.scales + column;

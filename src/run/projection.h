@@ -36,22 +36,22 @@ struct Projection {
   std::int64_t head_size;      // columns that stay together
   std::int64_t rows_per_task;
 
-  /// That a task passes its rows through.
-  std::int64_t panels_per_task() const { return rows.total() != 1 ? 1 : weights.product != nullptr ? weights.product->row_panels : kernels->row_panels; }
+  /// Whether a task passes its row through two panels, not one.
+  bool pairs_panels() const { return rows.total() == 1 && (weights.product != nullptr ? weights.product->row_panels : kernels->row_panels) == 2; }
   std::int64_t tasks() const;
   ProjectionBlock block(std::int64_t task) const;
   void run(std::int64_t task) const;
 
  private:
-  void run_panels(const ProjectionBlock& block) const;  // one, or two of the widest
+  void run_panels(const ProjectionBlock& block, std::int64_t next_panel) const;  // GemmArguments::next_panel
 };
 
 // Panels within a chunk of rows: the chunk stays in L2, the panels stream through it.
 inline ProjectionBlock Projection::block(std::int64_t task) const {
   const PanelColumns& columns = weights.columns;
-  const std::int64_t panels = panels_per_task(), tasks_of_chunk = steps_to(columns.panels, panels);
-  const std::int64_t chunk = quotient(task, tasks_of_chunk), panel = (task - chunk * tasks_of_chunk) * panels, row = chunk * rows_per_task;
-  return {panel, row, smaller(row + rows_per_task, rows.total()), columns.first(panel), columns.first(smaller(panel + panels, columns.panels))};
+  if (pairs_panels()) return {2 * task, 0, 1, columns.first(2 * task), columns.first(smaller(2 * task + 2, columns.panels))};
+  const std::int64_t chunk = quotient(task, columns.panels), panel = task - chunk * columns.panels, row = chunk * rows_per_task;
+  return {panel, row, smaller(row + rows_per_task, rows.total()), columns.first(panel), columns.first(panel + 1)};
 }
 
 }  // namespace attend
