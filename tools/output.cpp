@@ -42,7 +42,9 @@ void require_two_files(const char* name, const std::string& path, const char* ot
 }
 
 void print_remark(const char* verb, const std::string& text) {
-  if (!text.empty()) std::fprintf(stderr, "attend %s: %s\n", verb, terminal_text(text).c_str());
+  if (text.empty()) return;
+  std::fflush(stdout);  // what was printed before stands before, wherever both go
+  std::fprintf(stderr, "attend %s: %s\n", verb, terminal_text(text).c_str());
 }
 
 void write_text(const std::string& path, const std::string& text) {

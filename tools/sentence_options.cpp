@@ -9,25 +9,18 @@
 
 #include "failure.h"
 #include "fetched_model.h"
+#include "io/json.h"
 #include "io/text.h"
 #include "output.h"
 #include "progress.h"
 #include "text.h"
 #include "tokens.h"
-#include "unicode.h"
 
 namespace attend::tool {
 
 namespace {
 
 constexpr std::size_t texts_of_a_step = 64;  // between two looks at the progress
-
-bool is_utf8(std::string_view text) {
-  for (std::size_t bytes = 0; !text.empty(); text.remove_prefix(bytes)) {
-    if (decode_utf8(text, &bytes) == not_utf8) return false;
-  }
-  return true;
-}
 
 std::string sentences(std::size_t count) { return format("%zu sentence%s", count, count == 1 ? "" : "s"); }
 
@@ -69,7 +62,7 @@ Encoded encode(SentenceEncoder* encoder, const std::vector<std::string>& texts, 
         ++encoded.shortened;
       }
       encoded.tokens += ids.back().size();
-      encoded.not_utf8 += is_utf8(texts[n]) ? 0 : 1;
+      encoded.not_utf8 += io::is_utf8(texts[n]) ? 0 : 1;
     }
     encoder->encode(ids, encoded.vectors.data() + first * width, threads);
   }

@@ -60,7 +60,6 @@ int similar(const Arguments& arguments) {
     std::printf("%s  %s\n", colours ? coloured(similarity, score).c_str() : score.c_str(), is_terminal(1) ? shortened(text, columns - 8).c_str() : text.c_str());
   }
   if (count > static_cast<std::size_t>(most) && !arguments.has("--quiet")) {
-    std::fflush(stdout);
     print_remark("similar", format("%lld of %zu sentences are printed; --top prints more", static_cast<long long>(most), count));
   }
   print_summary("similar", arguments, encoded, count, seconds, isa);

@@ -519,6 +519,12 @@ Status check_indispensable(const TensorFile& file, const std::string& dotted, co
   return {};
 }
 
+/// The name less ".weight" or ".bias": ignored, it covers both.
+std::string module_of(const std::string& name) {
+  const std::size_t end = name.rfind('.');
+  return end != std::string::npos && (name.substr(end) == ".weight" || name.substr(end) == ".bias") ? name.substr(0, end) : name;
+}
+
 /// Checks that the names to ignore are the tensors that the layer does not use, and no others.
 Status check_ignored(const TensorFile& file, const LayerWeights& found, const LoadOptions& options) {
   const std::vector<std::string>&unused = found.unused, &ignored = options.ignored;
@@ -543,9 +549,7 @@ Status check_ignored(const TensorFile& file, const LayerWeights& found, const Lo
     const auto covering = [&](const std::string& given) { return covers(given, name); };
     if (std::any_of(ignored.begin(), ignored.end(), covering)) continue;
     names.push_back(quoted(name.substr(dotted.size())));
-    if (names.size() > 1) continue;
-    const std::size_t end = name.rfind('.');
-    example = name.substr(dotted.size(), end != std::string::npos && (name.substr(end) == ".weight" || name.substr(end) == ".bias") ? end - dotted.size() : std::string::npos);
+    if (names.size() == 1) example = module_of(name.substr(dotted.size()));
   }
   if (names.empty()) return {};
   const std::string before = "under prefix " + quoted(prefix, 48) + " the layer does not use ", after = std::string("; what may stay unused goes into ") + options.names.ignored + ": " + quoted(example, 48);

@@ -1,13 +1,5 @@
 // Rows that decoding reads: fetched ahead of their use, and found in lists.
 
-ATTEND_INLINE void fetch_line(const float* line, bool far) {
-  if (has_prefetch_far && far) {
-    prefetch_far(line);
-  } else {
-    prefetch(line);
-  }
-}
-
 // Fetches the rows of a matrix ahead of their use, cache line after cache line.
 struct Stream {
   const float *line, *stop;      // the line to fetch next, and the end of its row's last line

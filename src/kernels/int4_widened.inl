@@ -98,6 +98,7 @@ struct WidenedInt4 : Format<WidenedInt4, FloatSums, widened_rows, gemm_vectors> 
   }
 };
 
+// Never a part of its caller, whose stack would hold both tiles.
 ATTEND_NOINLINE void gemm_widened_int4(const GemmArguments* arguments) { gemm_of<WidenedInt4>(arguments); }
 
 constexpr Product float32_product(const char* instructions, void (*gemm)(const GemmArguments*) = gemm_widened_int4) {
